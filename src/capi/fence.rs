@@ -1,0 +1,264 @@
+use super::page::umf_page;
+use super::{Handle, answer, answer_keeping_errno, borrow, hand_out, no_flags, reference, required, share, unreference};
+use crate::error::{Error, FenceErrno};
+use crate::fence::Fence;
+use crate::sys::time::Deadline;
+use crate::wait::{self, Condition, Until};
+use std::ffi::c_int;
+
+/// One fence of a page: a 64-bit value that only grows. Reference counted.
+pub struct umf_fence {
+    _opaque: (),
+}
+
+impl Handle for umf_fence {
+    type Object = Fence;
+}
+
+/// Creates a fence in a free slot of a page. It lives until this process ends its last reference to it; then its waiters
+/// everywhere get -ESTALE, and the slot is free for a new fence, which handles on the old one never see.
+///
+/// \param page       the page; the fence keeps a reference to it.
+/// \param value      the value to start with: every wait for it or less is met.
+/// \param flags      0.
+/// \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
+///
+/// \return 0, or
+///         -EINVAL  page or out_fence NULL, flags not 0.
+///         -ENOSPC  all slots of the page are in use.
+///         -ENOMEM  no memory.
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_create(
+    page: *mut umf_page,
+    value: u64,
+    flags: u64,
+    out_fence: *mut *mut umf_fence,
+) -> c_int {
+    answer_keeping_errno(|| {
+        no_flags(flags)?;
+        required(out_fence)?;
+        // SAFETY: the face's contract (mod.rs).
+        let page = unsafe { share(page)? };
+        // SAFETY: the face's contract (mod.rs).
+        unsafe { hand_out(Fence::create(&page, value)?, out_fence) };
+        Ok(())
+    })
+}
+
+/// Opens the fence that another process created, by the index that process sent. Opening the same fence twice gives two
+/// references to one object.
+///
+/// \param page       the page, usually imported; the fence keeps a reference to it.
+/// \param index      what umf_fence_index() says in the process that created the fence.
+/// \param flags      0.
+/// \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
+///
+/// \return 0, or
+///         -EINVAL  page or out_fence NULL, flags not 0.
+///         -ENOENT  the page has no such index, or no fence lives there now.
+///         -ENOMEM  no memory.
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_open(
+    page: *mut umf_page,
+    index: u32,
+    flags: u64,
+    out_fence: *mut *mut umf_fence,
+) -> c_int {
+    answer_keeping_errno(|| {
+        no_flags(flags)?;
+        required(out_fence)?;
+        // SAFETY: the face's contract (mod.rs).
+        let page = unsafe { share(page)? };
+        // SAFETY: the face's contract (mod.rs).
+        unsafe { hand_out(Fence::open(&page, index)?, out_fence) };
+        Ok(())
+    })
+}
+
+/// Another reference to a fence, to be ended with umf_fence_unref(). Returns fence; NULL for NULL.
+///
+/// Thread-safe, async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_ref(fence: *mut umf_fence) -> *mut umf_fence {
+    // SAFETY: the face's contract (mod.rs).
+    unsafe { reference(fence) }
+}
+
+/// Ends a reference to a fence. With the last one of the process that created it, the fence ends: see
+/// umf_fence_create(). Nobody may be waiting through this reference. NULL is nothing.
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_unref(fence: *mut umf_fence) {
+    // SAFETY: the face's contract (mod.rs).
+    unsafe { unreference(fence) }
+}
+
+/// Which slot of its page the fence lives in. Send it beside the page's descriptor, for umf_fence_open(). UINT32_MAX for
+/// NULL.
+///
+/// Thread-safe, async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_index(fence: *const umf_fence) -> u32 {
+    // SAFETY: the face's contract (mod.rs).
+    unsafe { borrow(fence) }.map_or(u32::MAX, Fence::index)
+}
+
+/// The offset of the fence's value in its page, in bytes: 8 bytes in the machine's byte order, aligned to 64. This is what
+/// a device has to write to, in one access, and never a smaller value. UINT64_MAX for NULL.
+///
+/// Thread-safe, async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_offset(fence: *const umf_fence) -> u64 {
+    // SAFETY: the face's contract (mod.rs).
+    unsafe { borrow(fence) }.map_or(u64::MAX, Fence::offset)
+}
+
+/// The fence's value. A value that this process once saw, by this call or by a wait, stays: nothing a peer writes makes
+/// it smaller here. What the signaller did before it signalled this value is visible afterwards. 0 for NULL.
+///
+/// Thread-safe, async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_value(fence: *const umf_fence) -> u64 {
+    // SAFETY: the face's contract (mod.rs).
+    unsafe { borrow(fence) }.map_or(0, Fence::value)
+}
+
+/// Signals: moves the value forward, and wakes who waited for it or for less. The value it has already is accepted and
+/// changes nothing.
+///
+/// \param fence  the fence.
+/// \param value  the new value.
+///
+/// \return 0, or
+///         -EINVAL      fence NULL, or the fence is beyond value. Nothing changed.
+///         -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed.
+///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
+///         -ESTALE      the fence ended: see umf_fence_create().
+///
+/// Thread-safe, async-signal-safe. No system call unless somebody sleeps for it. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_signal(fence: *mut umf_fence, value: u64) -> c_int {
+    // Without `answer`: nothing in here can panic, allocate or touch errno, and it is the hot path.
+    // SAFETY: the face's contract (mod.rs).
+    match unsafe { borrow(fence) }.and_then(|fence| fence.signal(value)) {
+        Ok(()) => 0,
+        Err(error) => error.code(),
+    }
+}
+
+/// Wakes the waiters of a fence whose value a device wrote: the device's interrupt handler, or whoever hears of the
+/// interrupt, calls this. Waiters whose value is not reached go back to sleep.
+///
+/// \param fence  the fence.
+///
+/// \return 0, or
+///         -EINVAL  fence NULL.
+///         -ESTALE  the fence ended: see umf_fence_create().
+///
+/// Thread-safe, async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_notify(fence: *mut umf_fence) -> c_int {
+    // SAFETY: the face's contract (mod.rs).
+    answer(|| unsafe { borrow(fence)? }.notify())
+}
+
+/// Says that work was submitted which will signal value, and wakes who waits for that with UMF_WAIT_PENDING. A promise
+/// only: nobody enforces it. A smaller value than the pending one changes nothing.
+///
+/// \param fence  the fence.
+/// \param value  the value that will be signalled.
+///
+/// \return 0, or
+///         -EINVAL      fence NULL.
+///         -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed.
+///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
+///         -ESTALE      the fence ended: see umf_fence_create().
+///
+/// Thread-safe, async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_submit(fence: *mut umf_fence, value: u64) -> c_int {
+    // SAFETY: the face's contract (mod.rs).
+    answer(|| unsafe { borrow(fence)? }.submit(value))
+}
+
+/// The highest value that is reached or that umf_fence_submit() announced. 0 for NULL.
+///
+/// Thread-safe, async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_pending_value(fence: *const umf_fence) -> u64 {
+    // SAFETY: the face's contract (mod.rs).
+    unsafe { borrow(fence) }.map_or(0, Fence::pending_value)
+}
+
+/// Fails a fence: its value will go no further. Every wait, in every process, for a value it has not reached ends with
+/// -EIO (or -EOWNERDEAD, if that is the error), and umf_fence_error() tells the error. Waits for values it has reached
+/// are met as before. The first error stays; another changes nothing.
+///
+/// \param fence  the fence.
+/// \param error  a negative errno, -4095 to -1, as in the kernel's dma_fence_set_error().
+///
+/// \return 0, or
+///         -EINVAL  fence NULL, or error out of range.
+///         -ESTALE  the fence ended: see umf_fence_create().
+///
+/// Thread-safe, async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_set_error(fence: *mut umf_fence, error: c_int) -> c_int {
+    answer(|| {
+        let errno = if error < 0 { FenceErrno::new(error.unsigned_abs()) } else { None };
+        // SAFETY: the face's contract (mod.rs).
+        unsafe { borrow(fence)? }.set_error(errno.ok_or(Error::Invalid)?)
+    })
+}
+
+/// The error that a fence carries.
+///
+/// \param fence      the fence.
+/// \param out_error  receives 0 for none, else the negative errno given to umf_fence_set_error() or brought by the kernel
+///                   fence that was imported. Written only on success.
+///
+/// \return 0, or
+///         -EINVAL  fence or out_error NULL.
+///         -ESTALE  the fence ended: see umf_fence_create().
+///
+/// Thread-safe, async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_error(fence: *const umf_fence, out_error: *mut c_int) -> c_int {
+    answer(|| {
+        required(out_error)?;
+        // SAFETY: the face's contract (mod.rs).
+        let error = unsafe { borrow(fence)? }.error()?;
+        // SAFETY: the face's contract (mod.rs).
+        unsafe { out_error.write(error.map_or(0, |errno| -(errno.get() as c_int))) };
+        Ok(())
+    })
+}
+
+/// Waits until the fence's value is at least value. umf_wait() waits for many.
+///
+/// \param fence           the fence.
+/// \param value           the value to be reached.
+/// \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never. A signal handler
+///                        that runs meanwhile does not end the wait.
+///
+/// \return 0: reached; it stays so for this process, and what the signaller did before is visible. Or
+///         -EINVAL      fence NULL.
+///         -ETIME       not reached by then; a poll that is not met too.
+///         -EIO         the fence carries an error and has not reached value: see umf_fence_error().
+///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
+///         -ESTALE      the fence ended before it reached value: see umf_fence_create().
+///
+/// Thread-safe, async-signal-safe. Uses no CPU while it sleeps. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_wait(fence: *mut umf_fence, value: u64, abs_timeout_ns: u64) -> c_int {
+    answer(|| {
+        // SAFETY: the face's contract (mod.rs).
+        let fence = unsafe { borrow(fence)? };
+        wait::one(Condition { fence, value, until: Until::Signaled }, Deadline::at(abs_timeout_ns))
+    })
+}

@@ -1,0 +1,97 @@
+use super::{answer, required};
+use crate::error::{Error, Result};
+use crate::page::MAX_FENCES;
+use crate::sys::{futex, udmabuf};
+use std::ffi::c_int;
+
+/// The version of the library that this header describes; what is loaded at run time is told by umf_version().
+pub const UMF_VERSION_MAJOR: u32 = 0;
+/// See UMF_VERSION_MAJOR.
+pub const UMF_VERSION_MINOR: u32 = 1;
+/// See UMF_VERSION_MAJOR.
+pub const UMF_VERSION_PATCH: u32 = 0;
+
+/// The most fences of one page. Since 0.1.
+pub const UMF_PAGE_MAX_FENCES: u32 = 1048576;
+const _: () = assert!(UMF_PAGE_MAX_FENCES == MAX_FENCES);
+
+/// In umf_caps.flags: one wait sleeps on the fences of up to 128 pages (Linux 5.16, and no sandbox that forbids
+/// futex_waitv). Without it, umf_wait() on fences of more than one page looks every 1 to 16 ms. Since 0.1.
+pub const UMF_CAP_WAIT_MANY_PAGES: u64 = 1 << 0;
+/// In umf_caps.flags: /dev/udmabuf can be opened, so sync_files can be exported without a DRM device. Since 0.1.
+pub const UMF_CAP_UDMABUF: u64 = 1 << 1;
+
+/// What the library can do on this machine: see umf_query_caps(). Grows at the end.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct umf_caps {
+    /// In: sizeof(struct umf_caps). Out: how many bytes the library knows of.
+    pub size: u32,
+    /// What umf_version() returns.
+    pub version: u32,
+    /// UMF_CAP_* bits.
+    pub flags: u64,
+    /// UMF_PAGE_MAX_FENCES of the loaded library.
+    pub max_fences: u32,
+    /// UMF_WAIT_MAX of the loaded library.
+    pub max_waits: u32,
+}
+
+/// The version of the loaded library: major << 16 | minor << 8 | patch.
+///
+/// Thread-safe, async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn umf_version() -> u32 {
+    UMF_VERSION_MAJOR << 16 | UMF_VERSION_MINOR << 8 | UMF_VERSION_PATCH
+}
+
+/// Tells what the library can do on this machine.
+///
+/// \param caps  set caps->size to sizeof(*caps) before. A library older than the caller's header fills in what it knows,
+///              and zeroes what is behind. Stays the caller's.
+///
+/// \return 0, or
+///         -EINVAL  caps is NULL, or caps->size less than the first version of the struct.
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_query_caps(caps: *mut umf_caps) -> c_int {
+    answer(|| {
+        let mut flags = 0;
+        if futex::has_waitv() {
+            flags |= UMF_CAP_WAIT_MANY_PAGES;
+        }
+        if udmabuf::is_available() {
+            flags |= UMF_CAP_UDMABUF;
+        }
+        let size = size_of::<umf_caps>() as u32;
+        let known = umf_caps {
+            size,
+            version: umf_version(),
+            flags,
+            max_fences: MAX_FENCES,
+            max_waits: super::wait::UMF_WAIT_MAX,
+        };
+        // SAFETY: the face's contract (mod.rs); umf_caps starts with its size and has no padding.
+        unsafe { fill_sized(caps, &known) }
+    })
+}
+
+/// Writes `known` to a struct of the caller's that starts with its size in bytes, and may be newer than ours.
+///
+/// # Safety
+/// `out` is NULL or valid for as many bytes as its first member, a u32, says. `T` starts with that u32 and has no padding.
+pub(super) unsafe fn fill_sized<T: Copy>(out: *mut T, known: &T) -> Result<()> {
+    required(out)?;
+    // SAFETY: by this function's contract.
+    let size = unsafe { out.cast::<u32>().read() } as usize;
+    // All versions so far have this size: once the struct has grown, compare with the size of the first.
+    if size < size_of::<T>() {
+        return Err(Error::Invalid);
+    }
+    // SAFETY: `size_of::<T>()` bytes are valid for writing, as just compared ...
+    unsafe { out.cast::<u8>().copy_from_nonoverlapping(std::ptr::from_ref(known).cast(), size_of::<T>()) };
+    // SAFETY: ... and so is the rest, up to `size`.
+    unsafe { out.cast::<u8>().add(size_of::<T>()).write_bytes(0, size - size_of::<T>()) };
+    Ok(())
+}

@@ -1,0 +1,116 @@
+use super::{Handle, answer_keeping_errno, borrow, hand_out, lent, no_flags, reference, required, unreference};
+use crate::page::Page;
+use rustix::fd::IntoRawFd;
+use std::ffi::c_int;
+
+/// One shared-memory object that holds fences. Reference counted.
+pub struct umf_page {
+    _opaque: (),
+}
+
+impl Handle for umf_page {
+    type Object = Page;
+}
+
+/// Creates a page with room for fences, in memory that other processes can be given (a sealed memfd): 64 bytes a
+/// fence, allocated here and now.
+///
+/// \param fence_count  how many fences, 1 to UMF_PAGE_MAX_FENCES.
+/// \param flags        0.
+/// \param out_page     receives a reference that the caller ends with umf_page_unref(). Written only on success.
+///
+/// \return 0, or
+///         -EINVAL  fence_count out of range, flags not 0, out_page NULL.
+///         -ENOMEM  no memory or address space.
+///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_page_create(fence_count: u32, flags: u64, out_page: *mut *mut umf_page) -> c_int {
+    answer_keeping_errno(|| {
+        no_flags(flags)?;
+        required(out_page)?;
+        // SAFETY: the face's contract (mod.rs).
+        unsafe { hand_out(Page::create(fence_count)?, out_page) };
+        Ok(())
+    })
+}
+
+/// Opens the page behind a file descriptor that another process exported. The descriptor may come from anybody: it is
+/// taken only if its seals fix its size, and nothing in the page is ever trusted. Importing the same page twice gives two
+/// references to one object.
+///
+/// \param fd        stays the caller's, who may close it afterwards.
+/// \param flags     0.
+/// \param out_page  receives a reference that the caller ends with umf_page_unref(). Written only on success.
+///
+/// \return 0, or
+///         -EINVAL  flags not 0, out_page NULL; fd is no sealed memfd, too small, or no page of this layout version.
+///         -EBADF   fd is not open.
+///         -ENOMEM  no memory or address space.
+///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_page_import(fd: c_int, flags: u64, out_page: *mut *mut umf_page) -> c_int {
+    answer_keeping_errno(|| {
+        no_flags(flags)?;
+        required(out_page)?;
+        // SAFETY: the face's contract (mod.rs).
+        unsafe { hand_out(Page::import(lent(fd)?)?, out_page) };
+        Ok(())
+    })
+}
+
+/// Gives out a file descriptor of the page, with all its fences, to be sent to another process. Who has it can signal
+/// and fail every fence of the page.
+///
+/// \param page    the page.
+/// \param flags   0.
+/// \param out_fd  receives a new descriptor, close-on-exec, that the caller closes. Written only on success.
+///
+/// \return 0, or
+///         -EINVAL  page or out_fd NULL, flags not 0.
+///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_page_export(page: *mut umf_page, flags: u64, out_fd: *mut c_int) -> c_int {
+    answer_keeping_errno(|| {
+        no_flags(flags)?;
+        required(out_fd)?;
+        // SAFETY: the face's contract (mod.rs).
+        let fd = unsafe { borrow(page)? }.export()?;
+        // SAFETY: the face's contract (mod.rs).
+        unsafe { out_fd.write(fd.into_raw_fd()) };
+        Ok(())
+    })
+}
+
+/// How many fences the page has room for. 0 for NULL.
+///
+/// Thread-safe, async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_page_fence_count(page: *const umf_page) -> u32 {
+    // SAFETY: the face's contract (mod.rs).
+    unsafe { borrow(page) }.map_or(0, Page::fence_count)
+}
+
+/// Another reference to a page, to be ended with umf_page_unref(). Returns page; NULL for NULL.
+///
+/// Thread-safe, async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_page_ref(page: *mut umf_page) -> *mut umf_page {
+    // SAFETY: the face's contract (mod.rs).
+    unsafe { reference(page) }
+}
+
+/// Ends a reference to a page. The page is unmapped and closed with the last, and with the last of its fences: a fence
+/// keeps its page. NULL is nothing.
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_page_unref(page: *mut umf_page) {
+    // SAFETY: the face's contract (mod.rs).
+    unsafe { unreference(page) }
+}

@@ -1,0 +1,54 @@
+//! UMF to sync_file and back.
+
+use super::{Device, check_import, reach, settle};
+use crate::error::Result;
+use crate::fence::Fence;
+use crate::sys::time::Deadline;
+use crate::sys::{dma_buf, memfd, sync_file, udmabuf};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Waits until the fence reaches `value`, then makes a sync_file, signalled from birth.
+pub(crate) fn export_sync_file(
+    fence: &Fence,
+    value: u64,
+    device: Option<&Device>,
+    deadline: Deadline,
+) -> Result<OwnedFd> {
+    let source = Source::find(device)?;
+    reach(fence, value, deadline)?;
+    source.signaled_sync_file()
+}
+
+/// Waits until the fence behind a sync_file signalled, then signals `value`. No descriptor stands for a fence that has
+/// signalled already, as in Vulkan and EGL.
+pub(crate) fn import_sync_file(fence: &Fence, value: u64, fd: Option<BorrowedFd<'_>>, deadline: Deadline) -> Result<()> {
+    check_import(fence, value)?;
+    let outcome = fd.map_or(Ok(Ok(())), |fd| sync_file::wait(fd, deadline))?;
+    settle(fence, value, outcome)
+}
+
+/// Where signalled sync_files come from. Looked for before the wait, so that a machine that has none says so at once.
+pub(crate) enum Source<'a> {
+    /// The syncobjs of a device.
+    Device(&'a Device),
+    /// A dma-buf that nobody uses: all its fences have signalled, for want of any.
+    Idle(OwnedFd),
+}
+
+impl Source<'_> {
+    /// `NotSupported` if the device, if any, has no syncobjs, and the machine no udmabuf.
+    pub(crate) fn find(device: Option<&Device>) -> Result<Source<'_>> {
+        if let Some(device) = device.filter(|device| device.caps().syncobj) {
+            return Ok(Source::Device(device));
+        }
+        let len = memfd::page_size() as u64;
+        Ok(Source::Idle(udmabuf::create(memfd::create(len)?.as_fd(), len)?))
+    }
+
+    pub(crate) fn signaled_sync_file(&self) -> Result<OwnedFd> {
+        match self {
+            Source::Device(device) => device.signaled_sync_file(),
+            Source::Idle(buffer) => dma_buf::export_sync_file(buffer.as_fd(), dma_buf::Access::Write),
+        }
+    }
+}

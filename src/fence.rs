@@ -1,0 +1,137 @@
+//! A handle on one fence: value, signal, pending value, error.
+
+use crate::error::{Error, FenceErrno, Result};
+use crate::page::{Page, Place};
+use crate::rc::Ref;
+use crate::slot::{Slot, Tag};
+use rustix::process::{Pid, getpid};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A fence that is open in this process. There is one of these for each fence, however often it is opened.
+pub(crate) struct Fence {
+    place: Place,
+    /// Which of the slot's fences this is: after its end, the slot's next fence is none of ours.
+    tag: Tag,
+    /// The process that created the fence, if it is this one. The child of a fork inherits the handle, not the fence.
+    creator: Option<Pid>,
+    /// The highest value this process has seen. A peer may write a smaller one, or punch a hole where the value was; what
+    /// was seen as signalled stays signalled.
+    seen: AtomicU64,
+}
+
+impl Fence {
+    /// A new fence at `value` in a free slot of `page`. It ends with the last handle of this process.
+    pub(crate) fn create(page: &Ref<Page>, value: u64) -> Result<Ref<Fence>> {
+        let (index, tag) = page.claim(value)?;
+        let place = Place::new(page, index)?;
+        let make = || {
+            // Under the registry's lock: nobody in this process opens the fence before its creator has it.
+            place.slot().publish(tag);
+            Ok(Fence { place: place.clone(), tag, creator: Some(getpid()), seen: AtomicU64::new(value) })
+        };
+        page.fences().get_or_make(index, |fence| fence.tag == tag, make).inspect_err(|_| place.slot().unclaim(tag))
+    }
+
+    /// The fence that lives in slot `index` now. `NotFound` if none does.
+    pub(crate) fn open(page: &Ref<Page>, index: u32) -> Result<Ref<Fence>> {
+        let place = Place::new(page, index)?;
+        let tag = place.slot().tag().ok_or(Error::NotFound)?;
+        let make = || Ok(Fence { place: place.clone(), tag, creator: None, seen: AtomicU64::new(0) });
+        page.fences().get_or_make(index, |fence| fence.tag == tag, make)
+    }
+
+    /// Which slot of its page the fence lives in.
+    pub(crate) fn index(&self) -> u32 {
+        self.place.index()
+    }
+
+    /// The byte offset of its value in the page.
+    pub(crate) fn offset(&self) -> u64 {
+        self.place.offset()
+    }
+
+    pub(crate) fn page(&self) -> &Page {
+        self.place.page()
+    }
+
+    #[inline]
+    pub(crate) fn slot(&self) -> &Slot {
+        self.place.slot()
+    }
+
+    /// The value, or the highest that this process has seen if that is more.
+    #[inline]
+    pub(crate) fn value(&self) -> u64 {
+        // Acquire, and Release below: who relies on what another thread saw also sees what the signaller did before.
+        let seen = self.seen.load(Ordering::Acquire);
+        match self.slot().value(self.tag) {
+            Ok(value) if value > seen => {
+                self.seen.fetch_max(value, Ordering::AcqRel);
+                value
+            }
+            // Also after the end of the fence: what was seen stays.
+            _ => seen,
+        }
+    }
+
+    /// Whether `value` is reached: latched for all of this process, whatever is written later. If it is not, and cannot
+    /// be any more, says why.
+    #[inline]
+    pub(crate) fn reached(&self, value: u64) -> Result<bool> {
+        if self.value() >= value {
+            return Ok(true);
+        }
+        match self.slot().error(self.tag)? {
+            None => Ok(false),
+            // Looked at after the error: a signal that came before it still counts.
+            Some(_) if self.value() >= value => Ok(true),
+            Some(errno) => Err(Error::of_failed_fence(errno)),
+        }
+    }
+
+    /// Whether work was submitted that will signal `value`, or it is reached.
+    #[inline]
+    pub(crate) fn submitted(&self, value: u64) -> Result<bool> {
+        Ok(self.pending_value() >= value || self.reached(value)?)
+    }
+
+    /// Signals `value`. `Invalid` if the fence is beyond it; the error's if the fence failed.
+    #[inline]
+    pub(crate) fn signal(&self, value: u64) -> Result<()> {
+        self.slot().signal(self.tag, self.page().bell(), value)
+    }
+
+    /// Wakes the waiters of a fence whose value a device wrote.
+    pub(crate) fn notify(&self) -> Result<()> {
+        self.slot().notify(self.tag, self.page().bell())
+    }
+
+    /// Says that work was submitted which will signal `value`.
+    pub(crate) fn submit(&self, value: u64) -> Result<()> {
+        self.slot().submit(self.tag, self.page().bell(), value)
+    }
+
+    /// The highest value that is reached or that work was submitted for.
+    pub(crate) fn pending_value(&self) -> u64 {
+        self.slot().pending(self.tag).unwrap_or(0).max(self.value())
+    }
+
+    /// Fails the fence for every waiter in every process. The first error stays.
+    pub(crate) fn set_error(&self, errno: FenceErrno) -> Result<()> {
+        self.slot().set_error(self.tag, self.page().bell(), errno)
+    }
+
+    /// The error that the fence carries.
+    pub(crate) fn error(&self) -> Result<Option<FenceErrno>> {
+        self.slot().error(self.tag)
+    }
+}
+
+impl Drop for Fence {
+    fn drop(&mut self) {
+        self.page().fences().forget(self.index(), self);
+        if self.creator == Some(getpid()) {
+            self.slot().retire(self.tag, self.page().bell());
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Userspace memory fences for Linux graphics.
+//!
+//! A **userspace memory fence** (UMF) is a 64-bit number in memory that only grows. Signalling writes a larger number and
+//! wakes whoever sleeps for it; waiting means "until the number is at least T". This library keeps such fences in pages of
+//! shared memory, passes them between processes, and converts them to and from the kernel's fences, without ever letting
+//! a kernel fence wait for userspace.
+//!
+//! It is used from C, through `libumf.h`. The Rust items here are its inside: not a stable interface.
+//!
+//! # Rooms
+//!
+//! Calls go one way: capi → convert → wait, fence → slot, page → sys.
+//!
+//! | room | what it is about |
+//! |---|---|
+//! | `error` | the closed list of errors |
+//! | `sys` | the only room that talks to the kernel |
+//! | `sync`, `rc` | atomics; counted references |
+//! | `slot` | the 64 bytes of a fence, and why no wake-up is lost |
+//! | `page`, `fence` | shared memory; a handle on a fence |
+//! | `wait` | one, any, all |
+//! | `convert` | sync_file, drm_syncobj, dma-buf |
+//! | `capi` | every `extern "C"` function |
+//!
+//! `unsafe` lives in sys, rc, slot, page and capi only.
+
+mod capi;
+mod convert;
+mod error;
+mod fence;
+mod page;
+mod rc;
+mod slot;
+mod sync;
+mod sys;
+mod wait;

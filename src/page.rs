@@ -1,0 +1,202 @@
+//! Shared memory full of fences: create, seal, validate, map.
+//!
+//! ```text
+//!   offset   0  header: magic, layout version, number of fences; written once, before anybody else sees the page
+//!   offset  64  bell
+//!   offset 128  slot 0, slot 1, ... 64 bytes each
+//! ```
+
+use crate::error::{Error, Result};
+use crate::fence::Fence;
+use crate::rc::{Ref, Registry};
+use crate::slot::{Bell, Slot, Tag};
+use crate::sys::memfd::{self, FileId, Mapping};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// The most fences a page can hold: 64 MiB of them.
+pub(crate) const MAX_FENCES: u32 = 1 << 20;
+
+/// "umf page", read as a little-endian number.
+const MAGIC: u64 = u64::from_le_bytes(*b"umf page");
+/// Any change of this page's, the slot's or the bell's layout or meaning is a new version.
+const LAYOUT_VERSION: u32 = 1;
+
+const SLOTS_OFFSET: usize = size_of::<Header>() + size_of::<Bell>();
+
+#[repr(C, align(64))]
+struct Header {
+    magic: AtomicU64,
+    version: AtomicU32,
+    fence_count: AtomicU32,
+    reserved: [AtomicU64; 6],
+}
+
+/// A page of fences that this process mapped. There is one of these for each memfd, however often it is imported, so
+/// that whatever one handle has seen signalled is signalled for all of this process.
+pub(crate) struct Page {
+    mapping: Mapping,
+    memfd: OwnedFd,
+    id: FileId,
+    /// Read from the header once, checked, and never looked at there again: a peer can write to the header.
+    fence_count: u32,
+    /// Where the search for a free slot goes on. It only moves forward, so that a slot rests as long as possible before
+    /// it is used again.
+    next_free: AtomicU32,
+    /// The fences of this page that are open in this process.
+    fences: Registry<u32, Fence>,
+}
+
+static PAGES: Registry<FileId, Page> = Registry::new();
+
+impl Page {
+    /// A new page of `fence_count` fences (1 to [`MAX_FENCES`]), all free.
+    pub(crate) fn create(fence_count: u32) -> Result<Ref<Page>> {
+        if fence_count == 0 || fence_count > MAX_FENCES {
+            return Err(Error::Invalid);
+        }
+        let len = layout_len(fence_count);
+        let memfd = memfd::create(len.next_multiple_of(memfd::page_size()) as u64)?;
+        let mapping = Mapping::new(memfd.as_fd(), len)?;
+        let header = header(&mapping);
+        header.version.store(LAYOUT_VERSION, Ordering::Relaxed);
+        header.fence_count.store(fence_count, Ordering::Relaxed);
+        header.magic.store(MAGIC, Ordering::Relaxed);
+        Page::register(mapping, memfd, fence_count)
+    }
+
+    /// The page behind a descriptor that anybody may have made. The descriptor stays the caller's.
+    pub(crate) fn import(fd: BorrowedFd<'_>) -> Result<Ref<Page>> {
+        let len = memfd::sealed_len(fd)?;
+        if len < layout_len(1) as u64 {
+            return Err(Error::Invalid);
+        }
+        let fence_count = {
+            let start = Mapping::new(fd, SLOTS_OFFSET)?;
+            let header = header(&start);
+            if header.magic.load(Ordering::Relaxed) != MAGIC || header.version.load(Ordering::Relaxed) != LAYOUT_VERSION {
+                return Err(Error::Invalid);
+            }
+            header.fence_count.load(Ordering::Relaxed)
+        };
+        // From here on only the copy counts. The slots must lie inside of the file, whose length is sealed.
+        if fence_count == 0 || fence_count > MAX_FENCES || (layout_len(fence_count) as u64) > len {
+            return Err(Error::Invalid);
+        }
+        Page::register(Mapping::new(fd, layout_len(fence_count))?, memfd::dup(fd)?, fence_count)
+    }
+
+    fn register(mapping: Mapping, memfd: OwnedFd, fence_count: u32) -> Result<Ref<Page>> {
+        let id = memfd::file_id(memfd.as_fd())?;
+        let make = || Ok(Page { mapping, memfd, id, fence_count, next_free: AtomicU32::new(0), fences: Registry::new() });
+        PAGES.get_or_make(id, |_| true, make)
+    }
+
+    /// A new descriptor of the page, CLOEXEC, for another process.
+    pub(crate) fn export(&self) -> Result<OwnedFd> {
+        memfd::dup(&self.memfd)
+    }
+
+    /// How many fences the page has room for.
+    pub(crate) fn fence_count(&self) -> u32 {
+        self.fence_count
+    }
+
+    /// The fences of this page that are open in this process.
+    pub(crate) fn fences(&self) -> &Registry<u32, Fence> {
+        &self.fences
+    }
+
+    /// What those sleep on who wait for many of the page's fences.
+    pub(crate) fn bell(&self) -> &Bell {
+        // SAFETY: `register` was given a mapping of at least `layout_len(1)` bytes at a page boundary, so a Bell fits at
+        // this offset and is aligned. It consists of atomics, for which every bit pattern is valid and which other
+        // processes may write at any time. The mapping lives as long as `self`.
+        unsafe { self.mapping.start().byte_add(size_of::<Header>()).cast::<Bell>().as_ref() }
+    }
+
+    /// The slot of an index, which may come from anywhere. `NotFound` if the page has no such slot.
+    fn slot(&self, index: u32) -> Result<&Slot> {
+        if index >= self.fence_count {
+            return Err(Error::NotFound);
+        }
+        // SAFETY: the mapping is `layout_len(fence_count)` bytes long (`create`, `import`), so the slot lies inside of it;
+        // offset and size are multiples of its alignment. Atomics, as for `bell`.
+        unsafe { Ok(self.mapping.start().byte_add(offset_of(index)).cast::<Slot>().as_ref()) }
+    }
+
+    /// Takes a free slot for a new fence at `value`; the caller publishes it or gives it back.
+    pub(crate) fn claim(&self, value: u64) -> Result<(u32, Tag)> {
+        let start = self.next_free.load(Ordering::Relaxed);
+        for step in 0..self.fence_count {
+            let index = ((u64::from(start) + u64::from(step)) % u64::from(self.fence_count)) as u32;
+            if let Some(tag) = self.slot(index)?.claim(value) {
+                self.next_free.store((index + 1) % self.fence_count, Ordering::Relaxed);
+                return Ok((index, tag));
+            }
+        }
+        Err(Error::PageFull)
+    }
+}
+
+/// A slot of a page, its index checked once and for all.
+#[derive(Clone)]
+pub(crate) struct Place {
+    page: Ref<Page>,
+    index: u32,
+    slot: NonNull<Slot>,
+}
+
+// SAFETY: a place is a counted reference to a page and an address in its mapping; both may be used on any thread.
+unsafe impl Send for Place {}
+// SAFETY: as above: a Slot consists of atomics.
+unsafe impl Sync for Place {}
+
+impl Place {
+    pub(crate) fn new(page: &Ref<Page>, index: u32) -> Result<Place> {
+        let slot = NonNull::from(page.slot(index)?);
+        Ok(Place { page: page.clone(), index, slot })
+    }
+
+    pub(crate) fn page(&self) -> &Page {
+        &self.page
+    }
+
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Where in the page the slot lies. In bytes.
+    pub(crate) fn offset(&self) -> u64 {
+        offset_of(self.index) as u64
+    }
+
+    #[inline]
+    pub(crate) fn slot(&self) -> &Slot {
+        // SAFETY: `new` got the address from a reference into the mapping of `page`, which lives as long as `self`.
+        unsafe { self.slot.as_ref() }
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        PAGES.forget(self.id, self);
+    }
+}
+
+fn header(mapping: &Mapping) -> &Header {
+    // SAFETY: every mapping made here is longer than a Header, and starts at a page boundary. Atomics, as for `bell`.
+    unsafe { mapping.start().cast::<Header>().as_ref() }
+}
+
+const fn offset_of(index: u32) -> usize {
+    SLOTS_OFFSET + index as usize * size_of::<Slot>()
+}
+
+const fn layout_len(fence_count: u32) -> usize {
+    offset_of(fence_count)
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Header>() == 64 && SLOTS_OFFSET == 128);

@@ -1,0 +1,366 @@
+//! The 64 bytes of a fence, and the protocol that wakes its waiters.
+//!
+//! # The words
+//!
+//! The value is at offset 0, so that a device needs one address and nothing else. Futexes are 32 bits wide in every
+//! kernel, so the value itself cannot be the futex word: a jump by a multiple of 2^32 between a waiter's check and its
+//! sleep would be slept through. Waiters sleep on a sequence number beside it, and leave word of *what* they wait for:
+//! bit `T % 32` of `sleepers` says that somebody waits for a value T of that residue. A signal that moves the value
+//! from `old` to `new` concerns exactly the residues of old+1 ..= new, and wakes nobody else (FUTEX_WAKE_BITSET takes
+//! the same 32 bits). The low half of `sleepers` speaks of sleepers on this slot's own sequence, the high half of those
+//! who wait for many fences and sleep on the page's [`Bell`].
+//!
+//! # Why no wake-up is lost
+//!
+//! ```text
+//!   signal                                   wait for T
+//!   S1  value: old -> new      (RMW)         W1  s = sequence
+//!   S2  read sleepers                        W2  set bit in sleepers    (RMW)
+//!       none of ours: done                   W3  read value: new >= T?  done
+//!   S3  clear our bits                       W4  FUTEX_WAIT(sequence == s, bit)
+//!   S4  sequence += 1                            then again from W1
+//!   S5  FUTEX_WAKE(sequence, bits)
+//! ```
+//!
+//! *Either the waiter sees the value, or the signaller sees the bit.* S1, S2, W2 and W3 are SeqCst, so there is one
+//! order of all four. If W2 comes before S2, the signaller sees the bit. Otherwise S1 < S2 < W2 < W3, and the waiter
+//! sees the value. (A device's write is no S1 of ours; `notify` puts a SeqCst fence between reading the value that it
+//! vouches for and S2, to the same effect.)
+//!
+//! *If the signaller sees the bit, the waiter does not sleep on.* Let S3 be the first clearing of this waiter's bit after
+//! its W2. Had W1 read the sequence of S4 or a later one, then by release (S4) and acquire (W1) S3 would come before W2.
+//! So `s` is older than S4: either FUTEX_WAIT finds the sequence changed, or the waiter is in the kernel's queue before
+//! S5 looks there, with a bit that S5 names. It starts over and looks at the value.
+//!
+//! *If another signaller cleared the bit first*, S3 of that one comes before S2 or S3 of ours in the order of `sleepers`,
+//! and the waiter it wakes sets its bit again with an RMW that reads from ours: it sees our value in W3.
+//!
+//! *An aliasing waiter* (T+32) may lose its bit to a signal that does not concern it. It shares the bit, so S5 wakes it
+//! too, and it sets the bit again. That is the price of 32 bits: a useless wake-up, never a missed one.
+//!
+//! What remains, as with every futex: a waiter that is descheduled between W1 and W4 for exactly 2^32 wake-ups of its
+//! slot would sleep through the last. At one per microsecond that is 71 minutes off the processor, to the wake-up.
+//!
+//! Timeouts and interrupted sleeps leave a bit behind, at the price of one needless FUTEX_WAKE later.
+//!
+//! Errors and the end of a fence take the same path as a signal that concerns every residue. They also ring the bell
+//! without being asked, so that who waits for *all* of many fences can sleep for one of them and still hear of the
+//! failure of another.
+//!
+//! # What a peer can do
+//!
+//! Every word here may be written by a hostile process at any time. None is used as an index, a length or an address,
+//! so all it can do is to wake, delay or deceive the waiters of its own fences.
+
+use crate::error::{Error, FenceErrno, Result};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sys::futex::{self, Sleep};
+use crate::sys::time::Deadline;
+use std::num::NonZeroU32;
+use std::ops::ControlFlow;
+
+/// A fence in shared memory. All zero is a free slot.
+#[repr(C, align(64))]
+pub(crate) struct Slot {
+    value: AtomicU64,
+    /// The highest value that work was submitted for. Means something only while it is above `value`.
+    pending: AtomicU64,
+    /// Residues waited for: low half on `sequence`, high half on the page's bell.
+    sleepers: AtomicU64,
+    /// The futex word.
+    sequence: AtomicU32,
+    /// Generation and life: see [`Tag`].
+    state: AtomicU32,
+    /// 0, or the errno that the fence failed with.
+    error: AtomicU32,
+    reserved: [AtomicU32; 7],
+}
+
+/// The doorbell of a page: what who waits for many of its fences sleeps on.
+#[repr(C, align(64))]
+pub(crate) struct Bell {
+    /// The futex word, and nothing beside it: a waiter learns *that* something happened, and looks.
+    sequence: AtomicU32,
+    /// How many fences of the page failed or ended, modulo 2^32.
+    failures: AtomicU32,
+    reserved: [AtomicU32; 14],
+}
+
+/// Which fence of a slot's many lives is meant: the slot's state word while that fence lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Tag(u32);
+
+/// The two low bits of a state word; the generation is above them.
+const FREE: u32 = 0;
+const CLAIMED: u32 = 1;
+const LIVE: u32 = 2;
+const LIFE: u32 = 3;
+const GENERATION: u32 = 4;
+
+/// A set of residues: bit r stands for every value v with v % 32 == r.
+pub(crate) type Residues = u32;
+pub(crate) const ALL: Residues = u32::MAX;
+
+/// The residue of one value.
+pub(crate) fn residue(value: u64) -> Residues {
+    1 << (value % 32)
+}
+
+/// The residues of old+1 ..= new.
+fn passed(old: u64, new: u64) -> Residues {
+    match new.wrapping_sub(old) {
+        0 => 0,
+        steps @ 1..32 => ((1u32 << steps) - 1).rotate_left((old.wrapping_add(1) % 32) as u32),
+        _ => ALL,
+    }
+}
+
+/// Whose sleep an entry in `sleepers` speaks of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bed {
+    /// The slot's own sequence.
+    Slot,
+    /// The page's bell.
+    Bell,
+}
+
+impl Bed {
+    fn mask(self, residues: Residues) -> u64 {
+        match self {
+            Bed::Slot => u64::from(residues),
+            Bed::Bell => u64::from(residues) << 32,
+        }
+    }
+}
+
+/// Makes a SeqCst RMW come before a SeqCst load after it, which C11 says it does anyway, at no cost.
+/// loom treats SeqCst accesses as AcqRel and knows only SeqCst fences: there, one stands for that order.
+#[inline(always)]
+fn rmw_before_load() {
+    #[cfg(loom)]
+    fence(Ordering::SeqCst);
+}
+
+impl Slot {
+    // The life of a slot.
+
+    /// Takes a free slot for a new fence at `value`. Nobody can open it before [`Slot::publish`].
+    pub(crate) fn claim(&self, value: u64) -> Option<Tag> {
+        let free = self.state.load(Ordering::Relaxed);
+        if free & LIFE != FREE {
+            return None;
+        }
+        // Release, below: who reads the new fence's words sees that the old fence's time is over (`read`).
+        self.state.compare_exchange(free, free | CLAIMED, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        self.error.store(0, Ordering::Release);
+        self.pending.store(value, Ordering::Release);
+        self.value.store(value, Ordering::Release);
+        Some(Tag(free | LIVE))
+    }
+
+    /// Lets others open the fence that `claim` prepared.
+    pub(crate) fn publish(&self, tag: Tag) {
+        self.state.store(tag.0, Ordering::Release);
+    }
+
+    /// Undoes a `claim` that was never published.
+    pub(crate) fn unclaim(&self, tag: Tag) {
+        self.state.store(tag.0 & !LIFE, Ordering::Release);
+    }
+
+    /// The fence that lives here now, if one does.
+    pub(crate) fn tag(&self) -> Option<Tag> {
+        let state = self.state.load(Ordering::Acquire);
+        (state & LIFE == LIVE).then_some(Tag(state))
+    }
+
+    /// Ends the fence: its waiters learn that it is stale, and the slot is free for another generation.
+    pub(crate) fn retire(&self, tag: Tag, bell: &Bell) {
+        let next = (tag.0 & !LIFE).wrapping_add(GENERATION) | FREE;
+        if self.state.compare_exchange(tag.0, next, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+            rmw_before_load();
+            self.wake(bell, ALL);
+            bell.ring_failure();
+        }
+    }
+
+    fn check_life(&self, tag: Tag) -> Result<()> {
+        if self.state.load(Ordering::SeqCst) == tag.0 { Ok(()) } else { Err(Error::Stale) }
+    }
+
+    // Reading.
+
+    /// The value. `Stale` if the fence ended.
+    #[inline]
+    pub(crate) fn value(&self, tag: Tag) -> Result<u64> {
+        self.read(&self.value, tag)
+    }
+
+    /// The highest value that is reached or that work was submitted for.
+    #[inline]
+    pub(crate) fn pending(&self, tag: Tag) -> Result<u64> {
+        Ok(self.read(&self.pending, tag)?.max(self.read(&self.value, tag)?))
+    }
+
+    /// The word of the living fence. Had it been written for a later fence of this slot, then the load (an acquire) would
+    /// have read from a release that follows that fence's claim, and the state after it would be another.
+    #[inline]
+    fn read(&self, word: &AtomicU64, tag: Tag) -> Result<u64> {
+        let value = word.load(Ordering::SeqCst);
+        self.check_life(tag)?;
+        Ok(value)
+    }
+
+    /// The error that the fence carries.
+    pub(crate) fn error(&self, tag: Tag) -> Result<Option<FenceErrno>> {
+        let error = self.error.load(Ordering::SeqCst);
+        self.check_life(tag)?;
+        Ok(FenceErrno::from_shared(error))
+    }
+
+    /// `Ok` while the fence lives and carries no error.
+    #[inline]
+    fn check_sound(&self, tag: Tag) -> Result<()> {
+        match self.error(tag)? {
+            None => Ok(()),
+            Some(errno) => Err(Error::of_failed_fence(errno)),
+        }
+    }
+
+    // Writing. S1 to S5 of the argument above.
+
+    /// Moves the value forward and wakes who waited for a value on the way. The same value again changes nothing.
+    #[inline]
+    pub(crate) fn signal(&self, tag: Tag, bell: &Bell, value: u64) -> Result<()> {
+        let mut old = self.value.load(Ordering::Relaxed);
+        loop {
+            // After reading `old`: a fence that ended in between has the exchange fail, unless the next fence of this
+            // slot is at the very same value. Slots are reused in turn to make that remote (page.rs).
+            self.check_sound(tag)?;
+            if value <= old {
+                return if value == old { Ok(()) } else { Err(Error::Invalid) };
+            }
+            match self.value.compare_exchange_weak(old, value, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => old = now,
+            }
+        }
+        rmw_before_load();
+        self.wake(bell, passed(old, value));
+        Ok(())
+    }
+
+    /// Wakes everybody, for a value that was written without `signal`: by a device.
+    pub(crate) fn notify(&self, tag: Tag, bell: &Bell) -> Result<()> {
+        self.value(tag)?;
+        fence(Ordering::SeqCst);
+        self.wake(bell, ALL);
+        Ok(())
+    }
+
+    /// Says that work was submitted which will signal `value`.
+    pub(crate) fn submit(&self, tag: Tag, bell: &Bell, value: u64) -> Result<()> {
+        self.check_sound(tag)?;
+        let old = self.pending.fetch_max(value, Ordering::SeqCst);
+        rmw_before_load();
+        if value > old {
+            self.wake(bell, passed(old, value));
+        }
+        Ok(())
+    }
+
+    /// Fails the fence. The first error stays.
+    pub(crate) fn set_error(&self, tag: Tag, bell: &Bell, errno: FenceErrno) -> Result<()> {
+        self.check_life(tag)?;
+        if self.error.compare_exchange(0, errno.get(), Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+            rmw_before_load();
+            self.wake(bell, ALL);
+            bell.ring_failure();
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn wake(&self, bell: &Bell, residues: Residues) {
+        let concerned = Bed::Slot.mask(residues) | Bed::Bell.mask(residues);
+        if self.sleepers.load(Ordering::SeqCst) & concerned != 0 {
+            self.wake_sleepers(bell, concerned);
+        }
+    }
+
+    #[cold]
+    fn wake_sleepers(&self, bell: &Bell, concerned: u64) {
+        let woken = self.sleepers.fetch_and(!concerned, Ordering::AcqRel) & concerned;
+        if let Some(bits) = NonZeroU32::new(woken as u32) {
+            self.sequence.fetch_add(1, Ordering::Release);
+            futex::wake(&self.sequence, bits);
+        }
+        if woken >> 32 != 0 {
+            bell.ring();
+        }
+    }
+
+    // Waiting. W1 to W4.
+
+    /// W2: leaves word that somebody in `bed` waits for `residues`. The caller read that bed's sequence before, and looks
+    /// at what it waits for after.
+    #[inline]
+    pub(crate) fn announce(&self, bed: Bed, residues: Residues) {
+        self.sleepers.fetch_or(bed.mask(residues), Ordering::SeqCst);
+        rmw_before_load();
+    }
+
+    /// Sleeps until `met` breaks, looking whenever a value of `residues` was passed. `met` is also asked after the
+    /// deadline, so it has the last word.
+    pub(crate) fn sleep_until<T>(
+        &self,
+        residues: NonZeroU32,
+        deadline: Deadline,
+        mut met: impl FnMut() -> ControlFlow<T>,
+    ) -> Result<T> {
+        loop {
+            let seen = self.sequence.load(Ordering::Acquire);
+            self.announce(Bed::Slot, residues.get());
+            if let ControlFlow::Break(answer) = met() {
+                return Ok(answer);
+            }
+            if futex::wait(&self.sequence, seen, residues, deadline)? == Sleep::TimedOut {
+                return match met() {
+                    ControlFlow::Break(answer) => Ok(answer),
+                    ControlFlow::Continue(()) => Err(Error::TimedOut),
+                };
+            }
+        }
+    }
+}
+
+impl Bell {
+    /// The word to sleep on. Read it before announcing oneself to any slot.
+    pub(crate) fn sequence(&self) -> &AtomicU32 {
+        &self.sequence
+    }
+
+    /// Changes when a fence of the page fails or ends.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures.load(Ordering::SeqCst)
+    }
+
+    fn ring(&self) {
+        self.sequence.fetch_add(1, Ordering::Release);
+        futex::wake(&self.sequence, NonZeroU32::MAX);
+    }
+
+    fn ring_failure(&self) {
+        self.failures.fetch_add(1, Ordering::SeqCst);
+        self.ring();
+    }
+}
+
+#[cfg(not(loom))]
+const _: () = {
+    use std::mem::{align_of, offset_of, size_of};
+    // The layout is shared between processes of 32 and 64 bits, and the value's place with devices.
+    assert!(size_of::<Slot>() == 64 && align_of::<Slot>() == 64 && size_of::<Bell>() == 64);
+    assert!(offset_of!(Slot, value) == 0 && offset_of!(Slot, pending) == 8 && offset_of!(Slot, sleepers) == 16);
+    assert!(offset_of!(Slot, sequence) == 24 && offset_of!(Slot, state) == 28 && offset_of!(Slot, error) == 32);
+};

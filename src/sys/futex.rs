@@ -1,0 +1,75 @@
+//! Futexes on memory that other processes map, so never FUTEX_PRIVATE_FLAG.
+
+use super::time::Deadline;
+use crate::error::{Error, Result};
+use crate::sync::AtomicU32;
+use once_cell::race::OnceBool;
+use rustix::io::Errno;
+use rustix::thread::futex;
+use rustix::time::ClockId;
+use std::num::NonZeroU32;
+
+/// How a sleep ended. `Woken` may be spurious: look at the condition again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sleep {
+    Woken,
+    TimedOut,
+}
+
+/// The most words one futex_waitv call sleeps on (FUTEX_WAITV_MAX).
+pub(crate) const WAITV_MAX: usize = 128;
+
+/// Sleeps while `word` holds `expected`, until a wake with one of `bits` or the deadline.
+pub(crate) fn wait(word: &AtomicU32, expected: u32, bits: NonZeroU32, deadline: Deadline) -> Result<Sleep> {
+    // FUTEX_WAIT_BITSET takes absolute CLOCK_MONOTONIC time, FUTEX_WAIT relative time.
+    let timeout = deadline.timespec();
+    outcome(futex::wait_bitset(word, futex::Flags::empty(), expected, timeout.as_ref(), bits))
+}
+
+/// Wakes everybody who sleeps on `word` with one of `bits`.
+pub(crate) fn wake(word: &AtomicU32, bits: NonZeroU32) {
+    // Nothing can be done about an error, and none is possible for a word on a page of ours: EFAULT needs an
+    // unmapped or non-shareable address, EINVAL a misaligned one.
+    let _ = futex::wake_bitset(word, futex::Flags::empty(), i32::MAX as u32, bits);
+}
+
+/// One word of a sleep on many.
+#[derive(Clone, Copy)]
+pub(crate) struct Word<'a> {
+    pub(crate) word: &'a AtomicU32,
+    pub(crate) expected: u32,
+}
+
+/// Sleeps while every word holds what is expected of it. At most [`WAITV_MAX`] words, and only where [`has_waitv`].
+pub(crate) fn wait_many<'a>(words: impl Iterator<Item = Word<'a>>, deadline: Deadline) -> Result<Sleep> {
+    let mut list = [futex::Wait::new(); WAITV_MAX];
+    let mut count = 0;
+    for (entry, word) in list.iter_mut().zip(words) {
+        entry.val = word.expected.into();
+        entry.uaddr = futex::WaitPtr::new(word.word.as_ptr().cast());
+        entry.flags = futex::WaitFlags::SIZE_U32;
+        count += 1;
+    }
+    let timeout = deadline.timespec();
+    let list = list.get(..count).unwrap_or(&[]);
+    outcome(futex::waitv(list, futex::WaitvFlags::empty(), timeout.as_ref(), ClockId::Monotonic).map(drop))
+}
+
+/// Whether this kernel (5.16), and the sandbox around this process, let us call futex_waitv.
+pub(crate) fn has_waitv() -> bool {
+    static HAS: OnceBool = OnceBool::new();
+    HAS.get_or_init(|| {
+        // An empty list is EINVAL where the call exists. ENOSYS and a seccomp filter's EPERM both mean "do without".
+        let answer = futex::waitv(&[], futex::WaitvFlags::empty(), None, ClockId::Monotonic);
+        matches!(answer, Err(Errno::INVAL))
+    })
+}
+
+fn outcome(answer: rustix::io::Result<()>) -> Result<Sleep> {
+    match answer {
+        // AGAIN: the word changed before we slept. INTR: a signal handler ran. Both are for the caller's loop.
+        Ok(()) | Err(Errno::AGAIN | Errno::INTR) => Ok(Sleep::Woken),
+        Err(Errno::TIMEDOUT) => Ok(Sleep::TimedOut),
+        Err(errno) => Err(Error::from(errno)),
+    }
+}
