@@ -1,0 +1,104 @@
+/*
+ * What every C test starts from: a check that says what it found, and small helpers around time, processes and
+ * descriptors. A test is a main() that returns 0; the first check that fails ends it. It returns SKIPPED only where the
+ * machine lacks what the whole test is about, and says what.
+ */
+#ifndef CHECK_H
+#define CHECK_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <libumf.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SKIPPED 77
+
+#define FOREVER UINT64_MAX
+#define MS UINT64_C(1000000)
+#define SECOND UINT64_C(1000000000)
+
+/* Ends the test unless the condition holds. */
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: %s: does not hold: %s\n", __FILE__, __LINE__, __func__,        \
+                    #condition);                                                                   \
+            exit(1);                                                                               \
+        }                                                                                          \
+    } while (0)
+
+/* Ends the test unless the call returns what is expected: 0 or a negative errno. */
+#define EXPECT(expected, call)                                                                     \
+    do {                                                                                           \
+        int64_t expected_ = (expected), got_ = (call);                                             \
+        if (got_ != expected_) {                                                                   \
+            fprintf(stderr, "%s:%d: %s: %s returned %" PRId64 " (%s), not %" PRId64 " (%s)\n",     \
+                    __FILE__, __LINE__, __func__, #call, got_, strerror(got_ < 0 ? -(int)got_ : 0), \
+                    expected_, strerror(expected_ < 0 ? -(int)expected_ : 0));                     \
+            exit(1);                                                                               \
+        }                                                                                          \
+    } while (0)
+
+#define OK(call) EXPECT(0, call)
+
+static inline uint64_t
+now_ns(void)
+{
+    struct timespec t;
+    CHECK(clock_gettime(CLOCK_MONOTONIC, &t) == 0);
+    return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
+}
+
+/* A deadline. */
+static inline uint64_t
+in_ns(uint64_t ns)
+{
+    return now_ns() + ns;
+}
+
+/* How many file descriptors this process has open. */
+static inline int
+open_fds(void)
+{
+    int count = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    CHECK(dir);
+    while (readdir(dir))
+        count++;
+    closedir(dir);
+    return count;
+}
+
+/* Runs a child, which must not return. */
+#define IN_CHILD(pid, ...)                                                                         \
+    do {                                                                                           \
+        fflush(NULL);                                                                              \
+        (pid) = fork();                                                                            \
+        CHECK((pid) >= 0);                                                                         \
+        if ((pid) == 0) {                                                                          \
+            __VA_ARGS__;                                                                           \
+            _exit(0);                                                                              \
+        }                                                                                          \
+    } while (0)
+
+/* Waits for a child whose checks must all have held. */
+static inline void
+join_child(pid_t pid)
+{
+    int status;
+    CHECK(waitpid(pid, &status, 0) == pid);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+#endif
