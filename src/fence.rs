@@ -4,8 +4,8 @@ use crate::error::{Error, FenceErrno, Result};
 use crate::page::{Page, Place};
 use crate::rc::Ref;
 use crate::slot::{Slot, Tag};
+use crate::sync::{AtomicU64, Ordering};
 use rustix::process::{Pid, getpid};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A fence that is open in this process. There is one of these for each fence, however often it is opened.
 pub(crate) struct Fence {
@@ -57,6 +57,11 @@ impl Fence {
     #[inline]
     pub(crate) fn slot(&self) -> &Slot {
         self.place.slot()
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn tag(&self) -> Tag {
+        self.tag
     }
 
     /// The value, or the highest that this process has seen if that is more.

@@ -22,12 +22,20 @@
 //! | `convert` | sync_file, drm_syncobj, dma-buf |
 //! | `capi` | every `extern "C"` function |
 //!
-//! `unsafe` lives in sys, rc, slot, page and capi only.
+//! `unsafe` lives in sys, rc, page and capi only.
+#![cfg_attr(loom, allow(dead_code))]
 
+// Under loom, what the model checker runs is there and the rest is not: `models` says what it checks.
+#[cfg(not(loom))]
 mod capi;
+#[cfg(not(loom))]
 mod convert;
 mod error;
 mod fence;
+#[cfg(all(loom, test))]
+#[allow(clippy::unwrap_used)]
+mod models;
+#[cfg_attr(loom, path = "page_model.rs")]
 mod page;
 mod rc;
 mod slot;

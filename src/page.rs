@@ -75,7 +75,8 @@ impl Page {
         let fence_count = {
             let start = Mapping::new(fd, SLOTS_OFFSET)?;
             let header = header(&start);
-            if header.magic.load(Ordering::Relaxed) != MAGIC || header.version.load(Ordering::Relaxed) != LAYOUT_VERSION {
+            if header.magic.load(Ordering::Relaxed) != MAGIC || header.version.load(Ordering::Relaxed) != LAYOUT_VERSION
+            {
                 return Err(Error::Invalid);
             }
             header.fence_count.load(Ordering::Relaxed)
@@ -89,7 +90,8 @@ impl Page {
 
     fn register(mapping: Mapping, memfd: OwnedFd, fence_count: u32) -> Result<Ref<Page>> {
         let id = memfd::file_id(memfd.as_fd())?;
-        let make = || Ok(Page { mapping, memfd, id, fence_count, next_free: AtomicU32::new(0), fences: Registry::new() });
+        let make =
+            || Ok(Page { mapping, memfd, id, fence_count, next_free: AtomicU32::new(0), fences: Registry::new() });
         PAGES.get_or_make(id, |_| true, make)
     }
 

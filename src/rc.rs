@@ -156,7 +156,8 @@ impl<K: Copy + Eq + Hash, T> Registry<K, T> {
         let mut objects = self.lock();
         // Another may have taken the place since the count fell to zero.
         // SAFETY: only the address is compared; entries are live allocations while the lock is held (see `upgrade`).
-        let is_it = |counted: &NonNull<Counted<T>>| unsafe { std::ptr::eq(&raw const (*counted.as_ptr()).object, object) };
+        let is_it =
+            |counted: &NonNull<Counted<T>>| unsafe { std::ptr::eq(&raw const (*counted.as_ptr()).object, object) };
         if objects.get(&key).is_some_and(is_it) {
             objects.remove(&key);
         }

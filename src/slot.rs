@@ -356,6 +356,36 @@ impl Bell {
     }
 }
 
+/// What shared memory gives for free, the model checker has to make, and do.
+#[cfg(loom)]
+mod model {
+    use super::*;
+
+    fn words<const N: usize>() -> [AtomicU32; N] {
+        std::array::from_fn(|_| AtomicU32::new(0))
+    }
+
+    impl Slot {
+        pub(crate) fn new() -> Slot {
+            let [sequence, state, error] = words();
+            let [value, pending, sleepers] = std::array::from_fn(|_| AtomicU64::new(0));
+            Slot { value, pending, sleepers, sequence, state, error, reserved: words() }
+        }
+
+        /// A device's write is ordered with nothing.
+        pub(crate) fn device_writes(&self, value: u64) {
+            self.value.store(value, Ordering::Relaxed);
+        }
+    }
+
+    impl Bell {
+        pub(crate) fn new() -> Bell {
+            let [sequence, failures] = words();
+            Bell { sequence, failures, reserved: words() }
+        }
+    }
+}
+
 #[cfg(not(loom))]
 const _: () = {
     use std::mem::{align_of, offset_of, size_of};

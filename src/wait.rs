@@ -221,7 +221,8 @@ impl<'a> Bells<'a> {
     }
 
     fn sleep_listening(&self, deadline: Deadline) -> Result<Sleep> {
-        let mut words = self.rung.iter().flatten().map(|rung| Word { word: rung.page.bell().sequence(), expected: rung.sequence });
+        let mut words =
+            self.rung.iter().flatten().map(|rung| Word { word: rung.page.bell().sequence(), expected: rung.sequence });
         match (self.count, words.next()) {
             (1, Some(only)) => futex::wait(only.word, only.expected, NonZeroU32::MAX, deadline),
             (_, first) => futex::wait_many(first.into_iter().chain(words), deadline),

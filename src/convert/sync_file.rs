@@ -21,7 +21,12 @@ pub(crate) fn export_sync_file(
 
 /// Waits until the fence behind a sync_file signalled, then signals `value`. No descriptor stands for a fence that has
 /// signalled already, as in Vulkan and EGL.
-pub(crate) fn import_sync_file(fence: &Fence, value: u64, fd: Option<BorrowedFd<'_>>, deadline: Deadline) -> Result<()> {
+pub(crate) fn import_sync_file(
+    fence: &Fence,
+    value: u64,
+    fd: Option<BorrowedFd<'_>>,
+    deadline: Deadline,
+) -> Result<()> {
     check_import(fence, value)?;
     let outcome = fd.map_or(Ok(Ok(())), |fd| sync_file::wait(fd, deadline))?;
     settle(fence, value, outcome)

@@ -3,16 +3,18 @@
 //! System calls go through rustix, which on the architectures Mesa ships on issues them itself and so leaves the
 //! caller's `errno` alone.
 
-pub(crate) mod dma_buf;
-pub(crate) mod drm;
 #[cfg(not(loom))]
+pub(crate) mod dma_buf;
+#[cfg(not(loom))]
+pub(crate) mod drm;
+#[cfg_attr(loom, path = "futex_model.rs")]
 pub(crate) mod futex;
-#[cfg(loom)]
-#[path = "futex_model.rs"]
-pub(crate) mod futex;
+#[cfg(not(loom))]
 pub(crate) mod memfd;
+#[cfg(not(loom))]
 pub(crate) mod sync_file;
 pub(crate) mod time;
+#[cfg(not(loom))]
 pub(crate) mod udmabuf;
 
 /// Repeats an interrupted call. Deadlines are absolute, so a repeated call ends when the first would have.

@@ -1,0 +1,329 @@
+//! The wake protocol under the model checker: every interleaving, and every value that the memory model lets a load
+//! return, of the code in slot.rs, fence.rs and wait.rs as it is. A lost wake-up is a deadlock, which loom reports.
+//!
+//! Run by ci/prove, which also breaks the protocol on purpose and sees these models fail.
+
+use crate::error::{Error, FenceErrno, Result};
+use crate::fence::Fence;
+use crate::page::Page;
+use crate::rc::Ref;
+use crate::sys::futex;
+use crate::sys::time::Deadline;
+use crate::wait::{self, Condition, Conditions, Until};
+use loom::sync::Arc;
+use loom::thread;
+
+/// A deadline that passes when the model says so: `futex::expire`.
+const SOMETIME: Deadline = Deadline::at(1);
+
+/// Every schedule with up to three preemptions.
+fn check(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
+fn fence(value: u64) -> (Ref<Page>, Ref<Fence>) {
+    let page = Page::create(1).unwrap();
+    let fence = Fence::create(&page, value).unwrap();
+    (page, fence)
+}
+
+fn signals(fence: &Ref<Fence>, value: u64) -> thread::JoinHandle<Result<()>> {
+    let fence = fence.clone();
+    thread::spawn(move || fence.signal(value))
+}
+
+fn waits(fence: &Ref<Fence>, value: u64) -> thread::JoinHandle<Result<()>> {
+    let fence = fence.clone();
+    thread::spawn(move || wait_for(&fence, value))
+}
+
+fn wait_for(fence: &Fence, value: u64) -> Result<()> {
+    wait::one(Condition { fence, value, until: Until::Signaled }, Deadline::NEVER)
+}
+
+struct Many<'a>(Vec<(&'a Fence, u64)>, Until);
+
+impl Conditions for Many<'_> {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+    fn get(&self, index: usize) -> Condition<'_> {
+        let (fence, value) = self.0[index];
+        Condition { fence, value, until: self.1 }
+    }
+}
+
+#[test]
+fn a_waiter_hears_its_signal() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let signal = signals(&fence, 1);
+        assert_eq!(wait_for(&fence, 1), Ok(()));
+        assert_eq!(signal.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn what_came_before_the_signal_is_visible_after_the_wait() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let work = Arc::new(loom::cell::UnsafeCell::new(0));
+        let signal = {
+            let (fence, work) = (fence.clone(), work.clone());
+            thread::spawn(move || {
+                // SAFETY: nobody reads before the fence is signalled; loom checks just that.
+                work.with_mut(|work| unsafe { *work = 7 });
+                fence.signal(1)
+            })
+        };
+        let other = {
+            let (fence, work) = (fence.clone(), work.clone());
+            thread::spawn(move || {
+                assert_eq!(wait_for(&fence, 1), Ok(()));
+                // SAFETY: as above.
+                work.with(|work| assert_eq!(unsafe { *work }, 7));
+            })
+        };
+        // The second waiter may learn of the value from what the first one saw.
+        assert_eq!(wait_for(&fence, 1), Ok(()));
+        // SAFETY: as above.
+        work.with(|work| assert_eq!(unsafe { *work }, 7));
+        other.join().unwrap();
+        assert_eq!(signal.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn two_signallers_and_a_waiter_for_the_higher_value() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let (low, high) = (signals(&fence, 1), signals(&fence, 2));
+        assert_eq!(wait_for(&fence, 2), Ok(()));
+        // The lower one may come too late, and is then refused.
+        assert!(matches!(low.join().unwrap(), Ok(()) | Err(Error::Invalid)));
+        assert_eq!(high.join().unwrap(), Ok(()));
+        assert_eq!(fence.value(), 2);
+    });
+}
+
+#[test]
+fn two_signallers_whose_values_alias() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let (low, high) = (signals(&fence, 1), signals(&fence, 33));
+        assert_eq!(wait_for(&fence, 33), Ok(()));
+        assert!(matches!(low.join().unwrap(), Ok(()) | Err(Error::Invalid)));
+        assert_eq!(high.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn two_waiters_for_different_residues() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let (first, second) = (waits(&fence, 1), waits(&fence, 2));
+        assert_eq!(fence.signal(1), Ok(()));
+        assert_eq!(fence.signal(2), Ok(()));
+        assert_eq!(first.join().unwrap(), Ok(()));
+        assert_eq!(second.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn two_waiters_for_the_same_value() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let (first, second) = (waits(&fence, 1), waits(&fence, 1));
+        assert_eq!(fence.signal(1), Ok(()));
+        assert_eq!(first.join().unwrap(), Ok(()));
+        assert_eq!(second.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn two_waiters_whose_values_alias() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let (low, high) = (waits(&fence, 1), waits(&fence, 33));
+        assert_eq!(fence.signal(1), Ok(()));
+        assert_eq!(fence.signal(33), Ok(()));
+        assert_eq!(low.join().unwrap(), Ok(()));
+        assert_eq!(high.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_jump_by_a_multiple_of_2_to_the_32_and_one_to_the_end() {
+    for target in [1 << 32, 5 << 32, u64::MAX] {
+        check(move || {
+            let (_page, fence) = fence(0);
+            let signal = signals(&fence, target);
+            assert_eq!(wait_for(&fence, target), Ok(()));
+            assert_eq!(signal.join().unwrap(), Ok(()));
+        });
+    }
+}
+
+#[test]
+fn a_timeout_races_a_signal_and_takes_it_from_nobody() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let mortal = {
+            let fence = fence.clone();
+            thread::spawn(move || wait::one(Condition { fence: &fence, value: 1, until: Until::Signaled }, SOMETIME))
+        };
+        let patient = waits(&fence, 1);
+        let clock = thread::spawn(futex::expire);
+        assert_eq!(fence.signal(1), Ok(()));
+        assert!(matches!(mortal.join().unwrap(), Ok(()) | Err(Error::TimedOut)));
+        assert_eq!(patient.join().unwrap(), Ok(()));
+        clock.join().unwrap();
+    });
+}
+
+#[test]
+fn an_error_ends_a_wait_for_what_will_not_come() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let waiter = waits(&fence, 1);
+        assert_eq!(fence.set_error(FenceErrno::new(5).unwrap()), Ok(()));
+        assert_eq!(waiter.join().unwrap(), Err(Error::FenceFailed));
+    });
+}
+
+#[test]
+fn an_error_races_a_signal_and_the_waiter_hears_of_one() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let signal = signals(&fence, 1);
+        let waiter = waits(&fence, 1);
+        assert_eq!(fence.set_error(FenceErrno::new(5).unwrap()), Ok(()));
+        let signalled = signal.join().unwrap();
+        let waited = waiter.join().unwrap();
+        assert!(matches!(signalled, Ok(()) | Err(Error::FenceFailed)));
+        assert!(matches!(waited, Ok(()) | Err(Error::FenceFailed)));
+        // Who was told that the value is reached was told the truth.
+        assert!(waited.is_err() || signalled.is_ok());
+    });
+}
+
+#[test]
+fn a_device_writes_and_somebody_notifies() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let waiter = waits(&fence, 3);
+        fence.slot().device_writes(3);
+        assert_eq!(fence.notify(), Ok(()));
+        assert_eq!(waiter.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_submission_wakes_who_waits_for_the_pending_value() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let waiter = {
+            let fence = fence.clone();
+            thread::spawn(move || {
+                wait::one(Condition { fence: &fence, value: 2, until: Until::Submitted }, Deadline::NEVER)
+            })
+        };
+        assert_eq!(fence.submit(2), Ok(()));
+        assert_eq!(waiter.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_signal_wakes_who_waits_for_the_pending_value() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let waiter = {
+            let fence = fence.clone();
+            thread::spawn(move || {
+                wait::one(Condition { fence: &fence, value: 2, until: Until::Submitted }, Deadline::NEVER)
+            })
+        };
+        assert_eq!(fence.signal(2), Ok(()));
+        assert_eq!(waiter.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn the_end_of_a_fence_ends_its_waits_and_the_next_fence_of_the_slot_is_another() {
+    check(|| {
+        let page = Page::create(1).unwrap();
+        let slot_user = Fence::create(&page, 0).unwrap();
+        let tag = slot_user.tag();
+        let waiter = waits(&slot_user, 1);
+        // What the creator's last unref does, in another process than the waiter's.
+        slot_user.slot().retire(tag, page.bell());
+        let (_, next) = page.claim(1).unwrap();
+        slot_user.slot().publish(next);
+        // The next fence starts at the very value that was waited for: the waiter must not take it for its own.
+        assert_eq!(waiter.join().unwrap(), Err(Error::Stale));
+        assert_eq!(slot_user.value(), 0);
+    });
+}
+
+#[test]
+fn a_wait_for_any_hears_either_fence() {
+    check(|| {
+        let page = Page::create(2).unwrap();
+        let (a, b) = (Fence::create(&page, 0).unwrap(), Fence::create(&page, 0).unwrap());
+        let signal = signals(&b, 1);
+        assert_eq!(wait::any(&Many(vec![(&a, 1), (&b, 1)], Until::Signaled), Deadline::NEVER), Ok(1));
+        assert_eq!(signal.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_wait_for_any_hears_fences_of_two_pages() {
+    check(|| {
+        let ((_p, a), (_q, b)) = (fence(0), fence(0));
+        let (one, other) = (signals(&a, 1), signals(&b, 1));
+        assert!(wait::any(&Many(vec![(&a, 1), (&b, 1)], Until::Signaled), Deadline::NEVER).is_ok());
+        assert_eq!(one.join().unwrap(), Ok(()));
+        assert_eq!(other.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_wait_for_one_and_a_wait_for_any_hear_the_same_signal() {
+    check(|| {
+        let (_page, a) = fence(0);
+        let waiter = waits(&a, 1);
+        let signal = signals(&a, 1);
+        assert_eq!(wait::any(&Many(vec![(&a, 1)], Until::Signaled), Deadline::NEVER), Ok(0));
+        assert_eq!(waiter.join().unwrap(), Ok(()));
+        assert_eq!(signal.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_wait_for_all_hears_both_signals_in_any_order() {
+    check(|| {
+        let page = Page::create(2).unwrap();
+        let (a, b) = (Fence::create(&page, 0).unwrap(), Fence::create(&page, 0).unwrap());
+        let (one, other) = (signals(&a, 1), signals(&b, 1));
+        assert_eq!(wait::all(&Many(vec![(&a, 1), (&b, 1)], Until::Signaled), Deadline::NEVER), Ok(()));
+        assert_eq!(one.join().unwrap(), Ok(()));
+        assert_eq!(other.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_wait_for_all_hears_of_the_failure_of_a_fence_it_has_not_got_to() {
+    check(|| {
+        let page = Page::create(2).unwrap();
+        let (a, b) = (Fence::create(&page, 0).unwrap(), Fence::create(&page, 0).unwrap());
+        let fails = {
+            let b = b.clone();
+            thread::spawn(move || b.set_error(FenceErrno::new(5).unwrap()))
+        };
+        let conditions = Many(vec![(&a, 1), (&b, 1)], Until::Signaled);
+        assert_eq!(wait::all(&conditions, Deadline::NEVER), Err(Error::FenceFailed));
+        assert_eq!(fails.join().unwrap(), Ok(()));
+    });
+}
