@@ -1,0 +1,175 @@
+"""Debian's kernels: finds, downloads and unpacks them into the cache, as any user, touching no system setting."""
+
+import contextlib
+import fcntl
+import json
+import lzma
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from .results import Failure
+
+# Where to look for each kernel, in this order. Kernels are found through the metapackage of a suite
+# and never by their full version, because mirrors drop a version as soon as the next one is out.
+SUITES = {
+    "6.1": ["bookworm"],
+    "6.12": ["bookworm-backports", "trixie"],
+    "7": ["trixie-backports"],
+}
+METAPACKAGE = "linux-image-amd64"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+FRESH_SECONDS = 7 * 24 * 3600
+
+# In loading order: virtio-gpu before vgem makes virtio-gpu card0 and renderD128 on every kernel.
+# One that a kernel does not have as a module is built in or absent; /init checks what came of it.
+MODULES = ["virtio_pci", "virtio_console", "virtio_gpu", "vgem", "udmabuf"]
+
+
+@contextlib.contextmanager
+def kernel(name, cache, note):
+    """The cache's folder with `vmlinuz` and `modules/` of kernel `name`, locked against a replacement."""
+    folder = cache / name
+    cache.mkdir(parents=True, exist_ok=True)
+    with open(cache / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        age = _age(folder)
+        if age is None or age > FRESH_SECONDS:
+            try:
+                _refresh(name, folder, note)
+            except Failure as failure:
+                if age is None:
+                    raise
+                note(f"kernel {name} is {age / 86400:.0f} days old, no newer one: {failure}")
+        yield folder
+
+
+def _age(folder):
+    """Seconds since the cached kernel was last compared with the archive; None where it cannot be used."""
+    try:
+        info = folder / "info.json"
+        if json.loads(info.read_text())["modules"] != MODULES:
+            return None
+        return time.time() - info.stat().st_mtime
+    except FileNotFoundError:
+        return None
+
+
+def _refresh(name, folder, note):
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{name}.") as scratch:
+        scratch = Path(scratch)
+        packages, apt = _find(name, scratch)
+        if _age(folder) is not None and json.loads((folder / "info.json").read_text())["packages"] == packages:
+            os.utime(folder / "info.json")
+            return
+        note("downloading " + ", ".join(packages))
+        apt("apt-get", "--quiet", "download", *packages)
+        for package in scratch.glob("*.deb"):
+            _call(["dpkg", "-x", package, scratch / "tree"])
+
+        new = scratch / "new"
+        (new / "modules").mkdir(parents=True)
+        shutil.copyfile(next((scratch / "tree").rglob("vmlinuz*")), new / "vmlinuz")
+        for number, (module, content) in enumerate(_modules(scratch / "tree").items()):
+            (new / "modules" / f"{number:02}-{module}.ko").write_bytes(content)
+        (new / "info.json").write_text(json.dumps({"packages": packages, "modules": MODULES}))
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
+
+
+def _find(name, scratch):
+    """The packages of kernel `name`, and a function that runs apt with the lists they were found in."""
+    problems = []
+    for suite in SUITES[name]:
+        try:
+            apt = _private_apt(suite, scratch)
+            apt("apt-get", "--quiet", "update")
+            packages = _depends(apt, METAPACKAGE)
+            # Since 6.18 or so the image package is empty and depends on linux-binary-… and linux-modules-….
+            packages += [more for package in packages for more in _depends(apt, package)]
+        except Failure as failure:
+            problems.append(f"{suite}: {failure}")
+            continue
+        if any(package.startswith(f"linux-image-{name}.") for package in packages):
+            return sorted(set(packages)), apt
+        problems.append(f"{suite}: has {', '.join(packages)}")
+    raise Failure(f"no kernel {name}: " + "; ".join(problems))
+
+
+def _depends(apt, package):
+    """The kernel packages that `package` depends on, as NAME=VERSION: a new version may come under an old name."""
+    shown = apt("apt-cache", "show", "--no-all-versions", package)
+    depends = re.search(r"^Depends: (.*)$", shown, re.MULTILINE)
+    exact = re.findall(r"\b(linux-(?:image|binary|modules)-\d\S*) \(= ([^)]+)\)", depends[1]) if depends else []
+    return [f"{name}={version}" for name, version in exact]
+
+
+def _private_apt(suite, scratch):
+    """A function that runs an apt command on `suite` alone, with its own lists, cache and package state."""
+    for folder in ["lists/partial", "cache/archives/partial"]:
+        (scratch / folder).mkdir(parents=True, exist_ok=True)
+    (scratch / "sources.list").write_text(f"deb [signed-by={KEYRING} target=Packages] {_mirror()} {suite} main\n")
+    # Only how to reach the mirror (proxies and the like) is taken from the machine; no hooks.
+    acquire = _call(["apt-config", "dump", "Acquire"])
+    (scratch / "apt.conf").write_text(acquire + f"""
+        Dir::Etc::Main "/dev/null";
+        Dir::Etc::Parts "/dev/null";
+        Dir::Etc::SourceList "{scratch}/sources.list";
+        Dir::Etc::SourceParts "/dev/null";
+        Dir::State "{scratch}";
+        Dir::State::status "/dev/null";
+        Dir::Cache "{scratch}/cache";
+        APT::Architecture "amd64";
+        APT::Sandbox::User "root";
+        APT::Update::Error-Mode "any";
+    """)
+    environment = dict(os.environ, APT_CONFIG=str(scratch / "apt.conf"), LC_ALL="C")
+    return lambda *command: _call(command, env=environment, cwd=scratch)
+
+
+def _mirror():
+    """The Debian archive that this machine's own apt uses."""
+    chosen = os.environ.get("LIBUMF_DEBIAN_MIRROR")
+    if chosen:
+        return chosen
+    uris = _call(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian"])
+    if not uris:
+        raise Failure("apt has no list of a Debian archive: run apt-get update, or set LIBUMF_DEBIAN_MIRROR")
+    return uris.split()[0]
+
+
+def _modules(tree):
+    """Name → content of MODULES and all they depend on, in loading order."""
+    files = {_module_name(path): path for path in tree.rglob("*.ko*")}
+    found = {}
+
+    def visit(name):
+        if name in found or name not in files:
+            return
+        content = files[name].read_bytes()
+        if files[name].suffix == ".xz":  # busybox cannot load a compressed module
+            content = lzma.decompress(content)
+        depends = re.search(rb"\0depends=([^\0]*)\0", content)
+        for other in filter(None, depends[1].decode().split(",") if depends else []):
+            visit(other.replace("-", "_"))
+        found[name] = content
+
+    for name in MODULES:
+        visit(name)
+    return found
+
+
+def _module_name(path):
+    return path.name.split(".")[0].replace("-", "_")
+
+
+def _call(command, **options):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    if done.returncode != 0:
+        reason = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise Failure(f"{' '.join(map(str, command[:3]))}: {reason[0]}")
+    return done.stdout

@@ -1,0 +1,131 @@
+"""One emulated machine: boots a kernel in QEMU, passes on what the programs print and how they end."""
+
+import socket
+import subprocess
+import time
+
+from .results import POLL_SECONDS, Failure, Outcome, first_splat
+
+BOOT_SECONDS = 120
+# How much later than its program's limit a report may come before the machine counts as hung.
+GRACE_SECONDS = 30
+
+# loglevel=5 puts warnings and worse on the console: it is all that remains when the kernel dies.
+KERNEL_ARGUMENTS = "console=ttyS0 loglevel=5 panic=-1 log_buf_len=4M"
+
+
+class _Gone(Exception):
+    """QEMU has exited."""
+
+
+class Machine:
+    """Use as a context manager; leaving it kills QEMU.
+
+    What the programs print, and the kernel's log of them, go into files: a file takes all at once, and
+    without ioeventfd it does so before the guest's write returns. So they are complete when a report
+    comes, and no slow reader can stall the guest. The reports come through a socket, as they are answered.
+    """
+
+    def __init__(self, vmlinuz, initrd, folder, transcript):
+        self._transcript = transcript
+        self._files = {name: folder / name for name in ["output", "log", "console", "errors"]}
+        for file in self._files.values():
+            file.touch()
+        self._output = open(self._files["output"], "rb")
+        self._log = open(self._files["log"], "rb")
+        self._reports, theirs = socket.socketpair()
+        self._reports.settimeout(POLL_SECONDS)
+        self._received = b""
+
+        # The kernel kills QEMU should we be killed without a chance to clean up.
+        command = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"]
+        command += "-nodefaults -no-user-config -display none -no-reboot".split()
+        command += "-machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 1024".split()
+        command += ["-kernel", vmlinuz, "-initrd", initrd, "-append", KERNEL_ARGUMENTS]
+        command += ["-serial", f"file:{self._files['console']}"]
+        # The serial device first: the guest then numbers it 0, which /init counts on (/dev/vport0p1).
+        command += ["-device", "virtio-serial-pci,ioeventfd=off"]
+        command += ["-chardev", f"file,id=output,path={self._files['output']}"]
+        command += ["-chardev", f"socket,id=report,fd={theirs.fileno()}"]
+        command += ["-chardev", f"file,id=log,path={self._files['log']}"]
+        for number, name in enumerate(["output", "report", "log"], 1):
+            command += ["-device", f"virtserialport,nr={number},chardev={name}"]
+        command += ["-device", "virtio-gpu-pci"]
+        with theirs, open(self._files["errors"], "wb") as errors:
+            self._qemu = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, pass_fds=[theirs.fileno()]
+            )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._qemu.kill()
+        self._qemu.wait()
+        for file in (self._output, self._log, self._reports):
+            file.close()
+
+    def boot(self):
+        """Returns once the machine is ready to run programs."""
+        self.release = self._expect("ready", BOOT_SECONDS)
+
+    def run(self, programs):
+        """Yields an Outcome for each program; raises Failure when the machine did not get through to the end."""
+        console_start = self._files["console"].stat().st_size
+        seen_splat = False
+        for number, program in enumerate(programs):
+            self._expect(f"start {number}", GRACE_SECONDS)
+            began = time.monotonic()
+            status = int(self._expect(f"exit {number}", program.limit + GRACE_SECONDS))
+            log = self._log.read().decode(errors="replace")
+            seen_splat = seen_splat or first_splat(log) is not None
+            yield Outcome(program, status, time.monotonic() - began, self._transcript.last_line(), log)
+        self._expect("done", GRACE_SECONDS)
+        try:
+            self._qemu.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise self._failure("the machine did not power off") from None
+        # A process may die, and the kernel complain, after its program's log was taken.
+        splat = first_splat(self._files["console"].read_bytes()[console_start:].decode(errors="replace"))
+        if splat and not seen_splat:
+            raise self._failure(f"kernel log: {splat}")
+
+    def _expect(self, what, seconds):
+        """The rest of the next report, which has to begin with `what`."""
+        try:
+            report = self._next_report(time.monotonic() + seconds)
+        except TimeoutError:
+            raise self._failure(f"the machine hung: waited {seconds} s for \"{what}\"") from None
+        except _Gone:
+            raise self._failure(f"the machine went down: waited for \"{what}\"") from None
+        if report != what and not report.startswith(what + " "):
+            raise self._failure(f"the machine reported \"{report}\" instead of \"{what}\"")
+        return report[len(what) + 1 :]
+
+    def _next_report(self, deadline):
+        """Waits for a report, passing on what is printed meanwhile, and lets the guest go on."""
+        while b"\n" not in self._received:
+            data = None
+            try:
+                data = self._reports.recv(4096)
+            except TimeoutError:
+                pass
+            except ConnectionError:
+                data = b""
+            self._transcript.write(self._output.read())
+            if data == b"":
+                raise _Gone
+            if data is None and time.monotonic() > deadline:
+                raise TimeoutError
+            self._received += data or b""
+        report, self._received = self._received.split(b"\n", 1)
+        try:
+            self._reports.send(b"\n")
+        except ConnectionError:
+            raise _Gone from None
+        return report.decode(errors="replace")
+
+    def _failure(self, text):
+        errors = self._files["errors"].read_text(errors="replace").strip()
+        console = self._files["console"].read_text(errors="replace").splitlines()[-80:]
+        return Failure("\n".join([text, *filter(None, [errors]), *(f"console: {line}" for line in console)]))
