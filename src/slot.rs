@@ -394,3 +394,27 @@ const _: () = {
     assert!(offset_of!(Slot, value) == 0 && offset_of!(Slot, pending) == 8 && offset_of!(Slot, sleepers) == 16);
     assert!(offset_of!(Slot, sequence) == 24 && offset_of!(Slot, state) == 28 && offset_of!(Slot, error) == 32);
 };
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_concerns_exactly_the_residues_of_the_values_it_passes() {
+        let starts = (0..70).chain((1 << 32) - 40..(1 << 32) + 40).chain(u64::MAX - 70..=u64::MAX);
+        for old in starts {
+            for steps in 0..=70.min(u64::MAX - old) {
+                let new = old + steps;
+                let expected = (1..=steps).fold(0, |set, step| set | residue(old + step));
+                assert_eq!(passed(old, new), expected, "{old} to {new}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_jump_concerns_every_residue() {
+        for jump in [32, 1 << 32, 3 << 32, u64::MAX] {
+            assert_eq!(passed(0, jump), ALL);
+        }
+    }
+}

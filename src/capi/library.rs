@@ -69,7 +69,7 @@ pub unsafe extern "C" fn umf_query_caps(caps: *mut umf_caps) -> c_int {
             size,
             version: umf_version(),
             flags,
-            max_fences: MAX_FENCES,
+            max_fences: UMF_PAGE_MAX_FENCES,
             max_waits: super::wait::UMF_WAIT_MAX,
         };
         // SAFETY: the face's contract (mod.rs); umf_caps starts with its size and has no padding.
