@@ -16,6 +16,8 @@ pub(crate) enum Error {
     FenceFailed = libc::EIO,
     /// The fence failed because its signaller died.
     OwnerDead = libc::EOWNERDEAD,
+    /// The value is beyond where the condition could still be met.
+    Past = libc::ERANGE,
     /// The fence behind the handle was given back by its creator.
     Stale = libc::ESTALE,
     /// Every slot of the page is in use.

@@ -3,7 +3,7 @@
 use crate::error::{Error, FenceErrno, Result};
 use crate::page::{Page, Place};
 use crate::rc::Ref;
-use crate::slot::{Slot, Tag};
+use crate::slot::{Slot, Tag, VALUE32_OFFSET, Width};
 use crate::sync::{AtomicU64, Ordering};
 use rustix::process::{Pid, getpid};
 
@@ -21,8 +21,11 @@ pub(crate) struct Fence {
 
 impl Fence {
     /// A new fence at `value` in a free slot of `page`. It ends with the last handle of this process.
-    pub(crate) fn create(page: &Ref<Page>, value: u64) -> Result<Ref<Fence>> {
-        let (index, tag) = page.claim(value)?;
+    pub(crate) fn create(page: &Ref<Page>, width: Width, value: u64) -> Result<Ref<Fence>> {
+        if !width.holds(value) {
+            return Err(Error::Invalid);
+        }
+        let (index, tag) = page.claim(width, value)?;
         let place = Place::new(page, index)?;
         let make = || {
             // Under the registry's lock: nobody in this process opens the fence before its creator has it.
@@ -36,7 +39,8 @@ impl Fence {
     pub(crate) fn open(page: &Ref<Page>, index: u32) -> Result<Ref<Fence>> {
         let place = Place::new(page, index)?;
         let tag = place.slot().tag().ok_or(Error::NotFound)?;
-        let make = || Ok(Fence { place: place.clone(), tag, creator: None, seen: AtomicU64::new(0) });
+        let value = place.slot().value(tag)?;
+        let make = || Ok(Fence { place: place.clone(), tag, creator: None, seen: AtomicU64::new(value) });
         page.fences().get_or_make(index, |fence| fence.tag == tag, make)
     }
 
@@ -47,7 +51,11 @@ impl Fence {
 
     /// The byte offset of its value in the page.
     pub(crate) fn offset(&self) -> u64 {
-        self.place.offset()
+        let within = match self.width() {
+            Width::Bits64 => 0,
+            Width::Bits32 => VALUE32_OFFSET as u64,
+        };
+        self.place.offset() + within
     }
 
     pub(crate) fn page(&self) -> &Page {
@@ -64,40 +72,53 @@ impl Fence {
         self.tag
     }
 
+    /// Whether the value has 64 bits and grows, or 32 and goes round.
+    #[inline]
+    pub(crate) fn width(&self) -> Width {
+        self.tag.width()
+    }
+
     /// The value, or the highest that this process has seen if that is more.
     #[inline]
     pub(crate) fn value(&self) -> u64 {
         // Acquire, and Release below: who relies on what another thread saw also sees what the signaller did before.
         let seen = self.seen.load(Ordering::Acquire);
         match self.slot().value(self.tag) {
-            Ok(value) if value > seen => {
+            Ok(value) if value > seen && self.latches() => {
                 self.seen.fetch_max(value, Ordering::AcqRel);
                 value
             }
+            Ok(value) if !self.latches() => value,
             // Also after the end of the fence: what was seen stays.
             _ => seen,
         }
     }
 
-    /// Whether `value` is reached: latched for all of this process, whatever is written later. If it is not, and cannot
-    /// be any more, says why.
+    /// Whether this process has seen `value` reached: latched, whatever is written later.
     #[inline]
-    pub(crate) fn reached(&self, value: u64) -> Result<bool> {
-        if self.value() >= value {
+    pub(crate) fn has_seen(&self, value: u64) -> bool {
+        self.latches() && self.seen.load(Ordering::Acquire) >= value
+    }
+
+    /// A value that goes round cannot be latched: that it is behind what was seen may mean that a peer took it back, or that
+    /// it went on by more than 2^31 while nobody here looked.
+    #[inline]
+    fn latches(&self) -> bool {
+        self.width() == Width::Bits64
+    }
+
+    /// Whether the value is as `fits` asks. If it is not, and will go no further, says why.
+    #[inline]
+    pub(crate) fn check(&self, fits: impl Fn(u64) -> bool) -> Result<bool> {
+        if fits(self.value()) {
             return Ok(true);
         }
         match self.slot().error(self.tag)? {
             None => Ok(false),
             // Looked at after the error: a signal that came before it still counts.
-            Some(_) if self.value() >= value => Ok(true),
+            Some(_) if fits(self.value()) => Ok(true),
             Some(errno) => Err(Error::of_failed_fence(errno)),
         }
-    }
-
-    /// Whether work was submitted that will signal `value`, or it is reached.
-    #[inline]
-    pub(crate) fn submitted(&self, value: u64) -> Result<bool> {
-        Ok(self.pending_value() >= value || self.reached(value)?)
     }
 
     /// Signals `value`. `Invalid` if the fence is beyond it; the error's if the fence failed.
@@ -116,9 +137,13 @@ impl Fence {
         self.slot().submit(self.tag, self.page().bell(), value)
     }
 
-    /// The highest value that is reached or that work was submitted for.
+    /// The furthest value that is reached or that work was submitted for.
     pub(crate) fn pending_value(&self) -> u64 {
-        self.slot().pending(self.tag).unwrap_or(0).max(self.value())
+        let value = self.value();
+        match self.slot().pending(self.tag) {
+            Ok(pending) if self.width().is_before(value, pending) => pending,
+            _ => value,
+        }
     }
 
     /// Fails the fence for every waiter in every process. The first error stays.

@@ -7,9 +7,10 @@ use crate::error::{Error, FenceErrno, Result};
 use crate::fence::Fence;
 use crate::page::Page;
 use crate::rc::Ref;
+use crate::slot::Width;
 use crate::sys::futex;
 use crate::sys::time::Deadline;
-use crate::wait::{self, Condition, Conditions, Until};
+use crate::wait::{self, Condition, Conditions, Op, Until};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -25,7 +26,7 @@ fn check(model: impl Fn() + Sync + Send + 'static) {
 
 fn fence(value: u64) -> (Ref<Page>, Ref<Fence>) {
     let page = Page::create(1).unwrap();
-    let fence = Fence::create(&page, value).unwrap();
+    let fence = Fence::create(&page, Width::Bits64, value).unwrap();
     (page, fence)
 }
 
@@ -40,7 +41,7 @@ fn waits(fence: &Ref<Fence>, value: u64) -> thread::JoinHandle<Result<()>> {
 }
 
 fn wait_for(fence: &Fence, value: u64) -> Result<()> {
-    wait::one(Condition { fence, value, until: Until::Signaled }, Deadline::NEVER)
+    wait::one(Condition::reached(fence, value), Deadline::NEVER)
 }
 
 struct Many<'a>(Vec<(&'a Fence, u64)>, Until);
@@ -49,9 +50,9 @@ impl Conditions for Many<'_> {
     fn count(&self) -> usize {
         self.0.len()
     }
-    fn get(&self, index: usize) -> Condition<'_> {
+    fn get(&self, index: usize) -> Result<Condition<'_>> {
         let (fence, value) = self.0[index];
-        Condition { fence, value, until: self.1 }
+        Ok(Condition { until: self.1, ..Condition::reached(fence, value) })
     }
 }
 
@@ -172,7 +173,7 @@ fn a_timeout_races_a_signal_and_takes_it_from_nobody() {
         let (_page, fence) = fence(0);
         let mortal = {
             let fence = fence.clone();
-            thread::spawn(move || wait::one(Condition { fence: &fence, value: 1, until: Until::Signaled }, SOMETIME))
+            thread::spawn(move || wait::one(Condition::reached(&fence, 1), SOMETIME))
         };
         let patient = waits(&fence, 1);
         let clock = thread::spawn(futex::expire);
@@ -227,7 +228,7 @@ fn a_submission_wakes_who_waits_for_the_pending_value() {
         let waiter = {
             let fence = fence.clone();
             thread::spawn(move || {
-                wait::one(Condition { fence: &fence, value: 2, until: Until::Submitted }, Deadline::NEVER)
+                wait::one(Condition { until: Until::Submitted, ..Condition::reached(&fence, 2) }, Deadline::NEVER)
             })
         };
         assert_eq!(fence.submit(2), Ok(()));
@@ -242,7 +243,7 @@ fn a_signal_wakes_who_waits_for_the_pending_value() {
         let waiter = {
             let fence = fence.clone();
             thread::spawn(move || {
-                wait::one(Condition { fence: &fence, value: 2, until: Until::Submitted }, Deadline::NEVER)
+                wait::one(Condition { until: Until::Submitted, ..Condition::reached(&fence, 2) }, Deadline::NEVER)
             })
         };
         assert_eq!(fence.signal(2), Ok(()));
@@ -254,12 +255,12 @@ fn a_signal_wakes_who_waits_for_the_pending_value() {
 fn the_end_of_a_fence_ends_its_waits_and_the_next_fence_of_the_slot_is_another() {
     check(|| {
         let page = Page::create(1).unwrap();
-        let slot_user = Fence::create(&page, 0).unwrap();
+        let slot_user = Fence::create(&page, Width::Bits64, 0).unwrap();
         let tag = slot_user.tag();
         let waiter = waits(&slot_user, 1);
         // What the creator's last unref does, in another process than the waiter's.
         slot_user.slot().retire(tag, page.bell());
-        let (_, next) = page.claim(1).unwrap();
+        let (_, next) = page.claim(Width::Bits64, 1).unwrap();
         slot_user.slot().publish(next);
         // The next fence starts at the very value that was waited for: the waiter must not take it for its own.
         assert_eq!(waiter.join().unwrap(), Err(Error::Stale));
@@ -271,7 +272,7 @@ fn the_end_of_a_fence_ends_its_waits_and_the_next_fence_of_the_slot_is_another()
 fn a_wait_for_any_hears_either_fence() {
     check(|| {
         let page = Page::create(2).unwrap();
-        let (a, b) = (Fence::create(&page, 0).unwrap(), Fence::create(&page, 0).unwrap());
+        let (a, b) = (Fence::create(&page, Width::Bits64, 0).unwrap(), Fence::create(&page, Width::Bits64, 0).unwrap());
         let signal = signals(&b, 1);
         assert_eq!(wait::any(&Many(vec![(&a, 1), (&b, 1)], Until::Signaled), Deadline::NEVER), Ok(1));
         assert_eq!(signal.join().unwrap(), Ok(()));
@@ -305,7 +306,7 @@ fn a_wait_for_one_and_a_wait_for_any_hear_the_same_signal() {
 fn a_wait_for_all_hears_both_signals_in_any_order() {
     check(|| {
         let page = Page::create(2).unwrap();
-        let (a, b) = (Fence::create(&page, 0).unwrap(), Fence::create(&page, 0).unwrap());
+        let (a, b) = (Fence::create(&page, Width::Bits64, 0).unwrap(), Fence::create(&page, Width::Bits64, 0).unwrap());
         let (one, other) = (signals(&a, 1), signals(&b, 1));
         assert_eq!(wait::all(&Many(vec![(&a, 1), (&b, 1)], Until::Signaled), Deadline::NEVER), Ok(()));
         assert_eq!(one.join().unwrap(), Ok(()));
@@ -317,7 +318,7 @@ fn a_wait_for_all_hears_both_signals_in_any_order() {
 fn a_wait_for_all_hears_of_the_failure_of_a_fence_it_has_not_got_to() {
     check(|| {
         let page = Page::create(2).unwrap();
-        let (a, b) = (Fence::create(&page, 0).unwrap(), Fence::create(&page, 0).unwrap());
+        let (a, b) = (Fence::create(&page, Width::Bits64, 0).unwrap(), Fence::create(&page, Width::Bits64, 0).unwrap());
         let fails = {
             let b = b.clone();
             thread::spawn(move || b.set_error(FenceErrno::new(5).unwrap()))
@@ -326,4 +327,45 @@ fn a_wait_for_all_hears_of_the_failure_of_a_fence_it_has_not_got_to() {
         assert_eq!(wait::all(&conditions, Deadline::NEVER), Err(Error::FenceFailed));
         assert_eq!(fails.join().unwrap(), Ok(()));
     });
+}
+
+/// A fence at `start` is signalled to each of `steps`, while somebody waits for `op value & mask`.
+fn op_hears(width: Width, start: u64, steps: &'static [u64], op: Op, value: u64, mask: u64) {
+    check(move || {
+        let page = Page::create(1).unwrap();
+        let fence = Fence::create(&page, width, start).unwrap();
+        let waiter = {
+            let fence = fence.clone();
+            thread::spawn(move || {
+                let condition = Condition::new(&fence, op, value, mask, Until::Signaled)?;
+                wait::one(condition, Deadline::NEVER)
+            })
+        };
+        for step in steps {
+            assert_eq!(fence.signal(*step), Ok(()));
+        }
+        assert_eq!(waiter.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn every_operator_hears_the_value_that_meets_it() {
+    op_hears(Width::Bits64, 0, &[1, 2], Op::Ge, 2, 0);
+    op_hears(Width::Bits64, 0, &[1, 2], Op::Gt, 1, 0);
+    op_hears(Width::Bits64, 0, &[5], Op::Eq, 5, 0);
+    op_hears(Width::Bits64, 5, &[6], Op::Ne, 5, 0);
+    op_hears(Width::Bits64, 5, &[5 + (1 << 32)], Op::Ne, 5, 0);
+    op_hears(Width::Bits64, 0, &[1, 2], Op::Eq, 2, 2);
+    op_hears(Width::Bits64, 7, &[8], Op::Lt, 1, 7);
+}
+
+#[test]
+fn a_32_bit_fence_is_heard_across_its_wrap() {
+    const LAST: u64 = u32::MAX as u64;
+    op_hears(Width::Bits32, LAST, &[0, 1], Op::Ge, 1, 0);
+    op_hears(Width::Bits32, LAST - 1, &[LAST, 0], Op::Gt, LAST, 0);
+    op_hears(Width::Bits32, LAST, &[0], Op::Ne, LAST, 0);
+    // The other half of the circle is before.
+    op_hears(Width::Bits32, 5, &[0x7fff_ffff, 0x8000_0006], Op::Lt, 5, 0);
+    op_hears(Width::Bits32, LAST, &[3], Op::Le, 3, 0xff);
 }

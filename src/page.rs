@@ -9,7 +9,7 @@
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::rc::{Ref, Registry};
-use crate::slot::{Bell, Slot, Tag};
+use crate::slot::{Bell, Slot, Tag, Width};
 use crate::sys::memfd::{self, FileId, Mapping};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -129,11 +129,11 @@ impl Page {
     }
 
     /// Takes a free slot for a new fence at `value`; the caller publishes it or gives it back.
-    pub(crate) fn claim(&self, value: u64) -> Result<(u32, Tag)> {
+    pub(crate) fn claim(&self, width: Width, value: u64) -> Result<(u32, Tag)> {
         let start = self.next_free.load(Ordering::Relaxed);
         for step in 0..self.fence_count {
             let index = ((u64::from(start) + u64::from(step)) % u64::from(self.fence_count)) as u32;
-            if let Some(tag) = self.slot(index)?.claim(value) {
+            if let Some(tag) = self.slot(index)?.claim(width, value) {
                 self.next_free.store((index + 1) % self.fence_count, Ordering::Relaxed);
                 return Ok((index, tag));
             }

@@ -69,12 +69,18 @@ pub(crate) struct Slot {
     sleepers: AtomicU64,
     /// The futex word.
     sequence: AtomicU32,
-    /// Generation and life: see [`Tag`].
+    /// Generation, width and life: see [`Tag`].
     state: AtomicU32,
     /// 0, or the errno that the fence failed with.
     error: AtomicU32,
-    reserved: [AtomicU32; 7],
+    /// The value of a 32-bit fence. A word of its own: accesses of two sizes to the same bytes have no meaning in the
+    /// memory model.
+    value32: AtomicU32,
+    reserved: [AtomicU32; 6],
 }
+
+/// Where in its slot a 32-bit fence's value lies.
+pub(crate) const VALUE32_OFFSET: usize = 36;
 
 /// The doorbell of a page: what who waits for many of its fences sleeps on.
 #[repr(C, align(64))]
@@ -90,12 +96,64 @@ pub(crate) struct Bell {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Tag(u32);
 
-/// The two low bits of a state word; the generation is above them.
+/// The two low bits of a state word; then comes the width, and above it the generation.
 const FREE: u32 = 0;
 const CLAIMED: u32 = 1;
 const LIVE: u32 = 2;
 const LIFE: u32 = 3;
-const GENERATION: u32 = 4;
+const IS_32_BIT: u32 = 4;
+const GENERATION: u32 = 8;
+
+impl Tag {
+    #[inline]
+    pub(crate) fn width(self) -> Width {
+        if self.0 & IS_32_BIT == 0 { Width::Bits64 } else { Width::Bits32 }
+    }
+}
+
+/// How wide a fence's value is, and so what "further" means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Width {
+    /// Grows, and ends at `u64::MAX`.
+    Bits64,
+    /// Goes round, as hardware's sequence numbers do: of two values, that one is further which is ahead of the other by
+    /// less than 2^31.
+    Bits32,
+}
+
+impl Width {
+    /// Whether a fence of this width can have the value.
+    pub(crate) fn holds(self, value: u64) -> bool {
+        self == Width::Bits64 || value <= u64::from(u32::MAX)
+    }
+
+    /// The value that comes after `value`, if one does.
+    pub(crate) fn after(self, value: u64) -> Option<u64> {
+        match self {
+            Width::Bits64 => value.checked_add(1),
+            Width::Bits32 => Some((value as u32).wrapping_add(1).into()),
+        }
+    }
+
+    /// Whether a fence that stands at `value` has yet to go on to reach `target`.
+    #[inline]
+    pub(crate) fn is_before(self, value: u64, target: u64) -> bool {
+        match self {
+            Width::Bits64 => value < target,
+            Width::Bits32 => (value as u32).wrapping_sub(target as u32) as i32 <= -1,
+        }
+    }
+
+    /// The residues of old+1 ..= new, where `new` is further than `old`.
+    #[inline]
+    fn passed(self, old: u64, new: u64) -> Residues {
+        match self {
+            Width::Bits64 => passed(old, new),
+            // 2^32 is a multiple of 32, so residues go round with the values.
+            Width::Bits32 => passed(old, old + u64::from((new as u32).wrapping_sub(old as u32))),
+        }
+    }
+}
 
 /// A set of residues: bit r stands for every value v with v % 32 == r.
 pub(crate) type Residues = u32;
@@ -145,7 +203,7 @@ impl Slot {
     // The life of a slot.
 
     /// Takes a free slot for a new fence at `value`. Nobody can open it before [`Slot::publish`].
-    pub(crate) fn claim(&self, value: u64) -> Option<Tag> {
+    pub(crate) fn claim(&self, width: Width, value: u64) -> Option<Tag> {
         let free = self.state.load(Ordering::Relaxed);
         if free & LIFE != FREE {
             return None;
@@ -155,7 +213,9 @@ impl Slot {
         self.error.store(0, Ordering::Release);
         self.pending.store(value, Ordering::Release);
         self.value.store(value, Ordering::Release);
-        Some(Tag(free | LIVE))
+        self.value32.store(value as u32, Ordering::Release);
+        let width = if width == Width::Bits32 { IS_32_BIT } else { 0 };
+        Some(Tag(free & !IS_32_BIT | width | LIVE))
     }
 
     /// Lets others open the fence that `claim` prepared.
@@ -165,7 +225,7 @@ impl Slot {
 
     /// Undoes a `claim` that was never published.
     pub(crate) fn unclaim(&self, tag: Tag) {
-        self.state.store(tag.0 & !LIFE, Ordering::Release);
+        self.state.store(tag.0 & !(LIFE | IS_32_BIT), Ordering::Release);
     }
 
     /// The fence that lives here now, if one does.
@@ -176,7 +236,7 @@ impl Slot {
 
     /// Ends the fence: its waiters learn that it is stale, and the slot is free for another generation.
     pub(crate) fn retire(&self, tag: Tag, bell: &Bell) {
-        let next = (tag.0 & !LIFE).wrapping_add(GENERATION) | FREE;
+        let next = (tag.0 & !(LIFE | IS_32_BIT)).wrapping_add(GENERATION) | FREE;
         if self.state.compare_exchange(tag.0, next, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
             rmw_before_load();
             self.wake(bell, ALL);
@@ -191,24 +251,43 @@ impl Slot {
     // Reading.
 
     /// The value. `Stale` if the fence ended.
+    ///
+    /// Had what is read been written for a later fence of this slot, then the load (an acquire) would have read from a
+    /// release that follows that fence's claim, and the state after it would be another.
     #[inline]
     pub(crate) fn value(&self, tag: Tag) -> Result<u64> {
-        self.read(&self.value, tag)
-    }
-
-    /// The highest value that is reached or that work was submitted for.
-    #[inline]
-    pub(crate) fn pending(&self, tag: Tag) -> Result<u64> {
-        Ok(self.read(&self.pending, tag)?.max(self.read(&self.value, tag)?))
-    }
-
-    /// The word of the living fence. Had it been written for a later fence of this slot, then the load (an acquire) would
-    /// have read from a release that follows that fence's claim, and the state after it would be another.
-    #[inline]
-    fn read(&self, word: &AtomicU64, tag: Tag) -> Result<u64> {
-        let value = word.load(Ordering::SeqCst);
+        let value = self.load_value(tag.width(), Ordering::SeqCst);
         self.check_life(tag)?;
         Ok(value)
+    }
+
+    /// The furthest value that work was submitted for. `Stale` if the fence ended, as for `value`.
+    #[inline]
+    pub(crate) fn pending(&self, tag: Tag) -> Result<u64> {
+        let pending = self.pending.load(Ordering::SeqCst);
+        self.check_life(tag)?;
+        Ok(pending)
+    }
+
+    #[inline(always)]
+    fn load_value(&self, width: Width, order: Ordering) -> u64 {
+        match width {
+            Width::Bits64 => self.value.load(order),
+            Width::Bits32 => self.value32.load(order).into(),
+        }
+    }
+
+    /// S1, if the value is still `old`; else what it is.
+    #[inline(always)]
+    fn exchange_value(&self, width: Width, old: u64, new: u64) -> std::result::Result<(), u64> {
+        let (success, failure) = (Ordering::SeqCst, Ordering::Relaxed);
+        match width {
+            Width::Bits64 => self.value.compare_exchange_weak(old, new, success, failure).map(drop),
+            Width::Bits32 => match self.value32.compare_exchange_weak(old as u32, new as u32, success, failure) {
+                Ok(_) => Ok(()),
+                Err(now) => Err(now.into()),
+            },
+        }
     }
 
     /// The error that the fence carries.
@@ -232,21 +311,25 @@ impl Slot {
     /// Moves the value forward and wakes who waited for a value on the way. The same value again changes nothing.
     #[inline]
     pub(crate) fn signal(&self, tag: Tag, bell: &Bell, value: u64) -> Result<()> {
-        let mut old = self.value.load(Ordering::Relaxed);
+        let width = tag.width();
+        if !width.holds(value) {
+            return Err(Error::Invalid);
+        }
+        let mut old = self.load_value(width, Ordering::Relaxed);
         loop {
             // After reading `old`: a fence that ended in between has the exchange fail, unless the next fence of this
             // slot is at the very same value. Slots are reused in turn to make that remote (page.rs).
             self.check_sound(tag)?;
-            if value <= old {
+            if !width.is_before(old, value) {
                 return if value == old { Ok(()) } else { Err(Error::Invalid) };
             }
-            match self.value.compare_exchange_weak(old, value, Ordering::SeqCst, Ordering::Relaxed) {
-                Ok(_) => break,
+            match self.exchange_value(width, old, value) {
+                Ok(()) => break,
                 Err(now) => old = now,
             }
         }
         rmw_before_load();
-        self.wake(bell, passed(old, value));
+        self.wake(bell, width.passed(old, value));
         Ok(())
     }
 
@@ -260,11 +343,15 @@ impl Slot {
 
     /// Says that work was submitted which will signal `value`.
     pub(crate) fn submit(&self, tag: Tag, bell: &Bell, value: u64) -> Result<()> {
+        let width = tag.width();
+        if !width.holds(value) {
+            return Err(Error::Invalid);
+        }
         self.check_sound(tag)?;
-        let old = self.pending.fetch_max(value, Ordering::SeqCst);
-        rmw_before_load();
-        if value > old {
-            self.wake(bell, passed(old, value));
+        let further = |old| width.is_before(old, value).then_some(value);
+        if let Ok(old) = self.pending.fetch_update(Ordering::SeqCst, Ordering::Relaxed, further) {
+            rmw_before_load();
+            self.wake(bell, width.passed(old, value));
         }
         Ok(())
     }
@@ -367,9 +454,9 @@ mod model {
 
     impl Slot {
         pub(crate) fn new() -> Slot {
-            let [sequence, state, error] = words();
+            let [sequence, state, error, value32] = words();
             let [value, pending, sleepers] = std::array::from_fn(|_| AtomicU64::new(0));
-            Slot { value, pending, sleepers, sequence, state, error, reserved: words() }
+            Slot { value, pending, sleepers, sequence, state, error, value32, reserved: words() }
         }
 
         /// A device's write is ordered with nothing.
@@ -392,6 +479,7 @@ const _: () = {
     // The layout is shared between processes of 32 and 64 bits, and the value's place with devices.
     assert!(size_of::<Slot>() == 64 && align_of::<Slot>() == 64 && size_of::<Bell>() == 64);
     assert!(offset_of!(Slot, value) == 0 && offset_of!(Slot, pending) == 8 && offset_of!(Slot, sleepers) == 16);
+    assert!(offset_of!(Slot, value32) == VALUE32_OFFSET);
     assert!(offset_of!(Slot, sequence) == 24 && offset_of!(Slot, state) == 28 && offset_of!(Slot, error) == 32);
 };
 
@@ -409,6 +497,20 @@ mod tests {
                 assert_eq!(passed(old, new), expected, "{old} to {new}");
             }
         }
+    }
+
+    #[test]
+    fn a_32_bit_fence_concerns_the_same_residues_across_its_wrap() {
+        let width = Width::Bits32;
+        for old in (u32::MAX - 40..=u32::MAX).map(u64::from) {
+            for steps in 1..70 {
+                let new = u64::from((old as u32).wrapping_add(steps));
+                assert!(width.is_before(old, new) && !width.is_before(new, old));
+                let expected = (1..=u64::from(steps)).fold(0, |set, step| set | residue(old + step));
+                assert_eq!(width.passed(old, new), expected, "{old} to {new}");
+            }
+        }
+        assert!(!width.is_before(7, 7) && width.is_before(0, 0x7fff_ffff) && !width.is_before(0, 0x8000_0001));
     }
 
     #[test]

@@ -3,19 +3,59 @@
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::page::Page;
-use crate::slot::{self, Bed};
+use crate::slot::{self, Bed, Width};
 use crate::sys::futex::{self, Sleep, WAITV_MAX, Word};
 use crate::sys::time::Deadline;
 use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 
-/// What a wait is for.
+/// Which of a fence's values counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Until {
-    /// The value is reached.
+    /// The value itself.
     Signaled,
-    /// Work that will signal the value was submitted, or the value is reached (Vulkan: VK_SYNC_WAIT_PENDING).
+    /// The pending value: work that will signal it was submitted (Mesa: VK_SYNC_WAIT_PENDING). Only with [`Test::Reached`].
     Submitted,
+}
+
+/// How a fence's value is compared with the condition's. What hardware waits can do: xe's wait_user_fence, HSA's signals,
+/// CUDA's stream memory operations.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Test {
+    /// At least the condition's; for a 32-bit fence, not behind it.
+    Reached,
+    /// Less than the condition's; for a 32-bit fence, behind it.
+    Before,
+    /// Equal.
+    Equal,
+    /// Not equal.
+    Differs,
+    /// Compared as plain numbers, under a mask: `(value & mask) op (condition's & mask)`.
+    Masked { mask: u64, op: Op },
+}
+
+/// A comparison of two plain numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Op {
+    Ge,
+    Gt,
+    Eq,
+    Ne,
+    Lt,
+    Le,
+}
+
+impl Op {
+    fn holds(self, a: u64, b: u64) -> bool {
+        match self {
+            Op::Ge => a >= b,
+            Op::Gt => a > b,
+            Op::Eq => a == b,
+            Op::Ne => a != b,
+            Op::Lt => a < b,
+            Op::Le => a <= b,
+        }
+    }
 }
 
 /// One entry of a wait.
@@ -23,22 +63,82 @@ pub(crate) enum Until {
 pub(crate) struct Condition<'a> {
     /// Whose value.
     pub(crate) fence: &'a Fence,
-    /// The value that the fence's has to be at least.
+    /// What it is compared with.
     pub(crate) value: u64,
-    /// Which value of the fence counts.
+    pub(crate) test: Test,
     pub(crate) until: Until,
 }
 
-impl Condition<'_> {
+impl<'a> Condition<'a> {
+    /// The everyday one: until the fence has reached the value.
+    #[inline]
+    pub(crate) fn reached(fence: &'a Fence, value: u64) -> Condition<'a> {
+        Condition { fence, value, test: Test::Reached, until: Until::Signaled }
+    }
+
+    /// `fence`'s value `op` `value`, under `mask` unless that is 0. `Invalid` for a value that the fence cannot have, and for
+    /// one that it would have to exceed but cannot.
+    pub(crate) fn new(fence: &'a Fence, op: Op, value: u64, mask: u64, until: Until) -> Result<Condition<'a>> {
+        let width = fence.width();
+        if !width.holds(value) {
+            return Err(Error::Invalid);
+        }
+        // v > T is v >= T+1, and v <= T is v < T+1.
+        let (test, value) = match (op, width.after(value)) {
+            _ if mask != 0 => (Test::Masked { mask, op }, value),
+            (Op::Ge, _) => (Test::Reached, value),
+            (Op::Lt, _) => (Test::Before, value),
+            (Op::Eq, _) => (Test::Equal, value),
+            (Op::Ne, _) => (Test::Differs, value),
+            (Op::Gt, after) => (Test::Reached, after.ok_or(Error::Invalid)?),
+            (Op::Le, Some(after)) => (Test::Before, after),
+            (Op::Le, None) => (Test::Reached, 0),
+        };
+        if until == Until::Submitted && test != Test::Reached {
+            return Err(Error::Invalid);
+        }
+        Ok(Condition { fence, value, test, until })
+    }
+
     #[inline]
     fn met(&self) -> Result<bool> {
-        match self.until {
-            Until::Signaled => self.fence.reached(self.value),
-            Until::Submitted => self.fence.submitted(self.value),
+        // What this process has seen reached needs no look at the shared memory.
+        if self.test == Test::Reached && self.fence.has_seen(self.value) {
+            return Ok(true);
+        }
+        if self.until == Until::Submitted && self.fits(self.fence.pending_value()) {
+            return Ok(true);
+        }
+        if self.fence.check(|value| self.fits(value))? {
+            return Ok(true);
+        }
+        if self.is_past() { Err(Error::Past) } else { Ok(false) }
+    }
+
+    #[inline]
+    fn fits(&self, value: u64) -> bool {
+        let before = || self.fence.width().is_before(value, self.value);
+        match self.test {
+            Test::Reached => !before(),
+            Test::Before => before(),
+            Test::Equal => value == self.value,
+            Test::Differs => value != self.value,
+            Test::Masked { mask, op } => op.holds(value & mask, self.value & mask),
         }
     }
 
-    /// The same, as a reason to stop waiting.
+    /// Whether a value that only grows is beyond where the condition, which is not met, could be.
+    fn is_past(&self) -> bool {
+        let value = self.fence.value();
+        self.fence.width() == Width::Bits64
+            && match self.test {
+                Test::Before => value >= self.value,
+                Test::Equal => value > self.value,
+                _ => false,
+            }
+    }
+
+    /// The same as `met`, as a reason to stop waiting.
     fn settled(&self) -> ControlFlow<Result<()>> {
         match self.met() {
             Ok(false) => ControlFlow::Continue(()),
@@ -47,8 +147,16 @@ impl Condition<'_> {
         }
     }
 
+    /// The residues of the values at which the condition, which is not met now, can become met: a signal wakes who waits for
+    /// a value that it passes.
     fn residues(&self) -> slot::Residues {
-        slot::residue(self.value)
+        match self.test {
+            // Reached at T. Before: a 32-bit value falls behind T when it passes T + 2^31, of the same residue. Equal: at T.
+            Test::Reached | Test::Before | Test::Equal => slot::residue(self.value),
+            // It differs once it left T.
+            Test::Differs => slot::residue(self.value.wrapping_add(1)),
+            Test::Masked { .. } => slot::ALL,
+        }
     }
 }
 
@@ -70,7 +178,7 @@ pub(crate) trait Conditions {
     /// How many there are; at least one.
     fn count(&self) -> usize;
     /// The condition at `index`, below `count`.
-    fn get(&self, index: usize) -> Condition<'_>;
+    fn get(&self, index: usize) -> Result<Condition<'_>>;
 }
 
 /// Waits until one of the conditions is met, and tells which. One that is met counts before one that cannot be met any
@@ -79,7 +187,7 @@ pub(crate) fn any(conditions: &impl Conditions, deadline: Deadline) -> Result<us
     let look = |announce: bool| -> Result<Option<usize>> {
         let mut failure = None;
         for index in 0..conditions.count() {
-            let condition = conditions.get(index);
+            let condition = conditions.get(index)?;
             if announce {
                 condition.fence.slot().announce(Bed::Bell, condition.residues());
             }
@@ -97,7 +205,7 @@ pub(crate) fn any(conditions: &impl Conditions, deadline: Deadline) -> Result<us
     if deadline == Deadline::POLL {
         return Err(Error::TimedOut);
     }
-    let mut bells = Bells::of(conditions);
+    let mut bells = Bells::of(conditions)?;
     loop {
         bells.listen();
         if let Some(index) = look(true)? {
@@ -118,13 +226,13 @@ pub(crate) fn all(conditions: &impl Conditions, deadline: Deadline) -> Result<()
     let count = conditions.count();
     let first_unmet = |from: usize| -> Result<usize> {
         for index in from..count {
-            if !conditions.get(index).met()? {
+            if !conditions.get(index)?.met()? {
                 return Ok(index);
             }
         }
         Ok(count)
     };
-    let any_failure = |from: usize| (from..count).try_for_each(|index| conditions.get(index).met().map(drop));
+    let any_failure = |from: usize| (from..count).try_for_each(|index| conditions.get(index)?.met().map(drop));
 
     let mut at = first_unmet(0)?;
     any_failure(at)?;
@@ -134,12 +242,12 @@ pub(crate) fn all(conditions: &impl Conditions, deadline: Deadline) -> Result<()
     if deadline == Deadline::POLL {
         return Err(Error::TimedOut);
     }
-    let mut bells = Bells::of(conditions);
+    let mut bells = Bells::of(conditions)?;
     while at < count {
         if bells.listen() {
             any_failure(at)?;
         }
-        let condition = conditions.get(at);
+        let condition = conditions.get(at)?;
         condition.fence.slot().announce(Bed::Bell, condition.residues());
         if condition.met()? {
             at = first_unmet(at)?;
@@ -172,11 +280,11 @@ const SLICE_MIN_NS: u64 = 1_000_000;
 const SLICE_MAX_NS: u64 = 16_000_000;
 
 impl<'a> Bells<'a> {
-    fn of(conditions: &'a impl Conditions) -> Bells<'a> {
+    fn of(conditions: &'a impl Conditions) -> Result<Bells<'a>> {
         let most = if futex::has_waitv() { WAITV_MAX } else { 1 };
         let mut bells = Bells { rung: [const { None }; WAITV_MAX], count: 0, crowded: false, slice_ns: SLICE_MIN_NS };
         for index in 0..conditions.count() {
-            let page = conditions.get(index).fence.page();
+            let page = conditions.get(index)?.fence.page();
             // Most recently added first: neighbours in a list tend to share their page.
             if bells.rung.iter().take(bells.count).flatten().rev().any(|rung| std::ptr::eq(rung.page, page)) {
                 continue;
@@ -189,7 +297,7 @@ impl<'a> Bells<'a> {
                 _ => bells.crowded = true,
             }
         }
-        bells
+        Ok(bells)
     }
 
     /// W1 for every bell. To be called before announcing oneself to any slot. Tells whether a fence of these pages may

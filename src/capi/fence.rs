@@ -2,11 +2,12 @@ use super::page::umf_page;
 use super::{Handle, answer, answer_keeping_errno, borrow, hand_out, no_flags, reference, required, share, unreference};
 use crate::error::{Error, FenceErrno};
 use crate::fence::Fence;
+use crate::slot::Width;
 use crate::sys::time::Deadline;
-use crate::wait::{self, Condition, Until};
+use crate::wait::{self, Condition, Op, Until};
 use std::ffi::c_int;
 
-/// One fence of a page: a 64-bit value that only grows. Reference counted.
+/// One fence of a page: a value that only grows, or goes round if it has 32 bits. Reference counted.
 pub struct umf_fence {
     _opaque: (),
 }
@@ -15,16 +16,21 @@ impl Handle for umf_fence {
     type Object = Fence;
 }
 
+/// In the flags of umf_fence_create(): the value has 32 bits and goes round, as hardware's sequence numbers do. A value is
+/// further than another if it is less than 2^31 ahead of it, and all comparisons are meant so. What this process has once
+/// seen reached is not held on to, as it is for 64 bits: every wait looks anew. Since 0.1.
+pub const UMF_FENCE_32BIT: u64 = 1 << 0;
+
 /// Creates a fence in a free slot of a page. It lives until this process ends its last reference to it; then its waiters
 /// everywhere get -ESTALE, and the slot is free for a new fence, which handles on the old one never see.
 ///
 /// \param page       the page; the fence keeps a reference to it.
 /// \param value      the value to start with: every wait for it or less is met.
-/// \param flags      0.
+/// \param flags      0, or UMF_FENCE_32BIT.
 /// \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
 ///
 /// \return 0, or
-///         -EINVAL  page or out_fence NULL, flags not 0.
+///         -EINVAL  page or out_fence NULL, unknown flags, a value above UINT32_MAX for a 32-bit fence.
 ///         -ENOSPC  all slots of the page are in use.
 ///         -ENOMEM  no memory.
 ///
@@ -37,12 +43,16 @@ pub unsafe extern "C" fn umf_fence_create(
     out_fence: *mut *mut umf_fence,
 ) -> c_int {
     answer_keeping_errno(|| {
-        no_flags(flags)?;
+        let width = match flags {
+            0 => Width::Bits64,
+            UMF_FENCE_32BIT => Width::Bits32,
+            _ => return Err(Error::Invalid),
+        };
         required(out_fence)?;
         // SAFETY: the face's contract (mod.rs).
         let page = unsafe { share(page)? };
         // SAFETY: the face's contract (mod.rs).
-        unsafe { hand_out(Fence::create(&page, value)?, out_fence) };
+        unsafe { hand_out(Fence::create(&page, width, value)?, out_fence) };
         Ok(())
     })
 }
@@ -108,8 +118,9 @@ pub unsafe extern "C" fn umf_fence_index(fence: *const umf_fence) -> u32 {
     unsafe { borrow(fence) }.map_or(u32::MAX, Fence::index)
 }
 
-/// The offset of the fence's value in its page, in bytes: 8 bytes in the machine's byte order, aligned to 64. This is what
-/// a device has to write to, in one access, and never a smaller value. UINT64_MAX for NULL.
+/// The offset of the fence's value in its page, in bytes: 8 bytes aligned to 64, or for a 32-bit fence 4 bytes aligned to 4,
+/// in the machine's byte order. This is what a device has to write to, in one access, and never a value that is behind.
+/// UINT64_MAX for NULL.
 ///
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -135,7 +146,7 @@ pub unsafe extern "C" fn umf_fence_value(fence: *const umf_fence) -> u64 {
 /// \param value  the new value.
 ///
 /// \return 0, or
-///         -EINVAL      fence NULL, or the fence is beyond value. Nothing changed.
+///         -EINVAL      fence NULL, the fence is beyond value, or value above UINT32_MAX for a 32-bit fence. Nothing changed.
 ///         -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed.
 ///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
 ///         -ESTALE      the fence ended: see umf_fence_create().
@@ -174,7 +185,7 @@ pub unsafe extern "C" fn umf_fence_notify(fence: *mut umf_fence) -> c_int {
 /// \param value  the value that will be signalled.
 ///
 /// \return 0, or
-///         -EINVAL      fence NULL.
+///         -EINVAL      fence NULL, or value above UINT32_MAX for a 32-bit fence.
 ///         -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed.
 ///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
 ///         -ESTALE      the fence ended: see umf_fence_create().
@@ -247,7 +258,7 @@ pub unsafe extern "C" fn umf_fence_error(fence: *const umf_fence, out_error: *mu
 ///                        that runs meanwhile does not end the wait.
 ///
 /// \return 0: reached; it stays so for this process, and what the signaller did before is visible. Or
-///         -EINVAL      fence NULL.
+///         -EINVAL      fence NULL, or value above UINT32_MAX for a 32-bit fence.
 ///         -ETIME       not reached by then; a poll that is not met too.
 ///         -EIO         the fence carries an error and has not reached value: see umf_fence_error().
 ///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
@@ -259,6 +270,6 @@ pub unsafe extern "C" fn umf_fence_wait(fence: *mut umf_fence, value: u64, abs_t
     answer(|| {
         // SAFETY: the face's contract (mod.rs).
         let fence = unsafe { borrow(fence)? };
-        wait::one(Condition { fence, value, until: Until::Signaled }, Deadline::at(abs_timeout_ns))
+        wait::one(Condition::new(fence, Op::Ge, value, 0, Until::Signaled)?, Deadline::at(abs_timeout_ns))
     })
 }

@@ -1,9 +1,8 @@
 use super::fence::umf_fence;
-use super::answer;
+use super::{answer, borrow};
 use crate::error::{Error, Result};
-use crate::fence::Fence;
 use crate::sys::time::Deadline;
-use crate::wait::{self, Condition, Conditions, Until};
+use crate::wait::{self, Condition, Conditions, Op, Until};
 use std::ffi::c_int;
 
 /// The most entries of one umf_wait(). Since 0.1.
@@ -17,18 +16,30 @@ pub const UMF_WAIT_PENDING: u64 = 1 << 1;
 
 /// In umf_wait.op: the fence's value is at least the entry's. Since 0.1.
 pub const UMF_OP_GE: u32 = 0;
+/// In umf_wait.op: the fence's value is greater than the entry's. Since 0.1.
+pub const UMF_OP_GT: u32 = 1;
+/// In umf_wait.op: the fence's value equals the entry's. A value that a signal passes over is not noticed. Since 0.1.
+pub const UMF_OP_EQ: u32 = 2;
+/// In umf_wait.op: the fence's value differs from the entry's. Since 0.1.
+pub const UMF_OP_NE: u32 = 3;
+/// In umf_wait.op: the fence's value is less than the entry's. Since 0.1.
+pub const UMF_OP_LT: u32 = 4;
+/// In umf_wait.op: the fence's value is at most the entry's. Since 0.1.
+pub const UMF_OP_LE: u32 = 5;
 
 /// One entry of umf_wait().
 #[repr(C)]
 pub struct umf_wait {
     /// Stays the caller's, who keeps it for the length of the call.
     pub fence: *mut umf_fence,
-    /// The value to be reached.
+    /// What the fence's value is compared with.
     pub value: u64,
-    /// UMF_OP_GE.
+    /// UMF_OP_*: the fence's value is on the left.
     pub op: u32,
     /// 0.
     pub reserved: u32,
+    /// 0, or the bits that are compared: (the fence's value & mask) op (value & mask), as plain numbers.
+    pub mask: u64,
 }
 
 /// Waits for many fences, of any pages: for all of them, or with UMF_WAIT_ANY for one.
@@ -45,8 +56,10 @@ pub struct umf_wait {
 ///                        success, and only with UMF_WAIT_ANY.
 ///
 /// \return 0, or
-///         -EINVAL      waits NULL, count out of range, unknown flags; an entry's fence NULL, op unknown, reserved not 0.
+///         -EINVAL      waits NULL, count out of range, unknown flags; an entry's fence NULL, op unknown, reserved not 0, value
+///                      above UINT32_MAX for a 32-bit fence; with UMF_WAIT_PENDING, op not GE or GT, or a mask.
 ///         -ETIME       not met by then; a poll that is not met too.
+///         -ERANGE      a 64-bit fence's value is beyond where its entry, without a mask, could still be met.
 ///         -EIO         a fence carries an error and has not reached its value: see umf_fence_error().
 ///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
 ///         -ESTALE      a fence ended before it reached its value: see umf_fence_create().
@@ -95,11 +108,10 @@ impl List<'_> {
             return Err(Error::Invalid);
         }
         // SAFETY: by this function's contract.
-        let waits = unsafe { std::slice::from_raw_parts(waits, count as usize) };
-        if waits.iter().any(|wait| wait.fence.is_null() || wait.op != UMF_OP_GE || wait.reserved != 0) {
-            return Err(Error::Invalid);
-        }
-        Ok(List { waits, until })
+        let list = List { waits: unsafe { std::slice::from_raw_parts(waits, count as usize) }, until };
+        // A list that is wrong anywhere is refused, also where one of its entries is met.
+        (0..list.count()).try_for_each(|index| list.get(index).map(drop))?;
+        Ok(list)
     }
 }
 
@@ -108,10 +120,22 @@ impl Conditions for List<'_> {
         self.waits.len()
     }
 
-    fn get(&self, index: usize) -> Condition<'_> {
-        let wait = &self.waits[index];
-        // SAFETY: `new` saw that it is not NULL; the rest is the face's contract (mod.rs).
-        let fence = unsafe { &*wait.fence.cast::<Fence>() };
-        Condition { fence, value: wait.value, until: self.until }
+    #[inline]
+    fn get(&self, index: usize) -> Result<Condition<'_>> {
+        let wait = self.waits.get(index).ok_or(Error::Invalid)?;
+        if wait.reserved != 0 {
+            return Err(Error::Invalid);
+        }
+        let op = match wait.op {
+            UMF_OP_GE => Op::Ge,
+            UMF_OP_GT => Op::Gt,
+            UMF_OP_EQ => Op::Eq,
+            UMF_OP_NE => Op::Ne,
+            UMF_OP_LT => Op::Lt,
+            UMF_OP_LE => Op::Le,
+            _ => return Err(Error::Invalid),
+        };
+        // SAFETY: the face's contract (mod.rs).
+        Condition::new(unsafe { borrow(wait.fence)? }, op, wait.value, wait.mask, self.until)
     }
 }

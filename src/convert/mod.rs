@@ -19,11 +19,11 @@ use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::sys::sync_file::Outcome;
 use crate::sys::time::Deadline;
-use crate::wait::{self, Condition, Until};
+use crate::wait::{self, Condition};
 
 /// Waits until a kernel fence may be made of `fence` at `value`.
 fn reach(fence: &Fence, value: u64, deadline: Deadline) -> Result<()> {
-    wait::one(Condition { fence, value, until: Until::Signaled }, deadline)
+    wait::one(Condition::reached(fence, value), deadline)
 }
 
 /// Whether a kernel fence can become `value` of `fence`, asked before the wait for it: what must fail changes nothing
@@ -32,7 +32,8 @@ fn check_import(fence: &Fence, value: u64) -> Result<()> {
     if let Some(errno) = fence.error()? {
         return Err(Error::of_failed_fence(errno));
     }
-    if fence.value() > value { Err(Error::Invalid) } else { Ok(()) }
+    let width = fence.width();
+    if width.holds(value) && !width.is_before(value, fence.value()) { Ok(()) } else { Err(Error::Invalid) }
 }
 
 /// Passes on what a kernel fence came to. A failed one fails the UMF, and the call says so.
