@@ -67,6 +67,13 @@
 /** In umf_caps.flags: /dev/udmabuf can be opened, so sync_files can be exported without a DRM device. Since 0.1. */
 #define UMF_CAP_UDMABUF (UINT64_C(1) << 1)
 
+/**
+ * In the flags of umf_fence_create(): the value has 32 bits and goes round, as hardware's sequence numbers do. A value is
+ * further than another if it is less than 2^31 ahead of it, and all comparisons are meant so. What this process has once
+ * seen reached is not held on to, as it is for 64 bits: every wait looks anew. Since 0.1.
+ */
+#define UMF_FENCE_32BIT (UINT64_C(1) << 0)
+
 /** The most entries of one umf_wait(). Since 0.1. */
 #define UMF_WAIT_MAX 1048576
 
@@ -81,6 +88,21 @@
 
 /** In umf_wait.op: the fence's value is at least the entry's. Since 0.1. */
 #define UMF_OP_GE 0
+
+/** In umf_wait.op: the fence's value is greater than the entry's. Since 0.1. */
+#define UMF_OP_GT 1
+
+/** In umf_wait.op: the fence's value equals the entry's. A value that a signal passes over is not noticed. Since 0.1. */
+#define UMF_OP_EQ 2
+
+/** In umf_wait.op: the fence's value differs from the entry's. Since 0.1. */
+#define UMF_OP_NE 3
+
+/** In umf_wait.op: the fence's value is less than the entry's. Since 0.1. */
+#define UMF_OP_LT 4
+
+/** In umf_wait.op: the fence's value is at most the entry's. Since 0.1. */
+#define UMF_OP_LE 5
 
 /** In umf_device_caps.flags: binary syncobjs. Since 0.1. */
 #define UMF_DEVICE_CAP_SYNCOBJ (UINT64_C(1) << 0)
@@ -109,7 +131,7 @@
 /** A DRM device file, for conversions to and from drm_syncobj. Reference counted. */
 struct umf_device;
 
-/** One fence of a page: a 64-bit value that only grows. Reference counted. */
+/** One fence of a page: a value that only grows, or goes round if it has 32 bits. Reference counted. */
 struct umf_fence;
 
 /** One shared-memory object that holds fences. Reference counted. */
@@ -133,12 +155,14 @@ struct umf_caps {
 struct umf_wait {
     /** Stays the caller's, who keeps it for the length of the call. */
     struct umf_fence *fence;
-    /** The value to be reached. */
+    /** What the fence's value is compared with. */
     uint64_t value;
-    /** UMF_OP_GE. */
+    /** UMF_OP_*: the fence's value is on the left. */
     uint32_t op;
     /** 0. */
     uint32_t reserved;
+    /** 0, or the bits that are compared: (the fence's value & mask) op (value & mask), as plain numbers. */
+    uint64_t mask;
 };
 
 /** What a device can do: see umf_device_query_caps(). Grows at the end. */
@@ -174,6 +198,25 @@ uint32_t umf_version(void);
  * Thread-safe. Since 0.1.
  */
 int umf_query_caps(struct umf_caps *caps);
+
+/**
+ * Sets how much CPU time waits may spend spinning before they sleep. To wake a sleeping core takes tens of microseconds, so
+ * a signal that comes sooner is worth spinning for, and each fence learns whether it does. Spins that end in a sleep all the
+ * same are in vain; they cost this process at most a share of one core.
+ *
+ * \param vain_permille  the share, in thousandths of one core, 0 to 1000. 0 is no spinning. 10 unless the environment
+ *                       variable LIBUMF_SPIN said otherwise when the first page was made or imported.
+ * \param limit_ns       the longest spin, in nanoseconds, up to 1,000,000. 0 is no spinning. 50,000 unless set.
+ * \param flags          0.
+ *
+ * \return 0, or
+ *         -EINVAL  an argument is out of range, flags not 0.
+ *
+ * Thread-safe, async-signal-safe. Holds for all waits of the process that begin later. Since 0.1.
+ */
+int umf_set_spin(uint32_t vain_permille,
+                 uint32_t limit_ns,
+                 uint64_t flags);
 
 /**
  * Creates a page with room for fences, in memory that other processes can be given (a sealed memfd): 64 bytes a
@@ -261,11 +304,11 @@ void umf_page_unref(struct umf_page *page);
  *
  * \param page       the page; the fence keeps a reference to it.
  * \param value      the value to start with: every wait for it or less is met.
- * \param flags      0.
+ * \param flags      0, or UMF_FENCE_32BIT.
  * \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
  *
  * \return 0, or
- *         -EINVAL  page or out_fence NULL, flags not 0.
+ *         -EINVAL  page or out_fence NULL, unknown flags, a value above UINT32_MAX for a 32-bit fence.
  *         -ENOSPC  all slots of the page are in use.
  *         -ENOMEM  no memory.
  *
@@ -321,8 +364,9 @@ void umf_fence_unref(struct umf_fence *fence);
 uint32_t umf_fence_index(const struct umf_fence *fence);
 
 /**
- * The offset of the fence's value in its page, in bytes: 8 bytes in the machine's byte order, aligned to 64. This is what
- * a device has to write to, in one access, and never a smaller value. UINT64_MAX for NULL.
+ * The offset of the fence's value in its page, in bytes: 8 bytes aligned to 64, or for a 32-bit fence 4 bytes aligned to 4,
+ * in the machine's byte order. This is what a device has to write to, in one access, and never a value that is behind.
+ * UINT64_MAX for NULL.
  *
  * Thread-safe, async-signal-safe. Since 0.1.
  */
@@ -344,7 +388,7 @@ uint64_t umf_fence_value(const struct umf_fence *fence);
  * \param value  the new value.
  *
  * \return 0, or
- *         -EINVAL      fence NULL, or the fence is beyond value. Nothing changed.
+ *         -EINVAL      fence NULL, the fence is beyond value, or value above UINT32_MAX for a 32-bit fence. Nothing changed.
  *         -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed.
  *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
  *         -ESTALE      the fence ended: see umf_fence_create().
@@ -376,7 +420,7 @@ int umf_fence_notify(struct umf_fence *fence);
  * \param value  the value that will be signalled.
  *
  * \return 0, or
- *         -EINVAL      fence NULL.
+ *         -EINVAL      fence NULL, or value above UINT32_MAX for a 32-bit fence.
  *         -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed.
  *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
  *         -ESTALE      the fence ended: see umf_fence_create().
@@ -435,7 +479,7 @@ int umf_fence_error(const struct umf_fence *fence,
  *                        that runs meanwhile does not end the wait.
  *
  * \return 0: reached; it stays so for this process, and what the signaller did before is visible. Or
- *         -EINVAL      fence NULL.
+ *         -EINVAL      fence NULL, or value above UINT32_MAX for a 32-bit fence.
  *         -ETIME       not reached by then; a poll that is not met too.
  *         -EIO         the fence carries an error and has not reached value: see umf_fence_error().
  *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
@@ -462,8 +506,10 @@ int umf_fence_wait(struct umf_fence *fence,
  *                        success, and only with UMF_WAIT_ANY.
  *
  * \return 0, or
- *         -EINVAL      waits NULL, count out of range, unknown flags; an entry's fence NULL, op unknown, reserved not 0.
+ *         -EINVAL      waits NULL, count out of range, unknown flags; an entry's fence NULL, op unknown, reserved not 0, value
+ *                      above UINT32_MAX for a 32-bit fence; with UMF_WAIT_PENDING, op not GE or GT, or a mask.
  *         -ETIME       not met by then; a poll that is not met too.
+ *         -ERANGE      a 64-bit fence's value is beyond where its entry, without a mask, could still be met.
  *         -EIO         a fence carries an error and has not reached its value: see umf_fence_error().
  *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
  *         -ESTALE      a fence ended before it reached its value: see umf_fence_create().

@@ -4,6 +4,7 @@ use crate::error::{Error, FenceErrno, Result};
 use crate::page::{Page, Place};
 use crate::rc::Ref;
 use crate::slot::{Slot, Tag, VALUE32_OFFSET, Width};
+use crate::spin::Learnt;
 use crate::sync::{AtomicU64, Ordering};
 use rustix::process::{Pid, getpid};
 
@@ -17,6 +18,8 @@ pub(crate) struct Fence {
     /// The highest value this process has seen. A peer may write a smaller one, or punch a hole where the value was; what
     /// was seen as signalled stays signalled.
     seen: AtomicU64,
+    /// Whether spinning for this fence pays.
+    pub(crate) spinning: Learnt,
 }
 
 impl Fence {
@@ -30,7 +33,13 @@ impl Fence {
         let make = || {
             // Under the registry's lock: nobody in this process opens the fence before its creator has it.
             place.slot().publish(tag);
-            Ok(Fence { place: place.clone(), tag, creator: Some(getpid()), seen: AtomicU64::new(value) })
+            Ok(Fence {
+                place: place.clone(),
+                tag,
+                creator: Some(getpid()),
+                seen: AtomicU64::new(value),
+                spinning: Learnt::new(),
+            })
         };
         page.fences().get_or_make(index, |fence| fence.tag == tag, make).inspect_err(|_| place.slot().unclaim(tag))
     }
@@ -40,7 +49,9 @@ impl Fence {
         let place = Place::new(page, index)?;
         let tag = place.slot().tag().ok_or(Error::NotFound)?;
         let value = place.slot().value(tag)?;
-        let make = || Ok(Fence { place: place.clone(), tag, creator: None, seen: AtomicU64::new(value) });
+        let make = || {
+            Ok(Fence { place: place.clone(), tag, creator: None, seen: AtomicU64::new(value), spinning: Learnt::new() })
+        };
         page.fences().get_or_make(index, |fence| fence.tag == tag, make)
     }
 

@@ -17,6 +17,7 @@
 //! | `sys` | the only room that talks to the kernel |
 //! | `sync`, `rc` | atomics; counted references |
 //! | `slot` | the 64 bytes of a fence, and why no wake-up is lost |
+//! | `spin` | when it pays to wait awake, and the promise it keeps |
 //! | `page`, `fence` | shared memory; a handle on a fence |
 //! | `wait` | one, any, all |
 //! | `convert` | sync_file, drm_syncobj, dma-buf |
@@ -39,6 +40,7 @@ mod models;
 mod page;
 mod rc;
 mod slot;
+mod spin;
 mod sync;
 mod sys;
 mod wait;

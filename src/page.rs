@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::rc::{Ref, Registry};
 use crate::slot::{Bell, Slot, Tag, Width};
+use crate::spin;
 use crate::sys::memfd::{self, FileId, Mapping};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -89,6 +90,7 @@ impl Page {
     }
 
     fn register(mapping: Mapping, memfd: OwnedFd, fence_count: u32) -> Result<Ref<Page>> {
+        spin::configure();
         let id = memfd::file_id(memfd.as_fd())?;
         let make =
             || Ok(Page { mapping, memfd, id, fence_count, next_free: AtomicU32::new(0), fences: Registry::new() });

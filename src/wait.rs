@@ -169,8 +169,12 @@ pub(crate) fn one(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
     if deadline == Deadline::POLL {
         return Err(Error::TimedOut);
     }
+    let spinning = &condition.fence.spinning;
+    if let Some(answer) = spinning.spin(deadline, || condition.settled().break_value()) {
+        return answer;
+    }
     let residues = NonZeroU32::new(condition.residues()).unwrap_or(NonZeroU32::MAX);
-    condition.fence.slot().sleep_until(residues, deadline, || condition.settled())?
+    spinning.sample(|| condition.fence.slot().sleep_until(residues, deadline, || condition.settled()))?
 }
 
 /// A list of conditions that are looked up one at a time: what C hands over needs no copy.

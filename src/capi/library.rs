@@ -1,6 +1,7 @@
-use super::{answer, required};
+use super::{answer, no_flags, required};
 use crate::error::{Error, Result};
 use crate::page::MAX_FENCES;
+use crate::spin;
 use crate::sys::{futex, udmabuf};
 use std::ffi::c_int;
 
@@ -74,6 +75,27 @@ pub unsafe extern "C" fn umf_query_caps(caps: *mut umf_caps) -> c_int {
         };
         // SAFETY: the face's contract (mod.rs); umf_caps starts with its size and has no padding.
         unsafe { fill_sized(caps, &known) }
+    })
+}
+
+/// Sets how much CPU time waits may spend spinning before they sleep. To wake a sleeping core takes tens of microseconds, so
+/// a signal that comes sooner is worth spinning for, and each fence learns whether it does. Spins that end in a sleep all the
+/// same are in vain; they cost this process at most a share of one core.
+///
+/// \param vain_permille  the share, in thousandths of one core, 0 to 1000. 0 is no spinning. 10 unless the environment
+///                       variable LIBUMF_SPIN said otherwise when the first page was made or imported.
+/// \param limit_ns       the longest spin, in nanoseconds, up to 1,000,000. 0 is no spinning. 50,000 unless set.
+/// \param flags          0.
+///
+/// \return 0, or
+///         -EINVAL  an argument is out of range, flags not 0.
+///
+/// Thread-safe, async-signal-safe. Holds for all waits of the process that begin later. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn umf_set_spin(vain_permille: u32, limit_ns: u32, flags: u64) -> c_int {
+    answer(|| {
+        no_flags(flags)?;
+        spin::set(vain_permille, limit_ns)
     })
 }
 

@@ -7,6 +7,7 @@
 pub(crate) mod dma_buf;
 #[cfg(not(loom))]
 pub(crate) mod drm;
+pub(crate) mod env;
 #[cfg_attr(loom, path = "futex_model.rs")]
 pub(crate) mod futex;
 #[cfg(not(loom))]

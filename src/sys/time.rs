@@ -43,7 +43,8 @@ impl Deadline {
     }
 }
 
-fn now() -> u64 {
+/// CLOCK_MONOTONIC, in nanoseconds.
+pub(crate) fn now() -> u64 {
     let t = clock_gettime(ClockId::Monotonic);
     (t.tv_sec as u64).wrapping_mul(NS_PER_S).wrapping_add(t.tv_nsec as u64)
 }
