@@ -20,7 +20,8 @@
  * Flags     Unknown bits are refused with -EINVAL, so that a program can tell that a library does not know a newer one.
  * Structs   Those that start with size grow at the end, in later versions.
  * Threads   Every function is thread-safe; those marked async-signal-safe may also be called in a signal handler. The
- *           library starts no thread, installs no signal handler, and reads no environment variable.
+ *           library starts no thread and installs no signal handler. It reads LIBUMF_SPIN from the environment:
+ *           umf_set_spin().
  * Errors    What the codes mean wherever they are not explained further:
  *             -EINVAL      an argument is not one that the call takes; a value or a point would go back
  *             -ETIME       not met by the deadline
@@ -514,8 +515,8 @@ int umf_fence_wait(struct umf_fence *fence,
  *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
  *         -ESTALE      a fence ended before it reached its value: see umf_fence_create().
  *
- * Thread-safe, async-signal-safe. Allocates nothing. Sleeps without using the CPU, but for what UMF_CAP_WAIT_MANY_PAGES
- * says. Since 0.1.
+ * Thread-safe; async-signal-safe for up to 128 entries, for which it needs no memory (for more it does better with some).
+ * Sleeps without using the CPU, but for what UMF_CAP_WAIT_MANY_PAGES says. Since 0.1.
  */
 int umf_wait(const struct umf_wait *waits,
              uint32_t count,

@@ -3,7 +3,7 @@
 use crate::error::{Error, FenceErrno, Result};
 use crate::page::{Page, Place};
 use crate::rc::Ref;
-use crate::slot::{Slot, Tag, VALUE32_OFFSET, Width};
+use crate::slot::{Rope, Slot, Tag, VALUE32_OFFSET, Width};
 use crate::spin::Learnt;
 use crate::sync::{AtomicU64, Ordering};
 use rustix::process::{Pid, getpid};
@@ -74,6 +74,11 @@ impl Fence {
     }
 
     #[inline]
+    fn rope(&self) -> Rope<'_> {
+        Rope { bell: self.page().bell(), index: self.index() }
+    }
+
+    #[inline]
     pub(crate) fn slot(&self) -> &Slot {
         self.place.slot()
     }
@@ -135,17 +140,17 @@ impl Fence {
     /// Signals `value`. `Invalid` if the fence is beyond it; the error's if the fence failed.
     #[inline]
     pub(crate) fn signal(&self, value: u64) -> Result<()> {
-        self.slot().signal(self.tag, self.page().bell(), value)
+        self.slot().signal(self.tag, self.rope(), value)
     }
 
     /// Wakes the waiters of a fence whose value a device wrote.
     pub(crate) fn notify(&self) -> Result<()> {
-        self.slot().notify(self.tag, self.page().bell())
+        self.slot().notify(self.tag, self.rope())
     }
 
     /// Says that work was submitted which will signal `value`.
     pub(crate) fn submit(&self, value: u64) -> Result<()> {
-        self.slot().submit(self.tag, self.page().bell(), value)
+        self.slot().submit(self.tag, self.rope(), value)
     }
 
     /// The furthest value that is reached or that work was submitted for.
@@ -159,7 +164,7 @@ impl Fence {
 
     /// Fails the fence for every waiter in every process. The first error stays.
     pub(crate) fn set_error(&self, errno: FenceErrno) -> Result<()> {
-        self.slot().set_error(self.tag, self.page().bell(), errno)
+        self.slot().set_error(self.tag, self.rope(), errno)
     }
 
     /// The error that the fence carries.
@@ -172,7 +177,7 @@ impl Drop for Fence {
     fn drop(&mut self) {
         self.page().fences().forget(self.index(), self);
         if self.creator == Some(getpid()) {
-            self.slot().retire(self.tag, self.page().bell());
+            self.slot().retire(self.tag, self.rope());
         }
     }
 }

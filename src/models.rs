@@ -7,7 +7,7 @@ use crate::error::{Error, FenceErrno, Result};
 use crate::fence::Fence;
 use crate::page::Page;
 use crate::rc::Ref;
-use crate::slot::Width;
+use crate::slot::{Rope, Width};
 use crate::sys::futex;
 use crate::sys::time::Deadline;
 use crate::wait::{self, Condition, Conditions, Op, Until};
@@ -259,7 +259,7 @@ fn the_end_of_a_fence_ends_its_waits_and_the_next_fence_of_the_slot_is_another()
         let tag = slot_user.tag();
         let waiter = waits(&slot_user, 1);
         // What the creator's last unref does, in another process than the waiter's.
-        slot_user.slot().retire(tag, page.bell());
+        slot_user.slot().retire(tag, Rope { bell: page.bell(), index: 0 });
         let (_, next) = page.claim(Width::Bits64, 1).unwrap();
         slot_user.slot().publish(next);
         // The next fence starts at the very value that was waited for: the waiter must not take it for its own.
@@ -368,4 +368,35 @@ fn a_32_bit_fence_is_heard_across_its_wrap() {
     // The other half of the circle is before.
     op_hears(Width::Bits32, 5, &[0x7fff_ffff, 0x8000_0006], Op::Lt, 5, 0);
     op_hears(Width::Bits32, LAST, &[3], Op::Le, 3, 0xff);
+}
+
+#[test]
+fn two_waits_for_any_on_one_page_hear_each_their_own() {
+    check(|| {
+        let page = Page::create(2).unwrap();
+        let (a, b) = (Fence::create(&page, Width::Bits64, 0).unwrap(), Fence::create(&page, Width::Bits64, 0).unwrap());
+        let other = {
+            let b = b.clone();
+            thread::spawn(move || wait::any(&Many(vec![(&b, 1)], Until::Signaled), Deadline::NEVER))
+        };
+        let signal = signals(&a, 1);
+        assert_eq!(wait::any(&Many(vec![(&a, 1)], Until::Signaled), Deadline::NEVER), Ok(0));
+        assert_eq!(b.signal(1), Ok(()));
+        assert_eq!(other.join().unwrap(), Ok(0));
+        assert_eq!(signal.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_bell_that_rang_more_often_than_it_remembers_is_no_reason_to_sleep_on() {
+    check(|| {
+        let (_page, a) = fence(0);
+        let signal = {
+            let a = a.clone();
+            // Each of these is announced as residue of the value that is waited for, or of one that was before.
+            thread::spawn(move || (1..=3).try_for_each(|step| a.signal(step * 32)))
+        };
+        assert_eq!(wait::any(&Many(vec![(&a, 96)], Until::Signaled), Deadline::NEVER), Ok(0));
+        assert_eq!(signal.join().unwrap(), Ok(()));
+    });
 }

@@ -1,9 +1,9 @@
 //! Shared memory full of fences: create, seal, validate, map.
 //!
 //! ```text
-//!   offset   0  header: magic, layout version, number of fences; written once, before anybody else sees the page
-//!   offset  64  bell
-//!   offset 128  slot 0, slot 1, ... 64 bytes each
+//!   offset    0  header: magic, layout version, number of fences; written once, before anybody else sees the page
+//!   offset   64  bell, and the log of who rang it
+//!   offset 2176  slot 0, slot 1, ... 64 bytes each
 //! ```
 
 use crate::error::{Error, Result};
@@ -203,4 +203,4 @@ const fn layout_len(fence_count: u32) -> usize {
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Header>() == 64 && SLOTS_OFFSET == 128);
+const _: () = assert!(size_of::<Header>() == 64 && SLOTS_OFFSET == 2176);

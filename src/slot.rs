@@ -83,13 +83,30 @@ pub(crate) struct Slot {
 pub(crate) const VALUE32_OFFSET: usize = 36;
 
 /// The doorbell of a page: what who waits for many of its fences sleeps on.
+///
+/// It also remembers who rang last, so that who waits for 100,000 fences need not look at each after every ring. Waiters
+/// keep their own place in this log, so it serves any number of them, and nobody clears anything. A waiter that finds less
+/// than it needs (too many rings since it last listened, an entry that is not written yet, or that a peer garbled) looks at
+/// all its fences.
 #[repr(C, align(64))]
 pub(crate) struct Bell {
-    /// The futex word, and nothing beside it: a waiter learns *that* something happened, and looks.
+    /// The futex word: how many rings there were, modulo 2^32.
     sequence: AtomicU32,
     /// How many fences of the page failed or ended, modulo 2^32.
     failures: AtomicU32,
     reserved: [AtomicU32; 14],
+    /// Ring r is told at r % LOG: r + 1 in the high half, so that an empty log tells of none, and the slot that rang in the low.
+    log: [AtomicU64; LOG],
+}
+
+/// How many rings a bell remembers. The model checker has two, and so sees the log overflow too.
+const LOG: usize = if cfg!(loom) { 2 } else { 256 };
+
+/// A slot's way to ring: its page's bell, and what it is called there.
+#[derive(Clone, Copy)]
+pub(crate) struct Rope<'a> {
+    pub(crate) bell: &'a Bell,
+    pub(crate) index: u32,
 }
 
 /// Which fence of a slot's many lives is meant: the slot's state word while that fence lives.
@@ -235,12 +252,12 @@ impl Slot {
     }
 
     /// Ends the fence: its waiters learn that it is stale, and the slot is free for another generation.
-    pub(crate) fn retire(&self, tag: Tag, bell: &Bell) {
+    pub(crate) fn retire(&self, tag: Tag, rope: Rope<'_>) {
         let next = (tag.0 & !(LIFE | IS_32_BIT)).wrapping_add(GENERATION) | FREE;
         if self.state.compare_exchange(tag.0, next, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
             rmw_before_load();
-            self.wake(bell, ALL);
-            bell.ring_failure();
+            self.wake(rope, ALL);
+            rope.bell.ring_failure(rope.index);
         }
     }
 
@@ -310,7 +327,7 @@ impl Slot {
 
     /// Moves the value forward and wakes who waited for a value on the way. The same value again changes nothing.
     #[inline]
-    pub(crate) fn signal(&self, tag: Tag, bell: &Bell, value: u64) -> Result<()> {
+    pub(crate) fn signal(&self, tag: Tag, rope: Rope<'_>, value: u64) -> Result<()> {
         let width = tag.width();
         if !width.holds(value) {
             return Err(Error::Invalid);
@@ -329,20 +346,20 @@ impl Slot {
             }
         }
         rmw_before_load();
-        self.wake(bell, width.passed(old, value));
+        self.wake(rope, width.passed(old, value));
         Ok(())
     }
 
     /// Wakes everybody, for a value that was written without `signal`: by a device.
-    pub(crate) fn notify(&self, tag: Tag, bell: &Bell) -> Result<()> {
+    pub(crate) fn notify(&self, tag: Tag, rope: Rope<'_>) -> Result<()> {
         self.value(tag)?;
         fence(Ordering::SeqCst);
-        self.wake(bell, ALL);
+        self.wake(rope, ALL);
         Ok(())
     }
 
     /// Says that work was submitted which will signal `value`.
-    pub(crate) fn submit(&self, tag: Tag, bell: &Bell, value: u64) -> Result<()> {
+    pub(crate) fn submit(&self, tag: Tag, rope: Rope<'_>, value: u64) -> Result<()> {
         let width = tag.width();
         if !width.holds(value) {
             return Err(Error::Invalid);
@@ -351,39 +368,39 @@ impl Slot {
         let further = |old| width.is_before(old, value).then_some(value);
         if let Ok(old) = self.pending.fetch_update(Ordering::SeqCst, Ordering::Relaxed, further) {
             rmw_before_load();
-            self.wake(bell, width.passed(old, value));
+            self.wake(rope, width.passed(old, value));
         }
         Ok(())
     }
 
     /// Fails the fence. The first error stays.
-    pub(crate) fn set_error(&self, tag: Tag, bell: &Bell, errno: FenceErrno) -> Result<()> {
+    pub(crate) fn set_error(&self, tag: Tag, rope: Rope<'_>, errno: FenceErrno) -> Result<()> {
         self.check_life(tag)?;
         if self.error.compare_exchange(0, errno.get(), Ordering::SeqCst, Ordering::Relaxed).is_ok() {
             rmw_before_load();
-            self.wake(bell, ALL);
-            bell.ring_failure();
+            self.wake(rope, ALL);
+            rope.bell.ring_failure(rope.index);
         }
         Ok(())
     }
 
     #[inline]
-    fn wake(&self, bell: &Bell, residues: Residues) {
+    fn wake(&self, rope: Rope<'_>, residues: Residues) {
         let concerned = Bed::Slot.mask(residues) | Bed::Bell.mask(residues);
         if self.sleepers.load(Ordering::SeqCst) & concerned != 0 {
-            self.wake_sleepers(bell, concerned);
+            self.wake_sleepers(rope, concerned);
         }
     }
 
     #[cold]
-    fn wake_sleepers(&self, bell: &Bell, concerned: u64) {
+    fn wake_sleepers(&self, rope: Rope<'_>, concerned: u64) {
         let woken = self.sleepers.fetch_and(!concerned, Ordering::AcqRel) & concerned;
         if let Some(bits) = NonZeroU32::new(woken as u32) {
             self.sequence.fetch_add(1, Ordering::Release);
             futex::wake(&self.sequence, bits);
         }
         if woken >> 32 != 0 {
-            bell.ring();
+            rope.bell.ring(rope.index);
         }
     }
 
@@ -427,19 +444,38 @@ impl Bell {
         &self.sequence
     }
 
+    /// The slots that rang since `heard`, up to and without `now`, both read from the sequence, with acquire. `None` if that
+    /// cannot be told. A slot may appear twice, and what a peer wrote may appear too.
+    pub(crate) fn rang(&self, heard: u32, now: u32) -> Option<impl Iterator<Item = Option<u32>>> {
+        let count = now.wrapping_sub(heard);
+        if count as usize > LOG {
+            return None;
+        }
+        Some((0..count).map(move |step| {
+            let ring = heard.wrapping_add(step);
+            let told = self.log.get(ring as usize % LOG)?.load(Ordering::Acquire);
+            ((told >> 32) as u32 == ring.wrapping_add(1)).then_some(told as u32)
+        }))
+    }
+
     /// Changes when a fence of the page fails or ends.
     pub(crate) fn failures(&self) -> u32 {
         self.failures.load(Ordering::SeqCst)
     }
 
-    fn ring(&self) {
-        self.sequence.fetch_add(1, Ordering::Release);
+    /// S4 and S5 for those who wait for many fences. A waiter that comes between the two lines of S4 finds the ring and no
+    /// entry, and looks at everything.
+    fn ring(&self, index: u32) {
+        let ring = self.sequence.fetch_add(1, Ordering::Release);
+        if let Some(told) = self.log.get(ring as usize % LOG) {
+            told.store(u64::from(ring.wrapping_add(1)) << 32 | u64::from(index), Ordering::Release);
+        }
         futex::wake(&self.sequence, NonZeroU32::MAX);
     }
 
-    fn ring_failure(&self) {
+    fn ring_failure(&self, index: u32) {
         self.failures.fetch_add(1, Ordering::SeqCst);
-        self.ring();
+        self.ring(index);
     }
 }
 
@@ -468,7 +504,7 @@ mod model {
     impl Bell {
         pub(crate) fn new() -> Bell {
             let [sequence, failures] = words();
-            Bell { sequence, failures, reserved: words() }
+            Bell { sequence, failures, reserved: words(), log: std::array::from_fn(|_| AtomicU64::new(0)) }
         }
     }
 }
@@ -477,7 +513,7 @@ mod model {
 const _: () = {
     use std::mem::{align_of, offset_of, size_of};
     // The layout is shared between processes of 32 and 64 bits, and the value's place with devices.
-    assert!(size_of::<Slot>() == 64 && align_of::<Slot>() == 64 && size_of::<Bell>() == 64);
+    assert!(size_of::<Slot>() == 64 && align_of::<Slot>() == 64 && size_of::<Bell>() == 64 + 8 * LOG);
     assert!(offset_of!(Slot, value) == 0 && offset_of!(Slot, pending) == 8 && offset_of!(Slot, sleepers) == 16);
     assert!(offset_of!(Slot, value32) == VALUE32_OFFSET);
     assert!(offset_of!(Slot, sequence) == 24 && offset_of!(Slot, state) == 28 && offset_of!(Slot, error) == 32);

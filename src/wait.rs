@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::page::Page;
 use crate::slot::{self, Bed, Width};
+use crate::sync::Ordering;
 use crate::sys::futex::{self, Sleep, WAITV_MAX, Word};
 use crate::sys::time::Deadline;
 use std::num::NonZeroU32;
@@ -187,36 +188,135 @@ pub(crate) trait Conditions {
 
 /// Waits until one of the conditions is met, and tells which. One that is met counts before one that cannot be met any
 /// more, which ends the wait with its error.
+///
+/// All are looked at, and announced to, once. After that the bells tell who rang, and only those are looked at again: what
+/// the others were told still stands in their slots, for a signal that takes an announcement away rings.
 pub(crate) fn any(conditions: &impl Conditions, deadline: Deadline) -> Result<usize> {
-    let look = |announce: bool| -> Result<Option<usize>> {
-        let mut failure = None;
-        for index in 0..conditions.count() {
-            let condition = conditions.get(index)?;
-            if announce {
-                condition.fence.slot().announce(Bed::Bell, condition.residues());
-            }
-            match condition.met() {
-                Ok(true) => return Ok(Some(index)),
-                Ok(false) => {}
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
-        failure.map_or(Ok(None), Err)
-    };
-    if let Some(index) = look(false)? {
-        return Ok(index);
+    if let Some(answer) = look_at_all(conditions, Announce::No)? {
+        return answer;
     }
     if deadline == Deadline::POLL {
         return Err(Error::TimedOut);
     }
     let mut bells = Bells::of(conditions)?;
-    loop {
-        bells.listen();
-        if let Some(index) = look(true)? {
-            return Ok(index);
+    bells.listen();
+    if let Some(answer) = look_at_all(conditions, Announce::Yes)? {
+        return answer;
+    }
+    let index = Index::of(conditions, &bells)?;
+    while bells.sleep(deadline)? == Sleep::Woken {
+        let mut look = Look::default();
+        if !bells.look_at_who_rang(conditions, &index, &mut look)? {
+            bells.listen();
+            look = Look::default();
+            look.at_each(conditions, 0..conditions.count(), Announce::Yes)?;
         }
-        if bells.sleep(deadline)? == Sleep::TimedOut {
-            return look(false)?.ok_or(Error::TimedOut);
+        if let Some(answer) = look.answer() {
+            return answer;
+        }
+    }
+    look_at_all(conditions, Announce::No)?.unwrap_or(Err(Error::TimedOut))
+}
+
+/// Whether a look at a condition also leaves word that somebody waits for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Announce {
+    Yes,
+    No,
+}
+
+/// What was found among conditions of which one is enough.
+#[derive(Default)]
+struct Look {
+    met: Option<usize>,
+    failure: Option<Error>,
+}
+
+impl Look {
+    /// Looks at each condition until one is met.
+    fn at_each(
+        &mut self,
+        conditions: &impl Conditions,
+        which: impl Iterator<Item = usize>,
+        announce: Announce,
+    ) -> Result<()> {
+        for index in which {
+            if self.met.is_some() {
+                break;
+            }
+            let condition = conditions.get(index)?;
+            if announce == Announce::Yes {
+                condition.fence.slot().announce(Bed::Bell, condition.residues());
+            }
+            match condition.met() {
+                Ok(true) => self.met = Some(index),
+                Ok(false) => {}
+                Err(error) => self.failure = self.failure.or(Some(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(self) -> Option<Result<usize>> {
+        self.met.map(Ok).or(self.failure.map(Err))
+    }
+}
+
+fn look_at_all(conditions: &impl Conditions, announce: Announce) -> Result<Option<Result<usize>>> {
+    let mut look = Look::default();
+    look.at_each(conditions, 0..conditions.count(), announce)?;
+    Ok(look.answer())
+}
+
+/// Which conditions are about a slot.
+enum Index {
+    /// Found by going through all of them: short lists, and what to do without memory.
+    Scan,
+    /// (number of the page in [`Bells`], slot, number of the condition), sorted.
+    Sorted(Vec<(usize, u32, usize)>),
+}
+
+/// Lists up to this long need no memory.
+const SCAN_MAX: usize = 128;
+
+impl Index {
+    fn of(conditions: &impl Conditions, bells: &Bells<'_>) -> Result<Index> {
+        let mut entries = Vec::new();
+        // A crowd of pages is looked at as a whole anyway.
+        if conditions.count() <= SCAN_MAX || bells.crowded || entries.try_reserve_exact(conditions.count()).is_err() {
+            return Ok(Index::Scan);
+        }
+        for number in 0..conditions.count() {
+            let fence = conditions.get(number)?.fence;
+            entries.push((bells.number_of(fence.page()).ok_or(Error::Unforeseen)?, fence.index(), number));
+        }
+        entries.sort_unstable();
+        Ok(Index::Sorted(entries))
+    }
+
+    /// Has `look` look at every condition about a slot of a page.
+    fn look_at(
+        &self,
+        (number, page): (usize, &Page),
+        slot: u32,
+        conditions: &impl Conditions,
+        look: &mut Look,
+    ) -> Result<()> {
+        match self {
+            Index::Scan => {
+                for entry in 0..conditions.count() {
+                    let fence = conditions.get(entry)?.fence;
+                    if fence.index() == slot && std::ptr::eq(fence.page(), page) {
+                        look.at_each(conditions, entry..entry + 1, Announce::Yes)?;
+                    }
+                }
+                Ok(())
+            }
+            Index::Sorted(entries) => {
+                let first = entries.partition_point(|entry| (entry.0, entry.1) < (number, slot));
+                let about = entries.iter().skip(first).take_while(|entry| (entry.0, entry.1) == (number, slot));
+                look.at_each(conditions, about.map(|entry| entry.2), Announce::Yes)
+            }
         }
     }
 }
@@ -309,12 +409,39 @@ impl<'a> Bells<'a> {
     fn listen(&mut self) -> bool {
         let mut failed = self.crowded;
         for rung in self.rung.iter_mut().flatten() {
-            rung.sequence = rung.page.bell().sequence().load(crate::sync::Ordering::Acquire);
+            rung.sequence = rung.page.bell().sequence().load(Ordering::Acquire);
             let failures = rung.page.bell().failures();
             failed |= failures != rung.failures;
             rung.failures = failures;
         }
         failed
+    }
+
+    /// Listens again, and looks at the conditions about the slots that rang since the last time. False if the bells cannot tell
+    /// which those are.
+    fn look_at_who_rang(&mut self, conditions: &impl Conditions, index: &Index, look: &mut Look) -> Result<bool> {
+        let mut known = !self.crowded;
+        for (number, rung) in self.rung.iter_mut().flatten().enumerate() {
+            let heard = rung.sequence;
+            // W1 for this page: before announcing to any of its slots again.
+            rung.sequence = rung.page.bell().sequence().load(Ordering::Acquire);
+            match rung.page.bell().rang(heard, rung.sequence) {
+                None => known = false,
+                Some(rings) => {
+                    for slot in rings {
+                        match slot {
+                            None => known = false,
+                            Some(slot) => index.look_at((number, rung.page), slot, conditions, look)?,
+                        }
+                    }
+                }
+            }
+        }
+        Ok(known)
+    }
+
+    fn number_of(&self, page: &Page) -> Option<usize> {
+        self.rung.iter().flatten().position(|rung| std::ptr::eq(rung.page, page))
     }
 
     /// Sleeps until one of the bells rang since `listen`. `TimedOut` only at the deadline.

@@ -1,5 +1,5 @@
 use super::fence::umf_fence;
-use super::{answer, borrow};
+use super::{answer_keeping_errno, borrow};
 use crate::error::{Error, Result};
 use crate::sys::time::Deadline;
 use crate::wait::{self, Condition, Conditions, Op, Until};
@@ -64,8 +64,8 @@ pub struct umf_wait {
 ///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
 ///         -ESTALE      a fence ended before it reached its value: see umf_fence_create().
 ///
-/// Thread-safe, async-signal-safe. Allocates nothing. Sleeps without using the CPU, but for what UMF_CAP_WAIT_MANY_PAGES
-/// says. Since 0.1.
+/// Thread-safe; async-signal-safe for up to 128 entries, for which it needs no memory (for more it does better with some).
+/// Sleeps without using the CPU, but for what UMF_CAP_WAIT_MANY_PAGES says. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_wait(
     waits: *const umf_wait,
@@ -74,7 +74,7 @@ pub unsafe extern "C" fn umf_wait(
     abs_timeout_ns: u64,
     out_index: *mut u32,
 ) -> c_int {
-    answer(|| {
+    answer_keeping_errno(|| {
         if flags & !(UMF_WAIT_ANY | UMF_WAIT_PENDING) != 0 {
             return Err(Error::Invalid);
         }
