@@ -1,0 +1,89 @@
+/*
+ * The promise about spinning: what waits spend in vain stays within the share that was set, whoever waits and however often,
+ * and none at all where spinning is off.
+ */
+#include "check.h"
+
+#include <pthread.h>
+
+static struct umf_fence *fence;
+
+static uint64_t
+thread_cpu_ns(void)
+{
+    struct timespec t;
+    CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0);
+    return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
+}
+
+/* The CPU time of waits of 1 ms each, none of which is met: a spin before each would cost 5 %. */
+static uint64_t
+cpu_of_vain_waits(int count)
+{
+    uint64_t before = thread_cpu_ns();
+    for (int i = 0; i < count; i++)
+        EXPECT(-ETIME, umf_fence_wait(fence, 1, in_ns(1 * MS)));
+    return thread_cpu_ns() - before;
+}
+
+/* Makes the fence look as if spinning paid: a signal that comes at once, over and over. */
+static void *
+answers(void *data)
+{
+    struct umf_fence **pair = data;
+    for (uint64_t i = 1; i <= 2000; i++) {
+        OK(umf_fence_wait(pair[0], i, FOREVER));
+        OK(umf_fence_signal(pair[1], i));
+    }
+    return NULL;
+}
+
+int
+main(void)
+{
+    struct umf_page *page;
+    struct umf_fence *pair[2];
+    pthread_t thread;
+
+    unsetenv("LIBUMF_SPIN");
+    EXPECT(-EINVAL, umf_set_spin(1001, 50000, 0));
+    EXPECT(-EINVAL, umf_set_spin(10, 1000001, 0));
+    EXPECT(-EINVAL, umf_set_spin(10, 50000, 1));
+
+    OK(umf_page_create(3, 0, &page));
+    OK(umf_fence_create(page, 0, 0, &fence));
+    OK(umf_fence_create(page, 0, 0, &pair[0]));
+    OK(umf_fence_create(page, 0, 0, &pair[1]));
+
+    /* The same waits with spinning off are the floor: timers and context switches. */
+    OK(umf_set_spin(0, 0, 0));
+    uint64_t floor = cpu_of_vain_waits(400);
+    OK(umf_set_spin(10, 50000, 0));
+    uint64_t promised = cpu_of_vain_waits(400);
+    /* 1 % of 400 ms and a burst of four spins; the floor differs from run to run, so it is given half again. */
+    printf("400 waits of 1 ms: %" PRIu64 " us asleep, %" PRIu64 " us with 1 %% of spinning\n",
+           floor / 1000, promised / 1000);
+    CHECK(promised < floor + floor / 2 + 8 * MS);
+
+    /* Values arrive whether it spins or not, and whatever it learnt. */
+    CHECK(pthread_create(&thread, NULL, answers, pair) == 0);
+    for (uint64_t i = 1; i <= 2000; i++) {
+        if (i % 500 == 0)
+            OK(umf_set_spin(i % 1000 ? 0 : 1000, 100000, 0));
+        OK(umf_fence_signal(pair[0], i));
+        OK(umf_fence_wait(pair[1], i, FOREVER));
+    }
+    CHECK(pthread_join(thread, NULL) == 0);
+
+    /* A spin never outlasts its deadline. */
+    OK(umf_set_spin(1000, 1000000, 0));
+    uint64_t start = now_ns();
+    EXPECT(-ETIME, umf_fence_wait(fence, 1, start + 100000));
+    CHECK(now_ns() >= start + 100000);
+
+    umf_fence_unref(pair[0]);
+    umf_fence_unref(pair[1]);
+    umf_fence_unref(fence);
+    umf_page_unref(page);
+    return 0;
+}
