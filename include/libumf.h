@@ -61,7 +61,8 @@
 
 /**
  * In umf_caps.flags: one wait sleeps on the fences of up to 128 pages (Linux 5.16, and no sandbox that forbids
- * futex_waitv). Without it, umf_wait() on fences of more than one page looks every 1 to 16 ms. Since 0.1.
+ * futex_waitv). Without it, umf_wait() on fences of more than one page looks from time to time, as with UMF_FENCE_DEVICE.
+ * Since 0.1.
  */
 #define UMF_CAP_WAIT_MANY_PAGES (UINT64_C(1) << 0)
 
@@ -74,6 +75,13 @@
  * seen reached is not held on to, as it is for 64 bits: every wait looks anew. Since 0.1.
  */
 #define UMF_FENCE_32BIT (UINT64_C(1) << 0)
+
+/**
+ * In the flags of umf_fence_create(): a device writes the value, without waking anybody. Waits use what
+ * umf_fence_set_notifier() was given; else, until somebody calls umf_fence_notify(), they look at the value from time to
+ * time, after an eighth of the time they have waited already, and every 4 ms at least. Since 0.1.
+ */
+#define UMF_FENCE_DEVICE (UINT64_C(1) << 1)
 
 /** The most entries of one umf_wait(). Since 0.1. */
 #define UMF_WAIT_MAX 1048576
@@ -150,6 +158,22 @@ struct umf_caps {
     uint32_t max_fences;
     /** UMF_WAIT_MAX of the loaded library. */
     uint32_t max_waits;
+};
+
+/** How waits of this process hear that a device wrote a fence's value: see umf_fence_set_notifier(). Grows at the end. */
+struct umf_notifier {
+    /** sizeof(struct umf_notifier). */
+    uint32_t size;
+    /** A descriptor that becomes readable after the device interrupted; what it says is read and thrown away. -1 for none. */
+    int fd;
+    /**
+     * Sleeps until the device interrupted, because it wrote value or for any other reason, or until the deadline; what it
+     * returns does not matter. Called on the thread of a wait, of one wait at a time, and only while somebody waits. NULL for
+     * none. Exactly one of fd and wait is given.
+     */
+    int (*wait)(void *data, uint64_t value, uint64_t abs_timeout_ns);
+    /** For wait, as it is. */
+    void *data;
 };
 
 /** One entry of umf_wait(). */
@@ -305,7 +329,7 @@ void umf_page_unref(struct umf_page *page);
  *
  * \param page       the page; the fence keeps a reference to it.
  * \param value      the value to start with: every wait for it or less is met.
- * \param flags      0, or UMF_FENCE_32BIT.
+ * \param flags      UMF_FENCE_* bits, or 0.
  * \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
  *
  * \return 0, or
@@ -412,6 +436,38 @@ int umf_fence_signal(struct umf_fence *fence,
  * Thread-safe, async-signal-safe. Since 0.1.
  */
 int umf_fence_notify(struct umf_fence *fence);
+
+/**
+ * The offset in its page, in bytes, of a value that tells the device which interrupts somebody wants: it has to interrupt
+ * when it writes a value beyond the monitored one, and need not for the others. 8 bytes, UINT64_MAX while nobody waits; for
+ * a 32-bit fence the low 32 of them count, and go round. The device has to write the fence's value first, and read the
+ * monitored one after, with a full barrier between; whoever hears the interrupt calls umf_fence_notify(). Kept for fences
+ * with UMF_FENCE_DEVICE only. UINT64_MAX for NULL.
+ *
+ * Thread-safe, async-signal-safe. Since 0.1.
+ */
+uint64_t umf_fence_monitored_offset(const struct umf_fence *fence);
+
+/**
+ * Gives a fence with UMF_FENCE_DEVICE a way to hear its device, in this process. One waiter at a time sleeps there, and wakes
+ * the others, in all processes, when it returns; signals and errors of programs it hears after 50 ms at the latest. A driver
+ * whose interrupt handler calls umf_fence_notify() needs none of this.
+ *
+ * \param fence     the fence.
+ * \param notifier  what to use from now on: fd is duplicated, data has to stay valid as long as the fence or until 50 ms
+ *                  after it was replaced. Stays the caller's. NULL takes back what was given.
+ *
+ * \return 0, or
+ *         -EINVAL  fence NULL, or without UMF_FENCE_DEVICE; notifier->size less than the first version of the struct; both or
+ *                  neither of fd and wait.
+ *         -EBADF   fd is not open.
+ *         -ENOMEM  no memory.
+ *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_fence_set_notifier(struct umf_fence *fence,
+                           const struct umf_notifier *notifier);
 
 /**
  * Says that work was submitted which will signal value, and wakes who waits for that with UMF_WAIT_PENDING. A promise

@@ -1,9 +1,10 @@
 //! A handle on one fence: value, signal, pending value, error.
 
 use crate::error::{Error, FenceErrno, Result};
+use crate::notifier::Notifier;
 use crate::page::{Page, Place};
 use crate::rc::Ref;
-use crate::slot::{Rope, Slot, Tag, VALUE32_OFFSET, Width};
+use crate::slot::{Kind, MONITORED_OFFSET, Rope, Slot, Tag, VALUE32_OFFSET, Width};
 use crate::spin::Learnt;
 use crate::sync::{AtomicU64, Ordering};
 use rustix::process::{Pid, getpid};
@@ -20,15 +21,17 @@ pub(crate) struct Fence {
     seen: AtomicU64,
     /// Whether spinning for this fence pays.
     pub(crate) spinning: Learnt,
+    /// How to hear of what a device writes.
+    pub(crate) notifier: Notifier,
 }
 
 impl Fence {
     /// A new fence at `value` in a free slot of `page`. It ends with the last handle of this process.
-    pub(crate) fn create(page: &Ref<Page>, width: Width, value: u64) -> Result<Ref<Fence>> {
-        if !width.holds(value) {
+    pub(crate) fn create(page: &Ref<Page>, kind: Kind, value: u64) -> Result<Ref<Fence>> {
+        if !kind.width.holds(value) {
             return Err(Error::Invalid);
         }
-        let (index, tag) = page.claim(width, value)?;
+        let (index, tag) = page.claim(kind, value)?;
         let place = Place::new(page, index)?;
         let make = || {
             // Under the registry's lock: nobody in this process opens the fence before its creator has it.
@@ -39,6 +42,7 @@ impl Fence {
                 creator: Some(getpid()),
                 seen: AtomicU64::new(value),
                 spinning: Learnt::new(),
+                notifier: Notifier::new(),
             })
         };
         page.fences().get_or_make(index, |fence| fence.tag == tag, make).inspect_err(|_| place.slot().unclaim(tag))
@@ -50,7 +54,14 @@ impl Fence {
         let tag = place.slot().tag().ok_or(Error::NotFound)?;
         let value = place.slot().value(tag)?;
         let make = || {
-            Ok(Fence { place: place.clone(), tag, creator: None, seen: AtomicU64::new(value), spinning: Learnt::new() })
+            Ok(Fence {
+                place: place.clone(),
+                tag,
+                creator: None,
+                seen: AtomicU64::new(value),
+                spinning: Learnt::new(),
+                notifier: Notifier::new(),
+            })
         };
         page.fences().get_or_make(index, |fence| fence.tag == tag, make)
     }
@@ -71,6 +82,22 @@ impl Fence {
 
     pub(crate) fn page(&self) -> &Page {
         self.place.page()
+    }
+
+    /// Whether a device writes the value, without waking anybody.
+    #[inline]
+    pub(crate) fn is_device(&self) -> bool {
+        self.tag.is_device()
+    }
+
+    /// The byte offset of the monitored value in the page.
+    pub(crate) fn monitored_offset(&self) -> u64 {
+        self.place.offset() + MONITORED_OFFSET as u64
+    }
+
+    /// Tells the device that somebody waits for `value`: see [`Slot::monitor`].
+    pub(crate) fn monitor(&self, value: u64) {
+        self.slot().monitor(self.tag, value);
     }
 
     #[inline]
@@ -114,6 +141,12 @@ impl Fence {
     #[inline]
     pub(crate) fn has_seen(&self, value: u64) -> bool {
         self.latches() && self.seen.load(Ordering::Acquire) >= value
+    }
+
+    /// What `check` would say of a value reached, where that takes the fewest looks: false means that it takes more.
+    #[inline]
+    pub(crate) fn is_plainly_reached(&self, value: u64) -> bool {
+        self.latches() && self.value() >= value
     }
 
     /// A value that goes round cannot be latched: that it is behind what was seen may mean that a peer took it back, or that

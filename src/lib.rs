@@ -18,6 +18,7 @@
 //! | `sync`, `rc` | atomics; counted references |
 //! | `slot` | the 64 bytes of a fence, and why no wake-up is lost |
 //! | `spin` | when it pays to wait awake, and the promise it keeps |
+//! | `notifier` | sleeping for what a device writes |
 //! | `page`, `fence` | shared memory; a handle on a fence |
 //! | `wait` | one, any, all |
 //! | `convert` | sync_file, drm_syncobj, dma-buf |
@@ -36,6 +37,7 @@ mod fence;
 #[cfg(all(loom, test))]
 #[allow(clippy::unwrap_used)]
 mod models;
+mod notifier;
 #[cfg_attr(loom, path = "page_model.rs")]
 mod page;
 mod rc;

@@ -7,7 +7,7 @@ use crate::error::{Error, FenceErrno, Result};
 use crate::fence::Fence;
 use crate::page::Page;
 use crate::rc::Ref;
-use crate::slot::{Rope, Width};
+use crate::slot::{Kind, Rope, Width};
 use crate::sys::futex;
 use crate::sys::time::Deadline;
 use crate::wait::{self, Condition, Conditions, Op, Until};
@@ -26,7 +26,7 @@ fn check(model: impl Fn() + Sync + Send + 'static) {
 
 fn fence(value: u64) -> (Ref<Page>, Ref<Fence>) {
     let page = Page::create(1).unwrap();
-    let fence = Fence::create(&page, Width::Bits64, value).unwrap();
+    let fence = Fence::create(&page, Kind::PLAIN, value).unwrap();
     (page, fence)
 }
 
@@ -222,6 +222,21 @@ fn a_device_writes_and_somebody_notifies() {
 }
 
 #[test]
+fn a_device_that_interrupts_only_beyond_the_monitored_value_is_heard() {
+    check(|| {
+        let page = Page::create(1).unwrap();
+        let fence = Fence::create(&page, Kind { width: Width::Bits64, device: true }, 0).unwrap();
+        let waiter = waits(&fence, 2);
+        for value in 1..=3 {
+            if fence.slot().device_writes_and_would_interrupt(value) {
+                assert_eq!(fence.notify(), Ok(()));
+            }
+        }
+        assert_eq!(waiter.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
 fn a_submission_wakes_who_waits_for_the_pending_value() {
     check(|| {
         let (_page, fence) = fence(0);
@@ -255,12 +270,12 @@ fn a_signal_wakes_who_waits_for_the_pending_value() {
 fn the_end_of_a_fence_ends_its_waits_and_the_next_fence_of_the_slot_is_another() {
     check(|| {
         let page = Page::create(1).unwrap();
-        let slot_user = Fence::create(&page, Width::Bits64, 0).unwrap();
+        let slot_user = Fence::create(&page, Kind::PLAIN, 0).unwrap();
         let tag = slot_user.tag();
         let waiter = waits(&slot_user, 1);
         // What the creator's last unref does, in another process than the waiter's.
         slot_user.slot().retire(tag, Rope { bell: page.bell(), index: 0 });
-        let (_, next) = page.claim(Width::Bits64, 1).unwrap();
+        let (_, next) = page.claim(Kind::PLAIN, 1).unwrap();
         slot_user.slot().publish(next);
         // The next fence starts at the very value that was waited for: the waiter must not take it for its own.
         assert_eq!(waiter.join().unwrap(), Err(Error::Stale));
@@ -272,7 +287,7 @@ fn the_end_of_a_fence_ends_its_waits_and_the_next_fence_of_the_slot_is_another()
 fn a_wait_for_any_hears_either_fence() {
     check(|| {
         let page = Page::create(2).unwrap();
-        let (a, b) = (Fence::create(&page, Width::Bits64, 0).unwrap(), Fence::create(&page, Width::Bits64, 0).unwrap());
+        let (a, b) = (Fence::create(&page, Kind::PLAIN, 0).unwrap(), Fence::create(&page, Kind::PLAIN, 0).unwrap());
         let signal = signals(&b, 1);
         assert_eq!(wait::any(&Many(vec![(&a, 1), (&b, 1)], Until::Signaled), Deadline::NEVER), Ok(1));
         assert_eq!(signal.join().unwrap(), Ok(()));
@@ -306,7 +321,7 @@ fn a_wait_for_one_and_a_wait_for_any_hear_the_same_signal() {
 fn a_wait_for_all_hears_both_signals_in_any_order() {
     check(|| {
         let page = Page::create(2).unwrap();
-        let (a, b) = (Fence::create(&page, Width::Bits64, 0).unwrap(), Fence::create(&page, Width::Bits64, 0).unwrap());
+        let (a, b) = (Fence::create(&page, Kind::PLAIN, 0).unwrap(), Fence::create(&page, Kind::PLAIN, 0).unwrap());
         let (one, other) = (signals(&a, 1), signals(&b, 1));
         assert_eq!(wait::all(&Many(vec![(&a, 1), (&b, 1)], Until::Signaled), Deadline::NEVER), Ok(()));
         assert_eq!(one.join().unwrap(), Ok(()));
@@ -318,7 +333,7 @@ fn a_wait_for_all_hears_both_signals_in_any_order() {
 fn a_wait_for_all_hears_of_the_failure_of_a_fence_it_has_not_got_to() {
     check(|| {
         let page = Page::create(2).unwrap();
-        let (a, b) = (Fence::create(&page, Width::Bits64, 0).unwrap(), Fence::create(&page, Width::Bits64, 0).unwrap());
+        let (a, b) = (Fence::create(&page, Kind::PLAIN, 0).unwrap(), Fence::create(&page, Kind::PLAIN, 0).unwrap());
         let fails = {
             let b = b.clone();
             thread::spawn(move || b.set_error(FenceErrno::new(5).unwrap()))
@@ -333,7 +348,7 @@ fn a_wait_for_all_hears_of_the_failure_of_a_fence_it_has_not_got_to() {
 fn op_hears(width: Width, start: u64, steps: &'static [u64], op: Op, value: u64, mask: u64) {
     check(move || {
         let page = Page::create(1).unwrap();
-        let fence = Fence::create(&page, width, start).unwrap();
+        let fence = Fence::create(&page, Kind { width, device: false }, start).unwrap();
         let waiter = {
             let fence = fence.clone();
             thread::spawn(move || {
@@ -374,7 +389,7 @@ fn a_32_bit_fence_is_heard_across_its_wrap() {
 fn two_waits_for_any_on_one_page_hear_each_their_own() {
     check(|| {
         let page = Page::create(2).unwrap();
-        let (a, b) = (Fence::create(&page, Width::Bits64, 0).unwrap(), Fence::create(&page, Width::Bits64, 0).unwrap());
+        let (a, b) = (Fence::create(&page, Kind::PLAIN, 0).unwrap(), Fence::create(&page, Kind::PLAIN, 0).unwrap());
         let other = {
             let b = b.clone();
             thread::spawn(move || wait::any(&Many(vec![(&b, 1)], Until::Signaled), Deadline::NEVER))

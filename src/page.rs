@@ -9,7 +9,7 @@
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::rc::{Ref, Registry};
-use crate::slot::{Bell, Slot, Tag, Width};
+use crate::slot::{Bell, Kind, Slot, Tag};
 use crate::spin;
 use crate::sys::memfd::{self, FileId, Mapping};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -131,11 +131,11 @@ impl Page {
     }
 
     /// Takes a free slot for a new fence at `value`; the caller publishes it or gives it back.
-    pub(crate) fn claim(&self, width: Width, value: u64) -> Result<(u32, Tag)> {
+    pub(crate) fn claim(&self, kind: Kind, value: u64) -> Result<(u32, Tag)> {
         let start = self.next_free.load(Ordering::Relaxed);
         for step in 0..self.fence_count {
             let index = ((u64::from(start) + u64::from(step)) % u64::from(self.fence_count)) as u32;
-            if let Some(tag) = self.slot(index)?.claim(width, value) {
+            if let Some(tag) = self.slot(index)?.claim(kind, value) {
                 self.next_free.store((index + 1) % self.fence_count, Ordering::Relaxed);
                 return Ok((index, tag));
             }

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::rc::{Ref, Registry};
-use crate::slot::{Bell, Slot, Tag, Width};
+use crate::slot::{Bell, Kind, Slot, Tag};
 
 pub(crate) struct Page {
     bell: Bell,
@@ -25,8 +25,8 @@ impl Page {
         &self.bell
     }
 
-    pub(crate) fn claim(&self, width: Width, value: u64) -> Result<(u32, Tag)> {
-        (0..).zip(&self.slots).find_map(|(index, slot)| Some((index, slot.claim(width, value)?))).ok_or(Error::PageFull)
+    pub(crate) fn claim(&self, kind: Kind, value: u64) -> Result<(u32, Tag)> {
+        (0..).zip(&self.slots).find_map(|(index, slot)| Some((index, slot.claim(kind, value)?))).ok_or(Error::PageFull)
     }
 }
 

@@ -57,7 +57,6 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sys::futex::{self, Sleep};
 use crate::sys::time::Deadline;
 use std::num::NonZeroU32;
-use std::ops::ControlFlow;
 
 /// A fence in shared memory. All zero is a free slot.
 #[repr(C, align(64))]
@@ -76,11 +75,19 @@ pub(crate) struct Slot {
     /// The value of a 32-bit fence. A word of its own: accesses of two sizes to the same bytes have no meaning in the
     /// memory model.
     value32: AtomicU32,
-    reserved: [AtomicU32; 6],
+    /// For the device that writes the value: it need not interrupt for a value up to this one. See [`Slot::monitor`].
+    monitored: AtomicU64,
+    reserved: [AtomicU32; 4],
 }
+
+/// The monitored value when nobody waits.
+const NOBODY: u64 = u64::MAX;
 
 /// Where in its slot a 32-bit fence's value lies.
 pub(crate) const VALUE32_OFFSET: usize = 36;
+
+/// Where in its slot the monitored value lies.
+pub(crate) const MONITORED_OFFSET: usize = 40;
 
 /// The doorbell of a page: what who waits for many of its fences sleeps on.
 ///
@@ -113,18 +120,44 @@ pub(crate) struct Rope<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Tag(u32);
 
-/// The two low bits of a state word; then comes the width, and above it the generation.
+/// The two low bits of a state word; then comes the kind, and above it the generation.
 const FREE: u32 = 0;
 const CLAIMED: u32 = 1;
 const LIVE: u32 = 2;
 const LIFE: u32 = 3;
 const IS_32_BIT: u32 = 4;
-const GENERATION: u32 = 8;
+const IS_DEVICE: u32 = 8;
+const KIND: u32 = IS_32_BIT | IS_DEVICE;
+const GENERATION: u32 = 16;
 
 impl Tag {
     #[inline]
     pub(crate) fn width(self) -> Width {
         if self.0 & IS_32_BIT == 0 { Width::Bits64 } else { Width::Bits32 }
+    }
+
+    /// Whether a device writes the value, without waking anybody.
+    #[inline]
+    pub(crate) fn is_device(self) -> bool {
+        self.0 & IS_DEVICE != 0
+    }
+}
+
+/// What a fence is created as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Kind {
+    pub(crate) width: Width,
+    pub(crate) device: bool,
+}
+
+impl Kind {
+    /// 64 bits wide, and signalled by programs.
+    #[cfg(loom)]
+    pub(crate) const PLAIN: Kind = Kind { width: Width::Bits64, device: false };
+
+    fn bits(self) -> u32 {
+        let width = if self.width == Width::Bits32 { IS_32_BIT } else { 0 };
+        width | if self.device { IS_DEVICE } else { 0 }
     }
 }
 
@@ -142,6 +175,14 @@ impl Width {
     /// Whether a fence of this width can have the value.
     pub(crate) fn holds(self, value: u64) -> bool {
         self == Width::Bits64 || value <= u64::from(u32::MAX)
+    }
+
+    /// The bits that a value can have.
+    fn mask(self) -> u64 {
+        match self {
+            Width::Bits64 => u64::MAX,
+            Width::Bits32 => u32::MAX.into(),
+        }
     }
 
     /// The value that comes after `value`, if one does.
@@ -220,7 +261,7 @@ impl Slot {
     // The life of a slot.
 
     /// Takes a free slot for a new fence at `value`. Nobody can open it before [`Slot::publish`].
-    pub(crate) fn claim(&self, width: Width, value: u64) -> Option<Tag> {
+    pub(crate) fn claim(&self, kind: Kind, value: u64) -> Option<Tag> {
         let free = self.state.load(Ordering::Relaxed);
         if free & LIFE != FREE {
             return None;
@@ -231,8 +272,8 @@ impl Slot {
         self.pending.store(value, Ordering::Release);
         self.value.store(value, Ordering::Release);
         self.value32.store(value as u32, Ordering::Release);
-        let width = if width == Width::Bits32 { IS_32_BIT } else { 0 };
-        Some(Tag(free & !IS_32_BIT | width | LIVE))
+        self.monitored.store(NOBODY, Ordering::Release);
+        Some(Tag(free & !KIND | kind.bits() | LIVE))
     }
 
     /// Lets others open the fence that `claim` prepared.
@@ -242,7 +283,7 @@ impl Slot {
 
     /// Undoes a `claim` that was never published.
     pub(crate) fn unclaim(&self, tag: Tag) {
-        self.state.store(tag.0 & !(LIFE | IS_32_BIT), Ordering::Release);
+        self.state.store(tag.0 & !(LIFE | KIND), Ordering::Release);
     }
 
     /// The fence that lives here now, if one does.
@@ -253,7 +294,7 @@ impl Slot {
 
     /// Ends the fence: its waiters learn that it is stale, and the slot is free for another generation.
     pub(crate) fn retire(&self, tag: Tag, rope: Rope<'_>) {
-        let next = (tag.0 & !(LIFE | IS_32_BIT)).wrapping_add(GENERATION) | FREE;
+        let next = (tag.0 & !(LIFE | KIND)).wrapping_add(GENERATION) | FREE;
         if self.state.compare_exchange(tag.0, next, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
             rmw_before_load();
             self.wake(rope, ALL);
@@ -353,9 +394,30 @@ impl Slot {
     /// Wakes everybody, for a value that was written without `signal`: by a device.
     pub(crate) fn notify(&self, tag: Tag, rope: Rope<'_>) -> Result<()> {
         self.value(tag)?;
+        // As S3 clears the bits of those it is about to wake: who is not met sets both again.
+        self.monitored.store(NOBODY, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         self.wake(rope, ALL);
         Ok(())
+    }
+
+    /// Tells the device that somebody waits for `value`: that it has to interrupt when it writes that or more, and whoever
+    /// hears the interrupt has to `notify`.
+    ///
+    /// The order is that of WDDM's native fences: the waiter publishes the monitored value, *then* looks at the value; the
+    /// device writes the value, *then* looks at the monitored value. So one of them sees the other. The caller has announced
+    /// itself before and looks at the value after.
+    pub(crate) fn monitor(&self, tag: Tag, value: u64) {
+        let width = tag.width();
+        let below = value.wrapping_sub(1) & width.mask();
+        // What was published for others stays if it is lower, unless the value is beyond it: then they are met.
+        let value = self.load_value(width, Ordering::Relaxed);
+        let publish = |now: u64| {
+            let idle = now == NOBODY || width.is_before(now, value);
+            (idle || width.is_before(below, now)).then_some(below)
+        };
+        let _ = self.monitored.fetch_update(Ordering::SeqCst, Ordering::Relaxed, publish);
+        fence(Ordering::SeqCst);
     }
 
     /// Says that work was submitted which will signal `value`.
@@ -414,27 +476,11 @@ impl Slot {
         rmw_before_load();
     }
 
-    /// Sleeps until `met` breaks, looking whenever a value of `residues` was passed. `met` is also asked after the
-    /// deadline, so it has the last word.
-    pub(crate) fn sleep_until<T>(
-        &self,
-        residues: NonZeroU32,
-        deadline: Deadline,
-        mut met: impl FnMut() -> ControlFlow<T>,
-    ) -> Result<T> {
-        loop {
-            let seen = self.sequence.load(Ordering::Acquire);
-            self.announce(Bed::Slot, residues.get());
-            if let ControlFlow::Break(answer) = met() {
-                return Ok(answer);
-            }
-            if futex::wait(&self.sequence, seen, residues, deadline)? == Sleep::TimedOut {
-                return match met() {
-                    ControlFlow::Break(answer) => Ok(answer),
-                    ControlFlow::Continue(()) => Err(Error::TimedOut),
-                };
-            }
-        }
+    /// W1 to W4, once: sleeps unless `look`, which is W3, says not to. Who is woken starts over.
+    pub(crate) fn sleep(&self, residues: NonZeroU32, deadline: Deadline, look: impl FnOnce() -> bool) -> Result<Sleep> {
+        let seen = self.sequence.load(Ordering::Acquire);
+        self.announce(Bed::Slot, residues.get());
+        if look() { futex::wait(&self.sequence, seen, residues, deadline) } else { Ok(Sleep::Woken) }
     }
 }
 
@@ -491,13 +537,21 @@ mod model {
     impl Slot {
         pub(crate) fn new() -> Slot {
             let [sequence, state, error, value32] = words();
-            let [value, pending, sleepers] = std::array::from_fn(|_| AtomicU64::new(0));
-            Slot { value, pending, sleepers, sequence, state, error, value32, reserved: words() }
+            let [value, pending, sleepers, monitored] = std::array::from_fn(|_| AtomicU64::new(0));
+            Slot { value, pending, sleepers, sequence, state, error, value32, monitored, reserved: words() }
         }
 
         /// A device's write is ordered with nothing.
         pub(crate) fn device_writes(&self, value: u64) {
             self.value.store(value, Ordering::Relaxed);
+        }
+
+        /// Unless the device itself takes care, as one with conditional interrupts does.
+        pub(crate) fn device_writes_and_would_interrupt(&self, value: u64) -> bool {
+            self.device_writes(value);
+            fence(Ordering::SeqCst);
+            let monitored = self.monitored.load(Ordering::Relaxed);
+            monitored != NOBODY && value > monitored
         }
     }
 
@@ -515,7 +569,7 @@ const _: () = {
     // The layout is shared between processes of 32 and 64 bits, and the value's place with devices.
     assert!(size_of::<Slot>() == 64 && align_of::<Slot>() == 64 && size_of::<Bell>() == 64 + 8 * LOG);
     assert!(offset_of!(Slot, value) == 0 && offset_of!(Slot, pending) == 8 && offset_of!(Slot, sleepers) == 16);
-    assert!(offset_of!(Slot, value32) == VALUE32_OFFSET);
+    assert!(offset_of!(Slot, value32) == VALUE32_OFFSET && offset_of!(Slot, monitored) == MONITORED_OFFSET);
     assert!(offset_of!(Slot, sequence) == 24 && offset_of!(Slot, state) == 28 && offset_of!(Slot, error) == 32);
 };
 

@@ -2,11 +2,12 @@
 
 use crate::error::{Error, Result};
 use crate::fence::Fence;
+use crate::notifier;
 use crate::page::Page;
 use crate::slot::{self, Bed, Width};
 use crate::sync::Ordering;
 use crate::sys::futex::{self, Sleep, WAITV_MAX, Word};
-use crate::sys::time::Deadline;
+use crate::sys::time::{self, Deadline};
 use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 
@@ -152,17 +153,38 @@ impl<'a> Condition<'a> {
     /// a value that it passes.
     fn residues(&self) -> slot::Residues {
         match self.test {
-            // Reached at T. Before: a 32-bit value falls behind T when it passes T + 2^31, of the same residue. Equal: at T.
-            Test::Reached | Test::Before | Test::Equal => slot::residue(self.value),
-            // It differs once it left T.
-            Test::Differs => slot::residue(self.value.wrapping_add(1)),
             Test::Masked { .. } => slot::ALL,
+            _ => slot::residue(self.first_value()),
+        }
+    }
+
+    /// The first value at which the condition, which is not met now, may become met.
+    fn first_value(&self) -> u64 {
+        match self.test {
+            Test::Reached | Test::Equal => self.value,
+            // A 64-bit value never; a 32-bit value falls behind T when it is 2^31 ahead of it.
+            Test::Before => (self.value as u32).wrapping_add(1 << 31).into(),
+            // It differs once it left T.
+            Test::Differs => self.value.wrapping_add(1),
+            Test::Masked { .. } => self.fence.value().wrapping_add(1),
+        }
+    }
+
+    /// Leaves word that somebody who listens to the bell waits for this. To be called before looking at the value.
+    fn announce(&self) {
+        self.fence.slot().announce(Bed::Bell, self.residues());
+        self.monitor();
+    }
+
+    /// Tells the device, if one writes the value, from where on somebody cares. To be called before looking at the value.
+    fn monitor(&self) {
+        if self.fence.is_device() {
+            self.fence.monitor(self.first_value());
         }
     }
 }
 
 /// Waits for one condition.
-#[inline]
 pub(crate) fn one(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
     if condition.met()? {
         return Ok(());
@@ -174,8 +196,41 @@ pub(crate) fn one(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
     if let Some(answer) = spinning.spin(deadline, || condition.settled().break_value()) {
         return answer;
     }
+    spinning.sample(|| asleep(condition, deadline))
+}
+
+/// Waits for one condition without spinning. It is looked at once more after the deadline, so a signal has the last word.
+fn asleep(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
+    let fence = condition.fence;
     let residues = NonZeroU32::new(condition.residues()).unwrap_or(NonZeroU32::MAX);
-    spinning.sample(|| condition.fence.slot().sleep_until(residues, deadline, || condition.settled()))?
+    let began = if fence.is_device() { time::now() } else { 0 };
+    loop {
+        let until = if fence.is_device() { deadline.min(notifier::slice(began, time::now())) } else { deadline };
+        let mut led = Ok(false);
+        let mut answer = None;
+        let slept = fence.slot().sleep(residues, until, || {
+            condition.monitor();
+            answer = condition.settled().break_value();
+            if answer.is_none() && fence.is_device() {
+                led = fence.notifier.lead(condition.first_value(), deadline);
+            }
+            answer.is_none() && led == Ok(false)
+        })?;
+        if let Some(answer) = answer {
+            return answer;
+        }
+        if led? {
+            // The others sleep for what the one who was there has heard; and one of them is there next.
+            fence.notify()?;
+        }
+        // Before announcing oneself again: a bit that nobody needs costs the next signal a system call.
+        if let Some(answer) = condition.settled().break_value() {
+            return answer;
+        }
+        if slept == Sleep::TimedOut && until == deadline {
+            return Err(Error::TimedOut);
+        }
+    }
 }
 
 /// A list of conditions that are looked up one at a time: what C hands over needs no copy.
@@ -204,9 +259,13 @@ pub(crate) fn any(conditions: &impl Conditions, deadline: Deadline) -> Result<us
         return answer;
     }
     let index = Index::of(conditions, &bells)?;
-    while bells.sleep(deadline)? == Sleep::Woken {
+    loop {
+        let rest = bells.sleep(deadline)?;
+        if rest == Rest::Over {
+            break;
+        }
         let mut look = Look::default();
-        if !bells.look_at_who_rang(conditions, &index, &mut look)? {
+        if rest == Rest::Slice || !bells.look_at_who_rang(conditions, &index, &mut look)? {
             bells.listen();
             look = Look::default();
             look.at_each(conditions, 0..conditions.count(), Announce::Yes)?;
@@ -246,15 +305,29 @@ impl Look {
             }
             let condition = conditions.get(index)?;
             if announce == Announce::Yes {
-                condition.fence.slot().announce(Bed::Bell, condition.residues());
+                condition.announce();
             }
-            match condition.met() {
-                Ok(true) => self.met = Some(index),
-                Ok(false) => {}
-                Err(error) => self.failure = self.failure.or(Some(error)),
-            }
+            self.at(index, condition);
         }
         Ok(())
+    }
+
+    /// Looks at a condition that was announced before, and if it is still not met, announces it again. A bit that nobody needs
+    /// costs the next signal a system call.
+    fn again_at(&mut self, index: usize, condition: Condition<'_>) {
+        if !self.at(index, condition) {
+            condition.announce();
+            self.at(index, condition);
+        }
+    }
+
+    fn at(&mut self, index: usize, condition: Condition<'_>) -> bool {
+        match condition.met() {
+            Ok(true) => self.met = Some(index),
+            Ok(false) => return false,
+            Err(error) => self.failure = self.failure.or(Some(error)),
+        }
+        true
     }
 
     fn answer(self) -> Option<Result<usize>> {
@@ -305,19 +378,20 @@ impl Index {
         match self {
             Index::Scan => {
                 for entry in 0..conditions.count() {
-                    let fence = conditions.get(entry)?.fence;
-                    if fence.index() == slot && std::ptr::eq(fence.page(), page) {
-                        look.at_each(conditions, entry..entry + 1, Announce::Yes)?;
+                    let condition = conditions.get(entry)?;
+                    if condition.fence.index() == slot && std::ptr::eq(condition.fence.page(), page) {
+                        look.again_at(entry, condition);
                     }
                 }
-                Ok(())
             }
             Index::Sorted(entries) => {
                 let first = entries.partition_point(|entry| (entry.0, entry.1) < (number, slot));
-                let about = entries.iter().skip(first).take_while(|entry| (entry.0, entry.1) == (number, slot));
-                look.at_each(conditions, about.map(|entry| entry.2), Announce::Yes)
+                for entry in entries.iter().skip(first).take_while(|entry| (entry.0, entry.1) == (number, slot)) {
+                    look.again_at(entry.2, conditions.get(entry.2)?);
+                }
             }
         }
+        Ok(())
     }
 }
 
@@ -352,10 +426,15 @@ pub(crate) fn all(conditions: &impl Conditions, deadline: Deadline) -> Result<()
             any_failure(at)?;
         }
         let condition = conditions.get(at)?;
-        condition.fence.slot().announce(Bed::Bell, condition.residues());
+        if condition.met()? {
+            // Met before it was announced: nobody needs to be woken for it.
+            at = first_unmet(at)?;
+            continue;
+        }
+        condition.announce();
         if condition.met()? {
             at = first_unmet(at)?;
-        } else if bells.sleep(deadline)? == Sleep::TimedOut {
+        } else if bells.sleep(deadline)? == Rest::Over {
             return if first_unmet(at)? == count { Ok(()) } else { Err(Error::TimedOut) };
         }
     }
@@ -368,8 +447,20 @@ struct Bells<'a> {
     count: usize,
     /// The pages are more than one sleep can listen to.
     crowded: bool,
-    /// How long the next sleep of a crowd may be.
-    slice_ns: u64,
+    /// Not everything that is waited for rings: a crowd, or a fence that a device writes.
+    sliced: bool,
+    began: u64,
+}
+
+/// How a sleep on bells ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// A bell rang.
+    Rang,
+    /// It is time to look at what does not ring.
+    Slice,
+    /// The deadline passed.
+    Over,
 }
 
 /// A bell, and what was read there before looking at the fences.
@@ -379,16 +470,15 @@ struct Rung<'a> {
     failures: u32,
 }
 
-/// What a sleep that cannot hear every bell may cost in delay: it grows from the first to the second.
-const SLICE_MIN_NS: u64 = 1_000_000;
-const SLICE_MAX_NS: u64 = 16_000_000;
-
 impl<'a> Bells<'a> {
     fn of(conditions: &'a impl Conditions) -> Result<Bells<'a>> {
         let most = if futex::has_waitv() { WAITV_MAX } else { 1 };
-        let mut bells = Bells { rung: [const { None }; WAITV_MAX], count: 0, crowded: false, slice_ns: SLICE_MIN_NS };
+        let began = time::now();
+        let mut bells = Bells { rung: [const { None }; WAITV_MAX], count: 0, crowded: false, sliced: false, began };
         for index in 0..conditions.count() {
-            let page = conditions.get(index)?.fence.page();
+            let fence = conditions.get(index)?.fence;
+            bells.sliced |= fence.is_device();
+            let page = fence.page();
             // Most recently added first: neighbours in a list tend to share their page.
             if bells.rung.iter().take(bells.count).flatten().rev().any(|rung| std::ptr::eq(rung.page, page)) {
                 continue;
@@ -398,7 +488,7 @@ impl<'a> Bells<'a> {
                     *free = Some(Rung { page, sequence: 0, failures: 0 });
                     bells.count += 1;
                 }
-                _ => bells.crowded = true,
+                _ => (bells.crowded, bells.sliced) = (true, true),
             }
         }
         Ok(bells)
@@ -444,19 +534,17 @@ impl<'a> Bells<'a> {
         self.rung.iter().flatten().position(|rung| std::ptr::eq(rung.page, page))
     }
 
-    /// Sleeps until one of the bells rang since `listen`. `TimedOut` only at the deadline.
-    fn sleep(&mut self, deadline: Deadline) -> Result<Sleep> {
-        if !self.crowded {
-            return self.sleep_listening(deadline);
-        }
-        // A kernel before 5.16 (or a sandbox) without futex_waitv and several pages, or more than 128 pages: nothing can
-        // sleep on all of them, so the sleep is cut into slices that grow.
-        let slice = deadline.within(self.slice_ns);
-        self.slice_ns = (self.slice_ns * 2).min(SLICE_MAX_NS);
-        match self.sleep_listening(slice)? {
-            Sleep::TimedOut if slice != deadline => Ok(Sleep::Woken),
-            ended => Ok(ended),
-        }
+    /// Sleeps until one of the bells rang since `listen`.
+    ///
+    /// A kernel before 5.16 (or a sandbox) without futex_waitv and several pages, or more than 128 pages: nothing can sleep on
+    /// all of them. Nor can anything sleep for a device that wakes nobody. Then the sleep is cut into slices.
+    fn sleep(&mut self, deadline: Deadline) -> Result<Rest> {
+        let until = if self.sliced { deadline.min(notifier::slice(self.began, time::now())) } else { deadline };
+        Ok(match self.sleep_listening(until)? {
+            Sleep::Woken => Rest::Rang,
+            Sleep::TimedOut if until == deadline => Rest::Over,
+            Sleep::TimedOut => Rest::Slice,
+        })
     }
 
     fn sleep_listening(&self, deadline: Deadline) -> Result<Sleep> {

@@ -1,11 +1,15 @@
 use super::page::umf_page;
-use super::{Handle, answer, answer_keeping_errno, borrow, hand_out, no_flags, reference, required, share, unreference};
-use crate::error::{Error, FenceErrno};
+use super::{Handle, answer, answer_keeping_errno, borrow, hand_out, lent, no_flags, reference, required, share, unreference};
+use crate::error::{Error, FenceErrno, Result};
+use crate::notifier::Source;
+use crate::rc::Ref;
+use crate::sys::memfd;
 use crate::fence::Fence;
-use crate::slot::Width;
+use crate::slot::{Kind, Width};
 use crate::sys::time::Deadline;
 use crate::wait::{self, Condition, Op, Until};
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::AtomicPtr;
 
 /// One fence of a page: a value that only grows, or goes round if it has 32 bits. Reference counted.
 pub struct umf_fence {
@@ -21,12 +25,17 @@ impl Handle for umf_fence {
 /// seen reached is not held on to, as it is for 64 bits: every wait looks anew. Since 0.1.
 pub const UMF_FENCE_32BIT: u64 = 1 << 0;
 
+/// In the flags of umf_fence_create(): a device writes the value, without waking anybody. Waits use what
+/// umf_fence_set_notifier() was given; else, until somebody calls umf_fence_notify(), they look at the value from time to
+/// time, after an eighth of the time they have waited already, and every 4 ms at least. Since 0.1.
+pub const UMF_FENCE_DEVICE: u64 = 1 << 1;
+
 /// Creates a fence in a free slot of a page. It lives until this process ends its last reference to it; then its waiters
 /// everywhere get -ESTALE, and the slot is free for a new fence, which handles on the old one never see.
 ///
 /// \param page       the page; the fence keeps a reference to it.
 /// \param value      the value to start with: every wait for it or less is met.
-/// \param flags      0, or UMF_FENCE_32BIT.
+/// \param flags      UMF_FENCE_* bits, or 0.
 /// \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
 ///
 /// \return 0, or
@@ -43,16 +52,16 @@ pub unsafe extern "C" fn umf_fence_create(
     out_fence: *mut *mut umf_fence,
 ) -> c_int {
     answer_keeping_errno(|| {
-        let width = match flags {
-            0 => Width::Bits64,
-            UMF_FENCE_32BIT => Width::Bits32,
-            _ => return Err(Error::Invalid),
-        };
+        if flags & !(UMF_FENCE_32BIT | UMF_FENCE_DEVICE) != 0 {
+            return Err(Error::Invalid);
+        }
+        let width = if flags & UMF_FENCE_32BIT != 0 { Width::Bits32 } else { Width::Bits64 };
+        let kind = Kind { width, device: flags & UMF_FENCE_DEVICE != 0 };
         required(out_fence)?;
         // SAFETY: the face's contract (mod.rs).
         let page = unsafe { share(page)? };
         // SAFETY: the face's contract (mod.rs).
-        unsafe { hand_out(Fence::create(&page, width, value)?, out_fence) };
+        unsafe { hand_out(Fence::create(&page, kind, value)?, out_fence) };
         Ok(())
     })
 }
@@ -178,6 +187,79 @@ pub unsafe extern "C" fn umf_fence_notify(fence: *mut umf_fence) -> c_int {
     answer(|| unsafe { borrow(fence)? }.notify())
 }
 
+/// The offset in its page, in bytes, of a value that tells the device which interrupts somebody wants: it has to interrupt
+/// when it writes a value beyond the monitored one, and need not for the others. 8 bytes, UINT64_MAX while nobody waits; for
+/// a 32-bit fence the low 32 of them count, and go round. The device has to write the fence's value first, and read the
+/// monitored one after, with a full barrier between; whoever hears the interrupt calls umf_fence_notify(). Kept for fences
+/// with UMF_FENCE_DEVICE only. UINT64_MAX for NULL.
+///
+/// Thread-safe, async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_monitored_offset(fence: *const umf_fence) -> u64 {
+    // SAFETY: the face's contract (mod.rs).
+    unsafe { borrow(fence) }.map_or(u64::MAX, Fence::monitored_offset)
+}
+
+/// How waits of this process hear that a device wrote a fence's value: see umf_fence_set_notifier(). Grows at the end.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct umf_notifier {
+    /// sizeof(struct umf_notifier).
+    pub size: u32,
+    /// A descriptor that becomes readable after the device interrupted; what it says is read and thrown away. -1 for none.
+    pub fd: c_int,
+    /// Sleeps until the device interrupted, because it wrote value or for any other reason, or until the deadline; what it
+    /// returns does not matter. Called on the thread of a wait, of one wait at a time, and only while somebody waits. NULL for
+    /// none. Exactly one of fd and wait is given.
+    pub wait: Option<extern "C" fn(data: *mut c_void, value: u64, abs_timeout_ns: u64) -> c_int>,
+    /// For wait, as it is.
+    pub data: *mut c_void,
+}
+
+/// Gives a fence with UMF_FENCE_DEVICE a way to hear its device, in this process. One waiter at a time sleeps there, and wakes
+/// the others, in all processes, when it returns; signals and errors of programs it hears after 50 ms at the latest. A driver
+/// whose interrupt handler calls umf_fence_notify() needs none of this.
+///
+/// \param fence     the fence.
+/// \param notifier  what to use from now on: fd is duplicated, data has to stay valid as long as the fence or until 50 ms
+///                  after it was replaced. Stays the caller's. NULL takes back what was given.
+///
+/// \return 0, or
+///         -EINVAL  fence NULL, or without UMF_FENCE_DEVICE; notifier->size less than the first version of the struct; both or
+///                  neither of fd and wait.
+///         -EBADF   fd is not open.
+///         -ENOMEM  no memory.
+///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_set_notifier(fence: *mut umf_fence, notifier: *const umf_notifier) -> c_int {
+    answer_keeping_errno(|| {
+        // SAFETY: the face's contract (mod.rs).
+        let fence = unsafe { borrow(fence)? };
+        if !fence.is_device() {
+            return Err(Error::Invalid);
+        }
+        // SAFETY: the face's contract (mod.rs): at least its size is there, and as much as that says.
+        let source = match unsafe { notifier.cast::<u32>().as_ref() } {
+            None => None,
+            Some(size) if (*size as usize) < size_of::<umf_notifier>() => return Err(Error::Invalid),
+            // SAFETY: as above.
+            Some(_) => Some(source(unsafe { &*notifier })?),
+        };
+        fence.notifier.set(source);
+        Ok(())
+    })
+}
+
+fn source(given: &umf_notifier) -> Result<Ref<Source>> {
+    match (given.wait, given.fd) {
+        (Some(wait), -1) => Ref::try_new(|| Ok(Source::Callback { wait, data: AtomicPtr::new(given.data) })),
+        (None, fd) if fd != -1 => Ref::try_new(|| Ok(Source::Fd(memfd::dup(lent(fd)?)?))),
+        _ => Err(Error::Invalid),
+    }
+}
+
 /// Says that work was submitted which will signal value, and wakes who waits for that with UMF_WAIT_PENDING. A promise
 /// only: nobody enforces it. A smaller value than the pending one changes nothing.
 ///
@@ -267,6 +349,11 @@ pub unsafe extern "C" fn umf_fence_error(fence: *const umf_fence, out_error: *mu
 /// Thread-safe, async-signal-safe. Uses no CPU while it sleeps. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_wait(fence: *mut umf_fence, value: u64, abs_timeout_ns: u64) -> c_int {
+    // The hot path first, without `answer`: nothing in there can panic.
+    // SAFETY: the face's contract (mod.rs).
+    if unsafe { borrow(fence) }.is_ok_and(|fence| fence.is_plainly_reached(value)) {
+        return 0;
+    }
     answer(|| {
         // SAFETY: the face's contract (mod.rs).
         let fence = unsafe { borrow(fence)? };

@@ -12,6 +12,7 @@ pub(crate) mod env;
 pub(crate) mod futex;
 #[cfg(not(loom))]
 pub(crate) mod memfd;
+pub(crate) mod poll;
 #[cfg(not(loom))]
 pub(crate) mod sync_file;
 pub(crate) mod time;

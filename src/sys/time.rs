@@ -19,6 +19,11 @@ impl Deadline {
         Deadline(ns)
     }
 
+    /// Nanoseconds on CLOCK_MONOTONIC.
+    pub(crate) fn ns(self) -> u64 {
+        self.0
+    }
+
     /// `ns` nanoseconds from now, or this deadline, whichever comes first.
     pub(crate) fn within(self, ns: u64) -> Deadline {
         self.min(Deadline(now().saturating_add(ns)))

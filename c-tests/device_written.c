@@ -1,0 +1,279 @@
+/*
+ * Fences that a device writes without waking anybody: a process of its own plays the device, and touches nothing but the
+ * value, the monitored value and an interrupt. Waits hear it through slices, a descriptor, a callback or umf_fence_notify(),
+ * and ask for interrupts only while somebody waits.
+ */
+#include "check.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+static struct umf_page *page;
+static struct umf_fence *fence;
+static uint8_t *memory;
+static size_t size;
+
+static uint64_t *
+word(uint64_t offset)
+{
+    return (uint64_t *)(memory + offset);
+}
+
+static void
+start(uint64_t flags, uint64_t value)
+{
+    struct stat stat;
+    int fd;
+    OK(umf_page_create(4, 0, &page));
+    OK(umf_fence_create(page, value, UMF_FENCE_DEVICE | flags, &fence));
+    OK(umf_page_export(page, 0, &fd));
+    CHECK(fstat(fd, &stat) == 0);
+    size = (size_t)stat.st_size;
+    memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    CHECK(memory != MAP_FAILED);
+    close(fd);
+}
+
+static void
+finish(void)
+{
+    munmap(memory, size);
+    umf_fence_unref(fence);
+    umf_page_unref(page);
+}
+
+/* The device: writes, then interrupts if somebody cares. Returns whether it did. */
+static int
+device_writes(uint64_t value, int interrupt)
+{
+    __atomic_store_n(word(umf_fence_offset(fence)), value, __ATOMIC_RELEASE);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    uint64_t monitored = __atomic_load_n(word(umf_fence_monitored_offset(fence)), __ATOMIC_RELAXED);
+    if (monitored == UINT64_MAX || value <= monitored)
+        return 0;
+    if (interrupt >= 0)
+        CHECK(write(interrupt, &(uint64_t){ 1 }, 8) == 8);
+    return 1;
+}
+
+/* Returns once somebody waits for a value above below: the monitored value says so. */
+static void
+until_monitored(uint64_t below)
+{
+    uint64_t end = in_ns(20 * SECOND);
+    while (__atomic_load_n(word(umf_fence_monitored_offset(fence)), __ATOMIC_ACQUIRE) != below)
+        CHECK(now_ns() < end);
+}
+
+static void
+slices_hear_it(void)
+{
+    pid_t device;
+    start(0, 0);
+    IN_CHILD(device, for (uint64_t v = 1; v <= 200; v++) {
+        until_monitored(v - 1);
+        device_writes(v, -1);
+    });
+    for (uint64_t v = 1; v <= 200; v++)
+        OK(umf_fence_wait(fence, v, in_ns(20 * SECOND)));
+    join_child(device);
+    EXPECT(-ETIME, umf_fence_wait(fence, 201, in_ns(3 * MS)));
+    finish();
+}
+
+static void
+nobody_waits_nobody_is_interrupted(void)
+{
+    start(0, 0);
+    CHECK(device_writes(1, -1) == 0);
+    /* Somebody waits for 10: of the values up to there only that one interrupts. */
+    EXPECT(-ETIME, umf_fence_wait(fence, 10, in_ns(1 * MS)));
+    CHECK(device_writes(2, -1) == 0);
+    CHECK(device_writes(9, -1) == 0);
+    CHECK(device_writes(10, -1) == 1);
+    OK(umf_fence_notify(fence));
+    CHECK(device_writes(11, -1) == 0);
+    finish();
+}
+
+/* Ping-pong with a device that interrupts through an eventfd, and only if asked. */
+static void
+a_descriptor_hears_it(void)
+{
+    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = eventfd(0, EFD_CLOEXEC) };
+    pid_t device;
+    CHECK(notifier.fd >= 0);
+    start(0, 0);
+    OK(umf_fence_set_notifier(fence, &notifier));
+    IN_CHILD(device, for (uint64_t v = 1; v <= 2000; v++) {
+        until_monitored(v - 1);
+        CHECK(device_writes(v, notifier.fd));
+    });
+    for (uint64_t v = 1; v <= 2000; v++)
+        OK(umf_fence_wait(fence, v, in_ns(20 * SECOND)));
+    join_child(device);
+    OK(umf_fence_set_notifier(fence, NULL));
+    close(notifier.fd);
+    finish();
+}
+
+static int
+blocks(void *data, uint64_t value, uint64_t abs_timeout_ns)
+{
+    struct pollfd pollfd = { .fd = *(int *)data, .events = POLLIN };
+    uint64_t now = now_ns();
+    CHECK(value != 0);
+    int ms = abs_timeout_ns > now ? (int)((abs_timeout_ns - now + MS - 1) / MS) : 0;
+    if (poll(&pollfd, 1, ms) == 1)
+        CHECK(read(pollfd.fd, &(uint64_t){ 0 }, 8) == 8);
+    return -EAGAIN; /* no matter what */
+}
+
+static void *
+waits_in_a_thread(void *data)
+{
+    OK(umf_fence_wait(fence, *(uint64_t *)data, in_ns(20 * SECOND)));
+    return NULL;
+}
+
+/* Four threads and another process wait; one of them hears the device, all of them go on. */
+static void
+one_hears_and_wakes_the_others(void)
+{
+    uint64_t values[4] = { 1, 2, 3, 3 };
+    pthread_t threads[4];
+    pid_t other;
+    int fd = eventfd(0, EFD_CLOEXEC);
+    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = -1, .wait = blocks, .data = &fd };
+    start(0, 0);
+    OK(umf_fence_set_notifier(fence, &notifier));
+    IN_CHILD(other, {
+        OK(umf_fence_set_notifier(fence, NULL));
+        OK(umf_fence_wait(fence, 3, in_ns(20 * SECOND)));
+    });
+    for (int i = 0; i < 4; i++)
+        CHECK(pthread_create(&threads[i], NULL, waits_in_a_thread, &values[i]) == 0);
+    for (uint64_t v = 1; v <= 3; v++) {
+        until_monitored(v - 1);
+        device_writes(v, fd);
+    }
+    for (int i = 0; i < 4; i++)
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    join_child(other);
+    close(fd);
+    finish();
+}
+
+/* The device's interrupt ends in umf_fence_notify(), in a process that nobody waits in; and errors are heard as well. */
+static void
+a_handler_notifies(void)
+{
+    pid_t handler;
+    int error;
+    start(UMF_FENCE_32BIT, UINT32_MAX);
+    IN_CHILD(handler, {
+        until_monitored(1);
+        __atomic_store_n((uint32_t *)word(umf_fence_offset(fence)), 2, __ATOMIC_RELEASE);
+        OK(umf_fence_notify(fence));
+    });
+    OK(umf_fence_wait(fence, 2, in_ns(20 * SECOND)));
+    join_child(handler);
+    IN_CHILD(handler, {
+        until_monitored(6);
+        OK(umf_fence_set_error(fence, -EIO));
+    });
+    EXPECT(-EIO, umf_fence_wait(fence, 7, in_ns(20 * SECOND)));
+    join_child(handler);
+    OK(umf_fence_error(fence, &error));
+    CHECK(error == -EIO);
+    finish();
+}
+
+/* In a wait for many, next to fences that ring. */
+static void
+among_others(void)
+{
+    struct umf_fence *plain;
+    pid_t device;
+    uint32_t index;
+    start(0, 0);
+    OK(umf_fence_create(page, 0, 0, &plain));
+    struct umf_wait waits[2] = { { .fence = plain, .value = 1 }, { .fence = fence, .value = 5 } };
+    for (int all = 0; all < 2; all++) {
+        IN_CHILD(device, {
+            until_monitored(all ? 9 : 4);
+            device_writes(all ? 10 : 5, -1);
+        });
+        if (all) {
+            OK(umf_fence_signal(plain, 1));
+            waits[1].value = 10;
+            OK(umf_wait(waits, 2, 0, in_ns(20 * SECOND), NULL));
+        } else {
+            OK(umf_wait(waits, 2, UMF_WAIT_ANY, in_ns(20 * SECOND), &index));
+            CHECK(index == 1);
+        }
+        join_child(device);
+    }
+    umf_fence_unref(plain);
+    finish();
+}
+
+static void
+bad_notifiers(void)
+{
+    struct umf_fence *plain;
+    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = -1 };
+    start(0, 0);
+    OK(umf_fence_create(page, 0, 0, &plain));
+    EXPECT(-EINVAL, umf_fence_set_notifier(NULL, &notifier));
+    EXPECT(-EINVAL, umf_fence_set_notifier(fence, &notifier));
+    notifier.wait = blocks;
+    EXPECT(-EINVAL, umf_fence_set_notifier(plain, &notifier));
+    notifier.fd = 0;
+    EXPECT(-EINVAL, umf_fence_set_notifier(fence, &notifier));
+    notifier.wait = NULL;
+    notifier.fd = 1 << 20;
+    EXPECT(-EBADF, umf_fence_set_notifier(fence, &notifier));
+    notifier.fd = -2;
+    EXPECT(-EBADF, umf_fence_set_notifier(fence, &notifier));
+    notifier.size = 4;
+    EXPECT(-EINVAL, umf_fence_set_notifier(fence, &notifier));
+    OK(umf_fence_set_notifier(fence, NULL));
+    CHECK(umf_fence_monitored_offset(NULL) == UINT64_MAX);
+    umf_fence_unref(plain);
+    finish();
+}
+
+/* A long wait without a notifier looks ever less often. */
+static void
+idle_waits_cost_little(void)
+{
+    struct timespec before, after;
+    start(0, 0);
+    CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before) == 0);
+    EXPECT(-ETIME, umf_fence_wait(fence, 1, in_ns(1 * SECOND)));
+    CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after) == 0);
+    int64_t us = (after.tv_sec - before.tv_sec) * 1000000 + (after.tv_nsec - before.tv_nsec) / 1000;
+    printf("a wait of 1 s for a silent device: %" PRId64 " us of CPU time\n", us);
+    CHECK(us < 100000);
+    finish();
+}
+
+int
+main(void)
+{
+    int fds = open_fds();
+    slices_hear_it();
+    nobody_waits_nobody_is_interrupted();
+    a_descriptor_hears_it();
+    one_hears_and_wakes_the_others();
+    a_handler_notifies();
+    among_others();
+    bad_notifiers();
+    idle_waits_cost_little();
+    CHECK(open_fds() == fds);
+    return 0;
+}

@@ -1,0 +1,21 @@
+//! Waiting for a descriptor.
+
+use super::time::Deadline;
+use crate::error::Result;
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+
+/// Sleeps until `fd` is readable and takes what is there, or until the deadline. An interrupted sleep may end early.
+pub(crate) fn readable(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<()> {
+    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+    match rustix::event::poll(&mut fds, deadline.remaining().as_ref()) {
+        Ok(0) | Err(Errno::INTR) => Ok(()),
+        Ok(_) => {
+            // One read empties an eventfd, or takes the events of a driver. What it says does not matter, the value does.
+            let _ = rustix::io::read(fd, &mut [0u8; 256]);
+            Ok(())
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
