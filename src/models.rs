@@ -17,10 +17,10 @@ use loom::thread;
 /// A deadline that passes when the model says so: `futex::expire`.
 const SOMETIME: Deadline = Deadline::at(1);
 
-/// Every schedule with up to three preemptions.
+/// Every schedule with up to three preemptions, or LOOM_MAX_PREEMPTIONS.
 fn check(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = builder.preemption_bound.or(Some(3));
     builder.check(model);
 }
 

@@ -24,8 +24,7 @@
 //!
 //! *Either the waiter sees the value, or the signaller sees the bit.* S1, S2, W2 and W3 are SeqCst, so there is one
 //! order of all four. If W2 comes before S2, the signaller sees the bit. Otherwise S1 < S2 < W2 < W3, and the waiter
-//! sees the value. (A device's write is no S1 of ours; `notify` puts a SeqCst fence between reading the value that it
-//! vouches for and S2, to the same effect.)
+//! sees the value. (A device's write is no S1 of ours: `notify` does not ask, as said below.)
 //!
 //! *If the signaller sees the bit, the waiter does not sleep on.* Let S3 be the first clearing of this waiter's bit after
 //! its W2. Had W1 read the sequence of S4 or a later one, then by release (S4) and acquire (W1) S3 would come before W2.
@@ -43,9 +42,9 @@
 //!
 //! Timeouts and interrupted sleeps leave a bit behind, at the price of one needless FUTEX_WAKE later.
 //!
-//! Errors and the end of a fence take the same path as a signal that concerns every residue. They also ring the bell
-//! without being asked, so that who waits for *all* of many fences can sleep for one of them and still hear of the
-//! failure of another.
+//! Errors, the end of a fence and `notify` concern every residue, and wake without asking who sleeps: S3, S4, S5, and the bell.
+//! So who waits for *all* of many fences can sleep for one of them and still hear of the failure of another, and who was about
+//! to be woken by a process that died between S3 and S5 is woken after all.
 //!
 //! # What a peer can do
 //!
@@ -296,9 +295,8 @@ impl Slot {
     pub(crate) fn retire(&self, tag: Tag, rope: Rope<'_>) {
         let next = (tag.0 & !(LIFE | KIND)).wrapping_add(GENERATION) | FREE;
         if self.state.compare_exchange(tag.0, next, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
-            rmw_before_load();
-            self.wake(rope, ALL);
-            rope.bell.ring_failure(rope.index);
+            rope.bell.count_failure();
+            self.wake_everybody(rope);
         }
     }
 
@@ -391,13 +389,13 @@ impl Slot {
         Ok(())
     }
 
-    /// Wakes everybody, for a value that was written without `signal`: by a device.
+    /// Wakes everybody, for a value that was written without `signal`: by a device, or by a process that died before it came
+    /// to waking.
     pub(crate) fn notify(&self, tag: Tag, rope: Rope<'_>) -> Result<()> {
         self.value(tag)?;
         // As S3 clears the bits of those it is about to wake: who is not met sets both again.
         self.monitored.store(NOBODY, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        self.wake(rope, ALL);
+        self.wake_everybody(rope);
         Ok(())
     }
 
@@ -435,14 +433,12 @@ impl Slot {
         Ok(())
     }
 
-    /// Fails the fence. The first error stays.
+    /// Fails the fence. The first error stays; another only wakes once more.
     pub(crate) fn set_error(&self, tag: Tag, rope: Rope<'_>, errno: FenceErrno) -> Result<()> {
         self.check_life(tag)?;
-        if self.error.compare_exchange(0, errno.get(), Ordering::SeqCst, Ordering::Relaxed).is_ok() {
-            rmw_before_load();
-            self.wake(rope, ALL);
-            rope.bell.ring_failure(rope.index);
-        }
+        let _ = self.error.compare_exchange(0, errno.get(), Ordering::SeqCst, Ordering::Relaxed);
+        rope.bell.count_failure();
+        self.wake_everybody(rope);
         Ok(())
     }
 
@@ -464,6 +460,15 @@ impl Slot {
         if woken >> 32 != 0 {
             rope.bell.ring(rope.index);
         }
+    }
+
+    /// S3 to S5 for every residue, without looking whether anybody left word. Errors, ends and `notify` are rare, so they can
+    /// afford it; and they wake those whose bits a signaller took away and then died, before it woke them.
+    fn wake_everybody(&self, rope: Rope<'_>) {
+        self.sleepers.fetch_and(0, Ordering::AcqRel);
+        self.sequence.fetch_add(1, Ordering::Release);
+        futex::wake(&self.sequence, NonZeroU32::MAX);
+        rope.bell.ring(rope.index);
     }
 
     // Waiting. W1 to W4.
@@ -519,9 +524,9 @@ impl Bell {
         futex::wake(&self.sequence, NonZeroU32::MAX);
     }
 
-    fn ring_failure(&self, index: u32) {
+    /// Before the ring that tells of it.
+    fn count_failure(&self) {
         self.failures.fetch_add(1, Ordering::SeqCst);
-        self.ring(index);
     }
 }
 

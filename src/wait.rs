@@ -227,7 +227,8 @@ fn asleep(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
         if let Some(answer) = condition.settled().break_value() {
             return answer;
         }
-        if slept == Sleep::TimedOut && until == deadline {
+        // Also after a wake-up: a peer that wakes us all the time must not keep us.
+        if (slept == Sleep::TimedOut && until == deadline) || deadline.has_passed() {
             return Err(Error::TimedOut);
         }
     }
@@ -541,8 +542,10 @@ impl<'a> Bells<'a> {
     fn sleep(&mut self, deadline: Deadline) -> Result<Rest> {
         let until = if self.sliced { deadline.min(notifier::slice(self.began, time::now())) } else { deadline };
         Ok(match self.sleep_listening(until)? {
-            Sleep::Woken => Rest::Rang,
             Sleep::TimedOut if until == deadline => Rest::Over,
+            // Also after a wake-up: a peer that wakes us all the time must not keep us.
+            _ if deadline.has_passed() => Rest::Over,
+            Sleep::Woken => Rest::Rang,
             Sleep::TimedOut => Rest::Slice,
         })
     }

@@ -1,6 +1,6 @@
 //! Deadlines: absolute CLOCK_MONOTONIC nanoseconds, as in Vulkan and DRM.
 
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use rustix::time::Timespec;
 
 const NS_PER_S: u64 = 1_000_000_000;
 
@@ -29,6 +29,11 @@ impl Deadline {
         self.min(Deadline(now().saturating_add(ns)))
     }
 
+    /// Whether it has come.
+    pub(crate) fn has_passed(self) -> bool {
+        self != Deadline::NEVER && self.0 <= now()
+    }
+
     /// For system calls in which no timeout means forever.
     pub(crate) fn timespec(self) -> Option<Timespec> {
         if self == Deadline::NEVER {
@@ -49,7 +54,12 @@ impl Deadline {
 }
 
 /// CLOCK_MONOTONIC, in nanoseconds.
+///
+/// libc's: rustix's would look for the vDSO on first use and allocate on the way, where missing memory aborts.
+#[allow(clippy::unnecessary_cast)] // the widths differ between architectures
 pub(crate) fn now() -> u64 {
-    let t = clock_gettime(ClockId::Monotonic);
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `t` is valid for writing. This clock exists everywhere, so errno stays as it is.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
     (t.tv_sec as u64).wrapping_mul(NS_PER_S).wrapping_add(t.tv_nsec as u64)
 }
