@@ -161,6 +161,10 @@ impl<K: Copy + Eq + Hash, T> Registry<K, T> {
         if objects.get(&key).is_some_and(is_it) {
             objects.remove(&key);
         }
+        if objects.is_empty() {
+            // Its memory too: nothing else would free it when the library is unloaded.
+            *objects = HashMap::with_hasher(BuildHasherDefault::new());
+        }
     }
 
     /// A reference, unless the last one is gone already. To be called with the lock held.
