@@ -274,6 +274,7 @@ int umf_page_create(uint32_t fence_count,
  * \return 0, or
  *         -EINVAL  flags not 0, out_page NULL; fd is no sealed memfd, too small, or no page of this layout version.
  *         -EBADF   fd is not open.
+ *         -EACCES  the page is sealed against writing, or fd is not open for it.
  *         -ENOMEM  no memory or address space.
  *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
  *
@@ -325,7 +326,9 @@ void umf_page_unref(struct umf_page *page);
 
 /**
  * Creates a fence in a free slot of a page. It lives until this process ends its last reference to it; then its waiters
- * everywhere get -ESTALE, and the slot is free for a new fence, which handles on the old one never see.
+ * everywhere get -ESTALE, and the slot is free for a new fence, which handles on the old one never see. What was signalled
+ * before the end stays so for those who look before the slot is used again: slots take turns, so that is as far away as the
+ * page has slots free.
  *
  * \param page       the page; the fence keeps a reference to it.
  * \param value      the value to start with: every wait for it or less is met.
@@ -689,7 +692,7 @@ int umf_fence_import_sync_file(struct umf_fence *fence,
  * \param device          the device that handle belongs to.
  * \param handle          the syncobj.
  * \param point           the point to signal, beyond all that were submitted to this timeline before. 0 for a binary
- *                        syncobj, whose fence is replaced.
+ *                        syncobj, whose fence is replaced: never for a timeline, all of whose points that would wipe out.
  * \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
  *
  * \return 0, or
@@ -710,7 +713,8 @@ int umf_fence_export_syncobj(struct umf_fence *fence,
 
 /**
  * Waits until somebody submitted a fence for a syncobj's point and that fence signalled, then signals value. If that fence
- * failed, its error becomes the UMF's (umf_fence_error() tells which), and the call returns -EIO.
+ * failed, its error becomes the UMF's (umf_fence_error() tells which), and the call returns -EIO. That a fence failed before
+ * the call is known only of the last point of a timeline: of the others the kernel keeps no more than that they signalled.
  *
  * \param fence           the fence.
  * \param value           the value to signal.
@@ -769,8 +773,8 @@ int umf_fence_export_dma_buf(struct umf_fence *fence,
                              uint64_t abs_timeout_ns);
 
 /**
- * Waits for the implicit fences that a dma-buf has now, then signals value. If one of them failed, its error becomes the
- * UMF's (umf_fence_error() tells which), and the call returns -EIO. Needs Linux 6.0.
+ * Waits for the implicit fences that a dma-buf has now and that are pending, then signals value. If one of them fails, its
+ * error becomes the UMF's (umf_fence_error() tells which), and the call returns -EIO. Needs Linux 6.0.
  *
  * \param fence           the fence.
  * \param value           the value to signal.

@@ -7,6 +7,7 @@ use crate::rc::Ref;
 use crate::slot::{Kind, MONITORED_OFFSET, Rope, Slot, Tag, VALUE32_OFFSET, Width};
 use crate::spin::Learnt;
 use crate::sync::{AtomicU64, Ordering};
+use once_cell::sync::OnceCell;
 use rustix::process::{Pid, getpid};
 
 /// A fence that is open in this process. There is one of these for each fence, however often it is opened.
@@ -22,7 +23,7 @@ pub(crate) struct Fence {
     /// Whether spinning for this fence pays.
     pub(crate) spinning: Learnt,
     /// How to hear of what a device writes.
-    pub(crate) notifier: Notifier,
+    pub(crate) notifier: OnceCell<Ref<Notifier>>,
 }
 
 impl Fence {
@@ -42,7 +43,7 @@ impl Fence {
                 creator: Some(getpid()),
                 seen: AtomicU64::new(value),
                 spinning: Learnt::new(),
-                notifier: Notifier::new(),
+                notifier: OnceCell::new(),
             })
         };
         page.fences().get_or_make(index, |fence| fence.tag == tag, make).inspect_err(|_| place.slot().unclaim(tag))
@@ -60,7 +61,7 @@ impl Fence {
                 creator: None,
                 seen: AtomicU64::new(value),
                 spinning: Learnt::new(),
-                notifier: Notifier::new(),
+                notifier: OnceCell::new(),
             })
         };
         page.fences().get_or_make(index, |fence| fence.tag == tag, make)
@@ -162,12 +163,13 @@ impl Fence {
         if fits(self.value()) {
             return Ok(true);
         }
-        match self.slot().error(self.tag)? {
-            None => Ok(false),
-            // Looked at after the error: a signal that came before it still counts.
-            Some(_) if fits(self.value()) => Ok(true),
-            Some(errno) => Err(Error::of_failed_fence(errno)),
-        }
+        let error = match self.slot().error(self.tag) {
+            Ok(None) => return Ok(false),
+            Ok(Some(errno)) => Error::of_failed_fence(errno),
+            Err(stale) => stale,
+        };
+        // Looked at after the error and the end: a signal that came before them still counts.
+        if fits(self.value()) { Ok(true) } else { Err(error) }
     }
 
     /// Signals `value`. `Invalid` if the fence is beyond it; the error's if the fence failed.

@@ -284,6 +284,18 @@ fn the_end_of_a_fence_ends_its_waits_and_the_next_fence_of_the_slot_is_another()
 }
 
 #[test]
+fn the_last_value_is_reached_though_its_fence_ends_at_once() {
+    check(|| {
+        let (page, fence) = fence(0);
+        let tag = fence.tag();
+        let waiter = waits(&fence, 1);
+        assert_eq!(fence.signal(1), Ok(()));
+        fence.slot().retire(tag, Rope { bell: page.bell(), index: 0 });
+        assert_eq!(waiter.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
 fn a_wait_for_any_hears_either_fence() {
     check(|| {
         let page = Page::create(2).unwrap();

@@ -135,6 +135,11 @@ impl Tag {
         if self.0 & IS_32_BIT == 0 { Width::Bits64 } else { Width::Bits32 }
     }
 
+    /// The slot's state word between the end of this fence and the claim of the next.
+    fn ended(self) -> u32 {
+        (self.0 & !(LIFE | KIND)).wrapping_add(GENERATION) | FREE
+    }
+
     /// Whether a device writes the value, without waking anybody.
     #[inline]
     pub(crate) fn is_device(self) -> bool {
@@ -293,8 +298,7 @@ impl Slot {
 
     /// Ends the fence: its waiters learn that it is stale, and the slot is free for another generation.
     pub(crate) fn retire(&self, tag: Tag, rope: Rope<'_>) {
-        let next = (tag.0 & !(LIFE | KIND)).wrapping_add(GENERATION) | FREE;
-        if self.state.compare_exchange(tag.0, next, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+        if self.state.compare_exchange(tag.0, tag.ended(), Ordering::SeqCst, Ordering::Relaxed).is_ok() {
             rope.bell.count_failure();
             self.wake_everybody(rope);
         }
@@ -306,23 +310,30 @@ impl Slot {
 
     // Reading.
 
-    /// The value. `Stale` if the fence ended.
+    /// The value: also after the end of the fence, until the slot is another's, for who signals the last value and ends the
+    /// fence has signalled. Then `Stale`.
     ///
     /// Had what is read been written for a later fence of this slot, then the load (an acquire) would have read from a
     /// release that follows that fence's claim, and the state after it would be another.
     #[inline]
     pub(crate) fn value(&self, tag: Tag) -> Result<u64> {
         let value = self.load_value(tag.width(), Ordering::SeqCst);
-        self.check_life(tag)?;
+        self.check_unclaimed(tag)?;
         Ok(value)
     }
 
-    /// The furthest value that work was submitted for. `Stale` if the fence ended, as for `value`.
+    /// The furthest value that work was submitted for; as long as `value`.
     #[inline]
     pub(crate) fn pending(&self, tag: Tag) -> Result<u64> {
         let pending = self.pending.load(Ordering::SeqCst);
-        self.check_life(tag)?;
+        self.check_unclaimed(tag)?;
         Ok(pending)
+    }
+
+    #[inline]
+    fn check_unclaimed(&self, tag: Tag) -> Result<()> {
+        let state = self.state.load(Ordering::SeqCst);
+        if state == tag.0 || state == tag.ended() { Ok(()) } else { Err(Error::Stale) }
     }
 
     #[inline(always)]
@@ -346,7 +357,7 @@ impl Slot {
         }
     }
 
-    /// The error that the fence carries.
+    /// The error that the fence carries. `Stale` if the fence ended.
     pub(crate) fn error(&self, tag: Tag) -> Result<Option<FenceErrno>> {
         let error = self.error.load(Ordering::SeqCst);
         self.check_life(tag)?;
@@ -392,7 +403,7 @@ impl Slot {
     /// Wakes everybody, for a value that was written without `signal`: by a device, or by a process that died before it came
     /// to waking.
     pub(crate) fn notify(&self, tag: Tag, rope: Rope<'_>) -> Result<()> {
-        self.value(tag)?;
+        self.check_life(tag)?;
         // As S3 clears the bits of those it is about to wake: who is not met sets both again.
         self.monitored.store(NOBODY, Ordering::Relaxed);
         self.wake_everybody(rope);

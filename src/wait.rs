@@ -212,7 +212,7 @@ fn asleep(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
             condition.monitor();
             answer = condition.settled().break_value();
             if answer.is_none() && fence.is_device() {
-                led = fence.notifier.lead(condition.first_value(), deadline);
+                led = fence.notifier.get().map_or(Ok(false), |heard| heard.lead(condition.first_value(), deadline));
             }
             answer.is_none() && led == Ok(false)
         })?;
@@ -550,12 +550,21 @@ impl<'a> Bells<'a> {
         })
     }
 
-    fn sleep_listening(&self, deadline: Deadline) -> Result<Sleep> {
-        let mut words =
-            self.rung.iter().flatten().map(|rung| Word { word: rung.page.bell().sequence(), expected: rung.sequence });
-        match (self.count, words.next()) {
-            (1, Some(only)) => futex::wait(only.word, only.expected, NonZeroU32::MAX, deadline),
-            (_, first) => futex::wait_many(first.into_iter().chain(words), deadline),
+    fn sleep_listening(&mut self, deadline: Deadline) -> Result<Sleep> {
+        let word = |rung: &Rung<'a>| Word { word: rung.page.bell().sequence(), expected: rung.sequence };
+        let mut words = self.rung.iter().flatten().map(word);
+        if self.count == 1 || !futex::has_waitv() {
+            let only = words.next().ok_or(Error::Unforeseen)?;
+            return futex::wait(only.word, only.expected, NonZeroU32::MAX, deadline);
+        }
+        match futex::wait_many(words, deadline) {
+            Err(Error::NotSupported | Error::Denied) => {
+                // A sandbox has closed around us since we asked. Look at everything, and go on without.
+                futex::lost_waitv();
+                (self.crowded, self.sliced) = (true, true);
+                Ok(Sleep::Woken)
+            }
+            slept => slept,
         }
     }
 }

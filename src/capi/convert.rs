@@ -92,7 +92,7 @@ pub unsafe extern "C" fn umf_fence_import_sync_file(
 /// \param device          the device that handle belongs to.
 /// \param handle          the syncobj.
 /// \param point           the point to signal, beyond all that were submitted to this timeline before. 0 for a binary
-///                        syncobj, whose fence is replaced.
+///                        syncobj, whose fence is replaced: never for a timeline, all of whose points that would wipe out.
 /// \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
 ///
 /// \return 0, or
@@ -120,7 +120,8 @@ pub unsafe extern "C" fn umf_fence_export_syncobj(
 }
 
 /// Waits until somebody submitted a fence for a syncobj's point and that fence signalled, then signals value. If that fence
-/// failed, its error becomes the UMF's (umf_fence_error() tells which), and the call returns -EIO.
+/// failed, its error becomes the UMF's (umf_fence_error() tells which), and the call returns -EIO. That a fence failed before
+/// the call is known only of the last point of a timeline: of the others the kernel keeps no more than that they signalled.
 ///
 /// \param fence           the fence.
 /// \param value           the value to signal.
@@ -194,8 +195,8 @@ pub unsafe extern "C" fn umf_fence_export_dma_buf(
     })
 }
 
-/// Waits for the implicit fences that a dma-buf has now, then signals value. If one of them failed, its error becomes the
-/// UMF's (umf_fence_error() tells which), and the call returns -EIO. Needs Linux 6.0.
+/// Waits for the implicit fences that a dma-buf has now and that are pending, then signals value. If one of them fails, its
+/// error becomes the UMF's (umf_fence_error() tells which), and the call returns -EIO. Needs Linux 6.0.
 ///
 /// \param fence           the fence.
 /// \param value           the value to signal.

@@ -1,7 +1,7 @@
 use super::page::umf_page;
 use super::{Handle, answer, answer_keeping_errno, borrow, hand_out, lent, no_flags, reference, required, share, unreference};
 use crate::error::{Error, FenceErrno, Result};
-use crate::notifier::Source;
+use crate::notifier::{Notifier, Source};
 use crate::rc::Ref;
 use crate::sys::memfd;
 use crate::fence::Fence;
@@ -31,7 +31,9 @@ pub const UMF_FENCE_32BIT: u64 = 1 << 0;
 pub const UMF_FENCE_DEVICE: u64 = 1 << 1;
 
 /// Creates a fence in a free slot of a page. It lives until this process ends its last reference to it; then its waiters
-/// everywhere get -ESTALE, and the slot is free for a new fence, which handles on the old one never see.
+/// everywhere get -ESTALE, and the slot is free for a new fence, which handles on the old one never see. What was signalled
+/// before the end stays so for those who look before the slot is used again: slots take turns, so that is as far away as the
+/// page has slots free.
 ///
 /// \param page       the page; the fence keeps a reference to it.
 /// \param value      the value to start with: every wait for it or less is met.
@@ -247,7 +249,7 @@ pub unsafe extern "C" fn umf_fence_set_notifier(fence: *mut umf_fence, notifier:
             // SAFETY: as above.
             Some(_) => Some(source(unsafe { &*notifier })?),
         };
-        fence.notifier.set(source);
+        fence.notifier.get_or_try_init(|| Ref::try_new(|| Ok(Notifier::new())))?.set(source);
         Ok(())
     })
 }

@@ -47,6 +47,7 @@ pub unsafe extern "C" fn umf_page_create(fence_count: u32, flags: u64, out_page:
 /// \return 0, or
 ///         -EINVAL  flags not 0, out_page NULL; fd is no sealed memfd, too small, or no page of this layout version.
 ///         -EBADF   fd is not open.
+///         -EACCES  the page is sealed against writing, or fd is not open for it.
 ///         -ENOMEM  no memory or address space.
 ///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
 ///

@@ -3,7 +3,6 @@
 use crate::error::{Error, Result};
 use crate::sys::{drm, memfd};
 use drm_sys::{DRM_CAP_SYNCOBJ, DRM_CAP_SYNCOBJ_TIMELINE};
-use once_cell::sync::OnceCell;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What a device and its kernel can do.
@@ -20,11 +19,12 @@ pub(crate) struct DeviceCaps {
 }
 
 /// A DRM device. syncobj handles belong to an open file; this one is the caller's, duplicated.
+///
+/// No handle outlives a call. The child of a fork shares the open file and so the handles: one that either kept, the other
+/// could destroy, and the kernel would give its number to another syncobj, whose fence may be pending.
 pub(crate) struct Device {
     fd: OwnedFd,
     caps: DeviceCaps,
-    /// A syncobj that holds a signalled fence: where signalled sync_files come from.
-    signaled: OnceCell<u32>,
 }
 
 impl Device {
@@ -34,9 +34,10 @@ impl Device {
         // A kernel before 5.2 does not know this capability.
         let timeline = syncobj && drm::get_cap(fd, DRM_CAP_SYNCOBJ_TIMELINE).unwrap_or(0) != 0;
         let caps = DeviceCaps { syncobj, timeline, eventfd: timeline && drm::has_eventfd(fd), deadline: false };
-        let mut device = Device { fd: memfd::dup(fd)?, caps, signaled: OnceCell::new() };
+        let mut device = Device { fd: memfd::dup(fd)?, caps };
         if syncobj {
-            device.caps.deadline = drm::has_deadline(device.fd(), device.signaled_syncobj()?);
+            let deadline = drm::has_deadline(fd, device.scratch_syncobj(Holds::Signaled)?.handle);
+            device.caps.deadline = deadline;
         }
         Ok(device)
     }
@@ -52,28 +53,23 @@ impl Device {
 
     /// A new sync_file that has signalled. `NotSupported` without syncobjs.
     pub(crate) fn signaled_sync_file(&self) -> Result<OwnedFd> {
-        drm::export_sync_file(self.fd(), self.signaled_syncobj()?)
-    }
-
-    fn signaled_syncobj(&self) -> Result<u32> {
         if !self.caps.syncobj {
             return Err(Error::NotSupported);
         }
-        self.signaled.get_or_try_init(|| drm::create(self.fd(), true)).copied()
+        drm::export_sync_file(self.fd(), self.scratch_syncobj(Holds::Signaled)?.handle)
     }
 
     /// A binary syncobj that is gone when dropped.
-    pub(crate) fn scratch_syncobj(&self) -> Result<Scratch<'_>> {
-        Ok(Scratch { device: self, handle: drm::create(self.fd(), false)? })
+    pub(crate) fn scratch_syncobj(&self, holds: Holds) -> Result<Scratch<'_>> {
+        Ok(Scratch { device: self, handle: drm::create(self.fd(), holds == Holds::Signaled)? })
     }
 }
 
-impl Drop for Device {
-    fn drop(&mut self) {
-        if let Some(handle) = self.signaled.get() {
-            drm::destroy(self.fd(), *handle);
-        }
-    }
+/// What a new syncobj holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holds {
+    Nothing,
+    Signaled,
 }
 
 /// See [`Device::scratch_syncobj`].

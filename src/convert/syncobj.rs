@@ -1,5 +1,6 @@
 //! UMF to drm_syncobj, binary or a timeline's point, and back.
 
+use super::device::Holds;
 use super::{Device, check_import, reach, settle};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
@@ -71,7 +72,7 @@ impl Point<'_> {
             return drm::export_sync_file(fd, self.handle);
         }
         // A point's fence comes out by way of a binary syncobj: exporting a point directly came in 6.16 only.
-        let binary = self.device.scratch_syncobj()?;
+        let binary = self.device.scratch_syncobj(Holds::Nothing)?;
         drm::transfer_to_binary(fd, self.handle, self.point, binary.handle)?;
         drm::export_sync_file(fd, binary.handle)
     }

@@ -72,7 +72,7 @@ pub(crate) fn wait(fd: BorrowedFd<'_>, handle: u32, deadline: Deadline) -> Resul
         flags: drm::DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT,
         ..Default::default()
     };
-    Ok(call::<WAIT, _>(fd, &mut arg)?)
+    Ok(to_the_deadline(deadline, || call::<WAIT, _>(fd, &mut arg))?)
 }
 
 /// Waits until the point has a fence, signalled or not. Point 0 is the fence of a binary syncobj.
@@ -87,7 +87,17 @@ pub(crate) fn wait_materialised(fd: BorrowedFd<'_>, handle: u32, point: u64, dea
         flags,
         ..Default::default()
     };
-    Ok(call::<TIMELINE_WAIT, _>(fd, &mut arg)?)
+    Ok(to_the_deadline(deadline, || call::<TIMELINE_WAIT, _>(fd, &mut arg))?)
+}
+
+/// The kernel counts in jiffies, which may be a little early: then the wait goes on.
+fn to_the_deadline(deadline: Deadline, mut wait: impl FnMut() -> IoResult<()>) -> IoResult<()> {
+    loop {
+        match wait() {
+            Err(Errno::TIME) if !deadline.has_passed() => {}
+            done => return done,
+        }
+    }
 }
 
 /// The highest point that anybody submitted a fence for, signalled or not.

@@ -3,11 +3,11 @@
 use super::time::Deadline;
 use crate::error::{Error, Result};
 use crate::sync::AtomicU32;
-use once_cell::race::OnceBool;
 use rustix::io::Errno;
 use rustix::thread::futex;
 use rustix::time::ClockId;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// How a sleep ended. `Woken` may be spurious: look at the condition again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,15 +55,29 @@ pub(crate) fn wait_many<'a>(words: impl Iterator<Item = Word<'a>>, deadline: Dea
     outcome(futex::waitv(list, futex::WaitvFlags::empty(), timeout.as_ref(), ClockId::Monotonic).map(drop))
 }
 
-/// Whether this kernel (5.16), and the sandbox around this process, let us call futex_waitv.
+/// Whether this kernel (5.16), and the sandbox around this process, let us call futex_waitv, as far as is known.
 pub(crate) fn has_waitv() -> bool {
-    static HAS: OnceBool = OnceBool::new();
-    HAS.get_or_init(|| {
-        // An empty list is EINVAL where the call exists. ENOSYS and a seccomp filter's EPERM both mean "do without".
-        let answer = futex::waitv(&[], futex::WaitvFlags::empty(), None, ClockId::Monotonic);
-        matches!(answer, Err(Errno::INVAL))
-    })
+    match WAITV.load(Ordering::Relaxed) {
+        UNKNOWN => {
+            // An empty list is EINVAL where the call exists. ENOSYS and a seccomp filter's EPERM both mean "do without".
+            let answer = futex::waitv(&[], futex::WaitvFlags::empty(), None, ClockId::Monotonic);
+            let has = matches!(answer, Err(Errno::INVAL));
+            WAITV.store(if has { YES } else { NO }, Ordering::Relaxed);
+            has
+        }
+        known => known == YES,
+    }
 }
+
+/// A process may enter its sandbox after it asked.
+pub(crate) fn lost_waitv() {
+    WAITV.store(NO, Ordering::Relaxed);
+}
+
+static WAITV: AtomicU8 = AtomicU8::new(UNKNOWN);
+const UNKNOWN: u8 = 0;
+const YES: u8 = 1;
+const NO: u8 = 2;
 
 fn outcome(answer: rustix::io::Result<()>) -> Result<Sleep> {
     match answer {

@@ -64,6 +64,8 @@ pub(crate) fn has_waitv() -> bool {
     true
 }
 
+pub(crate) fn lost_waitv() {}
+
 fn sleep(words: &[Word<'_>], bits: u32, deadline: Deadline) -> Result<Sleep> {
     let mut queue = queue();
     if words.iter().any(|word| word.word.load(Ordering::Relaxed) != word.expected) {
