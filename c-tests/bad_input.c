@@ -1,0 +1,340 @@
+/*
+ * Every function, given each argument that a user could get wrong, answers with the documented errno; it writes no
+ * output, changes no fence, leaves errno alone and keeps no descriptor.
+ *
+ * In each row one thing is wrong and everything else is right.
+ */
+#include "others.h"
+
+#include <limits.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+
+#define SENTINEL 12345
+
+/* What the rows use where they mean nothing special: a fence at 10, with work submitted for 12. */
+static struct umf_page *page;
+static struct umf_fence *fence;
+static uint32_t free_index;
+static int null_fd;
+
+/* Where all outputs go. */
+static struct outputs {
+    struct umf_page *page;
+    struct umf_fence *fence;
+    struct umf_device *device;
+    int fd, error;
+    uint32_t index;
+} out, untouched;
+
+static void
+row(int line, const char *call, int64_t expected, int64_t got)
+{
+    const char *wrong = NULL;
+    int error = 1;
+    if (errno != SENTINEL)
+        wrong = "changed errno";
+    else if (got != expected)
+        wrong = "returned something else";
+    else if (memcmp(&out, &untouched, sizeof(out)) != 0)
+        wrong = "wrote an output";
+    else if (umf_fence_value(fence) != 10 || umf_fence_pending_value(fence) != 12)
+        wrong = "changed the fence";
+    else if (umf_fence_error(fence, &error) != 0 || error != 0)
+        wrong = "failed the fence";
+    if (wrong) {
+        fprintf(stderr, "%s:%d: %s %s: %" PRId64 ", expected was %" PRId64 "\n", __FILE__, line, call,
+                wrong, got, expected);
+        exit(1);
+    }
+}
+
+#define ROW(expected, call) (errno = SENTINEL, row(__LINE__, #call, expected, call))
+
+static void
+null_arguments(void)
+{
+    struct umf_wait no_fence = { NULL, 10, UMF_OP_GE, 0, 0 };
+    int fd = null_fd;
+
+    ROW(-EINVAL, umf_query_caps(NULL));
+    ROW(-EINVAL, umf_page_create(1, 0, NULL));
+    ROW(-EINVAL, umf_page_import(fd, 0, NULL));
+    ROW(-EINVAL, umf_page_export(NULL, 0, &out.fd));
+    ROW(-EINVAL, umf_page_export(page, 0, NULL));
+    ROW(-EINVAL, umf_fence_create(NULL, 0, 0, &out.fence));
+    ROW(-EINVAL, umf_fence_create(page, 0, 0, NULL));
+    ROW(-EINVAL, umf_fence_open(NULL, 0, 0, &out.fence));
+    ROW(-EINVAL, umf_fence_open(page, umf_fence_index(fence), 0, NULL));
+    ROW(-EINVAL, umf_fence_signal(NULL, 10));
+    ROW(-EINVAL, umf_fence_notify(NULL));
+    ROW(-EINVAL, umf_fence_submit(NULL, 10));
+    ROW(-EINVAL, umf_fence_set_error(NULL, -EIO));
+    ROW(-EINVAL, umf_fence_error(NULL, &out.error));
+    ROW(-EINVAL, umf_fence_error(fence, NULL));
+    ROW(-EINVAL, umf_fence_wait(NULL, 0, 0));
+    ROW(-EINVAL, umf_wait(NULL, 1, 0, 0, &out.index));
+    ROW(-EINVAL, umf_wait(&no_fence, 1, 0, 0, &out.index));
+    ROW(-EINVAL, umf_device_create(fd, NULL));
+    ROW(-EINVAL, umf_device_query_caps(NULL, &(struct umf_device_caps){ .size = 16 }));
+    ROW(-EINVAL, umf_fence_export_sync_file(NULL, 10, NULL, 0, &out.fd));
+    ROW(-EINVAL, umf_fence_export_sync_file(fence, 10, NULL, 0, NULL));
+    ROW(-EINVAL, umf_fence_import_sync_file(NULL, 10, -1, 0));
+    ROW(-EINVAL, umf_fence_export_syncobj(NULL, 10, NULL, 1, 1, 0));
+    ROW(-EINVAL, umf_fence_export_syncobj(fence, 10, NULL, 1, 1, 0));
+    ROW(-EINVAL, umf_fence_import_syncobj(NULL, 10, NULL, 1, 1, 0));
+    ROW(-EINVAL, umf_fence_import_syncobj(fence, 10, NULL, 1, 1, 0));
+    ROW(-EINVAL, umf_fence_export_dma_buf(NULL, 10, NULL, fd, UMF_DMA_BUF_READ, 0));
+    ROW(-EINVAL, umf_fence_import_dma_buf(NULL, 10, fd, UMF_DMA_BUF_READ, 0));
+
+    /* What has no error to return says something that no real handle says. */
+    ROW(0, umf_page_fence_count(NULL));
+    ROW(UINT32_MAX, umf_fence_index(NULL));
+    ROW(-1, (int64_t)umf_fence_offset(NULL));
+    ROW(0, (int64_t)umf_fence_value(NULL));
+    ROW(0, (int64_t)umf_fence_pending_value(NULL));
+    ROW(0, umf_page_ref(NULL) != NULL);
+    ROW(0, umf_fence_ref(NULL) != NULL);
+    ROW(0, umf_device_ref(NULL) != NULL);
+    ROW(0, (umf_page_unref(NULL), umf_fence_unref(NULL), umf_device_unref(NULL), 0));
+}
+
+static void
+numbers_out_of_range(void)
+{
+    struct umf_wait met = { fence, 10, UMF_OP_GE, 0, 0 };
+    uint64_t past = now_ns() - SECOND;
+    int fd = null_fd;
+
+    ROW(-EINVAL, umf_page_create(0, 0, &out.page));
+    ROW(-EINVAL, umf_page_create(UMF_PAGE_MAX_FENCES + 1, 0, &out.page));
+    ROW(-EINVAL, umf_page_create(UINT32_MAX, 0, &out.page));
+    ROW(-ENOENT, umf_fence_open(page, free_index, 0, &out.fence));
+    ROW(-ENOENT, umf_fence_open(page, umf_page_fence_count(page), 0, &out.fence));
+    ROW(-ENOENT, umf_fence_open(page, UINT32_MAX, 0, &out.fence));
+    ROW(-EINVAL, umf_fence_signal(fence, 9));
+    ROW(-EINVAL, umf_fence_signal(fence, 0));
+    ROW(0, umf_fence_signal(fence, 10));
+    ROW(0, umf_fence_submit(fence, 11));
+    ROW(0, umf_fence_submit(fence, 0));
+    ROW(-EINVAL, umf_fence_set_error(fence, 0));
+    ROW(-EINVAL, umf_fence_set_error(fence, 1));
+    ROW(-EINVAL, umf_fence_set_error(fence, EIO));
+    ROW(-EINVAL, umf_fence_set_error(fence, INT_MAX));
+    ROW(-EINVAL, umf_fence_set_error(fence, -4096));
+    ROW(-EINVAL, umf_fence_set_error(fence, INT_MIN));
+    ROW(-ETIME, umf_fence_wait(fence, 11, 0));
+    ROW(-ETIME, umf_fence_wait(fence, 11, 1));
+    ROW(-ETIME, umf_fence_wait(fence, 11, past));
+    ROW(-ETIME, umf_fence_wait(fence, UINT64_MAX, past));
+    ROW(-EINVAL, umf_wait(&met, 0, 0, 0, &out.index));
+    ROW(-EINVAL, umf_wait(&met, UMF_WAIT_MAX + 1, 0, 0, &out.index));
+    ROW(-EINVAL, umf_wait(&met, UINT32_MAX, 0, 0, &out.index));
+    ROW(-EINVAL, umf_fence_import_sync_file(fence, 9, -1, 0));
+    ROW(-EINVAL, umf_fence_import_dma_buf(fence, 9, fd, UMF_DMA_BUF_READ, 0));
+    ROW(-EINVAL, umf_fence_export_dma_buf(fence, 10, NULL, fd, 0, 0));
+    ROW(-EINVAL, umf_fence_import_dma_buf(fence, 10, fd, 0, 0));
+}
+
+static void
+every_unknown_flag(void)
+{
+    struct umf_wait met = { fence, 10, UMF_OP_GE, 0, 0 };
+    int page_fd;
+    OK(umf_page_export(page, 0, &page_fd));
+    for (int bit = 0; bit < 64; bit++) {
+        uint64_t flag = UINT64_C(1) << bit;
+        ROW(-EINVAL, umf_page_create(1, flag, &out.page));
+        ROW(-EINVAL, umf_page_import(page_fd, flag, &out.page));
+        ROW(-EINVAL, umf_page_export(page, flag, &out.fd));
+        if (!(flag & (UMF_FENCE_32BIT | UMF_FENCE_DEVICE)))
+            ROW(-EINVAL, umf_fence_create(page, 0, flag, &out.fence));
+        ROW(-EINVAL, umf_set_spin(10, 50000, flag));
+        ROW(-EINVAL, umf_fence_open(page, umf_fence_index(fence), flag, &out.fence));
+        if (!(flag & (UMF_WAIT_ANY | UMF_WAIT_PENDING))) {
+            ROW(-EINVAL, umf_wait(&met, 1, flag, 0, &out.index));
+            ROW(-EINVAL, umf_wait(&met, 1, flag | UMF_WAIT_ANY, 0, &out.index));
+        }
+        if (!(flag & (UMF_DMA_BUF_READ | UMF_DMA_BUF_WRITE))) {
+            ROW(-EINVAL, umf_fence_export_dma_buf(fence, 10, NULL, null_fd, flag, 0));
+            ROW(-EINVAL, umf_fence_export_dma_buf(fence, 10, NULL, null_fd, flag | UMF_DMA_BUF_READ, 0));
+            ROW(-EINVAL, umf_fence_import_dma_buf(fence, 10, null_fd, flag, 0));
+            ROW(-EINVAL, umf_fence_import_dma_buf(fence, 10, null_fd, flag | UMF_DMA_BUF_WRITE, 0));
+        }
+    }
+    close(page_fd);
+}
+
+/* Entries of umf_wait() that are wrong, each first, in the middle and last among others that are met. */
+static void
+entries_of_a_wait(void)
+{
+    const struct umf_wait met = { fence, 10, UMF_OP_GE, 0, 0 };
+    const struct umf_wait wrong[] = {
+        { NULL, 10, UMF_OP_GE, 0, 0 },
+        { fence, 10, UMF_OP_LE + 1, 0, 0 },
+        { fence, 10, UINT32_MAX, 0, 0 },
+        { fence, 10, UMF_OP_GE, 1, 0 },
+        { fence, 10, UMF_OP_GE, UINT32_C(1) << 31, 0 },
+        { fence, UINT64_MAX, UMF_OP_GT, 0, 0 },
+    };
+    const uint64_t kinds[] = { 0, UMF_WAIT_ANY, UMF_WAIT_PENDING, UMF_WAIT_ANY | UMF_WAIT_PENDING };
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+            for (int at = 0; at < 3; at++) {
+                struct umf_wait list[3] = { met, met, met };
+                list[at] = wrong[i];
+                ROW(-EINVAL, umf_wait(list, 3, kinds[k], FOREVER, &out.index));
+            }
+        }
+    }
+    /* What is submitted can only be compared with >= and >. */
+    for (uint32_t op = UMF_OP_EQ; op <= UMF_OP_LE; op++) {
+        struct umf_wait entry = { fence, 10, op, 0, 0 };
+        ROW(-EINVAL, umf_wait(&entry, 1, UMF_WAIT_PENDING, FOREVER, &out.index));
+    }
+    struct umf_wait masked = { fence, 10, UMF_OP_GE, 0, 0xff };
+    ROW(-EINVAL, umf_wait(&masked, 1, UMF_WAIT_PENDING, FOREVER, &out.index));
+}
+
+static void
+sizes_of_caps(void)
+{
+    const uint32_t known = sizeof(struct umf_caps);
+    const struct {
+        uint32_t size;
+        int expected;
+    } sizes[] = {
+        { 0, -EINVAL },     { 4, -EINVAL },      { known - 1, -EINVAL },
+        { known, 0 },       { known + 1, 0 },    { known + 100, 0 },
+    };
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        union {
+            struct umf_caps caps;
+            unsigned char bytes[256];
+        } room;
+        memset(room.bytes, 0x5a, sizeof(room.bytes));
+        room.caps.size = sizes[i].size;
+        ROW(sizes[i].expected, umf_query_caps(&room.caps));
+        uint32_t touched = sizes[i].expected == 0 ? sizes[i].size : sizeof(room.caps.size);
+        for (uint32_t at = sizes[i].expected == 0 ? known : touched; at < sizeof(room.bytes); at++)
+            CHECK(room.bytes[at] == (at < touched ? 0 : 0x5a));
+        if (sizes[i].expected == 0) {
+            CHECK(room.caps.size == known && room.caps.version == umf_version());
+            CHECK(room.caps.max_fences == UMF_PAGE_MAX_FENCES && room.caps.max_waits == UMF_WAIT_MAX);
+        }
+    }
+    ROW((UMF_VERSION_MAJOR << 16) | (UMF_VERSION_MINOR << 8) | UMF_VERSION_PATCH, umf_version());
+}
+
+/* Descriptors that have nothing to do with fences. */
+static int closed_fd(void) { int fd = dup(null_fd); close(fd); return fd; }
+static int minus_two(void) { return -2; }
+static int lowest(void) { return INT_MIN; }
+static int highest(void) { return INT_MAX; }
+static int pipe_end(void) { int ends[2]; CHECK(pipe2(ends, O_CLOEXEC) == 0); close(ends[1]); return ends[0]; }
+static int dev_null(void) { return open("/dev/null", O_RDWR | O_CLOEXEC); }
+static int dev_zero(void) { return open("/dev/zero", O_RDWR | O_CLOEXEC); }
+static int event(void) { return eventfd(0, EFD_CLOEXEC); }
+static int poll_set(void) { return epoll_create1(EPOLL_CLOEXEC); }
+static int timer(void) { return timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC); }
+static int unix_socket(void) { return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); }
+static int directory(void) { return open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC); }
+static int program(void) { return open("/proc/self/exe", O_RDONLY | O_CLOEXEC); }
+static int name_only(void) { return open("/dev/null", O_PATH | O_CLOEXEC); }
+static int page_fd(void) { int fd; OK(umf_page_export(page, 0, &fd)); return fd; }
+static int
+temporary(void)
+{
+    char path[] = "/tmp/umf-test-XXXXXX";
+    int fd = mkostemp(path, O_CLOEXEC);
+    CHECK(fd >= 0 && unlink(path) == 0 && ftruncate(fd, 4096) == 0);
+    return fd;
+}
+
+static void
+other_kinds_of_files(void)
+{
+    static const struct {
+        const char *what;
+        int (*make)(void);
+        int expected;
+        int is_page;
+    } kinds[] = {
+        { "a closed one", closed_fd, -EBADF, 0 },
+        { "-2", minus_two, -EBADF, 0 },
+        { "INT_MIN", lowest, -EBADF, 0 },
+        { "INT_MAX", highest, -EBADF, 0 },
+        { "O_PATH, which is open for nothing", name_only, -EBADF, 0 },
+        { "a pipe", pipe_end, -EINVAL, 0 },
+        { "/dev/null", dev_null, -EINVAL, 0 },
+        { "/dev/zero", dev_zero, -EINVAL, 0 },
+        { "an eventfd", event, -EINVAL, 0 },
+        { "an epoll set", poll_set, -EINVAL, 0 },
+        { "a timerfd", timer, -EINVAL, 0 },
+        { "a socket", unix_socket, -EINVAL, 0 },
+        { "a directory", directory, -EINVAL, 0 },
+        { "a program", program, -EINVAL, 0 },
+        { "a temporary file", temporary, -EINVAL, 0 },
+        { "a page of fences", page_fd, -EINVAL, 1 },
+    };
+    struct umf_caps caps = { .size = sizeof(caps) };
+    OK(umf_query_caps(&caps));
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        int fd = kinds[i].make(), expected = kinds[i].expected;
+        /* A machine that can export no dma-buf fence at all says so first. */
+        int exported = caps.flags & UMF_CAP_UDMABUF || fd < 0 ? expected : -EOPNOTSUPP;
+        uint64_t reader = UMF_DMA_BUF_READ, writer = UMF_DMA_BUF_WRITE;
+        if (!kinds[i].is_page)
+            ROW(expected, umf_page_import(fd, 0, &out.page));
+        ROW(expected, umf_device_create(fd, &out.device));
+        ROW(expected, umf_fence_import_sync_file(fence, 11, fd, 0));
+        ROW(expected, umf_fence_import_sync_file(fence, 11, fd, FOREVER));
+        ROW(expected, umf_fence_import_dma_buf(fence, 11, fd, reader, 0));
+        ROW(expected, umf_fence_import_dma_buf(fence, 11, fd, reader | writer, FOREVER));
+        ROW(exported, umf_fence_export_dma_buf(fence, 10, NULL, fd, writer, 0));
+        /* Not even after a wait that ends: the fence never reaches 11. */
+        ROW(exported, umf_fence_export_dma_buf(fence, 11, NULL, fd, writer, FOREVER));
+        if (kinds[i].expected != -EBADF || kinds[i].make == name_only)
+            close(fd);
+    }
+    /* -1 is no descriptor, but means something to one function. */
+    ROW(-EBADF, umf_page_import(-1, 0, &out.page));
+    ROW(-EBADF, umf_device_create(-1, &out.device));
+    ROW(-EBADF, umf_fence_import_dma_buf(fence, 11, -1, UMF_DMA_BUF_READ, 0));
+    ROW(-EBADF, umf_fence_export_dma_buf(fence, 10, NULL, -1, UMF_DMA_BUF_READ, 0));
+    ROW(0, umf_fence_import_sync_file(fence, 10, -1, 0));
+    if (!(caps.flags & UMF_CAP_UDMABUF))
+        ROW(-EOPNOTSUPP, umf_fence_export_sync_file(fence, 11, NULL, FOREVER, &out.fd));
+}
+
+int
+main(void)
+{
+    struct umf_fence *ended;
+    watchdog(30);
+    null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int fds_before = open_fds();
+    memset(&untouched, 0x5a, sizeof(untouched));
+    memcpy(&out, &untouched, sizeof(out));
+    OK(umf_page_create(3, 0, &page));
+    OK(umf_fence_create(page, 10, 0, &fence));
+    OK(umf_fence_submit(fence, 12));
+    OK(umf_fence_create(page, 0, 0, &ended));
+    free_index = umf_fence_index(ended);
+    umf_fence_unref(ended);
+
+    null_arguments();
+    numbers_out_of_range();
+    every_unknown_flag();
+    entries_of_a_wait();
+    sizes_of_caps();
+    other_kinds_of_files();
+
+    umf_fence_unref(fence);
+    umf_page_unref(page);
+    CHECK(open_fds() == fds_before);
+    return 0;
+}

@@ -1,0 +1,152 @@
+/*
+ * A descriptor from anybody is taken as a page only if its size is sealed and its header is right; everything else is
+ * refused without a trace. The files are made by hand, as somebody with bad intentions would make them, and the first rows
+ * show that what is made like this is taken if nothing is wrong.
+ */
+#include "others.h"
+
+#define MAGIC UINT64_C(0x6567617020666d75) /* "umf page" */
+#define HUGE_PAGE (2 << 20)
+
+#define SIZE (F_SEAL_SHRINK | F_SEAL_GROW)
+#define MOST UMF_PAGE_MAX_FENCES
+
+/* What a page starts with. Fences of 64 bytes each begin at 2176. */
+struct header {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t fence_count;
+};
+
+static const struct {
+    const char *what;
+    uint64_t magic;
+    uint32_t version, fence_count;
+    int64_t length;
+    int seals;
+    unsigned flags;
+    int expected;
+} files[] = {
+    { "as the library makes it", MAGIC, 1, 4, 4096, SIZE | F_SEAL_SEAL, 0, 0 },
+    { "seals that can still be added to", MAGIC, 1, 4, 4096, SIZE, 0, 0 },
+    { "just long enough for one", MAGIC, 1, 1, 2240, SIZE, 0, 0 },
+    { "just long enough for four", MAGIC, 1, 4, 2432, SIZE, 0, 0 },
+    { "the most fences of all", MAGIC, 1, MOST, 2176 + INT64_C(64) * MOST, SIZE, 0, 0 },
+
+    { "no seals", MAGIC, 1, 4, 4096, 0, 0, -EINVAL },
+    { "may shrink", MAGIC, 1, 4, 4096, F_SEAL_GROW | F_SEAL_SEAL, 0, -EINVAL },
+    { "may grow", MAGIC, 1, 4, 4096, F_SEAL_SHRINK | F_SEAL_SEAL, 0, -EINVAL },
+    { "only the seals sealed", MAGIC, 1, 4, 4096, F_SEAL_SEAL, 0, -EINVAL },
+    { "cannot be written", MAGIC, 1, 4, 4096, SIZE | F_SEAL_WRITE, 0, -EACCES },
+    { "cannot be written any more", MAGIC, 1, 4, 4096, SIZE | F_SEAL_FUTURE_WRITE, 0, -EACCES },
+    { "huge pages", MAGIC, 1, 4, HUGE_PAGE, SIZE, MFD_HUGETLB, -EINVAL },
+
+    { "empty", 0, 0, 0, 0, SIZE, 0, -EINVAL },
+    { "one byte", 0, 0, 0, 1, SIZE, 0, -EINVAL },
+    { "a header and nothing else", MAGIC, 1, 1, 64, SIZE, 0, -EINVAL },
+    { "no room for one", MAGIC, 1, 1, 2239, SIZE, 0, -EINVAL },
+    { "no room for four", MAGIC, 1, 4, 2431, SIZE, 0, -EINVAL },
+    { "one more than there is room for", MAGIC, 1, 31, 4096, SIZE, 0, -EINVAL },
+    { "no fence", MAGIC, 1, 0, 4096, SIZE, 0, -EINVAL },
+    { "one more than the most", MAGIC, 1, MOST + 1, 2176 + INT64_C(64) * (MOST + 1), SIZE, 0, -EINVAL },
+    { "2^26 fences, which are 2^32 bytes", MAGIC, 1, UINT32_C(1) << 26, 4096, SIZE, 0, -EINVAL },
+    { "UINT32_MAX fences", MAGIC, 1, UINT32_MAX, 4096, SIZE, 0, -EINVAL },
+    { "another magic", MAGIC + 1, 1, 4, 4096, SIZE, 0, -EINVAL },
+    { "no magic", 0, 1, 4, 4096, SIZE, 0, -EINVAL },
+    { "layout version 0", MAGIC, 0, 4, 4096, SIZE, 0, -EINVAL },
+    { "layout version 2", MAGIC, 2, 4, 4096, SIZE, 0, -EINVAL },
+    { "layout version UINT32_MAX", MAGIC, UINT32_MAX, 4, 4096, SIZE, 0, -EINVAL },
+};
+
+/* -1 where the machine does not make such files. */
+static int
+make(size_t i)
+{
+    struct header header = { files[i].magic, files[i].version, files[i].fence_count };
+    int fd = memfd_create("umf-test", MFD_CLOEXEC | MFD_ALLOW_SEALING | files[i].flags);
+    if (fd < 0)
+        return -1;
+    CHECK(ftruncate(fd, (off_t)files[i].length) == 0);
+    /* A file of huge pages takes no write(). What is in it does not matter: it must be refused unread. */
+    if (files[i].length >= (int64_t)sizeof(header) && !(files[i].flags & MFD_HUGETLB))
+        CHECK(pwrite(fd, &header, sizeof(header), 0) == sizeof(header));
+    CHECK(fcntl(fd, F_ADD_SEALS, files[i].seals) == 0);
+    return fd;
+}
+
+static void
+every_file(void)
+{
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        int fd = make(i);
+        if (fd < 0) {
+            printf("not here: %s\n", files[i].what);
+            continue;
+        }
+        struct umf_page *const untouched = (struct umf_page *)(uintptr_t)0x5a5a5a5a;
+        struct umf_page *page = untouched;
+        int fds = open_fds(), maps = mappings();
+        int got = umf_page_import(fd, 0, &page);
+        if (got != files[i].expected) {
+            fprintf(stderr, "%s: %d, expected was %d\n", files[i].what, got, files[i].expected);
+            exit(1);
+        }
+        if (got == 0) {
+            CHECK(umf_page_fence_count(page) == files[i].fence_count);
+            umf_page_unref(page);
+        } else {
+            CHECK(page == untouched);
+        }
+        CHECK(open_fds() == fds && mappings() == maps);
+        close(fd);
+    }
+}
+
+/* The sender wrote right things first and wrong ones later: what was read once is what counts. */
+static void
+a_header_that_changes_after_the_import_changes_nothing(void)
+{
+    const struct header lie = { MAGIC, 1, UINT32_MAX };
+    struct umf_page *page;
+    struct umf_fence *fences[4], *fence;
+    int fd = make(0);
+    OK(umf_page_import(fd, 0, &page));
+    CHECK(pwrite(fd, &lie, sizeof(lie), 0) == sizeof(lie));
+    CHECK(umf_page_fence_count(page) == files[0].fence_count);
+    EXPECT(-ENOENT, umf_fence_open(page, files[0].fence_count, 0, &fence));
+    EXPECT(-ENOENT, umf_fence_open(page, UINT32_MAX - 1, 0, &fence));
+    for (int i = 0; i < 4; i++)
+        OK(umf_fence_create(page, 0, 0, &fences[i]));
+    EXPECT(-ENOSPC, umf_fence_create(page, 0, 0, &fence));
+    for (int i = 0; i < 4; i++)
+        umf_fence_unref(fences[i]);
+    umf_page_unref(page);
+    close(fd);
+}
+
+static void
+a_page_that_is_open_for_reading_only_is_refused(void)
+{
+    struct umf_page *page, *again;
+    char path[64];
+    int fd;
+    OK(umf_page_create(1, 0, &page));
+    OK(umf_page_export(page, 0, &fd));
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    int read_only = open(path, O_RDONLY | O_CLOEXEC);
+    CHECK(read_only >= 0);
+    EXPECT(-EACCES, umf_page_import(read_only, 0, &again));
+    close(read_only);
+    close(fd);
+    umf_page_unref(page);
+}
+
+int
+main(void)
+{
+    watchdog(30);
+    every_file();
+    a_header_that_changes_after_the_import_changes_nothing();
+    a_page_that_is_open_for_reading_only_is_refused();
+    return 0;
+}

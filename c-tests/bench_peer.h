@@ -1,0 +1,16 @@
+/*
+ * What a fence is measured against where it ends in memory: the bare instruction behind a function
+ * call of the same kind, into a shared library.
+ */
+#ifndef BENCH_PEER_H
+#define BENCH_PEER_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+uint64_t peer_exchange(_Atomic uint64_t *word, uint64_t value);
+uint64_t peer_load(_Atomic uint64_t *word);
+/* 0 when the word has reached value. */
+int peer_poll(_Atomic uint64_t *word, uint64_t value);
+
+#endif

@@ -1,0 +1,109 @@
+/*
+ * No call touches errno, whether it succeeds, fails, sleeps or is interrupted. (What fails for wrong arguments is looked
+ * at by bad_input.c in the same way.)
+ */
+#include "others.h"
+
+#define SENTINEL 12345
+
+#define KEEPS(expected, call)                                                                      \
+    do {                                                                                           \
+        errno = SENTINEL;                                                                          \
+        int64_t result_ = (int64_t)(call);                                                         \
+        int after_ = errno;                                                                        \
+        EXPECT(expected, result_);                                                                 \
+        if (after_ != SENTINEL) {                                                                  \
+            fprintf(stderr, "%s:%d: %s left errno at %d\n", __FILE__, __LINE__, #call, after_);    \
+            exit(1);                                                                               \
+        }                                                                                          \
+    } while (0)
+
+static void
+interrupted(int signal)
+{
+    (void)signal;
+}
+
+static void *
+signal_later(void *fence)
+{
+    until_asleep(getpid(), getpid());
+    OK(umf_fence_signal(fence, umf_fence_value(fence) + 1));
+    return NULL;
+}
+
+int
+main(void)
+{
+    struct umf_caps caps = { .size = sizeof(caps) };
+    struct umf_page *page, *again;
+    struct umf_fence *fence, *opened, *failed, *full;
+    pthread_t thread;
+    int fd, error;
+    watchdog(30);
+
+    KEEPS(0, umf_query_caps(&caps));
+    KEEPS(umf_version(), umf_version());
+    KEEPS(0, umf_page_create(2, 0, &page));
+    KEEPS(2, umf_page_fence_count(page));
+    KEEPS(0, umf_page_ref(page) != page);
+    KEEPS(0, umf_page_export(page, 0, &fd));
+    KEEPS(0, umf_page_import(fd, 0, &again));
+    KEEPS(0, (umf_page_unref(again), umf_page_unref(again), 0));
+    KEEPS(0, umf_fence_create(page, 0, 0, &fence));
+    KEEPS(0, umf_fence_index(fence));
+    KEEPS(0, umf_fence_open(page, 0, 0, &opened));
+    KEEPS(0, (umf_fence_ref(opened), umf_fence_unref(opened), umf_fence_unref(opened), 0));
+    KEEPS(0, umf_fence_offset(fence) % 64);
+    KEEPS(0, umf_fence_value(fence));
+    KEEPS(0, umf_fence_signal(fence, 1));
+    KEEPS(0, umf_fence_notify(fence));
+    KEEPS(0, umf_fence_submit(fence, 2));
+    KEEPS(2, umf_fence_pending_value(fence));
+    KEEPS(0, umf_fence_error(fence, &error));
+    KEEPS(0, umf_fence_import_sync_file(fence, 1, -1, 0));
+    KEEPS(0, umf_fence_create(page, 0, 0, &failed));
+    KEEPS(-ENOSPC, umf_fence_create(page, 0, 0, &full));
+    KEEPS(0, umf_fence_set_error(failed, -ENODEV));
+    KEEPS(-EIO, umf_fence_signal(failed, 1));
+    KEEPS(-EIO, umf_fence_wait(failed, 1, FOREVER));
+
+    /* Waits: met, polled, timed out, slept through, and interrupted by a signal handler. */
+    struct umf_wait met[2] = { { fence, 1, UMF_OP_GE, 0, 0 }, { failed, 0, UMF_OP_GE, 0, 0 } };
+    struct umf_wait unmet[2] = { { failed, 0, UMF_OP_GE, 0, 0 }, { fence, 9, UMF_OP_GE, 0, 0 } };
+    KEEPS(0, umf_fence_wait(fence, 1, 0));
+    KEEPS(0, umf_wait(met, 2, 0, 0, NULL));
+    KEEPS(0, umf_wait(met, 2, UMF_WAIT_ANY, 0, NULL));
+    KEEPS(-ETIME, umf_fence_wait(fence, 9, 0));
+    KEEPS(-ETIME, umf_wait(unmet, 2, 0, 0, NULL));
+    for (int interrupt = 0; interrupt < 2; interrupt++) {
+        struct itimerspec every_ms = { { 0, MS }, { 0, MS } };
+        struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
+        struct sigaction action = { .sa_handler = interrupted };
+        timer_t timer;
+        CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
+        CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
+        if (interrupt)
+            CHECK(timer_settime(timer, 0, &every_ms, NULL) == 0);
+        uint64_t deadline = in_ns(10 * MS);
+        KEEPS(-ETIME, umf_fence_wait(fence, 9, deadline));
+        KEEPS(-ETIME, umf_wait(unmet, 2, 0, deadline + 10 * MS, NULL));
+        KEEPS(-ETIME, umf_wait(unmet + 1, 1, UMF_WAIT_ANY, deadline + 20 * MS, NULL));
+        uint64_t next = umf_fence_value(fence) + 1;
+        CHECK(pthread_create(&thread, NULL, signal_later, fence) == 0);
+        KEEPS(0, umf_fence_wait(fence, next, FOREVER));
+        CHECK(pthread_join(thread, NULL) == 0);
+        CHECK(timer_delete(timer) == 0);
+    }
+
+    /* And a signal that has somebody to wake. */
+    struct sleeper sleeper = { .fence = fence, .value = 20 };
+    fall_asleep(&sleeper);
+    KEEPS(0, umf_fence_signal(fence, 20));
+    EXPECT(0, end_of(&sleeper));
+
+    KEEPS(0, (umf_fence_unref(fence), umf_fence_unref(failed), 0));
+    KEEPS(0, (umf_page_unref(page), 0));
+    close(fd);
+    return 0;
+}

@@ -1,0 +1,183 @@
+/*
+ * When memory runs out, whichever allocation it is that fails: -ENOMEM, no output, nothing kept, nothing broken, and the
+ * same call succeeds when there is memory again. What promises to allocate nothing works without any.
+ */
+#include "others.h"
+
+#include "allocations.h"
+
+/* Enough of each that tables have to grow, more than once. */
+#define ENOUGH 70
+
+static struct umf_page *page, *theirs;
+static int their_fds[ENOUGH];
+static uint32_t their_indices[ENOUGH];
+static struct umf_page *pages[ENOUGH];
+static struct umf_fence *fences[ENOUGH];
+
+/* One call each, with its output in a place of its own. */
+static int create_page(int i) { return umf_page_create(1, 0, &pages[i]); }
+static int import_page(int i) { return umf_page_import(their_fds[i], 0, &pages[i]); }
+static int create_fence(int i) { return umf_fence_create(page, 7, 0, &fences[i]); }
+static int open_fence(int i) { return umf_fence_open(theirs, their_indices[i], 0, &fences[i]); }
+
+static void
+unref_page(int i)
+{
+    CHECK(umf_page_fence_count(pages[i]) == 1);
+    umf_page_unref(pages[i]);
+    pages[i] = NULL;
+}
+
+static void
+unref_fence(int i)
+{
+    CHECK(umf_fence_value(fences[i]) == 7);
+    umf_fence_unref(fences[i]);
+    fences[i] = NULL;
+}
+
+static const struct {
+    const char *what;
+    int (*call)(int i);
+    void (*undo)(int i);
+} calls[] = {
+    { "umf_page_create", create_page, unref_page },
+    { "umf_page_import", import_page, unref_page },
+    { "umf_fence_create", create_fence, unref_fence },
+    { "umf_fence_open", open_fence, unref_fence },
+};
+
+static void
+every_allocation_may_fail(size_t c)
+{
+    unsigned failures = 0;
+    for (int i = 0; i < ENOUGH; i++) {
+        for (long may_succeed = 0;; may_succeed++) {
+            int fds = open_fds(), maps = mappings();
+            allocations_left = may_succeed;
+            int answer = calls[c].call(i);
+            allocations_left = LONG_MAX;
+            if (answer == 0)
+                break;
+            EXPECT(-ENOMEM, answer);
+            CHECK(!pages[i] && !fences[i]);
+            CHECK(open_fds() == fds && mappings() == maps);
+            CHECK(may_succeed < 100);
+            failures++;
+        }
+    }
+    /* At least the object itself, each time. */
+    CHECK(failures >= ENOUGH);
+    for (int i = 0; i < ENOUGH; i++)
+        calls[c].undo(i);
+}
+
+/* A page of one fence: the slot that the failing call had taken is free again. */
+static void
+a_slot_is_not_lost(void)
+{
+    struct umf_page *small;
+    struct umf_fence *fence, *more;
+    OK(umf_page_create(1, 0, &small));
+    for (int i = 0; i < 3; i++) {
+        allocations_left = 0;
+        EXPECT(-ENOMEM, umf_fence_create(small, 1, 0, &fence));
+        allocations_left = LONG_MAX;
+        EXPECT(-ENOENT, umf_fence_open(small, 0, 0, &fence));
+    }
+    OK(umf_fence_create(small, 2, 0, &fence));
+    EXPECT(-ENOSPC, umf_fence_create(small, 2, 0, &more));
+    CHECK(umf_fence_value(fence) == 2);
+    umf_fence_unref(fence);
+    umf_page_unref(small);
+}
+
+static void
+the_rest_needs_no_memory(void)
+{
+    struct umf_caps caps = { .size = sizeof(caps) };
+    struct umf_fence *fence, *opened;
+    struct umf_page *again;
+    int fd, error;
+    OK(umf_fence_create(page, 0, 0, &fence));
+    struct umf_wait entry = { fence, 2, UMF_OP_GE, 0, 0 };
+    struct sleeper sleeper = { .fence = fence, .value = 2 };
+    fall_asleep(&sleeper);
+
+    allocations_left = 0;
+    OK(umf_query_caps(&caps));
+    OK(umf_page_export(page, 0, &fd));
+    OK(umf_page_import(fd, 0, &again)); /* known already */
+    OK(umf_fence_open(page, umf_fence_index(fence), 0, &opened));
+    OK(umf_fence_submit(fence, 2));
+    OK(umf_fence_signal(fence, 2));
+    OK(umf_fence_notify(fence));
+    OK(umf_fence_wait(fence, 2, FOREVER));
+    EXPECT(-ETIME, umf_fence_wait(fence, 3, in_ns(1000)));
+    OK(umf_wait(&entry, 1, 0, FOREVER, NULL));
+    OK(umf_fence_import_sync_file(fence, 3, -1, 0));
+    OK(umf_fence_set_error(fence, -EIO));
+    OK(umf_fence_error(fence, &error));
+    umf_fence_unref(umf_fence_ref(opened));
+    umf_fence_unref(opened);
+    umf_page_unref(umf_page_ref(again));
+    umf_page_unref(again);
+    allocations_left = LONG_MAX;
+
+    EXPECT(0, end_of(&sleeper));
+    umf_fence_unref(fence);
+    close(fd);
+}
+
+/* Another process makes pages and fences for us to import and open. */
+static void
+create_for_us(int sock)
+{
+    struct umf_page *single[ENOUGH], *full;
+    struct umf_fence *fence[ENOUGH];
+    OK(umf_page_create(ENOUGH, 0, &full));
+    send_page(sock, full);
+    for (int i = 0; i < ENOUGH; i++) {
+        OK(umf_page_create(1, 0, &single[i]));
+        send_page(sock, single[i]);
+        OK(umf_fence_create(full, 7, 0, &fence[i]));
+        tell(sock, umf_fence_index(fence[i]));
+    }
+    hear(sock);
+    for (int i = 0; i < ENOUGH; i++) {
+        umf_page_unref(single[i]);
+        umf_fence_unref(fence[i]);
+    }
+    umf_page_unref(full);
+}
+
+int
+main(void)
+{
+    watchdog(30);
+    if (RUNNING_ON_VALGRIND) {
+        printf("valgrind has a malloc of its own\n");
+        return SKIPPED;
+    }
+    struct peer peer = start_peer(create_for_us);
+    OK(umf_page_create(ENOUGH, 0, &page));
+    theirs = recv_page(peer.sock);
+    for (int i = 0; i < ENOUGH; i++) {
+        their_fds[i] = recv_fd(peer.sock);
+        their_indices[i] = (uint32_t)hear(peer.sock);
+    }
+
+    for (size_t c = 0; c < sizeof(calls) / sizeof(calls[0]); c++)
+        every_allocation_may_fail(c);
+    a_slot_is_not_lost();
+    the_rest_needs_no_memory();
+
+    tell(peer.sock, 1);
+    end_peer(&peer);
+    for (int i = 0; i < ENOUGH; i++)
+        close(their_fds[i]);
+    umf_page_unref(theirs);
+    umf_page_unref(page);
+    return 0;
+}

@@ -1,0 +1,170 @@
+/*
+ * Stops a child process before any machine instruction of a call, so that a test can let something happen between any two
+ * of them. This finds each time what random timing finds once in a million runs. For x86, whose breakpoints are known here.
+ */
+#ifndef STEPS_H
+#define STEPS_H
+
+#include "others.h"
+
+#include <limits.h>
+#include <stddef.h>
+#include <sys/ptrace.h>
+#include <sys/user.h>
+
+#if defined(__x86_64__)
+#define PC offsetof(struct user, regs.rip)
+#define CAN_STEP (!RUNNING_ON_VALGRIND)
+#elif defined(__i386__)
+#define PC offsetof(struct user, regs.eip)
+#define CAN_STEP (!RUNNING_ON_VALGRIND)
+#else
+#define PC 0
+#define CAN_STEP 0
+#endif
+
+/* Both processes on one core: a stop then costs two switches, and not two wake-ups of a halted core. */
+static inline void
+stay_on_this_core(void)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(sched_getcpu(), &set);
+    (void)sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* A stopped child which will run the function next, and end with what it returns. -1 where that is not allowed. Not
+ * inlined: all children have to run the same instructions. */
+static __attribute__((noinline)) pid_t
+start_stopped(int (*run)(void))
+{
+    pid_t pid;
+    int status;
+    syscall(SYS_gettid); /* so that it is linked */
+    IN_CHILD(pid, {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
+            _exit(255);
+        raise(SIGSTOP);
+        /* Not through _exit: the dynamic linker would run first, and be stopped in. */
+        syscall(SYS_exit_group, run());
+    });
+    CHECK(waitpid(pid, &status, 0) == pid);
+    return WIFSTOPPED(status) ? pid : -1;
+}
+
+enum progress {
+    STOPPED,
+    ASLEEP,
+    ENDED,
+};
+
+/* Until the child stopped, sleeps in a futex call, or ended with *code. */
+static inline enum progress
+watch_child(pid_t pid, int *code)
+{
+    uint64_t give_up = in_ns(20 * SECOND);
+    for (unsigned tries = 1;; tries++) {
+        int status;
+        pid_t got = waitpid(pid, &status, WNOHANG);
+        CHECK(got >= 0);
+        if (got == pid && WIFSTOPPED(status))
+            return STOPPED;
+        if (got == pid) {
+            CHECK(WIFEXITED(status));
+            *code = WEXITSTATUS(status);
+            return ENDED;
+        }
+        sched_yield();
+        if (tries % 8 == 0 && is_asleep(pid, pid))
+            return ASLEEP;
+        CHECK(now_ns() < give_up);
+    }
+}
+
+/* Lets a stopped child go on, until it sleeps or ends. */
+static inline enum progress
+run_on(pid_t pid, int *code)
+{
+    enum progress progress;
+    do {
+        CHECK(ptrace(PTRACE_CONT, pid, NULL, NULL) == 0);
+        progress = watch_child(pid, code);
+    } while (progress == STOPPED);
+    return progress;
+}
+
+/* For a child that sleeps and should now end. ASLEEP if it does not. */
+static inline enum progress
+until_ended(pid_t pid, int *code)
+{
+    uint64_t give_up = in_ns(5 * SECOND);
+    enum progress progress = ASLEEP;
+    while (progress == ASLEEP && now_ns() < give_up)
+        progress = watch_child(pid, code);
+    return progress;
+}
+
+static inline void
+end_child(pid_t pid)
+{
+    int status;
+    kill(pid, SIGKILL);
+    CHECK(waitpid(pid, &status, 0) == pid);
+}
+
+/* The addresses of all instructions that the function runs, until it sleeps or ends, each once. A child that is forked
+ * later by the same process has its code at the same addresses. */
+struct points {
+    uintptr_t at[4000];
+    unsigned count;
+};
+
+static inline void
+find_points(struct points *points, int (*run)(void))
+{
+    pid_t pid = start_stopped(run);
+    enum progress progress;
+    int code;
+    CHECK(pid > 0);
+    points->count = 0;
+    do {
+        errno = 0;
+        uintptr_t pc = (uintptr_t)ptrace(PTRACE_PEEKUSER, pid, PC, NULL);
+        CHECK(errno == 0);
+        unsigned i = points->count;
+        while (i-- > 0 && points->at[i] != pc)
+            ;
+        if (i == UINT_MAX) {
+            CHECK(points->count < sizeof(points->at) / sizeof(points->at[0]));
+            points->at[points->count++] = pc;
+        }
+        CHECK(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) == 0);
+        progress = watch_child(pid, &code);
+    } while (progress == STOPPED);
+    if (progress == ASLEEP)
+        end_child(pid);
+}
+
+/* A child that runs the function and is stopped before the instruction at pc, the first time it gets there. */
+static inline pid_t
+start_stopped_at(int (*run)(void), uintptr_t pc)
+{
+    const long breakpoint = 0xcc; /* int3 */
+    pid_t pid = start_stopped(run);
+    int code_of_exit;
+    CHECK(pid > 0);
+    errno = 0;
+    if ((uintptr_t)ptrace(PTRACE_PEEKUSER, pid, PC, NULL) == pc)
+        return pid;
+    long code = ptrace(PTRACE_PEEKTEXT, pid, (void *)pc, NULL);
+    CHECK(errno == 0);
+    CHECK(ptrace(PTRACE_POKETEXT, pid, (void *)pc, (void *)((code & ~0xffL) | breakpoint)) == 0);
+    CHECK(ptrace(PTRACE_CONT, pid, NULL, NULL) == 0);
+    CHECK(watch_child(pid, &code_of_exit) == STOPPED);
+    CHECK(ptrace(PTRACE_POKETEXT, pid, (void *)pc, (void *)code) == 0);
+    CHECK(ptrace(PTRACE_POKEUSER, pid, PC, (void *)pc) == 0);
+    return pid;
+}
+
+#endif
