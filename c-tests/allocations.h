@@ -1,7 +1,7 @@
 /*
- * Counts what is allocated, and lets the n-th allocation fail. To be included by one file of a program: it takes the
- * place of malloc and its relatives for the whole program, the library in it included. glibc only. Under valgrind, which
- * does the same, nothing is counted and nothing fails.
+ * Counts what is allocated, and lets the n-th allocation fail. To be included by one file of a
+ * program: it takes the place of malloc and its relatives for the whole program, the library in it
+ * included. glibc only. Under valgrind, which does the same, nothing is counted and nothing fails.
  */
 #ifndef ALLOCATIONS_H
 #define ALLOCATIONS_H

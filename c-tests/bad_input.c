@@ -1,6 +1,6 @@
 /*
- * Every function, given each argument that a user could get wrong, answers with the documented errno; it writes no
- * output, changes no fence, leaves errno alone and keeps no descriptor.
+ * Every function, given each argument that a user could get wrong, answers with the documented
+ * errno; it writes no output, changes no fence, leaves errno alone and keeps no descriptor.
  *
  * In each row one thing is wrong and everything else is right.
  */
@@ -166,7 +166,8 @@ every_unknown_flag(void)
     close(page_fd);
 }
 
-/* Entries of umf_wait() that are wrong, each first, in the middle and last among others that are met. */
+/* Entries of umf_wait() that are wrong, each first, in the middle and last among others that are
+ * met. */
 static void
 entries_of_a_wait(void)
 {

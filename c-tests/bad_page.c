@@ -1,7 +1,8 @@
 /*
- * A descriptor from anybody is taken as a page only if its size is sealed and its header is right; everything else is
- * refused without a trace. The files are made by hand, as somebody with bad intentions would make them, and the first rows
- * show that what is made like this is taken if nothing is wrong.
+ * A descriptor from anybody is taken as a page only if its size is sealed and its header is right;
+ * everything else is refused without a trace. The files are made by hand, as somebody with bad
+ * intentions would make them, and the first rows show that what is made like this is taken if
+ * nothing is wrong.
  */
 #include "others.h"
 
@@ -67,7 +68,8 @@ make(size_t i)
     if (fd < 0)
         return -1;
     CHECK(ftruncate(fd, (off_t)files[i].length) == 0);
-    /* A file of huge pages takes no write(). What is in it does not matter: it must be refused unread. */
+    /* A file of huge pages takes no write(). What is in it does not matter: it must be refused
+     * unread. */
     if (files[i].length >= (int64_t)sizeof(header) && !(files[i].flags & MFD_HUGETLB))
         CHECK(pwrite(fd, &header, sizeof(header), 0) == sizeof(header));
     CHECK(fcntl(fd, F_ADD_SEALS, files[i].seals) == 0);

@@ -1,6 +1,7 @@
 /*
- * Another library calls itself libumf too: libumf.so.1, the Unified Memory Framework. Both can be loaded into one process,
- * in either order and with all their symbols in the open, and each works: no soname and no symbol is shared.
+ * Another library calls itself libumf too: libumf.so.1, the Unified Memory Framework. Both can be
+ * loaded into one process, in either order and with all their symbols in the open, and each works:
+ * no soname and no symbol is shared.
  */
 #include "check.h"
 

@@ -1,6 +1,7 @@
 /*
- * A deadline ends a wait also if a peer keeps it from ever falling asleep: by changing what the waiter is about to sleep
- * on, each time that it is about to. The waiter is stopped at each system call for this, so the peer wins every race.
+ * A deadline ends a wait also if a peer keeps it from ever falling asleep: by changing what the
+ * waiter is about to sleep on, each time that it is about to. The waiter is stopped at each system
+ * call for this, so the peer wins every race.
  */
 #include "steps.h"
 

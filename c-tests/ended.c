@@ -1,6 +1,7 @@
 /*
- * A value that was reached before the fence ended was reached: who signals the last value and lets go of the fence, as a
- * program does that is done, has signalled. -ESTALE is for values that were not reached (umf_fence_wait(), umf_wait()).
+ * A value that was reached before the fence ended was reached: who signals the last value and lets
+ * go of the fence, as a program does that is done, has signalled. -ESTALE is for values that were
+ * not reached (umf_fence_wait(), umf_wait()).
  */
 #include "others.h"
 

@@ -1,6 +1,6 @@
 /*
- * Fences: a value only grows, an announcement and an error go to every process, and a fence that ended is never taken
- * for the one that lives in its slot afterwards.
+ * Fences: a value only grows, an announcement and an error go to every process, and a fence that
+ * ended is never taken for the one that lives in its slot afterwards.
  */
 #include "others.h"
 
@@ -167,7 +167,8 @@ what_a_child_creates_ends_with_the_child_that_ends_it(void)
     close(pipe_fds[1]);
 }
 
-/* The other side of what follows. It is sent a page and an index, waits for 10, and says how that ended. */
+/* The other side of what follows. It is sent a page and an index, waits for 10, and says how
+ * that ended. */
 static void
 wait_for_ten(int sock)
 {

@@ -1,6 +1,7 @@
 /*
- * A peer that writes garbage all over the page, as fast as it can, can make every call say something wrong; it cannot make
- * one crash, hang beyond its deadline, return what is not documented, or take back what was seen.
+ * A peer that writes garbage all over the page, as fast as it can, can make every call say
+ * something wrong; it cannot make one crash, hang beyond its deadline, return what is not
+ * documented, or take back what was seen.
  */
 #include "others.h"
 
@@ -18,7 +19,8 @@ random_word(uint64_t *state)
     return *state ^ (*state >> 29);
 }
 
-/* Not only noise: also numbers that mean something in some word, so that more than the first check is got through. */
+/* Not only noise: also numbers that mean something in some word, so that more than the first
+ * check is got through. */
 static void
 garble(const struct raw *raw)
 {

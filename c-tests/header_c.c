@@ -1,4 +1,5 @@
-/* The header is strict C11, complete by itself, may be included twice, and every function of it is there to be linked. */
+/* The header is strict C11, complete by itself, may be included twice, and every function of it
+ * is there to be linked. */
 #include <libumf.h>
 #include <libumf.h>
 

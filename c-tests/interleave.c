@@ -1,7 +1,8 @@
 /*
- * A wait never sleeps through its signal, whatever happens between which two instructions of it. The waiter is stopped
- * before each instruction of the call in turn; there everything that could wake it happens, at once and completely, and
- * it has to end. Then the other way round: the signaller is stopped, and somebody comes to wait between two instructions.
+ * A wait never sleeps through its signal, whatever happens between which two instructions of it.
+ * The waiter is stopped before each instruction of the call in turn; there everything that could
+ * wake it happens, at once and completely, and it has to end. Then the other way round: the
+ * signaller is stopped, and somebody comes to wait between two instructions.
  */
 #include "steps.h"
 
@@ -14,7 +15,8 @@ static struct umf_page *page, *other_page;
 static struct umf_fence *fence, *idle, *elsewhere;
 static struct raw raw;
 
-/* On pages where nobody waited before: what earlier sleepers left would change the way through the code. */
+/* On pages where nobody waited before: what earlier sleepers left would change the way through
+ * the code. */
 static void
 create(uint64_t value)
 {
@@ -76,7 +78,8 @@ static void needless_notify(void) { OK(umf_fence_notify(fence)); }
 static const struct {
     const char *what;
     int (*wait)(void);
-    /* At the instruction in question; and after that, once the waiter sleeps, if that was not yet what it waits for. */
+    /* At the instruction in question; and after that, once the waiter sleeps, if that was not
+     * yet what it waits for. */
     void (*happens)(void), (*then)(void);
     int expected;
 } waits[] = {
@@ -190,7 +193,8 @@ stop_the_signaller_at(size_t i, uintptr_t pc)
     create(START);
     struct umf_wait entry = { fence, TARGET, UMF_OP_GE, 0, 0 };
     struct sleeper early = sleeper_for(i, &entry), late = early;
-    /* One who sleeps since before, and one who comes now and, if the value is not there yet, falls asleep too. */
+    /* One who sleeps since before, and one who comes now and, if the value is not there yet,
+     * falls asleep too. */
     fall_asleep(&early);
     pid_t pid = start_stopped_at(signals[i].signal, pc);
     start_sleeper(&late);

@@ -1,6 +1,6 @@
 /*
- * No call touches errno, whether it succeeds, fails, sleeps or is interrupted. (What fails for wrong arguments is looked
- * at by bad_input.c in the same way.)
+ * No call touches errno, whether it succeeds, fails, sleeps or is interrupted. (What fails for
+ * wrong arguments is looked at by bad_input.c in the same way.)
  */
 #include "others.h"
 

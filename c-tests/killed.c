@@ -1,7 +1,7 @@
 /*
- * A process that is killed in the middle of signalling takes nobody with it for good: when a survivor fails the fence, as
- * one does that sees the other die, or its creator lets go of it, every wait for it ends. The signaller is killed before
- * each instruction of the call in turn.
+ * A process that is killed in the middle of signalling takes nobody with it for good: when a
+ * survivor fails the fence, as one does that sees the other die, or its creator lets go of it,
+ * every wait for it ends. The signaller is killed before each instruction of the call in turn.
  */
 #include "steps.h"
 
@@ -55,7 +55,8 @@ static const struct {
     int (*wait)(void);
 } waits[] = { { "umf_fence_wait", wait_one }, { "wait for all", wait_all }, { "wait for any", wait_any } };
 
-/* On a page where nobody waited before: what earlier sleepers left would change the signaller's way. */
+/* On a page where nobody waited before: what earlier sleepers left would change the signaller's
+ * way. */
 static void
 create(uint64_t value)
 {
@@ -79,7 +80,8 @@ start_waiter(size_t k)
     return pid;
 }
 
-/* Whether the waiter is woken by what the survivor does. The kernel wakes it before that call returns. */
+/* Whether the waiter is woken by what the survivor does. The kernel wakes it before that call
+ * returns. */
 static bool
 is_woken(size_t i, size_t k, uintptr_t pc)
 {

@@ -1,6 +1,6 @@
 /*
- * When file descriptors or address space run out: -EMFILE or -ENOMEM, nothing kept, and the same call succeeds as soon as
- * there is enough again.
+ * When file descriptors or address space run out: -EMFILE or -ENOMEM, nothing kept, and the same
+ * call succeeds as soon as there is enough again.
  */
 #include "others.h"
 

@@ -1,6 +1,7 @@
 /*
- * When memory runs out, whichever allocation it is that fails: -ENOMEM, no output, nothing kept, nothing broken, and the
- * same call succeeds when there is memory again. What promises to allocate nothing works without any.
+ * When memory runs out, whichever allocation it is that fails: -ENOMEM, no output, nothing kept,
+ * nothing broken, and the same call succeeds when there is memory again. What promises to allocate
+ * nothing works without any.
  */
 #include "others.h"
 

@@ -1,6 +1,6 @@
 /*
- * What this process once saw as signalled stays signalled here, whatever a peer does to the memory afterwards: by a
- * smaller value, by zeros, by a hole in the file. Nor does any of that crash us.
+ * What this process once saw as signalled stays signalled here, whatever a peer does to the memory
+ * afterwards: by a smaller value, by zeros, by a hole in the file. Nor does any of that crash us.
  */
 #include "others.h"
 
@@ -189,7 +189,8 @@ a_sleeper_that_was_woken_has_seen_it(void)
     destroy();
 }
 
-/* The hole is made under the sleeper: what it sleeps on is gone, and it is told that the fence is. */
+/* The hole is made under the sleeper: what it sleeps on is gone, and it is told that the fence
+ * is. */
 static void
 a_hole_under_a_sleeper_does_it_no_harm(void)
 {
@@ -198,7 +199,8 @@ a_hole_under_a_sleeper_does_it_no_harm(void)
     fall_asleep(&sleeper);
     hole();
     CHECK(!atomic_load(&sleeper.done));
-    /* Its sleep ends with the page's next futex call, which the peer makes itself: all words of the first 4096 bytes. */
+    /* Its sleep ends with the page's next futex call, which the peer makes itself: all words of
+     * the first 4096 bytes. */
     for (size_t at = 0; at < 4096; at += 4)
         syscall(SYS_futex, peer.bytes + at, 1 /* FUTEX_WAKE */, INT32_MAX, NULL, NULL, 0);
     EXPECT(-ESTALE, end_of(&sleeper));

@@ -1,6 +1,7 @@
 /*
- * Other threads and other processes: how a test gets a process that shares nothing with it but what it is sent, and how
- * it knows, without guessing at times, that somebody fell asleep inside of the library.
+ * Other threads and other processes: how a test gets a process that shares nothing with it but what
+ * it is sent, and how it knows, without guessing at times, that somebody fell asleep inside of the
+ * library.
  */
 #ifndef OTHERS_H
 #define OTHERS_H
@@ -42,8 +43,8 @@ overdue(int signal)
     _exit(1);
 }
 
-/* Fails the test if it has not ended by then. Waits are then FOREVER: one that ends at a deadline could hide a wake-up
- * that was lost, because it finds its value there all the same. */
+/* Fails the test if it has not ended by then. Waits are then FOREVER: one that ends at a
+ * deadline could hide a wake-up that was lost, because it finds its value there all the same. */
 static inline void
 watchdog(unsigned seconds)
 {
@@ -168,8 +169,9 @@ end_of(struct sleeper *s)
     return s->result;
 }
 
-/* A process that shares with this one what it is sent through the socket. One that is started before the test touches
- * the library has a library of its own, as a program would that was started by itself. */
+/* A process that shares with this one what it is sent through the socket. One that is started
+ * before the test touches the library has a library of its own, as a program would that was
+ * started by itself. */
 struct peer {
     pid_t pid;
     int sock;

@@ -1,6 +1,7 @@
 /*
- * Pages: every slot of a page is a fence and no two are the same one, a page means the same to every process that was
- * sent it, a device can write the values in it, and nothing of it stays behind.
+ * Pages: every slot of a page is a fence and no two are the same one, a page means the same to
+ * every process that was sent it, a device can write the values in it, and nothing of it stays
+ * behind.
  */
 #include "others.h"
 

@@ -1,6 +1,7 @@
 /*
- * A guest in somebody's program: loading, using and unloading the library starts no thread, changes no signal handler,
- * environment or other state of the process, prints nothing, opens only what is closed on exec, and leaves nothing behind.
+ * A guest in somebody's program: loading, using and unloading the library starts no thread, changes
+ * no signal handler, environment or other state of the process, prints nothing, opens only what is
+ * closed on exec, and leaves nothing behind.
  */
 #include "others.h"
 

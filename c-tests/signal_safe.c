@@ -1,6 +1,6 @@
 /*
- * What is marked async-signal-safe is so: a handler may call it whatever it interrupts, a call that holds a lock or
- * allocates included, and both come out right.
+ * What is marked async-signal-safe is so: a handler may call it whatever it interrupts, a call that
+ * holds a lock or allocates included, and both come out right.
  */
 #include "others.h"
 

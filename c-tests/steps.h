@@ -1,6 +1,7 @@
 /*
- * Stops a child process before any machine instruction of a call, so that a test can let something happen between any two
- * of them. This finds each time what random timing finds once in a million runs. For x86, whose breakpoints are known here.
+ * Stops a child process before any machine instruction of a call, so that a test can let something
+ * happen between any two of them. This finds each time what random timing finds once in a million
+ * runs. For x86, whose breakpoints are known here.
  */
 #ifndef STEPS_H
 #define STEPS_H
@@ -23,7 +24,8 @@
 #define CAN_STEP 0
 #endif
 
-/* Both processes on one core: a stop then costs two switches, and not two wake-ups of a halted core. */
+/* Both processes on one core: a stop then costs two switches, and not two wake-ups of a halted
+ * core. */
 static inline void
 stay_on_this_core(void)
 {
@@ -33,8 +35,8 @@ stay_on_this_core(void)
     (void)sched_setaffinity(0, sizeof(set), &set);
 }
 
-/* A stopped child which will run the function next, and end with what it returns. -1 where that is not allowed. Not
- * inlined: all children have to run the same instructions. */
+/* A stopped child which will run the function next, and end with what it returns. -1 where that
+ * is not allowed. Not inlined: all children have to run the same instructions. */
 static __attribute__((noinline)) pid_t
 start_stopped(int (*run)(void))
 {
@@ -113,8 +115,8 @@ end_child(pid_t pid)
     CHECK(waitpid(pid, &status, 0) == pid);
 }
 
-/* The addresses of all instructions that the function runs, until it sleeps or ends, each once. A child that is forked
- * later by the same process has its code at the same addresses. */
+/* The addresses of all instructions that the function runs, until it sleeps or ends, each once.
+ * A child that is forked later by the same process has its code at the same addresses. */
 struct points {
     uintptr_t at[4000];
     unsigned count;
@@ -146,7 +148,8 @@ find_points(struct points *points, int (*run)(void))
         end_child(pid);
 }
 
-/* A child that runs the function and is stopped before the instruction at pc, the first time it gets there. */
+/* A child that runs the function and is stopped before the instruction at pc, the first time it
+ * gets there. */
 static inline pid_t
 start_stopped_at(int (*run)(void), uintptr_t pc)
 {

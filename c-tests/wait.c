@@ -1,6 +1,6 @@
 /*
- * Waiting for one fence: every jump of the value wakes who it concerns and nobody else, deadlines are kept, signals to
- * the process do not show, and who waits sleeps.
+ * Waiting for one fence: every jump of the value wakes who it concerns and nobody else, deadlines
+ * are kept, signals to the process do not show, and who waits sleeps.
  */
 #include "others.h"
 

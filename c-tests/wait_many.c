@@ -1,7 +1,8 @@
 /*
- * Waiting for many fences, for any or for all of them, on one page and on more pages than one system call can sleep on:
- * the same answers everywhere. And the same again in a sandbox that forbids futex_waitv, whichever way it says so, and
- * whether it closes before or after the library was first used.
+ * Waiting for many fences, for any or for all of them, on one page and on more pages than one
+ * system call can sleep on: the same answers everywhere. And the same again in a sandbox that
+ * forbids futex_waitv, whichever way it says so, and whether it closes before or after the library
+ * was first used.
  */
 #include "others.h"
 
@@ -297,7 +298,8 @@ everything(void)
         { 1, 1 }, { 1, 2 }, { 1, 128 }, { 1, 129 }, { 1, 1000 },
         { 2, 2 }, { 2, 129 }, { 128, 128 }, { 128, 1000 }, { 129, 129 }, { 200, 1000 },
     };
-    /* First of all: what the library finds out when it first needs it, it finds out without allocating. */
+    /* First of all: what the library finds out when it first needs it, it finds out without
+     * allocating. */
     neither_signals_nor_waits_allocate(3, 3);
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         any_ends_with_the_one_that_is_met(sizes[i][0], sizes[i][1]);
@@ -317,8 +319,8 @@ everything(void)
     a_hundred_thousand_entries(200);
 }
 
-/* From here on this process gets an error from futex_waitv. ENOSYS is what a kernel before 5.16 says, and what such a
- * kernel says to PR_GET_AUXV (6.4) comes with it. */
+/* From here on this process gets an error from futex_waitv. ENOSYS is what a kernel before 5.16
+ * says, and what such a kernel says to PR_GET_AUXV (6.4) comes with it. */
 static void
 forbid_futex_waitv(uint32_t error)
 {
