@@ -61,52 +61,6 @@ two_processes_play_ping_pong(unsigned games, bool one_core)
     umf_page_unref(page);
 }
 
-/* Where the two of the next test meet: each says which round it has come to. */
-struct start {
-    _Atomic uint64_t waiter, signaller;
-};
-
-static void
-meet(_Atomic uint64_t *mine, const _Atomic uint64_t *other, uint64_t round)
-{
-    atomic_store(mine, round);
-    for (unsigned spins = 1; atomic_load(other) < round; spins++) {
-        if (spins % 1000 == 0)
-            sched_yield();
-    }
-}
-
-/* One process goes to sleep for a value just when another signals it, over and over, with a delay that sweeps over the few
- * hundred nanoseconds between the waiter's last look and its sleep. Needs two cores to find anything. */
-static void
-falling_asleep_races_with_the_signal(unsigned count)
-{
-    struct umf_page *page;
-    struct umf_fence *fence;
-    pid_t pid;
-    struct start *start = mmap(NULL, sizeof(*start), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    CHECK(start != MAP_FAILED);
-    OK(umf_page_create(1, 0, &page));
-    OK(umf_fence_create(page, 0, 0, &fence));
-    IN_CHILD(pid, {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        for (uint64_t i = 1; i <= count; i++) {
-            meet(&start->waiter, &start->signaller, i);
-            OK(umf_fence_wait(fence, i, FOREVER));
-        }
-    });
-    for (uint64_t i = 1; i <= count; i++) {
-        meet(&start->signaller, &start->waiter, i);
-        for (uint64_t spins = random_below(400); spins > 0; spins--)
-            __asm__ volatile("");
-        OK(umf_fence_signal(fence, i));
-    }
-    join_child(pid);
-    CHECK(munmap(start, sizeof(*start)) == 0);
-    umf_fence_unref(fence);
-    umf_page_unref(page);
-}
-
 /* Eight processes of three threads each. Process p signals its fence to r and waits for its neighbour's to get to r: the
  * threads of one process race to signal, and the last one is waited for by threads of another. */
 enum { PROCESSES = 8, THREADS = 3 };
@@ -243,7 +197,6 @@ main(void)
     watchdog(50);
     two_processes_play_ping_pong(rounds(70000, 1000), true);
     two_processes_play_ping_pong(rounds(30000, 1000), false);
-    falling_asleep_races_with_the_signal(rounds(100000, 100));
     many_threads_of_many_processes_wait_for_each_other(rounds(4000, 100));
     a_waiter_that_is_killed_harms_nobody(rounds(1000, 20));
     return 0;
