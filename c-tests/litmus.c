@@ -113,7 +113,7 @@ race(const char *what, int (*wait)(uint64_t), uint64_t rounds)
 int
 main(int argc, char **argv)
 {
-    uint64_t count = argc > 1 ? strtoull(argv[1], NULL, 0) : rounds(1000000, 100);
+    uint64_t count = argc > 1 ? strtoull(argv[1], NULL, 0) : rounds(300000, 100);
     watchdog(argc > 1 ? (unsigned)(60 + count / 1000) : 50);
     /* A spin would keep the waiter from the edge of sleep, which is where it has to be. */
     OK(umf_set_spin(0, 0, 0));

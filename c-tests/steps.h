@@ -118,7 +118,7 @@ end_child(pid_t pid)
 /* The addresses of all instructions that the function runs, until it sleeps or ends, each once.
  * A child that is forked later by the same process has its code at the same addresses. */
 struct points {
-    uintptr_t at[4000];
+    uintptr_t at[8000];
     unsigned count;
 };
 
@@ -149,13 +149,13 @@ find_points(struct points *points, int (*run)(void))
 }
 
 /* A child that runs the function and is stopped before the instruction at pc, the first time it
- * gets there. */
+ * gets there. 0 if it ended or fell asleep without getting there. */
 static inline pid_t
-start_stopped_at(int (*run)(void), uintptr_t pc)
+try_to_stop_at(int (*run)(void), uintptr_t pc)
 {
     const long breakpoint = 0xcc; /* int3 */
     pid_t pid = start_stopped(run);
-    int code_of_exit;
+    int exit_code;
     CHECK(pid > 0);
     errno = 0;
     if ((uintptr_t)ptrace(PTRACE_PEEKUSER, pid, PC, NULL) == pc)
@@ -164,9 +164,22 @@ start_stopped_at(int (*run)(void), uintptr_t pc)
     CHECK(errno == 0);
     CHECK(ptrace(PTRACE_POKETEXT, pid, (void *)pc, (void *)((code & ~0xffL) | breakpoint)) == 0);
     CHECK(ptrace(PTRACE_CONT, pid, NULL, NULL) == 0);
-    CHECK(watch_child(pid, &code_of_exit) == STOPPED);
+    enum progress progress = watch_child(pid, &exit_code);
+    if (progress == ASLEEP)
+        end_child(pid);
+    if (progress != STOPPED)
+        return 0;
     CHECK(ptrace(PTRACE_POKETEXT, pid, (void *)pc, (void *)code) == 0);
     CHECK(ptrace(PTRACE_POKEUSER, pid, PC, (void *)pc) == 0);
+    return pid;
+}
+
+/* For functions that go the same way each time. */
+static inline pid_t
+start_stopped_at(int (*run)(void), uintptr_t pc)
+{
+    pid_t pid = try_to_stop_at(run, pc);
+    CHECK(pid > 0);
     return pid;
 }
 
