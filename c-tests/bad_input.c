@@ -44,8 +44,8 @@ row(int line, const char *call, int64_t expected, int64_t got)
     else if (umf_fence_error(fence, &error) != 0 || error != 0)
         wrong = "failed the fence";
     if (wrong) {
-        fprintf(stderr, "%s:%d: %s %s: %" PRId64 ", expected was %" PRId64 "\n", __FILE__, line, call,
-                wrong, got, expected);
+        fprintf(stderr, "%s:%d: %s %s: %" PRId64 ", expected was %" PRId64 "\n", __FILE__, line,
+                call, wrong, got, expected);
         exit(1);
     }
 }
@@ -92,6 +92,7 @@ null_arguments(void)
     ROW(0, umf_page_fence_count(NULL));
     ROW(UINT32_MAX, umf_fence_index(NULL));
     ROW(-1, (int64_t)umf_fence_offset(NULL));
+    ROW(-1, (int64_t)umf_fence_monitored_offset(NULL));
     ROW(0, (int64_t)umf_fence_value(NULL));
     ROW(0, (int64_t)umf_fence_pending_value(NULL));
     ROW(0, umf_page_ref(NULL) != NULL);
@@ -110,6 +111,12 @@ numbers_out_of_range(void)
     ROW(-EINVAL, umf_page_create(0, 0, &out.page));
     ROW(-EINVAL, umf_page_create(UMF_PAGE_MAX_FENCES + 1, 0, &out.page));
     ROW(-EINVAL, umf_page_create(UINT32_MAX, 0, &out.page));
+    ROW(-EINVAL, umf_fence_create(page, UINT64_C(1) << 32, UMF_FENCE_32BIT, &out.fence));
+    ROW(-EINVAL, umf_fence_create(page, UINT64_MAX, UMF_FENCE_32BIT, &out.fence));
+    ROW(-EINVAL, umf_set_spin(1001, 50000, 0));
+    ROW(-EINVAL, umf_set_spin(UINT32_MAX, 50000, 0));
+    ROW(-EINVAL, umf_set_spin(10, 1000001, 0));
+    ROW(-EINVAL, umf_set_spin(10, UINT32_MAX, 0));
     ROW(-ENOENT, umf_fence_open(page, free_index, 0, &out.fence));
     ROW(-ENOENT, umf_fence_open(page, umf_page_fence_count(page), 0, &out.fence));
     ROW(-ENOENT, umf_fence_open(page, UINT32_MAX, 0, &out.fence));
@@ -157,10 +164,11 @@ every_unknown_flag(void)
             ROW(-EINVAL, umf_wait(&met, 1, flag | UMF_WAIT_ANY, 0, &out.index));
         }
         if (!(flag & (UMF_DMA_BUF_READ | UMF_DMA_BUF_WRITE))) {
+            uint64_t both = flag | UMF_DMA_BUF_READ;
             ROW(-EINVAL, umf_fence_export_dma_buf(fence, 10, NULL, null_fd, flag, 0));
-            ROW(-EINVAL, umf_fence_export_dma_buf(fence, 10, NULL, null_fd, flag | UMF_DMA_BUF_READ, 0));
+            ROW(-EINVAL, umf_fence_export_dma_buf(fence, 10, NULL, null_fd, both, 0));
             ROW(-EINVAL, umf_fence_import_dma_buf(fence, 10, null_fd, flag, 0));
-            ROW(-EINVAL, umf_fence_import_dma_buf(fence, 10, null_fd, flag | UMF_DMA_BUF_WRITE, 0));
+            ROW(-EINVAL, umf_fence_import_dma_buf(fence, 10, null_fd, both, 0));
         }
     }
     close(page_fd);
@@ -199,6 +207,43 @@ entries_of_a_wait(void)
     ROW(-EINVAL, umf_wait(&masked, 1, UMF_WAIT_PENDING, FOREVER, &out.index));
 }
 
+static int
+never_waits(void *data, uint64_t value, uint64_t abs_timeout_ns)
+{
+    (void)data;
+    (void)value;
+    (void)abs_timeout_ns;
+    return 0;
+}
+
+static void
+notifiers(void)
+{
+    const uint32_t size = sizeof(struct umf_notifier);
+    const struct {
+        struct umf_notifier notifier;
+        int expected;
+    } rows[] = {
+        { { 0, null_fd, NULL, NULL, NULL }, -EINVAL },
+        { { 4, null_fd, NULL, NULL, NULL }, -EINVAL },
+        { { size - 1, null_fd, NULL, NULL, NULL }, -EINVAL },
+        { { size, -1, NULL, NULL, NULL }, -EINVAL },
+        { { size, null_fd, never_waits, NULL, NULL }, -EINVAL },
+        { { size, -2, NULL, NULL, NULL }, -EBADF },
+        { { size, INT_MAX, NULL, NULL, NULL }, -EBADF },
+    };
+    const struct umf_notifier good = { size, null_fd, NULL, NULL, NULL };
+    struct umf_fence *device;
+    OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &device));
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        ROW(rows[i].expected, umf_fence_set_notifier(device, &rows[i].notifier));
+    ROW(-EINVAL, umf_fence_set_notifier(NULL, &good));
+    ROW(-EINVAL, umf_fence_set_notifier(NULL, NULL));
+    ROW(-EINVAL, umf_fence_set_notifier(fence, &good)); /* no device writes it */
+    ROW(0, umf_fence_set_notifier(device, NULL));
+    umf_fence_unref(device);
+}
+
 static void
 sizes_of_caps(void)
 {
@@ -223,7 +268,8 @@ sizes_of_caps(void)
             CHECK(room.bytes[at] == (at < touched ? 0 : 0x5a));
         if (sizes[i].expected == 0) {
             CHECK(room.caps.size == known && room.caps.version == umf_version());
-            CHECK(room.caps.max_fences == UMF_PAGE_MAX_FENCES && room.caps.max_waits == UMF_WAIT_MAX);
+            CHECK(room.caps.max_fences == UMF_PAGE_MAX_FENCES);
+            CHECK(room.caps.max_waits == UMF_WAIT_MAX);
         }
     }
     ROW((UMF_VERSION_MAJOR << 16) | (UMF_VERSION_MINOR << 8) | UMF_VERSION_PATCH, umf_version());
@@ -234,7 +280,14 @@ static int closed_fd(void) { int fd = dup(null_fd); close(fd); return fd; }
 static int minus_two(void) { return -2; }
 static int lowest(void) { return INT_MIN; }
 static int highest(void) { return INT_MAX; }
-static int pipe_end(void) { int ends[2]; CHECK(pipe2(ends, O_CLOEXEC) == 0); close(ends[1]); return ends[0]; }
+static int
+pipe_end(void)
+{
+    int ends[2];
+    CHECK(pipe2(ends, O_CLOEXEC) == 0);
+    close(ends[1]);
+    return ends[0];
+}
 static int dev_null(void) { return open("/dev/null", O_RDWR | O_CLOEXEC); }
 static int dev_zero(void) { return open("/dev/zero", O_RDWR | O_CLOEXEC); }
 static int event(void) { return eventfd(0, EFD_CLOEXEC); }
@@ -331,6 +384,7 @@ main(void)
     numbers_out_of_range();
     every_unknown_flag();
     entries_of_a_wait();
+    notifiers();
     sizes_of_caps();
     other_kinds_of_files();
 

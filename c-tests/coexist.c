@@ -40,7 +40,8 @@ static void
 use_ours(void *handle)
 {
     __typeof__(umf_page_create) *create = (__typeof__(create))dlsym(handle, "umf_page_create");
-    __typeof__(umf_page_fence_count) *count = (__typeof__(count))dlsym(handle, "umf_page_fence_count");
+    __typeof__(umf_page_fence_count) *count =
+        (__typeof__(count))dlsym(handle, "umf_page_fence_count");
     __typeof__(umf_page_unref) *unref = (__typeof__(unref))dlsym(handle, "umf_page_unref");
     struct umf_page *page;
     CHECK(create && count && unref);
@@ -67,18 +68,22 @@ both_live_in_one_process(bool ours_first)
     if (ours_first)
         ours = load(LIBUMF_SO);
     /* By the names that programs would ask for, nothing of ours answers to theirs. */
-    CHECK(!dlopen("libumf.so", RTLD_NOW | RTLD_NOLOAD) && !dlopen("libumf.so.1", RTLD_NOW | RTLD_NOLOAD));
+    CHECK(!dlopen("libumf.so", RTLD_NOW | RTLD_NOLOAD));
+    CHECK(!dlopen("libumf.so.1", RTLD_NOW | RTLD_NOLOAD));
     theirs = load(STUB_SO);
     if (!ours_first)
         ours = load(LIBUMF_SO);
     CHECK(ours != theirs);
-    CHECK(strcmp(soname(ours), "libumf-fence.so.0") == 0 && strcmp(soname(theirs), "libumf.so.1") == 0);
+    CHECK(strcmp(soname(ours), "libumf-fence.so.0") == 0);
+    CHECK(strcmp(soname(theirs), "libumf.so.1") == 0);
     CHECK(dlopen("libumf.so.1", RTLD_NOW | RTLD_NOLOAD) == theirs);
     CHECK(dlopen("libumf-fence.so.0", RTLD_NOW | RTLD_NOLOAD) == ours);
     use_ours(ours);
     use_theirs(theirs);
     use_ours(ours);
-    static const char *const names[] = { "umfInit", "umfGetCurrentVersion", "umfPoolCreate", "umfPoolMalloc" };
+    static const char *const names[] = {
+        "umfInit", "umfGetCurrentVersion", "umfPoolCreate", "umfPoolMalloc",
+    };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         CHECK(dlsym(theirs, names[i]) && !dlsym(ours, names[i]));
     CHECK(!dlsym(theirs, "umf_page_create"));

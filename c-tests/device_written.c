@@ -7,9 +7,11 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 
 static struct umf_page *page;
 static struct umf_fence *fence;
@@ -120,6 +122,15 @@ a_descriptor_hears_it(void)
     finish();
 }
 
+static int releases;
+
+static void
+released(void *data)
+{
+    CHECK(data);
+    releases++;
+}
+
 static int
 blocks(void *data, uint64_t value, uint64_t abs_timeout_ns)
 {
@@ -147,7 +158,8 @@ one_hears_and_wakes_the_others(void)
     pthread_t threads[4];
     pid_t other;
     int fd = eventfd(0, EFD_CLOEXEC);
-    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = -1, .wait = blocks, .data = &fd };
+    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = -1, .wait = blocks, .data = &fd,
+                                     .release = released };
     start(0, 0);
     OK(umf_fence_set_notifier(fence, &notifier));
     IN_CHILD(other, {
@@ -163,7 +175,52 @@ one_hears_and_wakes_the_others(void)
     for (int i = 0; i < 4; i++)
         CHECK(pthread_join(threads[i], NULL) == 0);
     join_child(other);
+    CHECK(releases == 0);
+    finish();
+    CHECK(releases == 1);
     close(fd);
+}
+
+/* A driver that closed its end is a driver that is silent: the wait sleeps on, and does not spin. */
+static void
+a_descriptor_that_hung_up(void)
+{
+    struct timespec before, after;
+    int pipes[2];
+    CHECK(pipe(pipes) == 0);
+    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = pipes[0] };
+    start(0, 0);
+    OK(umf_fence_set_notifier(fence, &notifier));
+    close(pipes[1]);
+    CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before) == 0);
+    EXPECT(-ETIME, umf_fence_wait(fence, 1, in_ns(500 * MS)));
+    CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after) == 0);
+    CHECK((after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000 < 100);
+    close(pipes[0]);
+    finish();
+}
+
+static void
+does_nothing(int signal)
+{
+    (void)signal;
+    umf_fence_wait(fence, 1, 0);
+    umf_fence_wait(fence, 1, in_ns(20000));
+}
+
+/* A signal handler that waits interrupts who gives a notifier. */
+static void
+a_wait_in_a_signal_handler(void)
+{
+    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+    struct itimerval often = { { 0, 700 }, { 0, 700 } }, never = { { 0, 0 }, { 0, 0 } };
+    struct sigaction action = { .sa_handler = does_nothing };
+    start(0, 0);
+    CHECK(sigaction(SIGALRM, &action, NULL) == 0 && setitimer(ITIMER_REAL, &often, NULL) == 0);
+    for (int i = 0; i < 20000; i++)
+        OK(umf_fence_set_notifier(fence, &notifier));
+    CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
+    close(notifier.fd);
     finish();
 }
 
@@ -270,6 +327,8 @@ main(void)
     nobody_waits_nobody_is_interrupted();
     a_descriptor_hears_it();
     one_hears_and_wakes_the_others();
+    a_descriptor_that_hung_up();
+    a_wait_in_a_signal_handler();
     a_handler_notifies();
     among_others();
     bad_notifiers();

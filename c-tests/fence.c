@@ -49,7 +49,9 @@ a_value_goes_forward_and_never_back(void)
 static void
 what_a_fence_starts_with_is_reached(void)
 {
-    const uint64_t starts[] = { 0, 1, 31, 32, UINT32_MAX, UINT64_C(1) << 63, UINT64_MAX - 1, UINT64_MAX };
+    const uint64_t starts[] = {
+        0, 1, 31, 32, UINT32_MAX, UINT64_C(1) << 63, UINT64_MAX - 1, UINT64_MAX,
+    };
     for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++) {
         struct umf_fence *fence = fence_at(starts[i]);
         CHECK(umf_fence_value(fence) == starts[i] && umf_fence_pending_value(fence) == starts[i]);

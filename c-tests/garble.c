@@ -24,7 +24,10 @@ random_word(uint64_t *state)
 static void
 garble(const struct raw *raw)
 {
-    const uint64_t numbers[] = { 0, 1, 2, 3, 6, 10, 14, 31, 4095, 4096, UINT32_MAX, UINT64_MAX, UINT64_MAX - 1 };
+    const uint64_t numbers[] = {
+        0, 1, 2, 3, 6, 10, 14, 31, 4095, 4096, UINT32_MAX, UINT64_MAX, UINT64_MAX - 1,
+    };
+    const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
     uint64_t state = 1;
     for (;;) {
         uint64_t choice = random_word(&state), number = numbers[(choice >> 8) % 13];
@@ -36,7 +39,7 @@ garble(const struct raw *raw)
         else
             memcpy(raw->bytes + at, &number, 8);
         if ((choice >> 20) % 1024 == 0)
-            CHECK(fallocate(raw->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)raw->length) == 0);
+            CHECK(fallocate(raw->fd, punch, 0, (off_t)raw->length) == 0);
         if ((choice >> 40) % 64 == 0)
             sched_yield();
     }
@@ -68,7 +71,8 @@ use(struct umf_fence *fence, uint64_t i)
 {
     int error = 1;
     uint32_t index = 2;
-    struct umf_wait list[2] = { { fence, i, UMF_OP_GE, 0, 0 }, { fence, UINT64_MAX, UMF_OP_GE, 0, 0 } };
+    struct umf_wait list[2] = { { fence, i, UMF_OP_GE, 0, 0 },
+                                { fence, UINT64_MAX, UMF_OP_GE, 0, 0 } };
     uint64_t seen = umf_fence_value(fence);
     /* One of 32 bits goes round; it holds on to nothing. */
     bool holds = umf_fence_offset(fence) % 64 == 0;

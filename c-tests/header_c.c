@@ -5,39 +5,65 @@
 
 #include <stddef.h>
 
-_Static_assert(sizeof(struct umf_caps) == 24 && offsetof(struct umf_caps, size) == 0, "grows at the end only");
+_Static_assert(sizeof(struct umf_caps) == 24 && offsetof(struct umf_caps, size) == 0,
+               "grows at the end only");
 _Static_assert(sizeof(struct umf_device_caps) == 16 && offsetof(struct umf_device_caps, size) == 0,
                "grows at the end only");
 
 #if UMF_VERSION_MAJOR < 0 || UMF_VERSION_MINOR < 0 || UMF_VERSION_PATCH < 0
 #error "the version is no number for the preprocessor"
 #endif
-#if UMF_WAIT_ANY == UMF_WAIT_PENDING || UMF_PAGE_MAX_FENCES < 1 || UMF_WAIT_MAX < 1 || UMF_OP_GE != 0
+#if UMF_WAIT_ANY == UMF_WAIT_PENDING || UMF_PAGE_MAX_FENCES < 1 || UMF_WAIT_MAX < 1 ||             \
+    UMF_OP_GE != 0
 #error "constants are no numbers for the preprocessor"
 #endif
 
 typedef void (*function)(void);
 
 static const function functions[] = {
-    (function)umf_version, (function)umf_query_caps,
-    (function)umf_page_create, (function)umf_page_import, (function)umf_page_export,
-    (function)umf_page_fence_count, (function)umf_page_ref, (function)umf_page_unref,
-    (function)umf_fence_create, (function)umf_fence_open, (function)umf_fence_ref, (function)umf_fence_unref,
-    (function)umf_fence_index, (function)umf_fence_offset, (function)umf_fence_value, (function)umf_fence_signal,
-    (function)umf_fence_notify, (function)umf_fence_submit, (function)umf_fence_pending_value,
-    (function)umf_fence_set_error, (function)umf_fence_error, (function)umf_fence_wait, (function)umf_wait,
-    (function)umf_device_create, (function)umf_device_query_caps, (function)umf_device_ref,
+    (function)umf_version,
+    (function)umf_query_caps,
+    (function)umf_set_spin,
+    (function)umf_page_create,
+    (function)umf_page_import,
+    (function)umf_page_export,
+    (function)umf_page_fence_count,
+    (function)umf_page_ref,
+    (function)umf_page_unref,
+    (function)umf_fence_create,
+    (function)umf_fence_open,
+    (function)umf_fence_ref,
+    (function)umf_fence_unref,
+    (function)umf_fence_index,
+    (function)umf_fence_offset,
+    (function)umf_fence_value,
+    (function)umf_fence_signal,
+    (function)umf_fence_notify,
+    (function)umf_fence_monitored_offset,
+    (function)umf_fence_set_notifier,
+    (function)umf_fence_submit,
+    (function)umf_fence_pending_value,
+    (function)umf_fence_set_error,
+    (function)umf_fence_error,
+    (function)umf_fence_wait,
+    (function)umf_wait,
+    (function)umf_device_create,
+    (function)umf_device_query_caps,
+    (function)umf_device_ref,
     (function)umf_device_unref,
-    (function)umf_fence_export_sync_file, (function)umf_fence_import_sync_file,
-    (function)umf_fence_export_syncobj, (function)umf_fence_import_syncobj,
-    (function)umf_fence_export_dma_buf, (function)umf_fence_import_dma_buf,
+    (function)umf_fence_export_sync_file,
+    (function)umf_fence_import_sync_file,
+    (function)umf_fence_export_syncobj,
+    (function)umf_fence_import_syncobj,
+    (function)umf_fence_export_dma_buf,
+    (function)umf_fence_import_dma_buf,
 };
 
 int
 main(void)
 {
-    const uint32_t version = ((uint32_t)UMF_VERSION_MAJOR << 16) | ((uint32_t)UMF_VERSION_MINOR << 8) |
-                             (uint32_t)UMF_VERSION_PATCH;
+    const uint32_t major = UMF_VERSION_MAJOR, minor = UMF_VERSION_MINOR, patch = UMF_VERSION_PATCH;
+    const uint32_t version = major << 16 | minor << 8 | patch;
     struct umf_page *page = NULL;
     struct umf_fence *fence = NULL;
     size_t i;

@@ -1,12 +1,15 @@
-// The header is C++17 too: the functions have C linkage, and the struct and the function called umf_wait go together.
+// The header is C++17 too: the functions have C linkage, and the struct and the function called
+// umf_wait go together.
 #include <libumf.h>
 #include <libumf.h>
 
 #include <cstdint>
 #include <type_traits>
 
-static_assert(std::is_standard_layout<umf_caps>::value && std::is_trivial<umf_caps>::value, "a C struct");
-static_assert(std::is_same<decltype(umf_fence_signal), int(umf_fence *, std::uint64_t)>::value, "as in C");
+static_assert(std::is_standard_layout<umf_caps>::value, "a C struct");
+static_assert(std::is_trivial<umf_caps>::value, "a C struct");
+static_assert(std::is_same<decltype(umf_fence_signal), int(umf_fence *, std::uint64_t)>::value,
+              "as in C");
 
 int
 main()

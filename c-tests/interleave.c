@@ -47,7 +47,8 @@ wait_list(uint64_t flags, struct umf_fence *with)
 {
     /* The fence in question is behind another, which is met for all, and never for any. */
     bool any = flags & UMF_WAIT_ANY;
-    struct umf_wait list[2] = { { with, any ? 1 : 0, UMF_OP_GE, 0, 0 }, { fence, TARGET, UMF_OP_GE, 0, 0 } };
+    struct umf_wait list[2] = { { with, any ? 1 : 0, UMF_OP_GE, 0, 0 },
+                                { fence, TARGET, UMF_OP_GE, 0, 0 } };
     return -umf_wait(list, 2, flags, FOREVER, NULL);
 }
 
@@ -92,12 +93,12 @@ static const struct {
     { "needless notification, then a signal", wait_one, needless_notify, signal_target, 0 },
     { "nothing, then a signal", wait_one, nothing, signal_target, 0 },
     { "wait for all: signal", wait_all, signal_target, NULL, 0 },
-    { "wait for all: signal for another, then for this one", wait_all, signal_alias, signal_target, 0 },
+    { "wait for all: signal for another, then this one", wait_all, signal_alias, signal_target, 0 },
     { "wait for all: error", wait_all, fail, NULL, EIO },
     { "wait for all: error of one behind", wait_all_in_front, fail, NULL, EIO },
     { "wait for all: end of one behind", wait_all_in_front, end, NULL, ESTALE },
     { "wait for any: signal", wait_any, signal_target, NULL, 0 },
-    { "wait for any: signal for another, then for this one", wait_any, signal_alias, signal_target, 0 },
+    { "wait for any: signal for another, then this one", wait_any, signal_alias, signal_target, 0 },
     { "wait for any: end of the fence", wait_any, end, NULL, ESTALE },
     { "wait for any of two pages: signal", wait_any_pages, signal_target, NULL, 0 },
     { "wait for any of two pages: error", wait_any_pages, fail, NULL, EIO },
@@ -171,7 +172,8 @@ static const struct {
     { "signal, wait for all", do_signal, 0, NULL, NULL, 0 },
     { "signal, wait for any", do_signal, UMF_WAIT_ANY, NULL, NULL, 0 },
     { "signal for another, then for this one", do_alias, UINT64_MAX, NULL, signal_target, 0 },
-    { "signal for another, then for this one, wait for any", do_alias, UMF_WAIT_ANY, NULL, signal_target, 0 },
+    { "signal for another, then for this one, wait for any", do_alias, UMF_WAIT_ANY, NULL,
+      signal_target, 0 },
     { "error", do_fail, UINT64_MAX, NULL, NULL, -EIO },
     { "error, wait for all", do_fail, 0, NULL, NULL, -EIO },
     { "notification, then a signal", do_notify, UINT64_MAX, NULL, signal_target, 0 },

@@ -7,20 +7,51 @@
 
 #include "allocations.h"
 
+#include <sys/eventfd.h>
+
 /* Enough of each that tables have to grow, more than once. */
 #define ENOUGH 70
+
+#define SENTINEL 12345
 
 static struct umf_page *page, *theirs;
 static int their_fds[ENOUGH];
 static uint32_t their_indices[ENOUGH];
 static struct umf_page *pages[ENOUGH];
 static struct umf_fence *fences[ENOUGH];
+static struct umf_fence *devices[ENOUGH];
+static int event;
+
+static int
+wait_for_interrupt(void *data, uint64_t value, uint64_t abs_timeout_ns)
+{
+    (void)data;
+    (void)value;
+    (void)abs_timeout_ns;
+    return 0;
+}
+
+static const struct umf_notifier callback = { .size = sizeof(callback), .fd = -1,
+                                              .wait = wait_for_interrupt };
 
 /* One call each, with its output in a place of its own. */
 static int create_page(int i) { return umf_page_create(1, 0, &pages[i]); }
 static int import_page(int i) { return umf_page_import(their_fds[i], 0, &pages[i]); }
 static int create_fence(int i) { return umf_fence_create(page, 7, 0, &fences[i]); }
 static int open_fence(int i) { return umf_fence_open(theirs, their_indices[i], 0, &fences[i]); }
+
+static int
+set_callback(int i)
+{
+    return umf_fence_set_notifier(devices[i], &callback);
+}
+
+static int
+set_descriptor(int i)
+{
+    const struct umf_notifier notifier = { .size = sizeof(notifier), .fd = event };
+    return umf_fence_set_notifier(devices[i], &notifier);
+}
 
 static void
 unref_page(int i)
@@ -38,6 +69,12 @@ unref_fence(int i)
     fences[i] = NULL;
 }
 
+static void
+unset_notifier(int i)
+{
+    OK(umf_fence_set_notifier(devices[i], NULL));
+}
+
 static const struct {
     const char *what;
     int (*call)(int i);
@@ -47,6 +84,8 @@ static const struct {
     { "umf_page_import", import_page, unref_page },
     { "umf_fence_create", create_fence, unref_fence },
     { "umf_fence_open", open_fence, unref_fence },
+    { "umf_fence_set_notifier, wait", set_callback, unset_notifier },
+    { "umf_fence_set_notifier, fd", set_descriptor, unset_notifier },
 };
 
 static void
@@ -57,8 +96,11 @@ every_allocation_may_fail(size_t c)
         for (long may_succeed = 0;; may_succeed++) {
             int fds = open_fds(), maps = mappings();
             allocations_left = may_succeed;
-            int answer = calls[c].call(i);
+            errno = SENTINEL;
+            int answer = calls[c].call(i), after = errno;
             allocations_left = LONG_MAX;
+            /* malloc has set it by now. */
+            CHECK(after == SENTINEL);
             if (answer == 0)
                 break;
             EXPECT(-ENOMEM, answer);
@@ -169,6 +211,13 @@ main(void)
         their_indices[i] = (uint32_t)hear(peer.sock);
     }
 
+    struct umf_page *written_by_a_device;
+    event = eventfd(0, EFD_CLOEXEC);
+    CHECK(event >= 0);
+    OK(umf_page_create(ENOUGH, 0, &written_by_a_device));
+    for (int i = 0; i < ENOUGH; i++)
+        OK(umf_fence_create(written_by_a_device, 0, UMF_FENCE_DEVICE, &devices[i]));
+
     for (size_t c = 0; c < sizeof(calls) / sizeof(calls[0]); c++)
         every_allocation_may_fail(c);
     a_slot_is_not_lost();
@@ -178,6 +227,10 @@ main(void)
     end_peer(&peer);
     for (int i = 0; i < ENOUGH; i++)
         close(their_fds[i]);
+    for (int i = 0; i < ENOUGH; i++)
+        umf_fence_unref(devices[i]);
+    close(event);
+    umf_page_unref(written_by_a_device);
     umf_page_unref(theirs);
     umf_page_unref(page);
     return 0;

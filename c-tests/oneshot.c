@@ -149,7 +149,12 @@ what_was_seen_stays_seen(void)
     static const struct {
         void (*attack)(void);
         bool lives;
-    } attacks[] = { { smaller_value, true }, { all_zero, false }, { all_ones, false }, { hole, false } };
+    } attacks[] = {
+        { smaller_value, true },
+        { all_zero, false },
+        { all_ones, false },
+        { hole, false },
+    };
 
     for (size_t way = 0; way < sizeof(ways_to_see) / sizeof(ways_to_see[0]); way++) {
         for (size_t i = 0; i < sizeof(attacks) / sizeof(attacks[0]); i++) {

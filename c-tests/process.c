@@ -1,6 +1,7 @@
 /*
- * Many processes, for long: no wake-up between them is lost, however they interleave, and one that is killed in the
- * middle of it harms nobody. A lost wake-up shows as a test that the watchdog ends: waits here have no deadline.
+ * Many processes, for long: no wake-up between them is lost, however they interleave, and one that
+ * is killed in the middle of it harms nobody. A lost wake-up shows as a test that the watchdog
+ * ends: waits here have no deadline.
  */
 #include "others.h"
 
@@ -29,7 +30,8 @@ run_on_any_core(const cpu_set_t *set)
     (void)sched_setaffinity(0, sizeof(*set), set);
 }
 
-/* Two processes signal each other in turn. On one core each wake-up comes with a switch; on two they overlap. */
+/* Two processes signal each other in turn. On one core each wake-up comes with a switch; on two
+ * they overlap. */
 static void
 two_processes_play_ping_pong(unsigned games, bool one_core)
 {
@@ -61,8 +63,9 @@ two_processes_play_ping_pong(unsigned games, bool one_core)
     umf_page_unref(page);
 }
 
-/* Eight processes of three threads each. Process p signals its fence to r and waits for its neighbour's to get to r: the
- * threads of one process race to signal, and the last one is waited for by threads of another. */
+/* Eight processes of three threads each. Process p signals its fence to r and waits for its
+ * neighbour's to get to r: the threads of one process race to signal, and the last one is waited
+ * for by threads of another. */
 enum { PROCESSES = 8, THREADS = 3 };
 
 static struct umf_page *ring_page[2];
@@ -86,7 +89,8 @@ run_the_ring(void *argument)
         uint64_t value = i * UINT64_C(7) + ((uint64_t)(i / 1000) << 33);
         int answer = umf_fence_signal(mine, value);
         CHECK(answer == 0 || answer == -EINVAL); /* another thread of ours was faster */
-        struct umf_wait list[2] = { { next, value, UMF_OP_GE, 0, 0 }, { beyond, value, UMF_OP_GE, 0, 0 } };
+        struct umf_wait list[2] = { { next, value, UMF_OP_GE, 0, 0 },
+                                    { beyond, value, UMF_OP_GE, 0, 0 } };
         switch ((i + (unsigned)self->thread_index) % 3) {
         case 0:
             OK(umf_fence_wait(next, value, FOREVER));
@@ -132,14 +136,16 @@ many_threads_of_many_processes_wait_for_each_other(unsigned count)
     umf_page_unref(ring_page[1]);
 }
 
-/* Never ends by itself: waits, and signals what only it waits for, until it is killed in the middle of that. (What
- * becomes of waiters whose signaller is killed in the middle of signalling: see killed.c.) */
+/* Never ends by itself: waits, and signals what only it waits for, until it is killed in the
+ * middle of that. (What becomes of waiters whose signaller is killed in the middle of
+ * signalling: see killed.c.) */
 static void
 be_killed(struct umf_fence *fence, struct umf_fence *other)
 {
     for (uint64_t i = 1;; i++) {
         uint64_t next = umf_fence_value(fence) + 1 + i % 40;
-        struct umf_wait list[2] = { { fence, next, UMF_OP_GE, 0, 0 }, { other, UINT64_MAX, UMF_OP_GE, 0, 0 } };
+        struct umf_wait list[2] = { { fence, next, UMF_OP_GE, 0, 0 },
+                                    { other, UINT64_MAX, UMF_OP_GE, 0, 0 } };
         umf_fence_wait(fence, next, in_ns(50000));
         umf_wait(list, 2, i % 2 ? UMF_WAIT_ANY : 0, in_ns(50000), NULL);
         umf_fence_signal(other, i);

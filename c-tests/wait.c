@@ -189,7 +189,8 @@ start_ticks(void)
 {
     struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1 };
     struct itimerspec every_ms = { { 0, MS }, { 0, MS } };
-    struct sigaction action = { .sa_handler = tick }; /* no SA_RESTART: system calls end with EINTR */
+    /* No SA_RESTART: system calls end with EINTR. */
+    struct sigaction action = { .sa_handler = tick };
     timer_t timer;
     event._sigev_un._tid = gettid();
     CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
@@ -218,8 +219,9 @@ signal_handlers_do_not_end_a_wait(void)
     for (int kind = 0; kind < 3; kind++) {
         uint64_t deadline = in_ns(60 * MS);
         atomic_store(&ticks, 0);
+        uint64_t flags = kind == 1 ? 0 : UMF_WAIT_ANY;
         EXPECT(-ETIME, kind == 0 ? umf_fence_wait(fence, 1, deadline)
-                                 : umf_wait(&entry, 1, kind == 1 ? 0 : UMF_WAIT_ANY, deadline, NULL));
+                                 : umf_wait(&entry, 1, flags, deadline, NULL));
         CHECK(now_ns() >= deadline && atomic_load(&ticks) > 0);
     }
     CHECK(timer_delete(timer) == 0);
@@ -279,8 +281,9 @@ who_waits_uses_no_cpu(void)
     struct umf_wait entry = { fence, 1, UMF_OP_GE, 0, 0 };
     for (int kind = 0; kind < 3; kind++) {
         uint64_t before = cpu_ns(), deadline = in_ns(300 * MS);
+        uint64_t flags = kind == 1 ? 0 : UMF_WAIT_ANY;
         EXPECT(-ETIME, kind == 0 ? umf_fence_wait(fence, 1, deadline)
-                                 : umf_wait(&entry, 1, kind == 1 ? 0 : UMF_WAIT_ANY, deadline, NULL));
+                                 : umf_wait(&entry, 1, flags, deadline, NULL));
         CHECK(cpu_ns() - before < 5 * MS);
     }
     umf_fence_unref(fence);

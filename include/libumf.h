@@ -26,7 +26,9 @@
  *             -EINVAL      an argument is not one that the call takes; a value or a point would go back
  *             -ETIME       not met by the deadline
  *             -EIO         the fence carries an error: umf_fence_error() tells which
- *             -EOWNERDEAD  the same, the error being EOWNERDEAD: the signaller died
+ *             -EOWNERDEAD  the same, the error being EOWNERDEAD, which whoever notices a signaller's death (by a pidfd, or a
+ *                          socket that hung up) sets with umf_fence_set_error(): the library watches no processes
+ *             -ERANGE      the fence's value is beyond where the condition could be met
  *             -ESTALE      the fence was given back by its creator
  *             -ENOSPC      every slot of the page is in use
  *             -ENOENT      the index or the handle names nothing
@@ -79,7 +81,7 @@
 /**
  * In the flags of umf_fence_create(): a device writes the value, without waking anybody. Waits use what
  * umf_fence_set_notifier() was given; else, until somebody calls umf_fence_notify(), they look at the value from time to
- * time, after an eighth of the time they have waited already, and every 4 ms at least. Since 0.1.
+ * time: after an eighth of the time waited so far, never more than 4 ms. Since 0.1.
  */
 #define UMF_FENCE_DEVICE (UINT64_C(1) << 1)
 
@@ -164,16 +166,26 @@ struct umf_caps {
 struct umf_notifier {
     /** sizeof(struct umf_notifier). */
     uint32_t size;
-    /** A descriptor that becomes readable after the device interrupted; what it says is read and thrown away. -1 for none. */
+    /**
+     * A descriptor that becomes readable after the device interrupted; what it says is read and thrown away. It should not
+     * block (O_NONBLOCK), or another reader can keep a wait beyond its deadline. -1 for none: a zeroed struct names
+     * descriptor 0.
+     */
     int fd;
     /**
-     * Sleeps until the device interrupted, because it wrote value or for any other reason, or until the deadline; what it
-     * returns does not matter. Called on the thread of a wait, of one wait at a time, and only while somebody waits. NULL for
-     * none. Exactly one of fd and wait is given.
+     * Sleeps until the device interrupted, because it wrote value or for any other reason, and at most until the deadline; what
+     * it returns does not matter. Called on the thread of a wait (so in a signal handler, if one waits there), of one wait at a
+     * time, and only while somebody waits. It must not wait for this fence, end it, or give it a notifier. NULL for none.
+     * Exactly one of fd and wait is given.
      */
     int (*wait)(void *data, uint64_t value, uint64_t abs_timeout_ns);
     /** For wait, as it is. */
     void *data;
+    /**
+     * Called once, with data, when wait will not be called any more: after it was replaced or the fence's last reference of
+     * this process ended, on whatever thread. May be NULL. Not called for fd, nor where umf_fence_set_notifier() fails.
+     */
+    void (*release)(void *data);
 };
 
 /** One entry of umf_wait(). */
@@ -285,7 +297,7 @@ int umf_page_import(int fd,
                     struct umf_page **out_page);
 
 /**
- * Gives out a file descriptor of the page, with all its fences, to be sent to another process. Who has it can signal
+ * Gives out a file descriptor of the page, with all its fences, to be sent to another process. Whoever has it can signal
  * and fail every fence of the page.
  *
  * \param page    the page.
@@ -318,7 +330,7 @@ struct umf_page *umf_page_ref(struct umf_page *page);
 
 /**
  * Ends a reference to a page. The page is unmapped and closed with the last, and with the last of its fences: a fence
- * keeps its page. NULL is nothing.
+ * keeps its page. NULL does nothing.
  *
  * Thread-safe. Since 0.1.
  */
@@ -328,7 +340,8 @@ void umf_page_unref(struct umf_page *page);
  * Creates a fence in a free slot of a page. It lives until this process ends its last reference to it; then its waiters
  * everywhere get -ESTALE, and the slot is free for a new fence, which handles on the old one never see. What was signalled
  * before the end stays so for those who look before the slot is used again: slots take turns, so that is as far away as the
- * page has slots free.
+ * page has slots free. A process that dies without umf_fence_unref() ends nothing: its slots stay in use, and its waiters
+ * asleep until somebody fails the fences it owed.
  *
  * \param page       the page; the fence keeps a reference to it.
  * \param value      the value to start with: every wait for it or less is met.
@@ -377,7 +390,7 @@ struct umf_fence *umf_fence_ref(struct umf_fence *fence);
 
 /**
  * Ends a reference to a fence. With the last one of the process that created it, the fence ends: see
- * umf_fence_create(). Nobody may be waiting through this reference. NULL is nothing.
+ * umf_fence_create(). Nobody may be waiting through this reference. NULL does nothing.
  *
  * Thread-safe. Since 0.1.
  */
@@ -395,6 +408,10 @@ uint32_t umf_fence_index(const struct umf_fence *fence);
  * The offset of the fence's value in its page, in bytes: 8 bytes aligned to 64, or for a 32-bit fence 4 bytes aligned to 4,
  * in the machine's byte order. This is what a device has to write to, in one access, and never a value that is behind.
  * UINT64_MAX for NULL.
+ *
+ * To reach it, map the descriptor of umf_page_export() from its start, with MAP_SHARED; fstat() tells its size, which is in
+ * whole memory pages. It is ordinary cached memory, sealed against a change of size and not against writing, so udmabuf
+ * takes it. A device may write the values of its fences and nothing else.
  *
  * Thread-safe, async-signal-safe. Since 0.1.
  */
@@ -443,7 +460,7 @@ int umf_fence_notify(struct umf_fence *fence);
 /**
  * The offset in its page, in bytes, of a value that tells the device which interrupts somebody wants: it has to interrupt
  * when it writes a value beyond the monitored one, and need not for the others. 8 bytes, UINT64_MAX while nobody waits; for
- * a 32-bit fence the low 32 of them count, and go round. The device has to write the fence's value first, and read the
+ * a 32-bit fence the low 32 of them count, and go round, unless all 64 are ones. The device has to write the fence's value first, and read the
  * monitored one after, with a full barrier between; whoever hears the interrupt calls umf_fence_notify(). Kept for fences
  * with UMF_FENCE_DEVICE only. UINT64_MAX for NULL.
  *
@@ -457,8 +474,8 @@ uint64_t umf_fence_monitored_offset(const struct umf_fence *fence);
  * whose interrupt handler calls umf_fence_notify() needs none of this.
  *
  * \param fence     the fence.
- * \param notifier  what to use from now on: fd is duplicated, data has to stay valid as long as the fence or until 50 ms
- *                  after it was replaced. Stays the caller's. NULL takes back what was given.
+ * \param notifier  what to use from now on: fd is duplicated, data has to stay valid until release is called. The struct
+ *                  stays the caller's. NULL takes back what was given.
  *
  * \return 0, or
  *         -EINVAL  fence NULL, or without UMF_FENCE_DEVICE; notifier->size less than the first version of the struct; both or
@@ -498,9 +515,10 @@ int umf_fence_submit(struct umf_fence *fence,
 uint64_t umf_fence_pending_value(const struct umf_fence *fence);
 
 /**
- * Fails a fence: its value will go no further. Every wait, in every process, for a value it has not reached ends with
- * -EIO (or -EOWNERDEAD, if that is the error), and umf_fence_error() tells the error. Waits for values it has reached
- * are met as before. The first error stays; another changes nothing.
+ * Fails a fence: umf_fence_signal() moves it no further; what a device still writes counts. Every wait, in every process, for
+ * a value it has not reached ends with -EIO (or -EOWNERDEAD, if that is the error), and umf_fence_error() tells the error.
+ * Waits for values it has reached are met as before, and with UMF_WAIT_PENDING those that were submitted before. The first
+ * error stays; another wakes everybody once more.
  *
  * \param fence  the fence.
  * \param error  a negative errno, -4095 to -1, as in the kernel's dma_fence_set_error().
@@ -556,10 +574,13 @@ int umf_fence_wait(struct umf_fence *fence,
  *
  * An entry that is met stays met, whatever happens to the fence while the others are waited for. If a fence fails or
  * ends without having reached its value, the wait ends with that error, even if others might still be met; only
- * when, with UMF_WAIT_ANY, another entry is met already, that counts.
+ * when, with UMF_WAIT_ANY, another entry is met already, that counts. Which fence it was, umf_fence_error() of each tells.
+ *
+ * A wait for all goes through the entries in their order. With UMF_OP_GE and UMF_OP_GT that makes no difference; another
+ * entry is met if it is so when the wait gets to it.
  *
  * \param waits           the entries. The same fence may appear more than once.
- * \param count           how many, 1 to UMF_WAIT_MAX.
+ * \param count           how many, 1 to UMF_WAIT_MAX. Unlike in Vulkan, a wait for none is refused.
  * \param flags           UMF_WAIT_* bits. 0 waits until all values are signalled.
  * \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
  * \param out_index       with UMF_WAIT_ANY, receives the index of an entry that is met. May be NULL. Written only on
@@ -584,7 +605,7 @@ int umf_wait(const struct umf_wait *waits,
              uint32_t *out_index);
 
 /**
- * Takes up a DRM device that the caller opened: a render node or a card node, without being master. A device without
+ * Wraps a DRM device that the caller opened: a render node or a card node, without being master. A device without
  * syncobjs is taken too; umf_device_query_caps() tells.
  *
  * \param drm_fd      stays the caller's, who may close it afterwards: the library duplicates it. syncobj handles are those
@@ -626,7 +647,7 @@ int umf_device_query_caps(const struct umf_device *device,
 struct umf_device *umf_device_ref(struct umf_device *device);
 
 /**
- * Ends a reference to a device. Its descriptor is closed with the last. NULL is nothing.
+ * Ends a reference to a device. Its descriptor is closed with the last. NULL does nothing.
  *
  * Thread-safe. Since 0.1.
  */
@@ -643,7 +664,7 @@ void umf_device_unref(struct umf_device *device);
  * \param out_fd          receives a new descriptor, close-on-exec, that the caller closes. Written only on success.
  *
  * \return 0, or
- *         -EINVAL      fence or out_fd NULL.
+ *         -EINVAL      fence or out_fd NULL, value above UINT32_MAX for a 32-bit fence.
  *         -EOPNOTSUPP  neither a device with syncobjs nor /dev/udmabuf; said at once, not after the wait.
  *         -ETIME, -EIO, -EOWNERDEAD, -ESTALE  as umf_fence_wait().
  *         -ENOMEM      no memory.
@@ -667,7 +688,7 @@ int umf_fence_export_sync_file(struct umf_fence *fence,
  * \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
  *
  * \return 0, or
- *         -EINVAL      fence NULL, the fence is beyond value, sync_file_fd is no sync_file.
+ *         -EINVAL      fence NULL, the fence is beyond value or cannot have it (32 bits), sync_file_fd is no sync_file.
  *         -EBADF       sync_file_fd is not open, or below -1.
  *         -ETIME       not signalled by then. Nothing changed.
  *         -EIO         the sync_file failed, or the fence carried an error before.
@@ -696,13 +717,13 @@ int umf_fence_import_sync_file(struct umf_fence *fence,
  * \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
  *
  * \return 0, or
- *         -EINVAL      fence or device NULL; point not beyond the last (the kernel would accept it and never signal).
+ *         -EINVAL      fence or device NULL, value above UINT32_MAX for a 32-bit fence; point not beyond the last (the kernel would accept it and never signal).
  *         -ENOENT      handle names no syncobj.
  *         -EOPNOTSUPP  the device has no syncobjs, or point is not 0 and it has no timelines.
  *         -ETIME, -EIO, -EOWNERDEAD, -ESTALE  as umf_fence_wait().
  *         -ENOMEM      no memory.
  *
- * Thread-safe; but who adds points to one timeline from two threads at once has to order them himself. Since 0.1.
+ * Thread-safe; but who adds points to one timeline from two threads at once must order them. Since 0.1.
  */
 int umf_fence_export_syncobj(struct umf_fence *fence,
                              uint64_t value,
@@ -724,7 +745,7 @@ int umf_fence_export_syncobj(struct umf_fence *fence,
  * \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
  *
  * \return 0, or
- *         -EINVAL      fence or device NULL, the fence is beyond value; a binary syncobj that was reset meanwhile.
+ *         -EINVAL      fence or device NULL, the fence is beyond value or cannot have it (32 bits); a binary syncobj that was reset meanwhile.
  *         -ENOENT      handle names no syncobj.
  *         -EOPNOTSUPP  the device has no syncobjs, or point is not 0 and it has no timelines.
  *         -ETIME       not submitted, or not signalled, by then. Nothing changed.
@@ -755,7 +776,7 @@ int umf_fence_import_syncobj(struct umf_fence *fence,
  * \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
  *
  * \return 0, or
- *         -EINVAL      fence NULL, unknown flags or none, dma_buf_fd is no dma-buf.
+ *         -EINVAL      fence NULL, value above UINT32_MAX for a 32-bit fence, unknown flags or none, dma_buf_fd is no dma-buf.
  *         -EBADF       dma_buf_fd is not open.
  *         -EOPNOTSUPP  the kernel cannot, or neither a device with syncobjs nor /dev/udmabuf; said at once, not after
  *                      the wait.
@@ -784,7 +805,7 @@ int umf_fence_export_dma_buf(struct umf_fence *fence,
  * \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
  *
  * \return 0, or
- *         -EINVAL      fence NULL, the fence is beyond value, unknown flags or none, dma_buf_fd is no dma-buf.
+ *         -EINVAL      fence NULL, the fence is beyond value or cannot have it (32 bits), unknown flags or none, dma_buf_fd is no dma-buf.
  *         -EBADF       dma_buf_fd is not open.
  *         -EOPNOTSUPP  the kernel cannot.
  *         -ETIME       not signalled by then. Nothing changed.

@@ -18,7 +18,7 @@ use crate::sys::time::Deadline;
 use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::AtomicPtr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, TryLockError};
 
 /// The shortest and the longest slice.
 const SLICE_NS: std::ops::RangeInclusive<u64> = 20_000..=4_000_000;
@@ -38,12 +38,23 @@ pub(crate) fn slice(began: u64, now: u64) -> Deadline {
 /// A driver's blocking wait: returns when its device interrupted, or at the deadline, or at any time.
 pub(crate) type Callback = extern "C" fn(data: *mut c_void, value: u64, abs_timeout_ns: u64) -> c_int;
 
+/// What a driver's callback was given, to be given back when nobody can call it any more.
+pub(crate) struct Data {
+    pub(crate) data: AtomicPtr<c_void>,
+    pub(crate) release: Option<extern "C" fn(data: *mut c_void)>,
+}
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        if let Some(release) = self.release {
+            release(self.data.load(Ordering::Relaxed));
+        }
+    }
+}
+
 /// Where a device's interrupt is heard.
 pub(crate) enum Source {
-    Callback {
-        wait: Callback,
-        data: AtomicPtr<c_void>,
-    },
+    Callback(Callback, Data),
     /// Readable after an interrupt.
     Fd(OwnedFd),
 }
@@ -60,7 +71,7 @@ impl Notifier {
         Notifier { source: Mutex::new(None), led: AtomicBool::new(false) }
     }
 
-    /// Takes the place of the source that was there. A wait that is in it may use it to the end of its slice.
+    /// Takes the place of the source that was there. A wait that is in it keeps it until it returns.
     pub(crate) fn set(&self, source: Option<Ref<Source>>) {
         // Dropped after the lock.
         let _before = std::mem::replace(&mut *self.source.lock().unwrap_or_else(PoisonError::into_inner), source);
@@ -69,21 +80,27 @@ impl Notifier {
     /// Sleeps for the device to write `value`, for a while and at most until `deadline`, if there is a source and nobody else
     /// is asleep there. Tells whether it did; the caller then has others look.
     pub(crate) fn lead(&self, value: u64, deadline: Deadline) -> Result<bool> {
-        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // A wait may be in a signal handler that interrupted `set`, or in the child of a fork: if the lock is taken, it does
+        // without for this slice.
+        let source = match self.source.try_lock() {
+            Ok(source) => source.clone(),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().clone(),
+            Err(TryLockError::WouldBlock) => None,
+        };
         let Some(source) = source else { return Ok(false) };
         if self.led.swap(true, Ordering::AcqRel) {
             return Ok(false);
         }
         let deadline = deadline.within(LED_NS);
         let slept = match &*source {
-            Source::Callback { wait, data } => {
+            Source::Callback(wait, data) => {
                 // Whatever it answers, the value is looked at next.
-                wait(data.load(Ordering::Relaxed), value, deadline.ns());
-                Ok(())
+                wait(data.data.load(Ordering::Relaxed), value, deadline.ns());
+                Ok(true)
             }
             Source::Fd(fd) => poll::readable(fd.as_fd(), deadline),
         };
         self.led.store(false, Ordering::Release);
-        slept.map(|()| true)
+        slept
     }
 }

@@ -73,7 +73,7 @@ pub(crate) struct Condition<'a> {
 
 impl<'a> Condition<'a> {
     /// The everyday one: until the fence has reached the value.
-    #[inline]
+    #[cfg(loom)]
     pub(crate) fn reached(fence: &'a Fence, value: u64) -> Condition<'a> {
         Condition { fence, value, test: Test::Reached, until: Until::Signaled }
     }

@@ -24,7 +24,7 @@ pub const UMF_DMA_BUF_WRITE: u64 = 1 << 1;
 /// \param out_fd          receives a new descriptor, close-on-exec, that the caller closes. Written only on success.
 ///
 /// \return 0, or
-///         -EINVAL      fence or out_fd NULL.
+///         -EINVAL      fence or out_fd NULL, value above UINT32_MAX for a 32-bit fence.
 ///         -EOPNOTSUPP  neither a device with syncobjs nor /dev/udmabuf; said at once, not after the wait.
 ///         -ETIME, -EIO, -EOWNERDEAD, -ESTALE  as umf_fence_wait().
 ///         -ENOMEM      no memory.
@@ -59,7 +59,7 @@ pub unsafe extern "C" fn umf_fence_export_sync_file(
 /// \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
 ///
 /// \return 0, or
-///         -EINVAL      fence NULL, the fence is beyond value, sync_file_fd is no sync_file.
+///         -EINVAL      fence NULL, the fence is beyond value or cannot have it (32 bits), sync_file_fd is no sync_file.
 ///         -EBADF       sync_file_fd is not open, or below -1.
 ///         -ETIME       not signalled by then. Nothing changed.
 ///         -EIO         the sync_file failed, or the fence carried an error before.
@@ -96,13 +96,13 @@ pub unsafe extern "C" fn umf_fence_import_sync_file(
 /// \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
 ///
 /// \return 0, or
-///         -EINVAL      fence or device NULL; point not beyond the last (the kernel would accept it and never signal).
+///         -EINVAL      fence or device NULL, value above UINT32_MAX for a 32-bit fence; point not beyond the last (the kernel would accept it and never signal).
 ///         -ENOENT      handle names no syncobj.
 ///         -EOPNOTSUPP  the device has no syncobjs, or point is not 0 and it has no timelines.
 ///         -ETIME, -EIO, -EOWNERDEAD, -ESTALE  as umf_fence_wait().
 ///         -ENOMEM      no memory.
 ///
-/// Thread-safe; but who adds points to one timeline from two threads at once has to order them himself. Since 0.1.
+/// Thread-safe; but who adds points to one timeline from two threads at once must order them. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_export_syncobj(
     fence: *mut umf_fence,
@@ -131,7 +131,7 @@ pub unsafe extern "C" fn umf_fence_export_syncobj(
 /// \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
 ///
 /// \return 0, or
-///         -EINVAL      fence or device NULL, the fence is beyond value; a binary syncobj that was reset meanwhile.
+///         -EINVAL      fence or device NULL, the fence is beyond value or cannot have it (32 bits); a binary syncobj that was reset meanwhile.
 ///         -ENOENT      handle names no syncobj.
 ///         -EOPNOTSUPP  the device has no syncobjs, or point is not 0 and it has no timelines.
 ///         -ETIME       not submitted, or not signalled, by then. Nothing changed.
@@ -169,7 +169,7 @@ pub unsafe extern "C" fn umf_fence_import_syncobj(
 /// \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
 ///
 /// \return 0, or
-///         -EINVAL      fence NULL, unknown flags or none, dma_buf_fd is no dma-buf.
+///         -EINVAL      fence NULL, value above UINT32_MAX for a 32-bit fence, unknown flags or none, dma_buf_fd is no dma-buf.
 ///         -EBADF       dma_buf_fd is not open.
 ///         -EOPNOTSUPP  the kernel cannot, or neither a device with syncobjs nor /dev/udmabuf; said at once, not after
 ///                      the wait.
@@ -206,7 +206,7 @@ pub unsafe extern "C" fn umf_fence_export_dma_buf(
 /// \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
 ///
 /// \return 0, or
-///         -EINVAL      fence NULL, the fence is beyond value, unknown flags or none, dma_buf_fd is no dma-buf.
+///         -EINVAL      fence NULL, the fence is beyond value or cannot have it (32 bits), unknown flags or none, dma_buf_fd is no dma-buf.
 ///         -EBADF       dma_buf_fd is not open.
 ///         -EOPNOTSUPP  the kernel cannot.
 ///         -ETIME       not signalled by then. Nothing changed.

@@ -34,7 +34,7 @@ pub struct umf_device_caps {
     pub flags: u64,
 }
 
-/// Takes up a DRM device that the caller opened: a render node or a card node, without being master. A device without
+/// Wraps a DRM device that the caller opened: a render node or a card node, without being master. A device without
 /// syncobjs is taken too; umf_device_query_caps() tells.
 ///
 /// \param drm_fd      stays the caller's, who may close it afterwards: the library duplicates it. syncobj handles are those
@@ -97,7 +97,7 @@ pub unsafe extern "C" fn umf_device_ref(device: *mut umf_device) -> *mut umf_dev
     unsafe { reference(device) }
 }
 
-/// Ends a reference to a device. Its descriptor is closed with the last. NULL is nothing.
+/// Ends a reference to a device. Its descriptor is closed with the last. NULL does nothing.
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]

@@ -1,7 +1,7 @@
 use super::page::umf_page;
 use super::{Handle, answer, answer_keeping_errno, borrow, hand_out, lent, no_flags, reference, required, share, unreference};
 use crate::error::{Error, FenceErrno, Result};
-use crate::notifier::{Notifier, Source};
+use crate::notifier::{Data, Notifier, Source};
 use crate::rc::Ref;
 use crate::sys::memfd;
 use crate::fence::Fence;
@@ -27,13 +27,14 @@ pub const UMF_FENCE_32BIT: u64 = 1 << 0;
 
 /// In the flags of umf_fence_create(): a device writes the value, without waking anybody. Waits use what
 /// umf_fence_set_notifier() was given; else, until somebody calls umf_fence_notify(), they look at the value from time to
-/// time, after an eighth of the time they have waited already, and every 4 ms at least. Since 0.1.
+/// time: after an eighth of the time waited so far, never more than 4 ms. Since 0.1.
 pub const UMF_FENCE_DEVICE: u64 = 1 << 1;
 
 /// Creates a fence in a free slot of a page. It lives until this process ends its last reference to it; then its waiters
 /// everywhere get -ESTALE, and the slot is free for a new fence, which handles on the old one never see. What was signalled
 /// before the end stays so for those who look before the slot is used again: slots take turns, so that is as far away as the
-/// page has slots free.
+/// page has slots free. A process that dies without umf_fence_unref() ends nothing: its slots stay in use, and its waiters
+/// asleep until somebody fails the fences it owed.
 ///
 /// \param page       the page; the fence keeps a reference to it.
 /// \param value      the value to start with: every wait for it or less is met.
@@ -110,7 +111,7 @@ pub unsafe extern "C" fn umf_fence_ref(fence: *mut umf_fence) -> *mut umf_fence 
 }
 
 /// Ends a reference to a fence. With the last one of the process that created it, the fence ends: see
-/// umf_fence_create(). Nobody may be waiting through this reference. NULL is nothing.
+/// umf_fence_create(). Nobody may be waiting through this reference. NULL does nothing.
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -132,6 +133,10 @@ pub unsafe extern "C" fn umf_fence_index(fence: *const umf_fence) -> u32 {
 /// The offset of the fence's value in its page, in bytes: 8 bytes aligned to 64, or for a 32-bit fence 4 bytes aligned to 4,
 /// in the machine's byte order. This is what a device has to write to, in one access, and never a value that is behind.
 /// UINT64_MAX for NULL.
+///
+/// To reach it, map the descriptor of umf_page_export() from its start, with MAP_SHARED; fstat() tells its size, which is in
+/// whole memory pages. It is ordinary cached memory, sealed against a change of size and not against writing, so udmabuf
+/// takes it. A device may write the values of its fences and nothing else.
 ///
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -191,7 +196,7 @@ pub unsafe extern "C" fn umf_fence_notify(fence: *mut umf_fence) -> c_int {
 
 /// The offset in its page, in bytes, of a value that tells the device which interrupts somebody wants: it has to interrupt
 /// when it writes a value beyond the monitored one, and need not for the others. 8 bytes, UINT64_MAX while nobody waits; for
-/// a 32-bit fence the low 32 of them count, and go round. The device has to write the fence's value first, and read the
+/// a 32-bit fence the low 32 of them count, and go round, unless all 64 are ones. The device has to write the fence's value first, and read the
 /// monitored one after, with a full barrier between; whoever hears the interrupt calls umf_fence_notify(). Kept for fences
 /// with UMF_FENCE_DEVICE only. UINT64_MAX for NULL.
 ///
@@ -208,14 +213,20 @@ pub unsafe extern "C" fn umf_fence_monitored_offset(fence: *const umf_fence) -> 
 pub struct umf_notifier {
     /// sizeof(struct umf_notifier).
     pub size: u32,
-    /// A descriptor that becomes readable after the device interrupted; what it says is read and thrown away. -1 for none.
+    /// A descriptor that becomes readable after the device interrupted; what it says is read and thrown away. It should not
+    /// block (O_NONBLOCK), or another reader can keep a wait beyond its deadline. -1 for none: a zeroed struct names
+    /// descriptor 0.
     pub fd: c_int,
-    /// Sleeps until the device interrupted, because it wrote value or for any other reason, or until the deadline; what it
-    /// returns does not matter. Called on the thread of a wait, of one wait at a time, and only while somebody waits. NULL for
-    /// none. Exactly one of fd and wait is given.
+    /// Sleeps until the device interrupted, because it wrote value or for any other reason, and at most until the deadline; what
+    /// it returns does not matter. Called on the thread of a wait (so in a signal handler, if one waits there), of one wait at a
+    /// time, and only while somebody waits. It must not wait for this fence, end it, or give it a notifier. NULL for none.
+    /// Exactly one of fd and wait is given.
     pub wait: Option<extern "C" fn(data: *mut c_void, value: u64, abs_timeout_ns: u64) -> c_int>,
     /// For wait, as it is.
     pub data: *mut c_void,
+    /// Called once, with data, when wait will not be called any more: after it was replaced or the fence's last reference of
+    /// this process ended, on whatever thread. May be NULL. Not called for fd, nor where umf_fence_set_notifier() fails.
+    pub release: Option<extern "C" fn(data: *mut c_void)>,
 }
 
 /// Gives a fence with UMF_FENCE_DEVICE a way to hear its device, in this process. One waiter at a time sleeps there, and wakes
@@ -223,8 +234,8 @@ pub struct umf_notifier {
 /// whose interrupt handler calls umf_fence_notify() needs none of this.
 ///
 /// \param fence     the fence.
-/// \param notifier  what to use from now on: fd is duplicated, data has to stay valid as long as the fence or until 50 ms
-///                  after it was replaced. Stays the caller's. NULL takes back what was given.
+/// \param notifier  what to use from now on: fd is duplicated, data has to stay valid until release is called. The struct
+///                  stays the caller's. NULL takes back what was given.
 ///
 /// \return 0, or
 ///         -EINVAL  fence NULL, or without UMF_FENCE_DEVICE; notifier->size less than the first version of the struct; both or
@@ -256,7 +267,9 @@ pub unsafe extern "C" fn umf_fence_set_notifier(fence: *mut umf_fence, notifier:
 
 fn source(given: &umf_notifier) -> Result<Ref<Source>> {
     match (given.wait, given.fd) {
-        (Some(wait), -1) => Ref::try_new(|| Ok(Source::Callback { wait, data: AtomicPtr::new(given.data) })),
+        (Some(wait), -1) => {
+            Ref::try_new(|| Ok(Source::Callback(wait, Data { data: AtomicPtr::new(given.data), release: given.release })))
+        }
         (None, fd) if fd != -1 => Ref::try_new(|| Ok(Source::Fd(memfd::dup(lent(fd)?)?))),
         _ => Err(Error::Invalid),
     }
@@ -290,9 +303,10 @@ pub unsafe extern "C" fn umf_fence_pending_value(fence: *const umf_fence) -> u64
     unsafe { borrow(fence) }.map_or(0, Fence::pending_value)
 }
 
-/// Fails a fence: its value will go no further. Every wait, in every process, for a value it has not reached ends with
-/// -EIO (or -EOWNERDEAD, if that is the error), and umf_fence_error() tells the error. Waits for values it has reached
-/// are met as before. The first error stays; another changes nothing.
+/// Fails a fence: umf_fence_signal() moves it no further; what a device still writes counts. Every wait, in every process, for
+/// a value it has not reached ends with -EIO (or -EOWNERDEAD, if that is the error), and umf_fence_error() tells the error.
+/// Waits for values it has reached are met as before, and with UMF_WAIT_PENDING those that were submitted before. The first
+/// error stays; another wakes everybody once more.
 ///
 /// \param fence  the fence.
 /// \param error  a negative errno, -4095 to -1, as in the kernel's dma_fence_set_error().

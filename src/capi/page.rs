@@ -63,7 +63,7 @@ pub unsafe extern "C" fn umf_page_import(fd: c_int, flags: u64, out_page: *mut *
     })
 }
 
-/// Gives out a file descriptor of the page, with all its fences, to be sent to another process. Who has it can signal
+/// Gives out a file descriptor of the page, with all its fences, to be sent to another process. Whoever has it can signal
 /// and fail every fence of the page.
 ///
 /// \param page    the page.
@@ -107,7 +107,7 @@ pub unsafe extern "C" fn umf_page_ref(page: *mut umf_page) -> *mut umf_page {
 }
 
 /// Ends a reference to a page. The page is unmapped and closed with the last, and with the last of its fences: a fence
-/// keeps its page. NULL is nothing.
+/// keeps its page. NULL does nothing.
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]

@@ -46,10 +46,13 @@ pub struct umf_wait {
 ///
 /// An entry that is met stays met, whatever happens to the fence while the others are waited for. If a fence fails or
 /// ends without having reached its value, the wait ends with that error, even if others might still be met; only
-/// when, with UMF_WAIT_ANY, another entry is met already, that counts.
+/// when, with UMF_WAIT_ANY, another entry is met already, that counts. Which fence it was, umf_fence_error() of each tells.
+///
+/// A wait for all goes through the entries in their order. With UMF_OP_GE and UMF_OP_GT that makes no difference; another
+/// entry is met if it is so when the wait gets to it.
 ///
 /// \param waits           the entries. The same fence may appear more than once.
-/// \param count           how many, 1 to UMF_WAIT_MAX.
+/// \param count           how many, 1 to UMF_WAIT_MAX. Unlike in Vulkan, a wait for none is refused.
 /// \param flags           UMF_WAIT_* bits. 0 waits until all values are signalled.
 /// \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
 /// \param out_index       with UMF_WAIT_ANY, receives the index of an entry that is met. May be NULL. Written only on

@@ -6,16 +6,17 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
-/// Sleeps until `fd` is readable and takes what is there, or until the deadline. An interrupted sleep may end early.
-pub(crate) fn readable(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<()> {
+/// Sleeps until `fd` is readable and takes what is there, or until the deadline. An interrupted sleep may end early. False if
+/// nobody is at the other end any more: a sleep there would end at once, over and over.
+pub(crate) fn readable(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<bool> {
     let mut fds = [PollFd::new(&fd, PollFlags::IN)];
     match rustix::event::poll(&mut fds, deadline.remaining().as_ref()) {
-        Ok(0) | Err(Errno::INTR) => Ok(()),
-        Ok(_) => {
+        Ok(0) | Err(Errno::INTR) => Ok(true),
+        Ok(_) if fds.iter().all(|fd| fd.revents().contains(PollFlags::IN)) => {
             // One read empties an eventfd, or takes the events of a driver. What it says does not matter, the value does.
-            let _ = rustix::io::read(fd, &mut [0u8; 256]);
-            Ok(())
+            Ok(rustix::io::read(fd, &mut [0u8; 256]) != Ok(0))
         }
+        Ok(_) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
 }
