@@ -369,7 +369,7 @@ main(void)
 {
     struct umf_fence *ended;
     watchdog(30);
-    null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    null_fd = open("/dev/null", O_RDWR | O_CLOEXEC | O_NONBLOCK);
     int fds_before = open_fds();
     memset(&untouched, 0x5a, sizeof(untouched));
     memcpy(&out, &untouched, sizeof(out));

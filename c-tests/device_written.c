@@ -5,6 +5,7 @@
  */
 #include "check.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -105,7 +106,7 @@ nobody_waits_nobody_is_interrupted(void)
 static void
 a_descriptor_hears_it(void)
 {
-    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = eventfd(0, EFD_CLOEXEC) };
+    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
     pid_t device;
     CHECK(notifier.fd >= 0);
     start(0, 0);
@@ -157,7 +158,7 @@ one_hears_and_wakes_the_others(void)
     uint64_t values[4] = { 1, 2, 3, 3 };
     pthread_t threads[4];
     pid_t other;
-    int fd = eventfd(0, EFD_CLOEXEC);
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     struct umf_notifier notifier = { .size = sizeof(notifier), .fd = -1, .wait = blocks, .data = &fd,
                                      .release = released };
     start(0, 0);
@@ -187,7 +188,7 @@ a_descriptor_that_hung_up(void)
 {
     struct timespec before, after;
     int pipes[2];
-    CHECK(pipe(pipes) == 0);
+    CHECK(pipe2(pipes, O_CLOEXEC | O_NONBLOCK) == 0);
     struct umf_notifier notifier = { .size = sizeof(notifier), .fd = pipes[0] };
     start(0, 0);
     OK(umf_fence_set_notifier(fence, &notifier));
@@ -278,6 +279,35 @@ among_others(void)
     finish();
 }
 
+/* A value that a device wrote without a word counts before the failure of another fence, which rings. */
+static void
+what_is_met_counts_before_a_failure(void)
+{
+    struct umf_fence *plain;
+    pid_t fails;
+    uint32_t index = 7;
+    start(0, 0);
+    OK(umf_fence_create(page, 0, 0, &plain));
+    struct umf_wait waits[2] = { { .fence = plain, .value = 1 }, { .fence = fence, .value = 5 } };
+    for (int round = 0; round < 20; round++) {
+        struct umf_fence *doomed;
+        OK(umf_fence_create(page, 0, 0, &doomed));
+        waits[0].fence = doomed;
+        waits[1].value = (uint64_t)round * 10 + 5;
+        IN_CHILD(fails, {
+            until_monitored(waits[1].value - 1);
+            device_writes(waits[1].value, -1);
+            OK(umf_fence_set_error(doomed, -EIO));
+        });
+        OK(umf_wait(waits, 2, UMF_WAIT_ANY, in_ns(20 * SECOND), &index));
+        CHECK(index == 1);
+        join_child(fails);
+        umf_fence_unref(doomed);
+    }
+    umf_fence_unref(plain);
+    finish();
+}
+
 static void
 bad_notifiers(void)
 {
@@ -296,6 +326,9 @@ bad_notifiers(void)
     EXPECT(-EBADF, umf_fence_set_notifier(fence, &notifier));
     notifier.fd = -2;
     EXPECT(-EBADF, umf_fence_set_notifier(fence, &notifier));
+    notifier.fd = eventfd(0, EFD_CLOEXEC);
+    EXPECT(-EINVAL, umf_fence_set_notifier(fence, &notifier));
+    close(notifier.fd);
     notifier.size = 4;
     EXPECT(-EINVAL, umf_fence_set_notifier(fence, &notifier));
     OK(umf_fence_set_notifier(fence, NULL));
@@ -331,6 +364,7 @@ main(void)
     a_wait_in_a_signal_handler();
     a_handler_notifies();
     among_others();
+    what_is_met_counts_before_a_failure();
     bad_notifiers();
     idle_waits_cost_little();
     CHECK(open_fds() == fds);

@@ -201,7 +201,7 @@ main(void)
     }
     stay_on_this_core();
     OK(umf_set_spin(0, 0, 0));
-    event = eventfd(0, EFD_CLOEXEC);
+    event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     CHECK(event >= 0 && signal(SIGUSR1, handler) != SIG_ERR);
 
     /* Once for the dynamic linker, whose own doing is not what this is about. */

@@ -212,7 +212,7 @@ main(void)
     }
 
     struct umf_page *written_by_a_device;
-    event = eventfd(0, EFD_CLOEXEC);
+    event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     CHECK(event >= 0);
     OK(umf_page_create(ENOUGH, 0, &written_by_a_device));
     for (int i = 0; i < ENOUGH; i++)

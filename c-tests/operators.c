@@ -21,7 +21,7 @@ static const struct row rows[] = {
     { 0, 7, 7, 0, { YES, NOT, YES, NOT, NEVER, YES } },
     { 0, 9, 7, 0, { YES, YES, NEVER, YES, NEVER, NEVER } },
     { 0, 0, 0, 0, { YES, NOT, YES, NOT, NEVER, YES } },
-    { 0, UINT64_MAX, UINT64_MAX, 0, { YES, BAD, YES, NOT, NEVER, YES } },
+    { 0, UINT64_MAX, UINT64_MAX, 0, { YES, BAD, YES, NEVER, NEVER, YES } },
     { 0, 1, UINT64_MAX, 0, { NOT, BAD, NOT, YES, YES, YES } },
     { 0, (UINT64_C(1) << 32) + 1, 1, 0, { YES, YES, NEVER, YES, NEVER, NEVER } },
     /* Masked: plain numbers, and never "never". */

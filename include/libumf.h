@@ -79,8 +79,8 @@
 #define UMF_FENCE_32BIT (UINT64_C(1) << 0)
 
 /**
- * In the flags of umf_fence_create(): a device writes the value, without waking anybody. Waits use what
- * umf_fence_set_notifier() was given; else, until somebody calls umf_fence_notify(), they look at the value from time to
+ * In the flags of umf_fence_create(): a device writes the value, without waking anybody. umf_fence_wait() uses what
+ * umf_fence_set_notifier() was given; else, and in umf_wait(), until somebody calls umf_fence_notify(), they look at the value from time to
  * time: after an eighth of the time waited so far, never more than 4 ms. Since 0.1.
  */
 #define UMF_FENCE_DEVICE (UINT64_C(1) << 1)
@@ -167,8 +167,8 @@ struct umf_notifier {
     /** sizeof(struct umf_notifier). */
     uint32_t size;
     /**
-     * A descriptor that becomes readable after the device interrupted; what it says is read and thrown away. It should not
-     * block (O_NONBLOCK), or another reader can keep a wait beyond its deadline. -1 for none: a zeroed struct names
+     * A descriptor that becomes readable after the device interrupted; what it says is read and thrown away. It must not
+     * block (O_NONBLOCK), or another reader could keep a wait beyond its deadline. -1 for none: a zeroed struct names
      * descriptor 0.
      */
     int fd;
@@ -479,7 +479,7 @@ uint64_t umf_fence_monitored_offset(const struct umf_fence *fence);
  *
  * \return 0, or
  *         -EINVAL  fence NULL, or without UMF_FENCE_DEVICE; notifier->size less than the first version of the struct; both or
- *                  neither of fd and wait.
+ *                  neither of fd and wait; an fd that blocks.
  *         -EBADF   fd is not open.
  *         -ENOMEM  no memory.
  *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
@@ -563,7 +563,8 @@ int umf_fence_error(const struct umf_fence *fence,
  *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
  *         -ESTALE      the fence ended before it reached value: see umf_fence_create().
  *
- * Thread-safe, async-signal-safe. Uses no CPU while it sleeps. Since 0.1.
+ * Thread-safe; async-signal-safe, unless the fence has a notifier that is not. Uses no CPU while it sleeps, but for what
+ * UMF_FENCE_DEVICE says. Since 0.1.
  */
 int umf_fence_wait(struct umf_fence *fence,
                    uint64_t value,
@@ -596,7 +597,7 @@ int umf_fence_wait(struct umf_fence *fence,
  *         -ESTALE      a fence ended before it reached its value: see umf_fence_create().
  *
  * Thread-safe; async-signal-safe for up to 128 entries, for which it needs no memory (for more it does better with some).
- * Sleeps without using the CPU, but for what UMF_CAP_WAIT_MANY_PAGES says. Since 0.1.
+ * Sleeps without using the CPU, but for what UMF_CAP_WAIT_MANY_PAGES and UMF_FENCE_DEVICE say. Since 0.1.
  */
 int umf_wait(const struct umf_wait *waits,
              uint32_t count,

@@ -7,7 +7,6 @@ use crate::rc::Ref;
 use crate::slot::{Kind, MONITORED_OFFSET, Rope, Slot, Tag, VALUE32_OFFSET, Width};
 use crate::spin::Learnt;
 use crate::sync::{AtomicU64, Ordering};
-use once_cell::sync::OnceCell;
 use rustix::process::{Pid, getpid};
 
 /// A fence that is open in this process. There is one of these for each fence, however often it is opened.
@@ -23,7 +22,7 @@ pub(crate) struct Fence {
     /// Whether spinning for this fence pays.
     pub(crate) spinning: Learnt,
     /// How to hear of what a device writes.
-    pub(crate) notifier: OnceCell<Ref<Notifier>>,
+    pub(crate) notifier: Notifier,
 }
 
 impl Fence {
@@ -43,7 +42,7 @@ impl Fence {
                 creator: Some(getpid()),
                 seen: AtomicU64::new(value),
                 spinning: Learnt::new(),
-                notifier: OnceCell::new(),
+                notifier: Notifier::new(),
             })
         };
         page.fences().get_or_make(index, |fence| fence.tag == tag, make).inspect_err(|_| place.slot().unclaim(tag))
@@ -53,7 +52,8 @@ impl Fence {
     pub(crate) fn open(page: &Ref<Page>, index: u32) -> Result<Ref<Fence>> {
         let place = Place::new(page, index)?;
         let tag = place.slot().tag().ok_or(Error::NotFound)?;
-        let value = place.slot().value(tag)?;
+        // The slot may have become another's by now.
+        let value = place.slot().value(tag).map_err(|_| Error::NotFound)?;
         let make = || {
             Ok(Fence {
                 place: place.clone(),
@@ -61,7 +61,7 @@ impl Fence {
                 creator: None,
                 seen: AtomicU64::new(value),
                 spinning: Learnt::new(),
-                notifier: OnceCell::new(),
+                notifier: Notifier::new(),
             })
         };
         page.fences().get_or_make(index, |fence| fence.tag == tag, make)

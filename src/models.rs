@@ -296,6 +296,21 @@ fn the_last_value_is_reached_though_its_fence_ends_at_once() {
 }
 
 #[test]
+fn a_claim_that_is_given_back_shows_old_handles_nothing() {
+    check(|| {
+        let (page, fence) = fence(5);
+        let tag = fence.tag();
+        fence.slot().retire(tag, Rope { bell: page.bell(), index: 0 });
+        let waiter = waits(&fence, 500);
+        // A creation that fails half-way: no memory for the handle.
+        let (_, claimed) = page.claim(Kind::PLAIN, 1000).unwrap();
+        fence.slot().unclaim(claimed);
+        assert_eq!(waiter.join().unwrap(), Err(Error::Stale));
+        assert_eq!(fence.value(), 5);
+    });
+}
+
+#[test]
 fn a_wait_for_any_hears_either_fence() {
     check(|| {
         let page = Page::create(2).unwrap();

@@ -1,7 +1,7 @@
 //! Shared memory full of fences: create, seal, validate, map.
 //!
 //! ```text
-//!   offset    0  header: magic, layout version, number of fences; written once, before anybody else sees the page
+//!   offset    0  header: magic, layout version, number of fences, written once; where to look for a free slot
 //!   offset   64  bell, and the log of who rang it
 //!   offset 2176  slot 0, slot 1, ... 64 bytes each
 //! ```
@@ -31,7 +31,10 @@ struct Header {
     magic: AtomicU64,
     version: AtomicU32,
     fence_count: AtomicU32,
-    reserved: [AtomicU64; 6],
+    /// Where the search for a free slot goes on, modulo the number of fences. It only moves forward, so that a slot rests as
+    /// long as possible before it is used again, whoever creates fences.
+    next_free: AtomicU32,
+    reserved: [AtomicU32; 11],
 }
 
 /// A page of fences that this process mapped. There is one of these for each memfd, however often it is imported, so
@@ -42,9 +45,6 @@ pub(crate) struct Page {
     id: FileId,
     /// Read from the header once, checked, and never looked at there again: a peer can write to the header.
     fence_count: u32,
-    /// Where the search for a free slot goes on. It only moves forward, so that a slot rests as long as possible before
-    /// it is used again.
-    next_free: AtomicU32,
     /// The fences of this page that are open in this process.
     fences: Registry<u32, Fence>,
 }
@@ -92,8 +92,7 @@ impl Page {
     fn register(mapping: Mapping, memfd: OwnedFd, fence_count: u32) -> Result<Ref<Page>> {
         spin::configure();
         let id = memfd::file_id(memfd.as_fd())?;
-        let make =
-            || Ok(Page { mapping, memfd, id, fence_count, next_free: AtomicU32::new(0), fences: Registry::new() });
+        let make = || Ok(Page { mapping, memfd, id, fence_count, fences: Registry::new() });
         PAGES.get_or_make(id, |_| true, make)
     }
 
@@ -132,11 +131,12 @@ impl Page {
 
     /// Takes a free slot for a new fence at `value`; the caller publishes it or gives it back.
     pub(crate) fn claim(&self, kind: Kind, value: u64) -> Result<(u32, Tag)> {
-        let start = self.next_free.load(Ordering::Relaxed);
+        let next_free = &header(&self.mapping).next_free;
+        let start = next_free.load(Ordering::Relaxed);
         for step in 0..self.fence_count {
             let index = ((u64::from(start) + u64::from(step)) % u64::from(self.fence_count)) as u32;
             if let Some(tag) = self.slot(index)?.claim(kind, value) {
-                self.next_free.store((index + 1) % self.fence_count, Ordering::Relaxed);
+                next_free.store(index.wrapping_add(1), Ordering::Relaxed);
                 return Ok((index, tag));
             }
         }

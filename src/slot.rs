@@ -212,7 +212,7 @@ impl Width {
         match self {
             Width::Bits64 => passed(old, new),
             // 2^32 is a multiple of 32, so residues go round with the values.
-            Width::Bits32 => passed(old, old + u64::from((new as u32).wrapping_sub(old as u32))),
+            Width::Bits32 => passed(old, old.wrapping_add(u64::from((new as u32).wrapping_sub(old as u32)))),
         }
     }
 }
@@ -287,7 +287,8 @@ impl Slot {
 
     /// Undoes a `claim` that was never published.
     pub(crate) fn unclaim(&self, tag: Tag) {
-        self.state.store(tag.0 & !(LIFE | KIND), Ordering::Release);
+        // Another generation: the value of the fence before is gone, which its handles may still look at (`value`).
+        self.state.store(tag.ended(), Ordering::Release);
     }
 
     /// The fence that lives here now, if one does.
@@ -327,7 +328,7 @@ impl Slot {
     pub(crate) fn pending(&self, tag: Tag) -> Result<u64> {
         let pending = self.pending.load(Ordering::SeqCst);
         self.check_unclaimed(tag)?;
-        Ok(pending)
+        Ok(pending & tag.width().mask())
     }
 
     #[inline]
@@ -347,7 +348,7 @@ impl Slot {
     /// S1, if the value is still `old`; else what it is.
     #[inline(always)]
     fn exchange_value(&self, width: Width, old: u64, new: u64) -> std::result::Result<(), u64> {
-        let (success, failure) = (Ordering::SeqCst, Ordering::Relaxed);
+        let (success, failure) = (Ordering::SeqCst, Ordering::Acquire);
         match width {
             Width::Bits64 => self.value.compare_exchange_weak(old, new, success, failure).map(drop),
             Width::Bits32 => match self.value32.compare_exchange_weak(old as u32, new as u32, success, failure) {
@@ -382,9 +383,9 @@ impl Slot {
         if !width.holds(value) {
             return Err(Error::Invalid);
         }
-        let mut old = self.load_value(width, Ordering::Relaxed);
+        let mut old = self.load_value(width, Ordering::Acquire);
         loop {
-            // After reading `old`: a fence that ended in between has the exchange fail, unless the next fence of this
+            // After reading `old`, hence the acquires: a fence that ended in between has the exchange fail, unless the next fence of this
             // slot is at the very same value. Slots are reused in turn to make that remote (page.rs).
             self.check_sound(tag)?;
             if !width.is_before(old, value) {

@@ -136,6 +136,7 @@ impl<'a> Condition<'a> {
             && match self.test {
                 Test::Before => value >= self.value,
                 Test::Equal => value > self.value,
+                Test::Differs => value == u64::MAX,
                 _ => false,
             }
     }
@@ -204,6 +205,7 @@ fn asleep(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
     let fence = condition.fence;
     let residues = NonZeroU32::new(condition.residues()).unwrap_or(NonZeroU32::MAX);
     let began = if fence.is_device() { time::now() } else { 0 };
+    let mut notifier_rests = false;
     loop {
         let until = if fence.is_device() { deadline.min(notifier::slice(began, time::now())) } else { deadline };
         let mut led = Ok(false);
@@ -211,22 +213,26 @@ fn asleep(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
         let slept = fence.slot().sleep(residues, until, || {
             condition.monitor();
             answer = condition.settled().break_value();
-            if answer.is_none() && fence.is_device() {
-                led = fence.notifier.get().map_or(Ok(false), |heard| heard.lead(condition.first_value(), deadline));
+            if answer.is_none() && fence.is_device() && !notifier_rests {
+                led = fence.notifier.lead(condition.first_value(), deadline);
             }
             answer.is_none() && led == Ok(false)
         })?;
         if let Some(answer) = answer {
             return answer;
         }
-        if led? {
-            // The others sleep for what the one who was there has heard; and one of them is there next.
-            fence.notify()?;
+        if led == Ok(true) {
+            // The others sleep for what the one who was there has heard; and one of them is there next. If the fence has ended,
+            // they were woken for that.
+            let _ = fence.notify();
         }
+        // What is ready at once, again and again, must not keep us busy: it is left alone for a slice.
+        notifier_rests = led != Ok(false) && until.ns() > time::now();
         // Before announcing oneself again: a bit that nobody needs costs the next signal a system call.
         if let Some(answer) = condition.settled().break_value() {
             return answer;
         }
+        led?;
         // Also after a wake-up: a peer that wakes us all the time must not keep us.
         if (slept == Sleep::TimedOut && until == deadline) || deadline.has_passed() {
             return Err(Error::TimedOut);
@@ -266,10 +272,14 @@ pub(crate) fn any(conditions: &impl Conditions, deadline: Deadline) -> Result<us
             break;
         }
         let mut look = Look::default();
-        if rest == Rest::Slice || !bells.look_at_who_rang(conditions, &index, &mut look)? {
+        let known = rest != Rest::Slice && bells.look_at_who_rang(conditions, &index, &mut look)?;
+        if !known && look.met.is_none() {
             bells.listen();
-            look = Look::default();
             look.at_each(conditions, 0..conditions.count(), Announce::Yes)?;
+        }
+        if look.met.is_none() && look.failure.is_some() {
+            // Another may be met and have had no time, or no way, to ring. That counts before a failure.
+            look.at_each(conditions, 0..conditions.count(), Announce::No)?;
         }
         if let Some(answer) = look.answer() {
             return answer;
@@ -368,6 +378,11 @@ impl Index {
         Ok(Index::Sorted(entries))
     }
 
+    /// Whether asking it for what may be hundreds of slots takes less than looking at everything once.
+    fn is_quick(&self, count: usize) -> bool {
+        matches!(self, Index::Sorted(_)) || count <= SCAN_MAX
+    }
+
     /// Has `look` look at every condition about a slot of a page.
     fn look_at(
         &self,
@@ -399,8 +414,9 @@ impl Index {
 /// Waits until each of the conditions was met. One that cannot be met any more ends the wait with its error, whichever
 /// it is.
 ///
-/// Conditions that were met stay met, so the wait goes through the list once, and announces itself only to the fence it
-/// has got to: the fences behind it may go on without waking anybody. Failures ring the bell unasked.
+/// The wait goes through the list once, and announces itself only to the fence it has got to: those behind it may go on
+/// without waking anybody. What is reached stays reached; of other conditions it counts how they are when their turn comes.
+/// Failures ring the bell unasked.
 pub(crate) fn all(conditions: &impl Conditions, deadline: Deadline) -> Result<()> {
     let count = conditions.count();
     let first_unmet = |from: usize| -> Result<usize> {
@@ -429,12 +445,12 @@ pub(crate) fn all(conditions: &impl Conditions, deadline: Deadline) -> Result<()
         let condition = conditions.get(at)?;
         if condition.met()? {
             // Met before it was announced: nobody needs to be woken for it.
-            at = first_unmet(at)?;
+            at = first_unmet(at + 1)?;
             continue;
         }
         condition.announce();
         if condition.met()? {
-            at = first_unmet(at)?;
+            at = first_unmet(at + 1)?;
         } else if bells.sleep(deadline)? == Rest::Over {
             return if first_unmet(at)? == count { Ok(()) } else { Err(Error::TimedOut) };
         }
@@ -511,7 +527,10 @@ impl<'a> Bells<'a> {
     /// Listens again, and looks at the conditions about the slots that rang since the last time. False if the bells cannot tell
     /// which those are.
     fn look_at_who_rang(&mut self, conditions: &impl Conditions, index: &Index, look: &mut Look) -> Result<bool> {
-        let mut known = !self.crowded;
+        if self.crowded || !index.is_quick(conditions.count()) {
+            return Ok(false);
+        }
+        let mut known = true;
         for (number, rung) in self.rung.iter_mut().flatten().enumerate() {
             let heard = rung.sequence;
             // W1 for this page: before announcing to any of its slots again.
@@ -553,18 +572,25 @@ impl<'a> Bells<'a> {
     fn sleep_listening(&mut self, deadline: Deadline) -> Result<Sleep> {
         let word = |rung: &Rung<'a>| Word { word: rung.page.bell().sequence(), expected: rung.sequence };
         let mut words = self.rung.iter().flatten().map(word);
+        if self.count > 1 && !self.crowded && !futex::has_waitv() {
+            return Ok(self.lost_waitv());
+        }
         if self.count == 1 || !futex::has_waitv() {
             let only = words.next().ok_or(Error::Unforeseen)?;
             return futex::wait(only.word, only.expected, NonZeroU32::MAX, deadline);
         }
         match futex::wait_many(words, deadline) {
             Err(Error::NotSupported | Error::Denied) => {
-                // A sandbox has closed around us since we asked. Look at everything, and go on without.
                 futex::lost_waitv();
-                (self.crowded, self.sliced) = (true, true);
-                Ok(Sleep::Woken)
+                Ok(self.lost_waitv())
             }
             slept => slept,
         }
+    }
+
+    /// A sandbox has closed around us, or around another thread, since we asked: look at everything, and go on without.
+    fn lost_waitv(&mut self) -> Sleep {
+        (self.crowded, self.sliced) = (true, true);
+        Sleep::Woken
     }
 }

@@ -1,9 +1,9 @@
 use super::page::umf_page;
 use super::{Handle, answer, answer_keeping_errno, borrow, hand_out, lent, no_flags, reference, required, share, unreference};
 use crate::error::{Error, FenceErrno, Result};
-use crate::notifier::{Data, Notifier, Source};
+use crate::notifier::{Data, Source};
 use crate::rc::Ref;
-use crate::sys::memfd;
+use crate::sys::poll;
 use crate::fence::Fence;
 use crate::slot::{Kind, Width};
 use crate::sys::time::Deadline;
@@ -25,8 +25,8 @@ impl Handle for umf_fence {
 /// seen reached is not held on to, as it is for 64 bits: every wait looks anew. Since 0.1.
 pub const UMF_FENCE_32BIT: u64 = 1 << 0;
 
-/// In the flags of umf_fence_create(): a device writes the value, without waking anybody. Waits use what
-/// umf_fence_set_notifier() was given; else, until somebody calls umf_fence_notify(), they look at the value from time to
+/// In the flags of umf_fence_create(): a device writes the value, without waking anybody. umf_fence_wait() uses what
+/// umf_fence_set_notifier() was given; else, and in umf_wait(), until somebody calls umf_fence_notify(), they look at the value from time to
 /// time: after an eighth of the time waited so far, never more than 4 ms. Since 0.1.
 pub const UMF_FENCE_DEVICE: u64 = 1 << 1;
 
@@ -213,8 +213,8 @@ pub unsafe extern "C" fn umf_fence_monitored_offset(fence: *const umf_fence) -> 
 pub struct umf_notifier {
     /// sizeof(struct umf_notifier).
     pub size: u32,
-    /// A descriptor that becomes readable after the device interrupted; what it says is read and thrown away. It should not
-    /// block (O_NONBLOCK), or another reader can keep a wait beyond its deadline. -1 for none: a zeroed struct names
+    /// A descriptor that becomes readable after the device interrupted; what it says is read and thrown away. It must not
+    /// block (O_NONBLOCK), or another reader could keep a wait beyond its deadline. -1 for none: a zeroed struct names
     /// descriptor 0.
     pub fd: c_int,
     /// Sleeps until the device interrupted, because it wrote value or for any other reason, and at most until the deadline; what
@@ -239,7 +239,7 @@ pub struct umf_notifier {
 ///
 /// \return 0, or
 ///         -EINVAL  fence NULL, or without UMF_FENCE_DEVICE; notifier->size less than the first version of the struct; both or
-///                  neither of fd and wait.
+///                  neither of fd and wait; an fd that blocks.
 ///         -EBADF   fd is not open.
 ///         -ENOMEM  no memory.
 ///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
@@ -260,7 +260,7 @@ pub unsafe extern "C" fn umf_fence_set_notifier(fence: *mut umf_fence, notifier:
             // SAFETY: as above.
             Some(_) => Some(source(unsafe { &*notifier })?),
         };
-        fence.notifier.get_or_try_init(|| Ref::try_new(|| Ok(Notifier::new())))?.set(source);
+        fence.notifier.set(source);
         Ok(())
     })
 }
@@ -270,7 +270,7 @@ fn source(given: &umf_notifier) -> Result<Ref<Source>> {
         (Some(wait), -1) => {
             Ref::try_new(|| Ok(Source::Callback(wait, Data { data: AtomicPtr::new(given.data), release: given.release })))
         }
-        (None, fd) if fd != -1 => Ref::try_new(|| Ok(Source::Fd(memfd::dup(lent(fd)?)?))),
+        (None, fd) if fd != -1 => Ref::try_new(|| Ok(Source::Fd(poll::dup_nonblocking(lent(fd)?)?))),
         _ => Err(Error::Invalid),
     }
 }
@@ -362,7 +362,8 @@ pub unsafe extern "C" fn umf_fence_error(fence: *const umf_fence, out_error: *mu
 ///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
 ///         -ESTALE      the fence ended before it reached value: see umf_fence_create().
 ///
-/// Thread-safe, async-signal-safe. Uses no CPU while it sleeps. Since 0.1.
+/// Thread-safe; async-signal-safe, unless the fence has a notifier that is not. Uses no CPU while it sleeps, but for what
+/// UMF_FENCE_DEVICE says. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_wait(fence: *mut umf_fence, value: u64, abs_timeout_ns: u64) -> c_int {
     // The hot path first, without `answer`: nothing in there can panic.
@@ -370,7 +371,7 @@ pub unsafe extern "C" fn umf_fence_wait(fence: *mut umf_fence, value: u64, abs_t
     if unsafe { borrow(fence) }.is_ok_and(|fence| fence.is_plainly_reached(value)) {
         return 0;
     }
-    answer(|| {
+    answer_keeping_errno(|| {
         // SAFETY: the face's contract (mod.rs).
         let fence = unsafe { borrow(fence)? };
         wait::one(Condition::new(fence, Op::Ge, value, 0, Until::Signaled)?, Deadline::at(abs_timeout_ns))

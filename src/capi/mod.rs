@@ -48,11 +48,14 @@ fn answer(body: impl FnOnce() -> Result<()>) -> c_int {
 
 /// The same for what takes a lock or allocates: both may change errno behind our back, and the caller's stays his.
 fn answer_keeping_errno(body: impl FnOnce() -> Result<()>) -> c_int {
-    // SAFETY: the address is this thread's errno, valid as long as the thread.
-    let errno = unsafe { &mut *libc::__errno_location() };
-    let before = *errno;
+    // SAFETY: the address is this thread's errno, valid as long as the thread. No reference: libc writes there too.
+    let (errno, before) = unsafe {
+        let errno = libc::__errno_location();
+        (errno, errno.read())
+    };
     let result = answer(body);
-    *errno = before;
+    // SAFETY: as above.
+    unsafe { errno.write(before) };
     result
 }
 

@@ -68,7 +68,7 @@ pub struct umf_wait {
 ///         -ESTALE      a fence ended before it reached its value: see umf_fence_create().
 ///
 /// Thread-safe; async-signal-safe for up to 128 entries, for which it needs no memory (for more it does better with some).
-/// Sleeps without using the CPU, but for what UMF_CAP_WAIT_MANY_PAGES says. Since 0.1.
+/// Sleeps without using the CPU, but for what UMF_CAP_WAIT_MANY_PAGES and UMF_FENCE_DEVICE say. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_wait(
     waits: *const umf_wait,

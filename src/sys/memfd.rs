@@ -1,10 +1,12 @@
 //! Sealed shared memory: memfd_create, seals, mmap.
 
 use crate::error::{Error, Result};
+use once_cell::race::OnceNonZeroUsize;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
+use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 
 /// What a file must promise before we map it: the size is fixed, so no peer can truncate it under us (SIGBUS).
@@ -91,7 +93,12 @@ impl Drop for Mapping {
 
 /// The size of a memory page in bytes.
 pub(crate) fn page_size() -> usize {
-    // SAFETY: sysconf takes no pointer; this variable exists everywhere, so errno stays as it is.
-    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    usize::try_from(size).unwrap_or(4096)
+    static SIZE: OnceNonZeroUsize = OnceNonZeroUsize::new();
+    let ask = || {
+        // SAFETY: sysconf takes no pointer; this variable exists everywhere, so errno stays as it is.
+        let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        usize::try_from(size).ok().and_then(NonZeroUsize::new).ok_or(Error::Unforeseen)
+    };
+    // 4096 where sysconf fails, which it does not: the kernel would refuse what is wrong for it.
+    SIZE.get_or_try_init(ask).map_or(4096, NonZeroUsize::get)
 }

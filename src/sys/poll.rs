@@ -1,10 +1,19 @@
 //! Waiting for a descriptor.
 
 use super::time::Deadline;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags};
-use rustix::fd::BorrowedFd;
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
+
+/// A descriptor of our own for the same file, which must not block: between poll and read, another may take what was there.
+pub(crate) fn dup_nonblocking(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    if !rustix::fs::fcntl_getfl(fd)?.contains(OFlags::NONBLOCK) {
+        return Err(Error::Invalid);
+    }
+    Ok(rustix::io::fcntl_dupfd_cloexec(fd, 0)?)
+}
 
 /// Sleeps until `fd` is readable and takes what is there, or until the deadline. An interrupted sleep may end early. False if
 /// nobody is at the other end any more: a sleep there would end at once, over and over.
