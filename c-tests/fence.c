@@ -311,6 +311,21 @@ letting_go_of_a_fence_that_was_opened_does_not_end_it(struct peer peer)
     umf_fence_unref(fence);
 }
 
+/* Or a handle that looks a moment too late would find another fence where its own was. */
+static void
+slots_take_turns(void)
+{
+    struct umf_page *page;
+    OK(umf_page_create(3, 0, &page));
+    for (uint32_t i = 0; i < 12; i++) {
+        struct umf_fence *fence;
+        OK(umf_fence_create(page, 0, 0, &fence));
+        CHECK(umf_fence_index(fence) == i % 3);
+        umf_fence_unref(fence);
+    }
+    umf_page_unref(page);
+}
+
 int
 main(void)
 {
@@ -336,5 +351,6 @@ main(void)
     a_stale_handle_never_sees_the_next_fence_of_its_slot(holder);
     letting_go_of_a_fence_that_was_opened_does_not_end_it(user);
     umf_page_unref(page);
+    slots_take_turns();
     return 0;
 }

@@ -445,7 +445,8 @@ int umf_fence_signal(struct umf_fence *fence,
 
 /**
  * Wakes the waiters of a fence whose value a device wrote: the device's interrupt handler, or whoever hears of the
- * interrupt, calls this. Waiters whose value is not reached go back to sleep.
+ * interrupt, calls this. Waiters whose value is not reached go back to sleep. It also wakes those that were left asleep by a
+ * process that died in the middle of umf_fence_signal(), between the value and the wake-up.
  *
  * \param fence  the fence.
  *

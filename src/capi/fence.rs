@@ -179,7 +179,8 @@ pub unsafe extern "C" fn umf_fence_signal(fence: *mut umf_fence, value: u64) -> 
 }
 
 /// Wakes the waiters of a fence whose value a device wrote: the device's interrupt handler, or whoever hears of the
-/// interrupt, calls this. Waiters whose value is not reached go back to sleep.
+/// interrupt, calls this. Waiters whose value is not reached go back to sleep. It also wakes those that were left asleep by a
+/// process that died in the middle of umf_fence_signal(), between the value and the wake-up.
 ///
 /// \param fence  the fence.
 ///
