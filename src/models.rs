@@ -30,6 +30,13 @@ fn fence(value: u64) -> (Ref<Page>, Ref<Fence>) {
     (page, fence)
 }
 
+/// Of one page.
+fn two_fences() -> (Ref<Page>, Ref<Fence>, Ref<Fence>) {
+    let page = Page::create(2).unwrap();
+    let (a, b) = (Fence::create(&page, Kind::PLAIN, 0).unwrap(), Fence::create(&page, Kind::PLAIN, 0).unwrap());
+    (page, a, b)
+}
+
 fn signals(fence: &Ref<Fence>, value: u64) -> thread::JoinHandle<Result<()>> {
     let fence = fence.clone();
     thread::spawn(move || fence.signal(value))
@@ -38,6 +45,14 @@ fn signals(fence: &Ref<Fence>, value: u64) -> thread::JoinHandle<Result<()>> {
 fn waits(fence: &Ref<Fence>, value: u64) -> thread::JoinHandle<Result<()>> {
     let fence = fence.clone();
     thread::spawn(move || wait_for(&fence, value))
+}
+
+fn waits_for_submission(fence: &Ref<Fence>, value: u64) -> thread::JoinHandle<Result<()>> {
+    let fence = fence.clone();
+    thread::spawn(move || {
+        let condition = Condition { until: Until::Submitted, ..Condition::reached(&fence, value) };
+        wait::one(condition, Deadline::NEVER)
+    })
 }
 
 fn wait_for(fence: &Fence, value: u64) -> Result<()> {
@@ -240,12 +255,7 @@ fn a_device_that_interrupts_only_beyond_the_monitored_value_is_heard() {
 fn a_submission_wakes_who_waits_for_the_pending_value() {
     check(|| {
         let (_page, fence) = fence(0);
-        let waiter = {
-            let fence = fence.clone();
-            thread::spawn(move || {
-                wait::one(Condition { until: Until::Submitted, ..Condition::reached(&fence, 2) }, Deadline::NEVER)
-            })
-        };
+        let waiter = waits_for_submission(&fence, 2);
         assert_eq!(fence.submit(2), Ok(()));
         assert_eq!(waiter.join().unwrap(), Ok(()));
     });
@@ -255,12 +265,7 @@ fn a_submission_wakes_who_waits_for_the_pending_value() {
 fn a_signal_wakes_who_waits_for_the_pending_value() {
     check(|| {
         let (_page, fence) = fence(0);
-        let waiter = {
-            let fence = fence.clone();
-            thread::spawn(move || {
-                wait::one(Condition { until: Until::Submitted, ..Condition::reached(&fence, 2) }, Deadline::NEVER)
-            })
-        };
+        let waiter = waits_for_submission(&fence, 2);
         assert_eq!(fence.signal(2), Ok(()));
         assert_eq!(waiter.join().unwrap(), Ok(()));
     });
@@ -313,8 +318,7 @@ fn a_claim_that_is_given_back_shows_old_handles_nothing() {
 #[test]
 fn a_wait_for_any_hears_either_fence() {
     check(|| {
-        let page = Page::create(2).unwrap();
-        let (a, b) = (Fence::create(&page, Kind::PLAIN, 0).unwrap(), Fence::create(&page, Kind::PLAIN, 0).unwrap());
+        let (_page, a, b) = two_fences();
         let signal = signals(&b, 1);
         assert_eq!(wait::any(&Many(vec![(&a, 1), (&b, 1)], Until::Signaled), Deadline::NEVER), Ok(1));
         assert_eq!(signal.join().unwrap(), Ok(()));
@@ -347,8 +351,7 @@ fn a_wait_for_one_and_a_wait_for_any_hear_the_same_signal() {
 #[test]
 fn a_wait_for_all_hears_both_signals_in_any_order() {
     check(|| {
-        let page = Page::create(2).unwrap();
-        let (a, b) = (Fence::create(&page, Kind::PLAIN, 0).unwrap(), Fence::create(&page, Kind::PLAIN, 0).unwrap());
+        let (_page, a, b) = two_fences();
         let (one, other) = (signals(&a, 1), signals(&b, 1));
         assert_eq!(wait::all(&Many(vec![(&a, 1), (&b, 1)], Until::Signaled), Deadline::NEVER), Ok(()));
         assert_eq!(one.join().unwrap(), Ok(()));
@@ -359,8 +362,7 @@ fn a_wait_for_all_hears_both_signals_in_any_order() {
 #[test]
 fn a_wait_for_all_hears_of_the_failure_of_a_fence_it_has_not_got_to() {
     check(|| {
-        let page = Page::create(2).unwrap();
-        let (a, b) = (Fence::create(&page, Kind::PLAIN, 0).unwrap(), Fence::create(&page, Kind::PLAIN, 0).unwrap());
+        let (_page, a, b) = two_fences();
         let fails = {
             let b = b.clone();
             thread::spawn(move || b.set_error(FenceErrno::new(5).unwrap()))
@@ -415,8 +417,7 @@ fn a_32_bit_fence_is_heard_across_its_wrap() {
 #[test]
 fn two_waits_for_any_on_one_page_hear_each_their_own() {
     check(|| {
-        let page = Page::create(2).unwrap();
-        let (a, b) = (Fence::create(&page, Kind::PLAIN, 0).unwrap(), Fence::create(&page, Kind::PLAIN, 0).unwrap());
+        let (_page, a, b) = two_fences();
         let other = {
             let b = b.clone();
             thread::spawn(move || wait::any(&Many(vec![(&b, 1)], Until::Signaled), Deadline::NEVER))

@@ -67,7 +67,7 @@ pub(crate) struct Slot {
     sleepers: AtomicU64,
     /// The futex word.
     sequence: AtomicU32,
-    /// Generation, width and life: see [`Tag`].
+    /// Generation, kind and life: see [`Tag`].
     state: AtomicU32,
     /// 0, or the errno that the fence failed with.
     error: AtomicU32,
@@ -270,7 +270,7 @@ impl Slot {
         if free & LIFE != FREE {
             return None;
         }
-        // Release, below: who reads the new fence's words sees that the old fence's time is over (`read`).
+        // Release, below: who reads the new fence's words sees that the old fence's time is over (`value`).
         self.state.compare_exchange(free, free | CLAIMED, Ordering::AcqRel, Ordering::Relaxed).ok()?;
         self.error.store(0, Ordering::Release);
         self.pending.store(value, Ordering::Release);

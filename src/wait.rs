@@ -275,11 +275,11 @@ pub(crate) fn any(conditions: &impl Conditions, deadline: Deadline) -> Result<us
         let known = rest != Rest::Slice && bells.look_at_who_rang(conditions, &index, &mut look)?;
         if !known && look.met.is_none() {
             bells.listen();
-            look.at_each(conditions, 0..conditions.count(), Announce::Yes)?;
+            look.at_all(conditions, Announce::Yes)?;
         }
         if look.met.is_none() && look.failure.is_some() {
             // Another may be met and have had no time, or no way, to ring. That counts before a failure.
-            look.at_each(conditions, 0..conditions.count(), Announce::No)?;
+            look.at_all(conditions, Announce::No)?;
         }
         if let Some(answer) = look.answer() {
             return answer;
@@ -304,13 +304,8 @@ struct Look {
 
 impl Look {
     /// Looks at each condition until one is met.
-    fn at_each(
-        &mut self,
-        conditions: &impl Conditions,
-        which: impl Iterator<Item = usize>,
-        announce: Announce,
-    ) -> Result<()> {
-        for index in which {
+    fn at_all(&mut self, conditions: &impl Conditions, announce: Announce) -> Result<()> {
+        for index in 0..conditions.count() {
             if self.met.is_some() {
                 break;
             }
@@ -348,7 +343,7 @@ impl Look {
 
 fn look_at_all(conditions: &impl Conditions, announce: Announce) -> Result<Option<Result<usize>>> {
     let mut look = Look::default();
-    look.at_each(conditions, 0..conditions.count(), announce)?;
+    look.at_all(conditions, announce)?;
     Ok(look.answer())
 }
 

@@ -3,7 +3,7 @@ use super::{Handle, answer, answer_keeping_errno, borrow, hand_out, lent, no_fla
 use crate::error::{Error, FenceErrno, Result};
 use crate::notifier::{Data, Source};
 use crate::rc::Ref;
-use crate::sys::poll;
+use crate::sys::{memfd, poll};
 use crate::fence::Fence;
 use crate::slot::{Kind, Width};
 use crate::sys::time::Deadline;
@@ -271,7 +271,11 @@ fn source(given: &umf_notifier) -> Result<Ref<Source>> {
         (Some(wait), -1) => {
             Ref::try_new(|| Ok(Source::Callback(wait, Data { data: AtomicPtr::new(given.data), release: given.release })))
         }
-        (None, fd) if fd != -1 => Ref::try_new(|| Ok(Source::Fd(poll::dup_nonblocking(lent(fd)?)?))),
+        (None, fd) if fd != -1 => {
+            let fd = lent(fd)?;
+            poll::require_nonblocking(fd)?;
+            Ref::try_new(|| Ok(Source::Fd(memfd::dup(fd)?)))
+        }
         _ => Err(Error::Invalid),
     }
 }

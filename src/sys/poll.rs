@@ -3,16 +3,14 @@
 use super::time::Deadline;
 use crate::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags};
-use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fd::BorrowedFd;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// A descriptor of our own for the same file, which must not block: between poll and read, another may take what was there.
-pub(crate) fn dup_nonblocking(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
-    if !rustix::fs::fcntl_getfl(fd)?.contains(OFlags::NONBLOCK) {
-        return Err(Error::Invalid);
-    }
-    Ok(rustix::io::fcntl_dupfd_cloexec(fd, 0)?)
+/// `Invalid` for a descriptor that blocks, which [`readable`] must not be given: between poll and read, another may take what
+/// was there.
+pub(crate) fn require_nonblocking(fd: BorrowedFd<'_>) -> Result<()> {
+    if rustix::fs::fcntl_getfl(fd)?.contains(OFlags::NONBLOCK) { Ok(()) } else { Err(Error::Invalid) }
 }
 
 /// Sleeps until `fd` is readable and takes what is there, or until the deadline. An interrupted sleep may end early. False if
