@@ -139,14 +139,29 @@
  */
 #define UMF_DMA_BUF_WRITE (UINT64_C(1) << 1)
 
+/**
+ * In the flags of umf_loop_create(): the library's own thread does what falls due. Without it the caller does, by
+ * umf_loop_dispatch(). Since 0.1.
+ */
+#define UMF_LOOP_THREAD (UINT64_C(1) << 0)
+
 /** A DRM device file, for conversions to and from drm_syncobj. Reference counted. */
 struct umf_device;
 
 /** One fence of a page: a value that only grows, or goes round if it has 32 bits. Reference counted. */
 struct umf_fence;
 
+/** Where watches do what they are to do, one after another: never two of a loop at the same time. Reference counted. */
+struct umf_loop;
+
 /** One shared-memory object that holds fences. Reference counted. */
 struct umf_page;
+
+/** A reference to a drm_syncobj, for conversions that go on by themselves. Reference counted. */
+struct umf_syncobj;
+
+/** A wait that does something when it is over, instead of holding up a thread. Reference counted. */
+struct umf_watch;
 
 /** What the library can do on this machine: see umf_query_caps(). Grows at the end. */
 struct umf_caps {
@@ -210,6 +225,23 @@ struct umf_device_caps {
     uint32_t reserved;
     /** UMF_DEVICE_CAP_* bits. */
     uint64_t flags;
+};
+
+/** Who is called when a watch is over. */
+struct umf_callback {
+    /**
+     * Called at most once, on the loop's thread or in umf_loop_dispatch(). It may call any function of the library: also end the
+     * last reference to its fence, its watch or its loop. While it runs nothing else of the loop happens, so it should not block,
+     * in particular not wait for a fence. result is 0, or a negative errno: what umf_watch_result() returns.
+     */
+    void (*call)(void *data, int result);
+    /**
+     * Called exactly once when data is not used any more: after call, or instead of it in umf_watch_cancel() or
+     * umf_loop_unref(). May be NULL. Not called where the function that was given the callback fails.
+     */
+    void (*release)(void *data);
+    /** For both, as it is. */
+    void *data;
 };
 
 #ifdef __cplusplus
@@ -824,6 +856,386 @@ int umf_fence_import_dma_buf(struct umf_fence *fence,
                              int dma_buf_fd,
                              uint64_t flags,
                              uint64_t abs_timeout_ns);
+
+/**
+ * Creates a loop.
+ *
+ * A loop with UMF_LOOP_THREAD has threads of its own, which start with its first watch and are gone with the loop: named
+ * "umf-loop", all signals blocked. What falls due happens there.
+ *
+ * Without it nothing happens but in umf_loop_dispatch(), which is called whenever umf_loop_fd() is readable: so a loop becomes
+ * part of the caller's. There is still a thread, which starts with the first watch of a fence, since nothing but a thread
+ * can hear one; all it does is to make the descriptor readable.
+ *
+ * A loop belongs to its process: in the child of a fork, calls with it return -ESTALE, and what is left to do there is to
+ * unref it.
+ *
+ * \param flags     UMF_LOOP_THREAD, or 0.
+ * \param out_loop  receives a reference that the caller ends with umf_loop_unref(). Written only on success.
+ *
+ * \return 0, or
+ *         -EINVAL  unknown flags, out_loop NULL.
+ *         -ENOMEM  no memory.
+ *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine: a loop needs two.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_loop_create(uint64_t flags,
+                    struct umf_loop **out_loop);
+
+/**
+ * Another reference to a loop, to be ended with umf_loop_unref(). Returns loop; NULL for NULL.
+ *
+ * Thread-safe, async-signal-safe. Since 0.1.
+ */
+struct umf_loop *umf_loop_ref(struct umf_loop *event_loop);
+
+/**
+ * Ends a reference to a loop. With the last the loop ends: watches that are not over are cancelled, and its threads are gone
+ * when the call returns. So it waits for a callback that is running on one; called in a callback, it does not wait, and the
+ * thread goes when the callback returns. NULL does nothing.
+ *
+ * Thread-safe. Since 0.1.
+ */
+void umf_loop_unref(struct umf_loop *event_loop);
+
+/**
+ * The descriptor that is readable (POLLIN) while umf_loop_dispatch() has something to do. It stays the loop's: not to be
+ * read or closed, and valid as long as the loop.
+ *
+ * \return the descriptor, or
+ *         -EINVAL  event_loop NULL, or a loop with UMF_LOOP_THREAD.
+ *         -ESTALE  the loop belongs to another process.
+ *
+ * Thread-safe, async-signal-safe. Since 0.1.
+ */
+int umf_loop_fd(const struct umf_loop *event_loop);
+
+/**
+ * Does what is due by now, and does not wait for more. What becomes due meanwhile makes umf_loop_fd() readable again.
+ *
+ * \param event_loop  a loop without UMF_LOOP_THREAD.
+ * \param flags       0.
+ *
+ * \return 0, also if nothing was due; or
+ *         -EINVAL    event_loop NULL, or one with UMF_LOOP_THREAD; flags not 0.
+ *         -EALREADY  the loop is being dispatched at this moment, by another thread, or by who called the callback that this
+ *                    is in. Nothing was done.
+ *         -ESTALE    the loop belongs to another process.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_loop_dispatch(struct umf_loop *event_loop,
+                      uint64_t flags);
+
+/**
+ * Watches a fence, and calls back when the wait for it is over: it is met, or can never be.
+ *
+ * However many watches a loop has, a signal costs the same; they take no descriptors, and no CPU time while they wait. Only
+ * fences with UMF_FENCE_DEVICE are looked at from time to time, as umf_wait() does.
+ *
+ * \param event_loop  the loop.
+ * \param wait        what is waited for, as an entry of umf_wait(). The watch keeps a reference to the fence until it is over.
+ * \param flags       UMF_WAIT_PENDING, or 0.
+ * \param callback    who is called. Copied.
+ * \param out_watch   receives a reference that the caller ends with umf_watch_unref(). Written only on success. NULL if nobody
+ *                    wants it: the watch goes on without.
+ *
+ * \return 0, also if the wait is over already (the callback says so, and is not called in here); or
+ *         -EINVAL  event_loop, wait, callback or callback->call NULL, unknown flags; the entry is not one that umf_wait() takes.
+ *         -ENOMEM  no memory, or no thread.
+ *         -ESTALE  the loop belongs to another process.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_loop_watch(struct umf_loop *event_loop,
+                   const struct umf_wait *wait,
+                   uint64_t flags,
+                   const struct umf_callback *callback,
+                   struct umf_watch **out_watch);
+
+/**
+ * UMF to eventfd: watches a fence, and adds 1 to an eventfd when the wait for it is over, also if it can never be met: look at
+ * the fence, or at umf_watch_result(). With UMF_LOOP_THREAD that takes no longer than a thread of the caller's that waits and
+ * writes.
+ *
+ * \param event_loop  the loop.
+ * \param wait        what is waited for, as an entry of umf_wait(). The watch keeps a reference to the fence until it is over.
+ * \param flags       UMF_WAIT_PENDING, or 0.
+ * \param eventfd     an eventfd that does not block (EFD_NONBLOCK): one that does could be filled up by whoever else has it, and
+ *                    then hold up the loop. Stays the caller's, who may close it: the library duplicates it.
+ * \param callback    who is called after that. Copied. NULL for nobody.
+ * \param out_watch   as umf_loop_watch().
+ *
+ * \return 0, also if the wait is over already; or
+ *         -EINVAL  event_loop or wait NULL, callback->call NULL, unknown flags, the entry is not one that umf_wait() takes, eventfd
+ *                  is none or blocks.
+ *         -EBADF   eventfd is not open.
+ *         -ENOMEM  no memory, or no thread.
+ *         -EMFILE  no file descriptor left in the process.
+ *         -ESTALE  the loop belongs to another process.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_loop_export_eventfd(struct umf_loop *event_loop,
+                            const struct umf_wait *wait,
+                            uint64_t flags,
+                            int eventfd,
+                            const struct umf_callback *callback,
+                            struct umf_watch **out_watch);
+
+/**
+ * UMF to UMF: when a fence reaches a value, signals another, of any page. If the first fails or ends, the other fails with the
+ * same error, or ESTALE.
+ *
+ * \param event_loop    the loop.
+ * \param fence         the fence. The watch keeps a reference to both until it is over.
+ * \param value         the value to be reached.
+ * \param target        the fence that is signalled.
+ * \param target_value  the value it is signalled with. If it is beyond that by then, the watch ends with -EINVAL.
+ * \param flags         0.
+ * \param callback      who is called after that. Copied. NULL for nobody.
+ * \param out_watch     as umf_loop_watch().
+ *
+ * \return 0, also if the value is reached already; or
+ *         -EINVAL  event_loop, fence or target NULL, callback->call NULL, flags not 0, a value that its fence cannot have (32
+ *                  bits).
+ *         -ENOMEM  no memory, or no thread.
+ *         -ESTALE  the loop belongs to another process.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_loop_export_fence(struct umf_loop *event_loop,
+                          struct umf_fence *fence,
+                          uint64_t value,
+                          struct umf_fence *target,
+                          uint64_t target_value,
+                          uint64_t flags,
+                          const struct umf_callback *callback,
+                          struct umf_watch **out_watch);
+
+/**
+ * Another reference to a watch, to be ended with umf_watch_unref(). Returns watch; NULL for NULL.
+ *
+ * Thread-safe, async-signal-safe. Since 0.1.
+ */
+struct umf_watch *umf_watch_ref(struct umf_watch *watch);
+
+/**
+ * Ends a reference to a watch. It does not cancel it: a watch goes on without. NULL does nothing.
+ *
+ * Thread-safe. Since 0.1.
+ */
+void umf_watch_unref(struct umf_watch *watch);
+
+/**
+ * Cancels a watch, which is possible until its loop begins to do what it is for. The answer is definite: after 0, which a watch
+ * that was cancelled before returns too, neither its effect nor its callback has happened, and neither ever will; the
+ * callback's data has been released. After -EALREADY the effect has happened, and the callback was called, is running at this
+ * moment, or is about to be called: its release says when that is over.
+ *
+ * \param watch  the watch. The reference stays the caller's.
+ *
+ * \return 0, or
+ *         -EINVAL    watch NULL.
+ *         -EALREADY  it is over, or about to be.
+ *         -ESTALE    its loop belongs to another process.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_watch_cancel(struct umf_watch *watch);
+
+/**
+ * What a watch came to.
+ *
+ * \param watch  the watch.
+ *
+ * \return 0 if it did what it is for; or
+ *         -EINVAL      watch NULL; or a value or point would have gone back.
+ *         -ETIME       it is not over.
+ *         -ECANCELED   it was cancelled, or its loop ended.
+ *         -EIO         the fence, or the kernel fence, that was waited for failed: see umf_fence_error().
+ *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
+ *         -ERANGE      the value is beyond where the condition could be met.
+ *         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
+ *         Other errors are those of the conversion, as its blocking counterpart returns them.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_watch_result(const struct umf_watch *watch);
+
+/**
+ * Takes a reference to a syncobj, binary or timeline, by a handle of the library's own: the caller may destroy his.
+ *
+ * \param device       the device that handle belongs to; kept.
+ * \param handle       the syncobj. Stays the caller's.
+ * \param flags        0.
+ * \param out_syncobj  receives a reference that the caller ends with umf_syncobj_unref(). Written only on success.
+ *
+ * \return 0, or
+ *         -EINVAL      device or out_syncobj NULL, flags not 0.
+ *         -ENOENT      handle names no syncobj.
+ *         -EOPNOTSUPP  the device has no syncobjs.
+ *         -ENOMEM      no memory.
+ *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine; none is kept.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_syncobj_open(struct umf_device *device,
+                     uint32_t handle,
+                     uint64_t flags,
+                     struct umf_syncobj **out_syncobj);
+
+/**
+ * Another reference to a syncobj, to be ended with umf_syncobj_unref(). Returns syncobj; NULL for NULL.
+ *
+ * Thread-safe, async-signal-safe. Since 0.1.
+ */
+struct umf_syncobj *umf_syncobj_ref(struct umf_syncobj *syncobj);
+
+/**
+ * Ends a reference to a syncobj. Watches that convert to or from it go on. NULL does nothing.
+ *
+ * Thread-safe. Since 0.1.
+ */
+void umf_syncobj_unref(struct umf_syncobj *syncobj);
+
+/**
+ * UMF to syncobj, without waiting: when a fence reaches a value, signals a timeline's point, or a binary syncobj. Until then
+ * nothing is at the point, for any kernel fence to wait for; who knows wait-before-signal may be given it at once: a Wayland
+ * compositor by linux-drm-syncobj-v1, an X server by DRI3 1.4.
+ *
+ * The points of one umf_syncobj are signalled in their order, whatever the order in which the fences are reached, and on
+ * whichever loops: one that could be early waits for those before it. If one cannot be signalled (its fence failed), those
+ * behind it that were asked for by then end with the same error, for a timeline has no way to tell who waits for the lost
+ * point from who waits for a later one. Points that are asked for afterwards start afresh.
+ *
+ * \param event_loop  the loop.
+ * \param fence       the fence. The watch keeps a reference to it, and to syncobj, until it is over.
+ * \param value       the value to be reached.
+ * \param syncobj     the syncobj.
+ * \param point       the point to signal, beyond all that were submitted to this timeline before. 0 for a binary syncobj, whose
+ *                    fence is replaced: never for a timeline, all of whose points that would wipe out.
+ * \param flags       0.
+ * \param callback    who is called after that. Copied. NULL for nobody.
+ * \param out_watch   as umf_loop_watch().
+ *
+ * \return 0, also if the value is reached already; or
+ *         -EINVAL      event_loop, fence or syncobj NULL, callback->call NULL, flags not 0, value above UINT32_MAX for a 32-bit
+ *                      fence; point not beyond the last (the kernel would accept it and never signal), or asked for before.
+ *         -EOPNOTSUPP  point is not 0 and the device has no timelines.
+ *         -ENOMEM      no memory, or no thread.
+ *         -ESTALE      the loop belongs to another process.
+ *
+ * Thread-safe; but who adds points to one timeline by other ways at the same time must order them. Since 0.1.
+ */
+int umf_loop_export_syncobj(struct umf_loop *event_loop,
+                            struct umf_fence *fence,
+                            uint64_t value,
+                            struct umf_syncobj *syncobj,
+                            uint64_t point,
+                            uint64_t flags,
+                            const struct umf_callback *callback,
+                            struct umf_watch **out_watch);
+
+/**
+ * sync_file to UMF, without waiting: when the kernel fence of a sync_file signals, signals value. If it fails, its error becomes the
+ * UMF's; so does what keeps the library from waiting for it.
+ *
+ * \param event_loop    the loop.
+ * \param fence         the fence. The watch keeps a reference to it until it is over.
+ * \param value         the value to signal.
+ * \param sync_file_fd  stays the caller's, who may close it: the library duplicates it until the watch is over. -1 stands for a
+ *                      sync_file that has signalled, as in Vulkan.
+ * \param flags         0.
+ * \param callback      who is called after that. Copied. NULL for nobody.
+ * \param out_watch     as umf_loop_watch().
+ *
+ * \return 0, also if the sync_file has signalled already; or
+ *         -EINVAL      event_loop or fence NULL, callback->call NULL, flags not 0, the fence is beyond value or cannot have it (32
+ *                      bits), sync_file_fd is no sync_file.
+ *         -EBADF       sync_file_fd is not open, or below -1.
+ *         -EIO, -EOWNERDEAD  the fence carries an error.
+ *         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
+ *         -ENOMEM      no memory, or no thread.
+ *         -EMFILE      no file descriptor left in the process.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_loop_import_sync_file(struct umf_loop *event_loop,
+                              struct umf_fence *fence,
+                              uint64_t value,
+                              int sync_file_fd,
+                              uint64_t flags,
+                              const struct umf_callback *callback,
+                              struct umf_watch **out_watch);
+
+/**
+ * syncobj to UMF, without waiting: when somebody has submitted a fence for a point and that fence signals, signals value. If
+ * it fails, its error becomes the UMF's; so does what keeps the library from waiting for it. (What is known of the errors of
+ * fences that failed before, umf_fence_import_syncobj() says.)
+ *
+ * \param event_loop  the loop.
+ * \param fence       the fence. The watch keeps a reference to it, and to syncobj, until it is over.
+ * \param value       the value to signal.
+ * \param syncobj     the syncobj. Its device needs UMF_DEVICE_CAP_EVENTFD. It takes a descriptor for itself, and one for each
+ *                    point whose fence was submitted and is pending.
+ * \param point       the point to wait for. 0 for a binary syncobj.
+ * \param flags       0.
+ * \param callback    who is called after that. Copied. NULL for nobody.
+ * \param out_watch   as umf_loop_watch().
+ *
+ * \return 0, also if the point has signalled already; or
+ *         -EINVAL      event_loop, fence or syncobj NULL, callback->call NULL, flags not 0, the fence is beyond value or cannot have it
+ *                      (32 bits).
+ *         -EOPNOTSUPP  the kernel cannot tell (before Linux 6.6), or point is not 0 and the device has no timelines.
+ *         -EIO, -EOWNERDEAD  the fence carries an error.
+ *         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
+ *         -ENOMEM      no memory, or no thread.
+ *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_loop_import_syncobj(struct umf_loop *event_loop,
+                            struct umf_fence *fence,
+                            uint64_t value,
+                            struct umf_syncobj *syncobj,
+                            uint64_t point,
+                            uint64_t flags,
+                            const struct umf_callback *callback,
+                            struct umf_watch **out_watch);
+
+/**
+ * dma-buf to UMF, without waiting: when the implicit fences that a buffer has now have signalled, signals value. If one of
+ * them fails, its error becomes the UMF's. Needs Linux 6.0.
+ *
+ * \param event_loop  the loop.
+ * \param fence       the fence. The watch keeps a reference to it until it is over.
+ * \param value       the value to signal.
+ * \param dma_buf_fd  the buffer. Stays the caller's. The watch takes a descriptor while the fences are pending.
+ * \param flags       UMF_DMA_BUF_READ waits for what a reader has to wait for, UMF_DMA_BUF_WRITE or both for what a writer has to.
+ * \param callback    who is called after that. Copied. NULL for nobody.
+ * \param out_watch   as umf_loop_watch().
+ *
+ * \return 0, also if all of them have signalled; or
+ *         -EINVAL      event_loop or fence NULL, callback->call NULL, unknown flags or none, the fence is beyond value or cannot have
+ *                      it (32 bits), dma_buf_fd is no dma-buf.
+ *         -EBADF       dma_buf_fd is not open.
+ *         -EOPNOTSUPP  the kernel cannot.
+ *         -EIO, -EOWNERDEAD  the fence carries an error.
+ *         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
+ *         -ENOMEM      no memory, or no thread.
+ *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_loop_import_dma_buf(struct umf_loop *event_loop,
+                            struct umf_fence *fence,
+                            uint64_t value,
+                            int dma_buf_fd,
+                            uint64_t flags,
+                            const struct umf_callback *callback,
+                            struct umf_watch **out_watch);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -20,6 +20,10 @@ pub(crate) enum Error {
     Past = libc::ERANGE,
     /// The fence behind the handle was given back by its creator.
     Stale = libc::ESTALE,
+    /// What is to be cancelled has happened; or it is happening at this moment.
+    Already = libc::EALREADY,
+    /// It was cancelled.
+    Canceled = libc::ECANCELED,
     /// Every slot of the page is in use.
     PageFull = libc::ENOSPC,
     /// The kernel, the device or the machine lacks what the call needs.
@@ -45,6 +49,11 @@ impl Error {
     /// The value the C face returns: the errno, negated.
     pub(crate) const fn code(self) -> i32 {
         -(self as i32)
+    }
+
+    /// What a fence fails with because of this.
+    pub(crate) const fn errno(self) -> FenceErrno {
+        FenceErrno(self as u32)
     }
 
     /// What a wait on a fence reports whose error word holds `errno`. Only a dead owner has an answer of its own:

@@ -85,6 +85,12 @@ impl Fence {
         self.place.page()
     }
 
+    /// The page, for who holds on to it longer than to the fence.
+    #[cfg(not(loom))]
+    pub(crate) fn shared_page(&self) -> Ref<Page> {
+        self.place.shared_page()
+    }
+
     /// Whether a device writes the value, without waking anybody.
     #[inline]
     pub(crate) fn is_device(&self) -> bool {

@@ -9,7 +9,7 @@
 //!
 //! # Rooms
 //!
-//! Calls go one way: capi → convert → wait, fence → slot, page → sys.
+//! Calls go one way: capi → events → convert → wait, fence → slot, page → sys.
 //!
 //! | room | what it is about |
 //! |---|---|
@@ -22,6 +22,7 @@
 //! | `page`, `fence` | shared memory; a handle on a fence |
 //! | `wait` | one, any, all |
 //! | `convert` | sync_file, drm_syncobj, dma-buf |
+//! | `events` | loops, watches, what goes on by itself |
 //! | `capi` | every `extern "C"` function |
 //!
 //! `unsafe` lives in sys, rc, page and capi only.
@@ -33,6 +34,8 @@ mod capi;
 #[cfg(not(loom))]
 mod convert;
 mod error;
+#[cfg(not(loom))]
+mod events;
 mod fence;
 #[cfg(all(loom, test))]
 #[allow(clippy::unwrap_used)]

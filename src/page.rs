@@ -167,6 +167,10 @@ impl Place {
         &self.page
     }
 
+    pub(crate) fn shared_page(&self) -> Ref<Page> {
+        self.page.clone()
+    }
+
     pub(crate) fn index(&self) -> u32 {
         self.index
     }

@@ -536,6 +536,12 @@ impl Bell {
         futex::wake(&self.sequence, NonZeroU32::MAX);
     }
 
+    /// Has everybody look up who sleeps on this bell, for nothing that happened to a slot.
+    #[cfg(not(loom))]
+    pub(crate) fn stir(&self) {
+        self.ring(u32::MAX);
+    }
+
     /// Before the ring that tells of it.
     fn count_failure(&self) {
         self.failures.fetch_add(1, Ordering::SeqCst);

@@ -71,6 +71,22 @@ pub(crate) struct Condition<'a> {
     pub(crate) until: Until,
 }
 
+/// A condition without its fence, for who holds on to that in his own way.
+#[derive(Clone, Copy)]
+pub(crate) struct Demand {
+    value: u64,
+    test: Test,
+    until: Until,
+}
+
+impl Demand {
+    /// The condition, asked of `fence`, which it was made for.
+    #[inline]
+    pub(crate) fn of(self, fence: &Fence) -> Condition<'_> {
+        Condition { fence, value: self.value, test: self.test, until: self.until }
+    }
+}
+
 impl<'a> Condition<'a> {
     /// The everyday one: until the fence has reached the value.
     #[cfg(loom)]
@@ -102,8 +118,14 @@ impl<'a> Condition<'a> {
         Ok(Condition { fence, value, test, until })
     }
 
+    /// What of the condition is not its fence.
+    pub(crate) fn demand(&self) -> Demand {
+        Demand { value: self.value, test: self.test, until: self.until }
+    }
+
+    /// Whether it is met. The error if it is not, and never will be.
     #[inline]
-    fn met(&self) -> Result<bool> {
+    pub(crate) fn met(&self) -> Result<bool> {
         // What this process has seen reached needs no look at the shared memory.
         if self.test == Test::Reached && self.fence.has_seen(self.value) {
             return Ok(true);
@@ -159,6 +181,13 @@ impl<'a> Condition<'a> {
         }
     }
 
+    /// Of a value that only grows and that the condition is about: the first at which it, which is not met now, may become
+    /// met. `None` where there is no such order: a value that goes round, a mask, a pending value.
+    pub(crate) fn turning_point(&self) -> Option<u64> {
+        let ordered = self.fence.width() == Width::Bits64 && self.until == Until::Signaled;
+        (ordered && !matches!(self.test, Test::Masked { .. })).then(|| self.first_value())
+    }
+
     /// The first value at which the condition, which is not met now, may become met.
     fn first_value(&self) -> u64 {
         match self.test {
@@ -172,7 +201,7 @@ impl<'a> Condition<'a> {
     }
 
     /// Leaves word that somebody who listens to the bell waits for this. To be called before looking at the value.
-    fn announce(&self) {
+    pub(crate) fn announce(&self) {
         self.fence.slot().announce(Bed::Bell, self.residues());
         self.monitor();
     }

@@ -241,7 +241,7 @@ unsafe fn optional<'a>(device: *const umf_device) -> Option<&'a Device> {
     unsafe { borrow(device) }.ok()
 }
 
-fn access(flags: u64) -> Result<Access> {
+pub(super) fn access(flags: u64) -> Result<Access> {
     match flags {
         UMF_DMA_BUF_READ => Ok(Access::Read),
         _ if flags & !(UMF_DMA_BUF_READ | UMF_DMA_BUF_WRITE) != 0 || flags == 0 => Err(Error::Invalid),

@@ -24,6 +24,10 @@ mod wait;
 mod device;
 #[rustfmt::skip]
 mod convert;
+#[rustfmt::skip]
+mod event_loop;
+#[rustfmt::skip]
+mod syncobj;
 
 use crate::error::{Error, Result};
 use crate::rc::Ref;

@@ -126,19 +126,28 @@ impl Conditions for List<'_> {
     #[inline]
     fn get(&self, index: usize) -> Result<Condition<'_>> {
         let wait = self.waits.get(index).ok_or(Error::Invalid)?;
-        if wait.reserved != 0 {
-            return Err(Error::Invalid);
-        }
-        let op = match wait.op {
-            UMF_OP_GE => Op::Ge,
-            UMF_OP_GT => Op::Gt,
-            UMF_OP_EQ => Op::Eq,
-            UMF_OP_NE => Op::Ne,
-            UMF_OP_LT => Op::Lt,
-            UMF_OP_LE => Op::Le,
-            _ => return Err(Error::Invalid),
-        };
         // SAFETY: the face's contract (mod.rs).
-        Condition::new(unsafe { borrow(wait.fence)? }, op, wait.value, wait.mask, self.until)
+        unsafe { condition(wait, self.until) }
     }
+}
+
+/// What one entry asks for.
+///
+/// # Safety
+/// The face's contract (mod.rs) for the entry's fence.
+pub(super) unsafe fn condition(wait: &umf_wait, until: Until) -> Result<Condition<'_>> {
+    if wait.reserved != 0 {
+        return Err(Error::Invalid);
+    }
+    let op = match wait.op {
+        UMF_OP_GE => Op::Ge,
+        UMF_OP_GT => Op::Gt,
+        UMF_OP_EQ => Op::Eq,
+        UMF_OP_NE => Op::Ne,
+        UMF_OP_LT => Op::Lt,
+        UMF_OP_LE => Op::Le,
+        _ => return Err(Error::Invalid),
+    };
+    // SAFETY: by this function's contract.
+    Condition::new(unsafe { borrow(wait.fence)? }, op, wait.value, wait.mask, until)
 }

@@ -1,4 +1,5 @@
-//! Conversion to and from kernel fences, one file per kernel object. All of them block in userspace.
+//! Conversion to and from kernel fences, one file per kernel object. The functions block in userspace; what goes on by itself
+//! (`events`) uses the same parts.
 //!
 //! The kernel's rule is that no kernel fence may wait for userspace (kernel documentation, dma-buf, "Indefinite DMA
 //! Fences"). So everything here that makes a kernel fence out of a UMF waits for the UMF first, and the kernel fence it
@@ -13,7 +14,7 @@ pub(crate) use crate::sys::dma_buf::Access;
 pub(crate) use device::Device;
 pub(crate) use dma_buf::{export_dma_buf, import_dma_buf};
 pub(crate) use sync_file::{export_sync_file, import_sync_file};
-pub(crate) use syncobj::{Point, export_syncobj, import_syncobj};
+pub(crate) use syncobj::{Point, Syncobj, export_syncobj, import_syncobj};
 
 use crate::error::{Error, Result};
 use crate::fence::Fence;
@@ -28,7 +29,7 @@ fn reach(fence: &Fence, value: u64, deadline: Deadline) -> Result<()> {
 
 /// Whether a kernel fence can become `value` of `fence`, asked before the wait for it: what must fail changes nothing
 /// and need not be waited for.
-fn check_import(fence: &Fence, value: u64) -> Result<()> {
+pub(crate) fn check_import(fence: &Fence, value: u64) -> Result<()> {
     if let Some(errno) = fence.error()? {
         return Err(Error::of_failed_fence(errno));
     }

@@ -4,9 +4,11 @@ use super::device::Holds;
 use super::{Device, check_import, reach, settle};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
+use crate::rc::Ref;
 use crate::sys::time::Deadline;
 use crate::sys::{drm, sync_file};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::process::{Pid, getpid};
 
 /// Where a syncobj holds a fence.
 #[derive(Clone, Copy)]
@@ -35,9 +37,42 @@ pub(crate) fn import_syncobj(fence: &Fence, value: u64, point: Point<'_>, deadli
     settle(fence, value, outcome)
 }
 
+/// A reference to a syncobj that lasts, by a handle of its own: the caller may destroy his.
+///
+/// The child of a fork shares the device's open file and its handles, but does not touch this one: only who made it destroys it.
+pub(crate) struct Syncobj {
+    device: Ref<Device>,
+    handle: u32,
+    creator: Pid,
+}
+
+impl Syncobj {
+    /// `NotFound` if `handle` names no syncobj of the device.
+    pub(crate) fn open(device: &Ref<Device>, handle: u32) -> Result<Syncobj> {
+        if !device.caps().syncobj {
+            return Err(Error::NotSupported);
+        }
+        let handle = drm::duplicate(device.fd(), handle)?;
+        Ok(Syncobj { device: device.clone(), handle, creator: getpid() })
+    }
+
+    /// One of its points; 0 is the one fence of a binary syncobj.
+    pub(crate) fn at(&self, point: u64) -> Point<'_> {
+        Point { device: &self.device, handle: self.handle, point }
+    }
+}
+
+impl Drop for Syncobj {
+    fn drop(&mut self) {
+        if self.creator == getpid() {
+            drm::destroy(self.device.fd(), self.handle);
+        }
+    }
+}
+
 impl Point<'_> {
     /// The kernel takes a point below the last one and answers success, after which both never signal. We do not.
-    fn check_forward(&self) -> Result<()> {
+    pub(crate) fn check_forward(&self) -> Result<()> {
         let caps = self.device.caps();
         if !caps.syncobj || (self.point != 0 && !caps.timeline) {
             return Err(Error::NotSupported);
@@ -48,7 +83,7 @@ impl Point<'_> {
         Ok(())
     }
 
-    fn signal(&self) -> Result<()> {
+    pub(crate) fn signal(&self) -> Result<()> {
         if self.point == 0 {
             return drm::signal(self.device.fd(), self.handle);
         }
@@ -57,8 +92,14 @@ impl Point<'_> {
         drm::timeline_signal(self.device.fd(), self.handle, self.point)
     }
 
+    /// `NotSupported` if nobody can wait for the point.
+    pub(crate) fn check_wait(&self) -> Result<()> {
+        let caps = self.device.caps();
+        if caps.syncobj && (self.point == 0 || caps.timeline) { Ok(()) } else { Err(Error::NotSupported) }
+    }
+
     /// Waits until there is a fence at the point, and returns it as a sync_file.
-    fn wait_materialised(&self, deadline: Deadline) -> Result<rustix::fd::OwnedFd> {
+    fn wait_materialised(&self, deadline: Deadline) -> Result<OwnedFd> {
         let (fd, caps) = (self.device.fd(), self.device.caps());
         if caps.timeline {
             drm::wait_materialised(fd, self.handle, self.point, deadline)?;
@@ -68,6 +109,26 @@ impl Point<'_> {
         } else {
             return Err(Error::NotSupported);
         }
+        self.export_sync_file()
+    }
+
+    /// The fence at the point as a sync_file. `None` if nobody submitted one.
+    pub(crate) fn fence(&self) -> Result<Option<OwnedFd>> {
+        match self.export_sync_file() {
+            Ok(fence) => Ok(Some(fence)),
+            // What the kernel says of a point without a fence. The handle is ours, so nothing else can be invalid.
+            Err(Error::Invalid) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Has the kernel write to an eventfd once the point has a fence, or a later one has.
+    pub(crate) fn ring_when_submitted(&self, eventfd: BorrowedFd<'_>) -> Result<()> {
+        drm::eventfd_when_submitted(self.device.fd(), self.handle, self.point, eventfd)
+    }
+
+    fn export_sync_file(&self) -> Result<OwnedFd> {
+        let fd = self.device.fd();
         if self.point == 0 {
             return drm::export_sync_file(fd, self.handle);
         }

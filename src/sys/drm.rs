@@ -5,9 +5,9 @@
 
 use super::retry;
 use super::time::Deadline;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use drm_sys as drm;
-use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::{Errno, Result as IoResult};
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 
@@ -16,6 +16,7 @@ const GET_CAP: Opcode = opcode::read_write::<drm::drm_get_cap>(b'd', 0x0c);
 const CREATE: Opcode = opcode::read_write::<drm::drm_syncobj_create>(b'd', 0xbf);
 const DESTROY: Opcode = opcode::read_write::<drm::drm_syncobj_destroy>(b'd', 0xc0);
 const HANDLE_TO_FD: Opcode = opcode::read_write::<drm::drm_syncobj_handle>(b'd', 0xc1);
+const FD_TO_HANDLE: Opcode = opcode::read_write::<drm::drm_syncobj_handle>(b'd', 0xc2);
 const WAIT: Opcode = opcode::read_write::<drm::drm_syncobj_wait>(b'd', 0xc3);
 const SIGNAL: Opcode = opcode::read_write::<drm::drm_syncobj_array>(b'd', 0xc5);
 const TIMELINE_WAIT: Opcode = opcode::read_write::<drm::drm_syncobj_timeline_wait>(b'd', 0xca);
@@ -52,6 +53,21 @@ pub(crate) fn create(fd: BorrowedFd<'_>, signaled: bool) -> Result<u32> {
 pub(crate) fn destroy(fd: BorrowedFd<'_>, handle: u32) {
     // The handle came from `create`: nothing can fail, and nobody could act on it.
     let _ = call::<DESTROY, _>(fd, &mut drm::drm_syncobj_destroy { handle, pad: 0 });
+}
+
+/// Another handle for the same syncobj.
+pub(crate) fn duplicate(fd: BorrowedFd<'_>, handle: u32) -> Result<u32> {
+    let mut arg = drm::drm_syncobj_handle { handle, fd: -1, ..Default::default() };
+    // A handle that does not exist is EINVAL here.
+    call::<HANDLE_TO_FD, _>(fd, &mut arg).map_err(|errno| match errno {
+        Errno::INVAL => Error::NotFound,
+        errno => errno.into(),
+    })?;
+    // SAFETY: the call succeeded, so the kernel made this descriptor (CLOEXEC) for us alone.
+    let syncobj = unsafe { OwnedFd::from_raw_fd(arg.fd) };
+    let mut arg = drm::drm_syncobj_handle { fd: syncobj.as_raw_fd(), ..Default::default() };
+    call::<FD_TO_HANDLE, _>(fd, &mut arg)?;
+    Ok(arg.handle)
 }
 
 /// A sync_file of the fence that the binary syncobj holds now. `Invalid` if it holds none.
@@ -135,6 +151,18 @@ pub(crate) fn transfer_to_binary(fd: BorrowedFd<'_>, from: u32, point: u64, to: 
     let mut arg =
         drm::drm_syncobj_transfer { src_handle: from, src_point: point, dst_handle: to, ..Default::default() };
     Ok(call::<TRANSFER, _>(fd, &mut arg)?)
+}
+
+/// Has an eventfd written to once there is a fence at the point, signalled or not. It cannot be taken back.
+pub(crate) fn eventfd_when_submitted(
+    fd: BorrowedFd<'_>,
+    handle: u32,
+    point: u64,
+    eventfd: BorrowedFd<'_>,
+) -> Result<()> {
+    let flags = drm::DRM_SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE;
+    let mut arg = drm::drm_syncobj_eventfd { handle, flags, point, fd: eventfd.as_raw_fd(), pad: 0 };
+    Ok(call::<EVENTFD, _>(fd, &mut arg)?)
 }
 
 /// Whether syncobjs can raise eventfds (6.6).

@@ -8,6 +8,10 @@ pub(crate) mod dma_buf;
 #[cfg(not(loom))]
 pub(crate) mod drm;
 pub(crate) mod env;
+#[cfg(not(loom))]
+pub(crate) mod epoll;
+#[cfg(not(loom))]
+pub(crate) mod eventfd;
 #[cfg_attr(loom, path = "futex_model.rs")]
 pub(crate) mod futex;
 #[cfg(not(loom))]
@@ -15,6 +19,8 @@ pub(crate) mod memfd;
 pub(crate) mod poll;
 #[cfg(not(loom))]
 pub(crate) mod sync_file;
+#[cfg(not(loom))]
+pub(crate) mod thread;
 pub(crate) mod time;
 #[cfg(not(loom))]
 pub(crate) mod udmabuf;

@@ -57,8 +57,8 @@ pub(crate) fn wait(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<Outcome> {
     }
 }
 
-/// What the fence came to, `None` while it is pending.
-fn outcome(fd: BorrowedFd<'_>) -> Result<Option<Outcome>> {
+/// What the fence came to, `None` while it is pending. `Invalid` if `fd` is no sync_file.
+pub(crate) fn outcome(fd: BorrowedFd<'_>) -> Result<Option<Outcome>> {
     let mut info = FileInfo::default();
     file_info(fd, &mut info)?;
     if info.status == 1 && info.num_fences > 0 {

@@ -1,0 +1,351 @@
+//! A thread asleep on the bells of pages: how a loop hears of fences.
+//!
+//! Whoever signals a fence can wake only who sleeps on a futex, and nothing but a thread can. The ear hears for all watches of
+//! up to 127 pages; who adds a watch to a page that it listens to already need not wake it:
+//!
+//! ```text
+//!   ear                                    add a watch                      signal (slot.rs)
+//!   W1  s = the bell's sequence            (lock) make it known             S1  value
+//!       (lock) look at who rang before s   W2  announce it                  S2  read sleepers
+//!   W4  FUTEX_WAIT(sequence == s)          W3  look at the value; (unlock)  S3..S5, and the bell
+//! ```
+//!
+//! Either the adder sees the value, or the signaller sees the announcement and rings, by the argument in slot.rs: W2 and W3 are
+//! as there. If it rings, then the sequence moves on from what it was when the watch was made known. The ear, whose last W1 was
+//! under the lock, either came to it before that ring, and then W4 does not sleep or wakes; or it comes to it after, and
+//! looks at the slot that rang, where it finds the watch: it was made known, under the lock, before the announcement.
+
+use super::event_loop::Loop;
+use super::spot::Spot;
+use super::watch::{Address, Home, Watch};
+use crate::error::{Error, Result};
+use crate::fence::Fence;
+use crate::notifier;
+use crate::page::Page;
+use crate::rc::Ref;
+use crate::sys::futex::{self, Sleep, WAITV_MAX, Word};
+use crate::sys::thread::{Run, Thread};
+use crate::sys::time::{self, Deadline};
+use crate::wait::Demand;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How a loop hears of the fences of some pages.
+pub(crate) struct Ear {
+    event_loop: Ref<Loop>,
+    /// Moves when the ear has to look up for something else than a bell: the futex word for that.
+    control: AtomicU32,
+    heard: Mutex<Heard>,
+}
+
+struct Heard {
+    pages: Vec<HeardPage>,
+    thread: Option<Thread>,
+    ended: bool,
+    /// Since when there is something to look at that rings no bell: a fence that a device writes.
+    restless_since: u64,
+}
+
+struct HeardPage {
+    page: Ref<Page>,
+    /// What was read from the bell last.
+    sequence: u32,
+    /// By slot. Nearly always one for each; more while handles on fences that ended are still around.
+    spots: HashMap<u32, Vec<Spot>, BuildHasherDefault<DefaultHasher>>,
+    /// How many of the spots are of fences that a device writes.
+    devices: usize,
+}
+
+/// What an ear sleeps on. It holds on to the pages, which others may forget meanwhile.
+struct Bed {
+    control: u32,
+    pages: [Option<(Ref<Page>, u32)>; PAGES_MAX],
+    until: Deadline,
+}
+
+/// A page for each word of futex_waitv, but one for `control`.
+const PAGES_MAX: usize = WAITV_MAX - 1;
+
+/// How many pages an ear can hear: where there is no futex_waitv, one.
+fn capacity() -> usize {
+    if futex::has_waitv() { PAGES_MAX } else { 1 }
+}
+
+impl Ear {
+    pub(crate) fn new(event_loop: &Ref<Loop>) -> Result<Ref<Ear>> {
+        let heard = Heard { pages: Vec::new(), thread: None, ended: false, restless_since: 0 };
+        Ref::try_new(|| {
+            Ok(Ear { event_loop: event_loop.clone(), control: AtomicU32::new(0), heard: Mutex::new(heard) })
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it listens to the page.
+    pub(crate) fn hears(&self, page: &Page) -> bool {
+        self.lock().pages.iter().any(|heard| heard.is(std::ptr::from_ref(page) as usize))
+    }
+
+    /// Whether it could listen to another page.
+    pub(crate) fn has_room(&self) -> bool {
+        self.lock().pages.len() < capacity()
+    }
+
+    /// Takes a watch in, unless it can listen to no other page by now: then false. If it fails nothing happened to the watch.
+    pub(crate) fn add(this: &Ref<Ear>, fence: &Ref<Fence>, demand: Demand, watch: &Ref<Watch>) -> Result<bool> {
+        let mut heard = this.lock();
+        if !heard.pages.iter().any(|heard| heard.is(address(fence).page)) && heard.pages.len() >= capacity() {
+            return Ok(false);
+        }
+        if heard.thread.is_none() {
+            heard.thread = Some(Thread::start(c"umf-loop", this.clone())?);
+        }
+        let (page, is_new) = heard.page(fence)?;
+        let spot = page.spot(fence)?;
+        watch.settle_at(Home::Ear { ear: this.clone(), address: address(fence) });
+        spot.add(demand, watch.clone());
+        let found = spot.look();
+        page.sweep(fence.index());
+        if fence.is_device() {
+            heard.restless_since = time::now();
+        }
+        drop(heard);
+        if is_new || fence.is_device() {
+            this.poke();
+        }
+        if found {
+            this.event_loop.rouse();
+        }
+        Ok(true)
+    }
+
+    /// Forgets a watch that was cancelled.
+    pub(crate) fn forget(&self, watch: &Watch, address: Address) {
+        // What goes with it is dropped after the lock: the end of a fence rings bells.
+        let (_spot, _page);
+        let mut heard = self.lock();
+        let Some(at) = heard.pages.iter().position(|heard| heard.is(address.page)) else { return };
+        let Some(page) = heard.pages.get_mut(at) else { return };
+        _spot = page.forget(watch, address);
+        let is_empty = page.spots.is_empty();
+        _page = is_empty.then(|| heard.pages.swap_remove(at));
+        drop(heard);
+        if is_empty {
+            // The ear holds on to the page while it sleeps.
+            self.poke();
+        }
+    }
+
+    /// Has the ear look up.
+    pub(crate) fn poke(&self) {
+        self.control.fetch_add(1, Ordering::Release);
+        futex::wake(&self.control, NonZeroU32::MAX);
+        if !futex::has_waitv() {
+            // It may sleep on the one bell it can hear.
+            self.lock().pages.iter().for_each(|heard| heard.page.bell().stir());
+        }
+    }
+
+    /// Whether its thread is the one that asks.
+    pub(crate) fn is_current(&self) -> bool {
+        self.lock().thread.as_ref().is_some_and(Thread::is_current)
+    }
+
+    /// Ends it: whatever it knew is cancelled, and if it can be waited for, the thread is gone afterwards.
+    pub(crate) fn end(&self, wait: bool) {
+        let (pages, thread) = {
+            let mut heard = self.lock();
+            heard.ended = true;
+            (std::mem::take(&mut heard.pages), heard.thread.take())
+        };
+        self.poke();
+        for heard in pages {
+            heard.page.bell().stir();
+            for watch in heard.spots.into_values().flatten().flat_map(Spot::into_watches) {
+                let _ = watch.cancel();
+            }
+        }
+        if let Some(thread) = thread {
+            thread.end(wait);
+        }
+    }
+
+    /// Looks at who rang since the last time, and makes the bed for the time until somebody rings again. False at the end.
+    fn listen(&self, bed: &mut Bed, slept: Sleep) -> bool {
+        bed.pages.fill(None);
+        let mut guard = self.lock();
+        let heard = &mut *guard;
+        if heard.ended {
+            return false;
+        }
+        bed.control = self.control.load(Ordering::Acquire);
+        // Nothing can sleep on several bells any more: a sandbox has closed around us.
+        let is_deaf = heard.pages.len() > capacity();
+        let mut found = false;
+        for page in &mut heard.pages {
+            found |= page.listen(slept == Sleep::TimedOut && (is_deaf || page.devices > 0));
+        }
+        heard.pages.retain(|page| !page.spots.is_empty());
+        for (page, place) in heard.pages.iter().zip(&mut bed.pages) {
+            *place = Some((page.page.clone(), page.sequence));
+        }
+        bed.until = Deadline::NEVER;
+        if is_deaf || heard.pages.iter().any(|page| page.devices > 0) {
+            let now = time::now();
+            if found {
+                heard.restless_since = now;
+            }
+            bed.until = notifier::slice(heard.restless_since, now);
+        }
+        true
+    }
+
+    fn sleep(&self, bed: &Bed) -> Result<Sleep> {
+        let control = Word { word: &self.control, expected: bed.control };
+        let mut bells = bed
+            .pages
+            .iter()
+            .flatten()
+            .map(|(page, sequence)| Word { word: page.bell().sequence(), expected: *sequence });
+        if futex::has_waitv() {
+            return futex::wait_many(std::iter::once(control).chain(bells), bed.until);
+        }
+        let word = match (bells.next(), bells.next()) {
+            (Some(only), None) => only,
+            _ => control,
+        };
+        futex::wait(word.word, word.expected, NonZeroU32::MAX, bed.until)
+    }
+}
+
+impl Run for Ear {
+    fn run(&self) {
+        let mut bed = Bed { control: 0, pages: [const { None }; PAGES_MAX], until: Deadline::NEVER };
+        let mut slept = Sleep::Woken;
+        while self.listen(&mut bed, slept) {
+            self.event_loop.run_due_as_thread();
+            slept = self.sleep(&bed).unwrap_or_else(|_| {
+                futex::lost_waitv();
+                Sleep::Woken
+            });
+        }
+    }
+}
+
+impl Heard {
+    /// The page, which is listened to from now on; and whether it is new.
+    fn page(&mut self, fence: &Fence) -> Result<(&mut HeardPage, bool)> {
+        let known = self.pages.iter().position(|heard| heard.is(address(fence).page));
+        let at = known.unwrap_or(self.pages.len());
+        if known.is_none() {
+            self.pages.try_reserve(1).map_err(|_| Error::NoMemory)?;
+            let page = fence.shared_page();
+            // W1.
+            let sequence = page.bell().sequence().load(Ordering::Acquire);
+            self.pages.push(HeardPage { page, sequence, spots: HashMap::default(), devices: 0 });
+        }
+        let page = self.pages.get_mut(at).ok_or(Error::Unforeseen)?;
+        Ok((page, known.is_none()))
+    }
+}
+
+impl HeardPage {
+    fn is(&self, page: usize) -> bool {
+        std::ptr::from_ref::<Page>(&self.page) as usize == page
+    }
+
+    /// The spot of a fence, with room for another watch.
+    fn spot(&mut self, fence: &Ref<Fence>) -> Result<&mut Spot> {
+        self.spots.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        let spots = self.spots.entry(fence.index()).or_default();
+        let known = spots.iter().position(|spot| spot.is_at(address(fence)));
+        let at = known.unwrap_or(spots.len());
+        if known.is_none() {
+            spots.try_reserve(1).map_err(|_| Error::NoMemory)?;
+            spots.push(Spot::new(fence.clone()));
+            self.devices += usize::from(fence.is_device());
+        }
+        let spot = spots.get_mut(at).ok_or(Error::Unforeseen)?;
+        spot.reserve()?;
+        Ok(spot)
+    }
+
+    /// W1, and a look at the slots that rang; or at all.
+    fn listen(&mut self, all: bool) -> bool {
+        let heard = self.sequence;
+        self.sequence = self.page.bell().sequence().load(Ordering::Acquire);
+        let (mut found, mut known) = (false, !all);
+        let page = self.page.clone();
+        match page.bell().rang(heard, self.sequence) {
+            None => known = false,
+            Some(rings) => {
+                for slot in rings {
+                    match slot {
+                        None => known = false,
+                        Some(slot) => found |= self.look_at(slot),
+                    }
+                }
+            }
+        }
+        if !known {
+            let devices = &mut self.devices;
+            self.spots.retain(|_, spots| {
+                found |= spots.iter_mut().fold(false, |found, spot| spot.look() | found);
+                sweep(spots, devices);
+                !spots.is_empty()
+            });
+        }
+        found
+    }
+
+    fn look_at(&mut self, slot: u32) -> bool {
+        let Some(spots) = self.spots.get_mut(&slot) else { return false };
+        let found = spots.iter_mut().fold(false, |found, spot| spot.look() | found);
+        self.sweep(slot);
+        found
+    }
+
+    /// Lets go of the spots of a slot that nobody watches any more.
+    fn sweep(&mut self, slot: u32) {
+        let Some(spots) = self.spots.get_mut(&slot) else { return };
+        sweep(spots, &mut self.devices);
+        if spots.is_empty() {
+            self.spots.remove(&slot);
+        }
+    }
+
+    /// Forgets a watch; returns its spot if it was the last there.
+    fn forget(&mut self, watch: &Watch, address: Address) -> Option<Spot> {
+        let spots = self.spots.get_mut(&address.slot)?;
+        let at = spots.iter().position(|spot| spot.is_at(address))?;
+        let spot = spots.get_mut(at)?;
+        spot.forget(watch);
+        if !spot.is_empty() {
+            return None;
+        }
+        let spot = spots.swap_remove(at);
+        self.devices -= usize::from(spot.fence().is_device());
+        if spots.is_empty() {
+            self.spots.remove(&address.slot);
+        }
+        Some(spot)
+    }
+}
+
+fn sweep(spots: &mut Vec<Spot>, devices: &mut usize) {
+    spots.retain(|spot| {
+        let is_empty = spot.is_empty();
+        *devices -= usize::from(is_empty && spot.fence().is_device());
+        !is_empty
+    });
+}
+
+fn address(fence: &Fence) -> Address {
+    let page = std::ptr::from_ref::<Page>(fence.page()) as usize;
+    Address { page, slot: fence.index(), fence: std::ptr::from_ref(fence) as usize }
+}

@@ -1,0 +1,150 @@
+//! A kernel timeline: who is about to add points to it, in order, and who waits for points of it.
+
+use super::watch::{Failure, Outcome, Watch};
+use crate::convert::{Device, Syncobj};
+use crate::error::{Error, Result};
+use crate::rc::Ref;
+use crate::sys::eventfd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// A syncobj, and the watches that will add points to it.
+pub(crate) struct Timeline {
+    syncobj: Syncobj,
+    /// By point. One that has its fence early waits for those before it: the kernel would take the points in any order, and
+    /// then neither would signal.
+    exports: Mutex<VecDeque<Export>>,
+    /// What the kernel writes to when a point that is expected was submitted.
+    bell: OnceLock<OwnedFd>,
+    /// The point that the kernel was told to write for. It cannot be told to forget it. So there is one at a time, for the
+    /// lowest point that is waited for, and what is left of a wait that was cancelled serves the next.
+    expected: Mutex<Option<u64>>,
+}
+
+struct Export {
+    point: u64,
+    watch: Ref<Watch>,
+}
+
+impl Timeline {
+    pub(crate) fn open(device: &Ref<Device>, handle: u32) -> Result<Ref<Timeline>> {
+        let syncobj = Syncobj::open(device, handle)?;
+        Ref::try_new(|| {
+            Ok(Timeline {
+                syncobj,
+                exports: Mutex::new(VecDeque::new()),
+                bell: OnceLock::new(),
+                expected: Mutex::new(None),
+            })
+        })
+    }
+
+    // Adding points.
+
+    fn exports(&self) -> MutexGuard<'_, VecDeque<Export>> {
+        self.exports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a point can be added, as far as can be told now. `Invalid` if it is not beyond the last.
+    pub(crate) fn check_forward(&self, point: u64) -> Result<()> {
+        self.syncobj.at(point).check_forward()
+    }
+
+    /// Takes in a watch that will add a point. Point 0, the one fence of a binary syncobj, has no order.
+    pub(crate) fn enlist(&self, point: u64, watch: &Ref<Watch>) -> Result<()> {
+        if point == 0 {
+            return Ok(());
+        }
+        let mut exports = self.exports();
+        let at = exports.partition_point(|export| export.point < point);
+        if exports.get(at).is_some_and(|export| export.point == point) {
+            return Err(Error::Invalid);
+        }
+        exports.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        exports.insert(at, Export { point, watch: watch.clone() });
+        Ok(())
+    }
+
+    /// Whether nobody is to add a point before this one.
+    pub(crate) fn is_next(&self, point: u64) -> bool {
+        point == 0 || self.exports().front().is_none_or(|export| export.point >= point)
+    }
+
+    /// Adds the point, whose turn it is; or sees to it that, as it fails, those behind it that are enlisted by now fail too.
+    pub(crate) fn export(&self, point: u64, outcome: Outcome) -> Result<()> {
+        let result = outcome.and_then(|()| self.syncobj.at(point).signal().map_err(Failure::from));
+        if let Err(failure) = result {
+            let mut behind = point;
+            while let Some(export) = self.after(behind) {
+                behind = export.0;
+                Watch::fail(&export.1, failure);
+            }
+        }
+        self.leave(point);
+        result.map_err(|failure| failure.error)
+    }
+
+    fn after(&self, point: u64) -> Option<(u64, Ref<Watch>)> {
+        let exports = self.exports();
+        let at = exports.partition_point(|export| export.point <= point);
+        exports.get(at).map(|export| (export.point, export.watch.clone()))
+    }
+
+    /// A point will not be added any more, or has been: it is the next one's turn.
+    pub(crate) fn leave(&self, point: u64) {
+        // Dropped after the lock.
+        let _left;
+        let next = {
+            let mut exports = self.exports();
+            let at = exports.iter().position(|export| export.point == point && point != 0);
+            _left = at.and_then(|at| exports.remove(at));
+            exports.front().map(|export| export.watch.clone())
+        };
+        if let Some(next) = next {
+            Watch::unpark(&next);
+        }
+    }
+
+    // Waiting for points.
+
+    /// `NotSupported` if the device cannot.
+    pub(crate) fn check_wait(&self, point: u64) -> Result<()> {
+        self.syncobj.at(point).check_wait()
+    }
+
+    /// What becomes readable, anew each time, when a point that is expected was submitted.
+    pub(crate) fn bell(&self) -> Result<BorrowedFd<'_>> {
+        if let Some(bell) = self.bell.get() {
+            return Ok(bell.as_fd());
+        }
+        // Where two come at once, one of the two is kept.
+        let _ = self.bell.set(eventfd::create()?);
+        Ok(self.bell.get().ok_or(Error::Unforeseen)?.as_fd())
+    }
+
+    /// The fence of a point, if one was submitted; else the bell will tell when it is.
+    pub(crate) fn fence(&self, point: u64) -> Result<Option<OwnedFd>> {
+        let point = self.syncobj.at(point);
+        if let Some(fence) = point.fence()? {
+            return Ok(Some(fence));
+        }
+        self.expect(point.point)?;
+        // It may have come in between; then the bell tells of it too, which does no harm.
+        Ok(None)
+    }
+
+    fn expect(&self, point: u64) -> Result<()> {
+        let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        if expected.is_none_or(|expected| expected > point) {
+            self.syncobj.at(point).ring_when_submitted(self.bell()?)?;
+            *expected = Some(point);
+        }
+        Ok(())
+    }
+
+    /// The bell rang.
+    pub(crate) fn rang(&self) {
+        *self.expected.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}

@@ -1,0 +1,344 @@
+//! A watch: a wait that does something when it is over.
+
+use super::ear::Ear;
+use super::event_loop::Loop;
+use super::timeline::Timeline;
+use crate::error::{Error, FenceErrno, Result};
+use crate::fence::Fence;
+use crate::notifier::Data;
+use crate::rc::Ref;
+use crate::sys::eventfd;
+use crate::wait::{Condition, Demand};
+use rustix::fd::{AsFd, OwnedFd};
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What a wait came to.
+pub(crate) type Outcome = std::result::Result<(), Failure>;
+
+/// Why a wait cannot be met any more.
+#[derive(Clone, Copy)]
+pub(crate) struct Failure {
+    /// What the watch reports.
+    pub(crate) error: Error,
+    /// What a fence that depends on it fails with.
+    pub(crate) errno: FenceErrno,
+}
+
+impl Failure {
+    /// Of a fence that carries an error.
+    pub(crate) fn of_fence(errno: FenceErrno) -> Failure {
+        Failure { error: Error::of_failed_fence(errno), errno }
+    }
+
+    /// Of a condition that ended so: with the fence's own error, if it is that.
+    fn of_condition(condition: Condition<'_>, error: Error) -> Failure {
+        match condition.fence.error() {
+            Ok(Some(errno)) if error == Error::of_failed_fence(errno) => Failure { error, errno },
+            _ => Failure::from(error),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure { error, errno: error.errno() }
+    }
+}
+
+/// What a watch does when it is over, beside calling back.
+pub(crate) enum Effect {
+    Nothing,
+    /// Adds one, however it ended.
+    Eventfd(OwnedFd),
+    /// Signals a fence, or fails it.
+    Signal {
+        fence: Ref<Fence>,
+        value: u64,
+    },
+    /// Signals a point, once those before it on the same timeline are.
+    Point {
+        timeline: Ref<Timeline>,
+        point: u64,
+    },
+}
+
+impl Effect {
+    /// Does it. What it came to is what the watch did.
+    fn perform(self, outcome: Outcome) -> Result<()> {
+        let reported = outcome.map_err(|failure| failure.error);
+        match self {
+            Effect::Nothing => reported,
+            Effect::Eventfd(fd) => {
+                eventfd::add(fd.as_fd());
+                reported
+            }
+            Effect::Signal { fence, value } => match outcome {
+                Ok(()) => fence.signal(value),
+                Err(failure) => fence.set_error(failure.errno).and(reported),
+            },
+            Effect::Point { timeline, point } => timeline.export(point, outcome),
+        }
+    }
+}
+
+/// Who is called when a watch is over, once.
+pub(crate) struct Callback {
+    pub(crate) call: extern "C" fn(data: *mut c_void, result: c_int),
+    /// Given back when this is dropped: after the call, or instead of it.
+    pub(crate) data: Data,
+}
+
+impl Callback {
+    fn run(self, result: Result<()>) {
+        (self.call)(self.data.data.load(Ordering::Relaxed), code(result));
+    }
+}
+
+fn code(result: Result<()>) -> c_int {
+    match result {
+        Ok(()) => 0,
+        Err(error) => error.code(),
+    }
+}
+
+/// A wait, and what happens when it is over.
+pub(crate) struct Watch {
+    event_loop: Ref<Loop>,
+    state: Mutex<State>,
+    /// Whether its spot still counts on it. Changed under the ear's lock only.
+    listed: AtomicBool,
+}
+
+struct State {
+    stage: Stage,
+    /// Until it is done, or cancelled.
+    work: Option<Work>,
+    home: Home,
+}
+
+struct Work {
+    effect: Effect,
+    callback: Option<Callback>,
+}
+
+/// What there is to do for a watch that was due.
+enum Begun {
+    Work(Work, Outcome),
+    /// It was cancelled.
+    Nothing,
+    Parked,
+}
+
+#[derive(Clone, Copy)]
+enum Stage {
+    /// Nothing has happened yet.
+    Armed,
+    /// It is over, and among what its loop has to do.
+    Due(Outcome),
+    /// It is over, and has to wait for its turn.
+    Parked(Outcome),
+    /// It is being done.
+    Busy,
+    Over(Result<()>),
+    Cancelled,
+}
+
+/// Where a watch that is armed is known.
+pub(crate) enum Home {
+    /// Nowhere.
+    None,
+    /// Among the watches of a fence.
+    Ear { ear: Ref<Ear>, address: Address },
+    /// Among the files, by this number.
+    Eye(u64),
+}
+
+/// Which fence, for comparison alone: who finds it has a reference.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) page: usize,
+    pub(crate) slot: u32,
+    pub(crate) fence: usize,
+}
+
+impl Watch {
+    /// A new watch, armed, that nobody knows yet. Room for it among what `event_loop` has to do is kept until it is over. The
+    /// callback is taken if it succeeds.
+    pub(crate) fn new(event_loop: &Ref<Loop>, effect: Effect, callback: &mut Option<Callback>) -> Result<Ref<Watch>> {
+        let room = event_loop.promise()?;
+        let watch = Ref::try_new(|| {
+            let work = Work { effect, callback: callback.take() };
+            let state = State { stage: Stage::Armed, work: Some(work), home: Home::None };
+            Ok(Watch { event_loop: event_loop.clone(), state: Mutex::new(state), listed: AtomicBool::new(false) })
+        })?;
+        room.keep();
+        Ok(watch)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers where the watch is known, as long as it is armed.
+    pub(crate) fn settle_at(&self, home: Home) {
+        let mut state = self.lock();
+        if matches!(state.stage, Stage::Armed) {
+            state.home = home;
+        }
+    }
+
+    /// Says whether the spot counts on it, and tells whether it did.
+    pub(crate) fn list(&self, listed: bool) -> bool {
+        self.listed.swap(listed, Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing has happened to it yet.
+    pub(crate) fn is_armed(&self) -> bool {
+        matches!(self.lock().stage, Stage::Armed)
+    }
+
+    /// What `condition` came to, if it is over.
+    pub(crate) fn look(demand: Demand, fence: &Fence) -> Option<Outcome> {
+        let condition = demand.of(fence);
+        match condition.met() {
+            Ok(false) => None,
+            Ok(true) => Some(Ok(())),
+            Err(error) => Some(Err(Failure::of_condition(condition, error))),
+        }
+    }
+
+    /// It is over: to be done. Whoever calls this takes it out of where it was known, and rouses the loop. False if it was over
+    /// before, or cancelled.
+    pub(crate) fn decide(this: &Ref<Watch>, outcome: Outcome) -> bool {
+        let mut state = this.lock();
+        if !matches!(state.stage, Stage::Armed) {
+            return false;
+        }
+        state.stage = Stage::Due(outcome);
+        let _home = std::mem::replace(&mut state.home, Home::None);
+        drop(state);
+        this.event_loop.push(this);
+        true
+    }
+
+    /// It is over in failure, whatever it was about to come to, because of another.
+    pub(crate) fn fail(this: &Ref<Watch>, failure: Failure) {
+        let mut state = this.lock();
+        let home = std::mem::replace(&mut state.home, Home::None);
+        let is_due = match state.stage {
+            Stage::Armed | Stage::Parked(_) => false,
+            Stage::Due(_) => true,
+            Stage::Busy | Stage::Over(_) | Stage::Cancelled => return,
+        };
+        state.stage = Stage::Due(Err(failure));
+        drop(state);
+        this.leave(home);
+        if !is_due {
+            this.event_loop.push(this);
+            this.event_loop.rouse();
+        }
+    }
+
+    /// Its turn has come.
+    pub(crate) fn unpark(this: &Ref<Watch>) {
+        let mut state = this.lock();
+        let Stage::Parked(outcome) = state.stage else { return };
+        state.stage = Stage::Due(outcome);
+        drop(state);
+        this.event_loop.push(this);
+        this.event_loop.rouse();
+    }
+
+    /// Does what is to be done, if it was not cancelled meanwhile. Called where the loop does things. False if it has to wait for
+    /// its turn.
+    pub(crate) fn fire(&self) -> bool {
+        let (work, outcome) = match self.begin() {
+            Begun::Work(work, outcome) => (work, outcome),
+            Begun::Nothing => return true,
+            Begun::Parked => return false,
+        };
+        let result = work.effect.perform(outcome);
+        self.lock().stage = Stage::Over(result);
+        if let Some(callback) = work.callback {
+            callback.run(result);
+        }
+        true
+    }
+
+    fn begin(&self) -> Begun {
+        let mut state = self.lock();
+        let Stage::Due(outcome) = state.stage else { return Begun::Nothing };
+        // A failure changes nothing on a timeline, so it need not wait.
+        if let (Some(Work { effect: Effect::Point { timeline, point }, .. }), Ok(())) = (&state.work, outcome) {
+            if !timeline.is_next(*point) {
+                // Whoever is next before it takes this lock after having left.
+                state.stage = Stage::Parked(outcome);
+                return Begun::Parked;
+            }
+        }
+        state.stage = Stage::Busy;
+        state.work.take().map_or(Begun::Nothing, |work| Begun::Work(work, outcome))
+    }
+
+    /// Sees to it that nothing happens any more. `Already` if it has, or is happening.
+    pub(crate) fn cancel(&self) -> Result<()> {
+        let mut state = self.lock();
+        match state.stage {
+            Stage::Armed | Stage::Parked(_) => self.event_loop.forgo(),
+            // The loop comes upon it, and leaves it.
+            Stage::Due(_) => {}
+            Stage::Cancelled => return Ok(()),
+            Stage::Busy | Stage::Over(_) => return Err(Error::Already),
+        }
+        state.stage = Stage::Cancelled;
+        let home = std::mem::replace(&mut state.home, Home::None);
+        let work = state.work.take();
+        drop(state);
+        self.leave(home);
+        if let Some(Work { effect: Effect::Point { timeline, point }, .. }) = &work {
+            timeline.leave(*point);
+        }
+        // Gives the callback's data back.
+        drop(work);
+        Ok(())
+    }
+
+    /// The same for the caller: `Stale` in the child of a fork, where the loop and its locks are out of order.
+    pub(crate) fn cancel_for_caller(&self) -> Result<()> {
+        if self.event_loop.is_ours() { self.cancel() } else { Err(Error::Stale) }
+    }
+
+    /// Takes back what the call that made the watch did: the callback's data stays the caller's.
+    pub(crate) fn undo(&self) {
+        if let Some(Work { callback: Some(callback), .. }) = &mut self.lock().work {
+            callback.data.release = None;
+        }
+        let _ = self.cancel();
+    }
+
+    fn leave(&self, home: Home) {
+        match home {
+            Home::None => {}
+            Home::Ear { ear, address } => ear.forget(self, address),
+            Home::Eye(number) => self.event_loop.eye().forget(number),
+        }
+    }
+
+    /// What it came to; `TimedOut` while it is not over.
+    pub(crate) fn result(&self) -> Result<()> {
+        if !self.event_loop.is_ours() {
+            return Err(Error::Stale);
+        }
+        match self.lock().stage {
+            Stage::Armed | Stage::Due(_) | Stage::Parked(_) | Stage::Busy => Err(Error::TimedOut),
+            Stage::Over(result) => result,
+            Stage::Cancelled => Err(Error::Canceled),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! epoll: many descriptors, told by numbers of ours.
+
+use super::time::Deadline;
+use crate::error::Result;
+use rustix::event::epoll;
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+
+/// How many events one call takes.
+pub(crate) const EVENTS: usize = 32;
+
+/// A new one, empty.
+pub(crate) fn create() -> Result<OwnedFd> {
+    Ok(epoll::create(epoll::CreateFlags::CLOEXEC)?)
+}
+
+/// When a descriptor is told of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tell {
+    /// As long as it is readable.
+    WhileReadable,
+    /// Each time it becomes readable again.
+    EachTime,
+}
+
+/// From now on `wait` tells of `fd`, as `number`.
+pub(crate) fn add(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, number: u64, tell: Tell) -> Result<()> {
+    let edge = if tell == Tell::EachTime { epoll::EventFlags::ET } else { epoll::EventFlags::empty() };
+    Ok(epoll::add(epoll, fd, epoll::EventData::new_u64(number), epoll::EventFlags::IN | edge)?)
+}
+
+/// No longer. Closing the descriptor is not enough while the file is open elsewhere.
+pub(crate) fn remove(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) {
+    let _ = epoll::delete(epoll, fd);
+}
+
+/// Waits until some are readable, and writes down which. An interrupted wait may tell of none.
+pub(crate) fn wait<'a>(epoll: BorrowedFd<'_>, numbers: &'a mut [u64; EVENTS], deadline: Deadline) -> Result<&'a [u64]> {
+    let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; EVENTS];
+    let count = match epoll::wait(epoll, &mut events, deadline.remaining().as_ref()) {
+        Ok(count) => count,
+        Err(Errno::INTR) => 0,
+        Err(errno) => return Err(errno.into()),
+    };
+    for (number, event) in numbers.iter_mut().zip(&events) {
+        *number = event.data.u64();
+    }
+    Ok(numbers.get(..count).unwrap_or(&[]))
+}
