@@ -145,6 +145,21 @@
  */
 #define UMF_LOOP_THREAD (UINT64_C(1) << 0)
 
+/**
+ * In the flags of umf_queue_create(): a job whose turn has come when it is submitted runs in umf_queue_submit(), on the
+ * caller's thread. Since 0.1.
+ */
+#define UMF_QUEUE_INLINE (UINT64_C(1) << 0)
+
+/** What umf_job.run returns: the work is done, the queue signals the job's signals. Since 0.1. */
+#define UMF_JOB_DONE 0
+
+/**
+ * What umf_job.run returns: the work goes on, and whoever does it (the driver, or its device) signals them. The next job does not
+ * wait for that. Since 0.1.
+ */
+#define UMF_JOB_SUBMITTED 1
+
 /** A DRM device file, for conversions to and from drm_syncobj. Reference counted. */
 struct umf_device;
 
@@ -156,6 +171,9 @@ struct umf_loop;
 
 /** One shared-memory object that holds fences. Reference counted. */
 struct umf_page;
+
+/** Jobs that run in order, each once what it waits for is there. Reference counted. */
+struct umf_queue;
 
 /** A reference to a drm_syncobj, for conversions that go on by themselves. Reference counted. */
 struct umf_syncobj;
@@ -240,6 +258,46 @@ struct umf_callback {
      * umf_loop_unref(). May be NULL. Not called where the function that was given the callback fails.
      */
     void (*release)(void *data);
+    /** For both, as it is. */
+    void *data;
+};
+
+/** What a job signals. */
+struct umf_signal {
+    /** Stays the caller's; the job keeps a reference. */
+    struct umf_fence *fence;
+    /** The value. */
+    uint64_t value;
+};
+
+/** A job for umf_queue_submit(). Grows at the end. */
+struct umf_job {
+    /** sizeof(struct umf_job). */
+    uint32_t size;
+    /** How many waits; up to UMF_WAIT_MAX together with the signals. */
+    uint32_t wait_count;
+    /** How many signals. */
+    uint32_t signal_count;
+    /** 0. */
+    uint32_t reserved;
+    /** What has to be met, all of it, before the job runs. What is met once stays so. Copied; NULL for none. */
+    const struct umf_wait *waits;
+    /** What the job signals. Copied; NULL for none. */
+    const struct umf_signal *signals;
+    /**
+     * Does the work, or hands it to the device. Called once, on the loop's thread, in umf_loop_dispatch(), or with
+     * UMF_QUEUE_INLINE in umf_queue_submit(); never two of a queue at the same time. Returns UMF_JOB_DONE, UMF_JOB_SUBMITTED, or
+     * a negative errno, with which the device is lost, as by umf_queue_fail(). It may call any function of the library; as
+     * long as it runs nothing else of its loop happens.
+     */
+    int (*run)(void *data);
+    /**
+     * Called exactly once when data is not used any more, with 0 after run (or what one of the signals failed with), or with
+     * why the job did not run or failed: -ECANCELED (umf_queue_cancel(), or the end of the queue), -EIO or -EOWNERDEAD (a fence
+     * that it waited for failed, or the device was lost), -ESTALE or -ERANGE (a wait that cannot be met any more), -ENOMEM.
+     * May be NULL. Not called where umf_queue_submit() fails.
+     */
+    void (*release)(void *data, int result);
     /** For both, as it is. */
     void *data;
 };
@@ -1236,6 +1294,112 @@ int umf_loop_import_dma_buf(struct umf_loop *event_loop,
                             uint64_t flags,
                             const struct umf_callback *callback,
                             struct umf_watch **out_watch);
+
+/**
+ * Creates a queue: what a driver needs for waits before signals, where it would otherwise start a thread that submits.
+ *
+ * Jobs run in the order in which they were submitted, each when all its waits are met. A queue whose first job is held up
+ * holds up no other queue, also of the same loop. A job whose waits can never be met (a fence failed) does not run: its
+ * signals fail with the same error, and the queue goes on with the next.
+ *
+ * \param event_loop  where the jobs run; the queue keeps a reference. One with UMF_LOOP_THREAD for what a submit thread does.
+ * \param flags       UMF_QUEUE_INLINE, or 0.
+ * \param out_queue   receives a reference that the caller ends with umf_queue_unref(). Written only on success.
+ *
+ * \return 0, or
+ *         -EINVAL  event_loop or out_queue NULL, unknown flags.
+ *         -ENOMEM  no memory, or no thread.
+ *         -ESTALE  the loop belongs to another process.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_queue_create(struct umf_loop *event_loop,
+                     uint64_t flags,
+                     struct umf_queue **out_queue);
+
+/**
+ * Another reference to a queue, to be ended with umf_queue_unref(). Returns queue; NULL for NULL.
+ *
+ * Thread-safe, async-signal-safe. Since 0.1.
+ */
+struct umf_queue *umf_queue_ref(struct umf_queue *queue);
+
+/**
+ * Ends a reference to a queue. With the last, what has not run is cancelled, as by umf_queue_cancel(). A job that is running
+ * at this moment on another thread is not waited for: its release tells. NULL does nothing.
+ *
+ * Thread-safe. Since 0.1.
+ */
+void umf_queue_unref(struct umf_queue *queue);
+
+/**
+ * Submits a job. The pending values of what it signals rise at once (umf_fence_submit()), so that who waits with
+ * UMF_WAIT_PENDING goes on.
+ *
+ * \param queue  the queue.
+ * \param job    the job. Copied.
+ * \param flags  0.
+ *
+ * \return 0, or
+ *         -EINVAL      queue or job NULL, job->size less than the first version of the struct, job->run NULL, reserved or flags not 0;
+ *                      a count without its array, or more than UMF_WAIT_MAX together; an entry that umf_wait() does not take, or a
+ *                      signal that its fence cannot have.
+ *         -EIO, -EOWNERDEAD  the device was lost, or the fence of a signal carries an error.
+ *         -ESTALE      the fence of a signal ended; or the queue belongs to another process.
+ *         -ENOMEM      no memory.
+ *
+ * Thread-safe. Takes one block of memory. Since 0.1.
+ */
+int umf_queue_submit(struct umf_queue *queue,
+                     const struct umf_job *job,
+                     uint64_t flags);
+
+/**
+ * Waits until every job that was submitted by now has run and its signals are signalled, or it is certain that this will
+ * not be: jobs that failed or were cancelled are not waited for.
+ *
+ * \param queue           the queue.
+ * \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
+ *
+ * \return 0, or
+ *         -EINVAL  queue NULL; or it would wait for what cannot happen meanwhile: called in a callback or job of the loop, or
+ *                  with a loop that the caller dispatches (there it only polls).
+ *         -ETIME   not by then.
+ *         -ESTALE  the queue belongs to another process.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_queue_drain(struct umf_queue *queue,
+                    uint64_t abs_timeout_ns);
+
+/**
+ * Cancels every job that has not begun to run: it never will, its signals fail with ECANCELED, and its release is called, in
+ * here. The queue goes on to take jobs.
+ *
+ * \return 0, or
+ *         -EINVAL  queue NULL.
+ *         -ESTALE  the queue belongs to another process.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_queue_cancel(struct umf_queue *queue);
+
+/**
+ * The device is lost: every job that has not begun to run never will, and its release is called, in here. Its signals, and
+ * those of jobs that ran and returned UMF_JOB_SUBMITTED that are not signalled yet, fail with the error. The queue takes no
+ * jobs any more.
+ *
+ * \param queue  the queue.
+ * \param error  a negative errno, -4095 to -1, as in umf_fence_set_error(). The first counts.
+ *
+ * \return 0, or
+ *         -EINVAL  queue NULL, error out of range.
+ *         -ESTALE  the queue belongs to another process.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_queue_fail(struct umf_queue *queue,
+                   int error);
 
 #ifdef __cplusplus
 }  // extern "C"

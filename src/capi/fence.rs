@@ -324,10 +324,15 @@ pub unsafe extern "C" fn umf_fence_pending_value(fence: *const umf_fence) -> u64
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_set_error(fence: *mut umf_fence, error: c_int) -> c_int {
     answer(|| {
-        let errno = if error < 0 { FenceErrno::new(error.unsigned_abs()) } else { None };
         // SAFETY: the face's contract (mod.rs).
-        unsafe { borrow(fence)? }.set_error(errno.ok_or(Error::Invalid)?)
+        unsafe { borrow(fence)? }.set_error(errno(error)?)
     })
+}
+
+/// The error that C gives a fence: negative, as in the kernel.
+pub(super) fn errno(error: c_int) -> Result<FenceErrno> {
+    let errno = if error < 0 { FenceErrno::new(error.unsigned_abs()) } else { None };
+    errno.ok_or(Error::Invalid)
 }
 
 /// The error that a fence carries.

@@ -28,6 +28,8 @@ mod convert;
 mod event_loop;
 #[rustfmt::skip]
 mod syncobj;
+#[rustfmt::skip]
+mod queue;
 
 use crate::error::{Error, Result};
 use crate::rc::Ref;

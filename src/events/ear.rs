@@ -141,6 +141,14 @@ impl Ear {
         }
     }
 
+    /// Forgets a watch that is going to be used again.
+    pub(crate) fn recall(&self, watch: &Watch, address: Address) {
+        if let Some(page) = self.lock().pages.iter_mut().find(|heard| heard.is(address.page)) {
+            page.recall(watch, address);
+        }
+        self.forget(watch, address);
+    }
+
     /// Has the ear look up.
     pub(crate) fn poke(&self) {
         self.control.fetch_add(1, Ordering::Release);
@@ -316,6 +324,13 @@ impl HeardPage {
         sweep(spots, &mut self.devices);
         if spots.is_empty() {
             self.spots.remove(&slot);
+        }
+    }
+
+    fn recall(&mut self, watch: &Watch, address: Address) {
+        let spots = self.spots.get_mut(&address.slot);
+        if let Some(spot) = spots.and_then(|spots| spots.iter_mut().find(|spot| spot.is_at(address))) {
+            spot.remove(watch);
         }
     }
 

@@ -188,6 +188,11 @@ impl Loop {
         }
     }
 
+    /// Whether things are done while the thread that asks waits.
+    pub(crate) fn goes_on_meanwhile(&self) -> bool {
+        self.mode == Mode::Thread && !self.eye.is_current() && !self.ears().iter().any(|ear| ear.is_current())
+    }
+
     /// Does what is due by now, and sees to what fell due meanwhile later: it may be the same again.
     fn run_due(&self) {
         let mut left = self.due().watches.len();

@@ -91,6 +91,11 @@ impl Eye {
         eventfd::add(self.wake.as_fd());
     }
 
+    /// Sees to it that somebody looks, if the loop has threads.
+    pub(crate) fn start(&self, event_loop: &Ref<Loop>) -> Result<()> {
+        self.lock().start(event_loop)
+    }
+
     /// Takes in a watch for the fence of a sync_file.
     pub(crate) fn add_fence(&self, event_loop: &Ref<Loop>, fence: OwnedFd, watch: &Ref<Watch>) -> Result<()> {
         let mut files = self.lock();
@@ -105,7 +110,7 @@ impl Eye {
 
     /// Takes in a watch that is over.
     pub(crate) fn add_signaled(&self, event_loop: &Ref<Loop>, watch: &Ref<Watch>) -> Result<()> {
-        self.lock().start(event_loop)?;
+        self.start(event_loop)?;
         Watch::decide(watch, Ok(()));
         event_loop.rouse();
         Ok(())

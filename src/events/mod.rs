@@ -9,11 +9,13 @@ mod arm;
 mod ear;
 mod event_loop;
 mod eye;
+mod queue;
 mod spot;
 mod timeline;
 mod watch;
 
 pub(crate) use arm::Order;
 pub(crate) use event_loop::{LoopHandle, Mode};
+pub(crate) use queue::{DONE, Inline, Job, QueueHandle, SUBMITTED};
 pub(crate) use timeline::Timeline;
 pub(crate) use watch::{Callback, Effect, Watch};

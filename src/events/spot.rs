@@ -99,6 +99,15 @@ impl Spot {
         }
     }
 
+    /// Takes a watch out that is going to be used again: nothing of it may stay behind.
+    pub(crate) fn remove(&mut self, watch: &Watch) {
+        if watch.list(false) {
+            let stays = |entry: &Entry| !std::ptr::eq::<Watch>(&*entry.watch, watch);
+            self.ordered.retain(stays);
+            self.scanned.retain(stays);
+        }
+    }
+
     /// Finds what is over, and announces to the fence what is not. The page's bell was listened to before. Tells whether anything
     /// was over.
     pub(crate) fn look(&mut self) -> bool {

@@ -2,6 +2,7 @@
 
 use super::ear::Ear;
 use super::event_loop::Loop;
+use super::queue::Queue;
 use super::timeline::Timeline;
 use crate::error::{Error, FenceErrno, Result};
 use crate::fence::Fence;
@@ -62,6 +63,8 @@ pub(crate) enum Effect {
         timeline: Ref<Timeline>,
         point: u64,
     },
+    /// Goes on with a queue, whose watch is armed again each time.
+    Queue(Ref<Queue>),
 }
 
 impl Effect {
@@ -79,6 +82,8 @@ impl Effect {
                 Err(failure) => fence.set_error(failure.errno).and(reported),
             },
             Effect::Point { timeline, point } => timeline.export(point, outcome),
+            // `begin` sees to it.
+            Effect::Queue(_) => reported,
         }
     }
 }
@@ -128,7 +133,10 @@ enum Begun {
     Work(Work, Outcome),
     /// It was cancelled.
     Nothing,
+    /// It has to wait for its turn.
     Parked,
+    /// It is armed again.
+    Queue(Ref<Queue>),
 }
 
 #[derive(Clone, Copy)]
@@ -245,6 +253,21 @@ impl Watch {
         }
     }
 
+    /// The loop is to do what it is for, although nothing is over: for a queue's watch that is at no fence.
+    pub(crate) fn kick(this: &Ref<Watch>) {
+        if Watch::decide(this, Ok(())) {
+            this.event_loop.rouse();
+        }
+    }
+
+    /// Takes a queue's watch away from its fence. It stays armed; if it was over at this moment, the queue is told all the same.
+    pub(crate) fn recall(&self) {
+        let home = std::mem::replace(&mut self.lock().home, Home::None);
+        if let Home::Ear { ear, address } = home {
+            ear.recall(self, address);
+        }
+    }
+
     /// Its turn has come.
     pub(crate) fn unpark(this: &Ref<Watch>) {
         let mut state = this.lock();
@@ -255,13 +278,17 @@ impl Watch {
         this.event_loop.rouse();
     }
 
-    /// Does what is to be done, if it was not cancelled meanwhile. Called where the loop does things. False if it has to wait for
-    /// its turn.
+    /// Does what is to be done, if it was not cancelled meanwhile. Called where the loop does things. False if it may become due
+    /// again.
     pub(crate) fn fire(&self) -> bool {
         let (work, outcome) = match self.begin() {
             Begun::Work(work, outcome) => (work, outcome),
             Begun::Nothing => return true,
             Begun::Parked => return false,
+            Begun::Queue(queue) => {
+                queue.step();
+                return false;
+            }
         };
         let result = work.effect.perform(outcome);
         self.lock().stage = Stage::Over(result);
@@ -274,6 +301,11 @@ impl Watch {
     fn begin(&self) -> Begun {
         let mut state = self.lock();
         let Stage::Due(outcome) = state.stage else { return Begun::Nothing };
+        if let Some(Work { effect: Effect::Queue(queue), .. }) = &state.work {
+            let queue = queue.clone();
+            state.stage = Stage::Armed;
+            return Begun::Queue(queue);
+        }
         // A failure changes nothing on a timeline, so it need not wait.
         if let (Some(Work { effect: Effect::Point { timeline, point }, .. }), Ok(())) = (&state.work, outcome) {
             if !timeline.is_next(*point) {

@@ -1,0 +1,443 @@
+//! Deferred submission: jobs that run, in order, once what they wait for is there.
+//!
+//! It is the submit thread that every driver has for waits before signals, without the thread. A queue has one watch, for the
+//! wait that its first job is held up by, and goes on where its loop does things; queues share nothing else, so one that is
+//! held up holds up no other. Nothing is allocated for a job but its own list of waits and signals.
+
+use super::event_loop::{Loop, LoopHandle};
+use super::watch::{Effect, Failure, Watch};
+use crate::error::{Error, FenceErrno, Result};
+use crate::fence::Fence;
+use crate::rc::Ref;
+use crate::sys::futex;
+use crate::sys::time::Deadline;
+use crate::wait::{self, Condition, Demand, Op, Until};
+use rustix::thread::{Pid, gettid};
+use std::collections::VecDeque;
+use std::ffi::{c_int, c_void};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What a C handle stands for: with the last one the queue ends.
+pub(crate) struct QueueHandle {
+    queue: Ref<Queue>,
+    event_loop: Ref<LoopHandle>,
+}
+
+/// Whether a job whose turn has come when it is submitted runs there and then.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inline {
+    Yes,
+    No,
+}
+
+impl QueueHandle {
+    pub(crate) fn new(event_loop: &Ref<LoopHandle>, inline: Inline) -> Result<Ref<QueueHandle>> {
+        let queue = Queue::new(event_loop.get()?, inline)?;
+        Ref::try_new(|| Ok(QueueHandle { queue: queue.clone(), event_loop: event_loop.clone() }))
+            .inspect_err(|_| queue.end())
+    }
+
+    /// The queue. `Stale` in the child of a fork.
+    pub(crate) fn get(&self) -> Result<&Ref<Queue>> {
+        self.event_loop.get().map(|_| &self.queue)
+    }
+}
+
+impl Drop for QueueHandle {
+    fn drop(&mut self) {
+        if self.get().is_ok() {
+            self.queue.end();
+        } else {
+            // The child of a fork: see LoopHandle.
+            std::mem::forget(self.queue.clone());
+        }
+    }
+}
+
+/// How a driver's part of a job went.
+pub(crate) type Run = extern "C" fn(data: *mut c_void) -> c_int;
+pub(crate) type Release = extern "C" fn(data: *mut c_void, result: c_int);
+
+/// The work is done: the queue signals.
+pub(crate) const DONE: c_int = 0;
+/// The work goes on: the driver, or its device, signals.
+pub(crate) const SUBMITTED: c_int = 1;
+
+/// A job, as it is submitted.
+pub(crate) struct Job {
+    items: Items,
+    run: Run,
+    release: Option<Release>,
+    data: AtomicPtr<c_void>,
+}
+
+/// What a job waits for, and then what it signals: one block of memory.
+struct Items {
+    items: Vec<Item>,
+    /// How many of the waits are met.
+    met: usize,
+}
+
+enum Item {
+    Wait(Ref<Fence>, Demand),
+    Signal(Ref<Fence>, u64),
+}
+
+impl Job {
+    /// A job with room for so many waits and signals.
+    pub(crate) fn new(count: usize, run: Run, release: Option<Release>, data: *mut c_void) -> Result<Job> {
+        let mut items = Vec::new();
+        items.try_reserve_exact(count).map_err(|_| Error::NoMemory)?;
+        Ok(Job { items: Items { items, met: 0 }, run, release, data: AtomicPtr::new(data) })
+    }
+
+    /// Adds a wait. All come before the first signal.
+    pub(crate) fn wait(&mut self, fence: Ref<Fence>, demand: Demand) {
+        self.items.items.push(Item::Wait(fence, demand));
+    }
+
+    /// Adds a signal. `Invalid` for a value that the fence cannot have.
+    pub(crate) fn signal(&mut self, fence: Ref<Fence>, value: u64) -> Result<()> {
+        if !fence.width().holds(value) {
+            return Err(Error::Invalid);
+        }
+        self.items.items.push(Item::Signal(fence, value));
+        Ok(())
+    }
+
+    fn release(&self, result: Result<()>) {
+        if let Some(release) = self.release {
+            release(self.data.load(Ordering::Relaxed), result.map_or_else(Error::code, |()| 0));
+        }
+    }
+
+    /// It will not run: whoever waits for it learns that.
+    fn give_up(self, failure: Failure) {
+        self.items.fail(failure.errno);
+        self.release(Err(failure.error));
+    }
+}
+
+/// What a job waits for next.
+enum Next<'a> {
+    Nothing,
+    Wait(&'a Ref<Fence>, Demand),
+    Failed(Failure),
+}
+
+impl Items {
+    fn signals(&self) -> impl Iterator<Item = (&Fence, u64)> {
+        self.items.iter().filter_map(|item| match item {
+            Item::Signal(fence, value) => Some((&**fence, *value)),
+            Item::Wait(..) => None,
+        })
+    }
+
+    /// Goes on to the first wait that is not met.
+    fn next(&mut self) -> Next<'_> {
+        let from = self.met;
+        for item in self.items.iter().skip(from) {
+            let Item::Wait(fence, demand) = item else { break };
+            match Watch::look(*demand, fence) {
+                Some(Ok(())) => self.met += 1,
+                Some(Err(failure)) => return Next::Failed(failure),
+                None => return Next::Wait(fence, *demand),
+            }
+        }
+        Next::Nothing
+    }
+
+    /// Raises the pending values, so that who waits for work to be submitted goes on.
+    fn submit(&self) -> Result<()> {
+        // What fails must not have raised any.
+        for (fence, _) in self.signals() {
+            if let Some(errno) = fence.error()? {
+                return Err(Error::of_failed_fence(errno));
+            }
+        }
+        self.signals().try_for_each(|(fence, value)| fence.submit(value))
+    }
+
+    fn signal(&self) -> Result<()> {
+        let mut result = Ok(());
+        for (fence, value) in self.signals() {
+            // Also after one has failed.
+            result = result.and(fence.signal(value));
+        }
+        result
+    }
+
+    /// Fails the fences that have not got to their values.
+    fn fail(&self, errno: FenceErrno) {
+        for (fence, _) in self.signals().filter(|(fence, value)| !is_over(fence, *value)) {
+            // One that has ended meanwhile has told its waiters.
+            let _ = fence.set_error(errno);
+        }
+    }
+}
+
+/// Whether a fence has reached a value, or never will.
+fn is_over(fence: &Fence, value: u64) -> bool {
+    reached(fence, value).is_ok_and(|condition| condition.met() != Ok(false))
+}
+
+fn reached(fence: &Fence, value: u64) -> Result<Condition<'_>> {
+    Condition::new(fence, Op::Ge, value, 0, Until::Signaled)
+}
+
+/// Jobs that run in order.
+pub(crate) struct Queue {
+    event_loop: Ref<Loop>,
+    inline: Inline,
+    state: Mutex<State>,
+    /// Moves when a job is over: the futex word of those who drain.
+    moves: AtomicU32,
+}
+
+struct State {
+    /// What has not run.
+    jobs: VecDeque<Job>,
+    /// What has run, and has not signalled.
+    flight: VecDeque<(u64, Items)>,
+    /// How many jobs were submitted, and how many of these have run or never will.
+    submitted: u64,
+    over: u64,
+    /// The thread that runs a job at this moment.
+    runner: Option<Pid>,
+    /// The watch is at a fence.
+    held_up: bool,
+    /// With what the device was lost.
+    lost: Option<FenceErrno>,
+    /// Has the loop go on with the queue. `None` at the end.
+    watch: Option<Ref<Watch>>,
+}
+
+impl Queue {
+    fn new(event_loop: &Ref<Loop>, inline: Inline) -> Result<Ref<Queue>> {
+        let state = State {
+            jobs: VecDeque::new(),
+            flight: VecDeque::new(),
+            submitted: 0,
+            over: 0,
+            runner: None,
+            held_up: false,
+            lost: None,
+            watch: None,
+        };
+        let queue = Ref::try_new(|| {
+            let (state, moves) = (Mutex::new(state), AtomicU32::new(0));
+            Ok(Queue { event_loop: event_loop.clone(), inline, state, moves })
+        })?;
+        event_loop.eye().start(event_loop)?;
+        let watch = Watch::new(event_loop, Effect::Queue(queue.clone()), &mut None)?;
+        queue.lock().watch = Some(watch);
+        Ok(queue)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a job in. If that fails, nothing happened: its data is the caller's.
+    pub(crate) fn submit(&self, job: Job) -> Result<()> {
+        let mut state = self.lock();
+        if let Some(errno) = state.lost {
+            return Err(Error::of_failed_fence(errno));
+        }
+        state.land();
+        let room = state.jobs.len() + 2;
+        state.jobs.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        state.flight.try_reserve(room).map_err(|_| Error::NoMemory)?;
+        job.items.submit()?;
+        state.jobs.push_back(job);
+        state.submitted += 1;
+        if state.jobs.len() > 1 || state.held_up || state.runner.is_some() {
+            return Ok(());
+        }
+        if self.inline == Inline::Yes {
+            self.go_on(state);
+        } else if let Some(watch) = &state.watch {
+            Watch::kick(watch);
+        }
+        Ok(())
+    }
+
+    /// For the loop: what held the queue up is over, or somebody submitted the first job.
+    pub(crate) fn step(&self) {
+        let mut state = self.lock();
+        state.held_up = false;
+        self.go_on(state);
+    }
+
+    /// Runs what can be run.
+    fn go_on<'a>(&'a self, mut state: MutexGuard<'a, State>) {
+        while state.runner.is_none() && !state.held_up {
+            let State { jobs, held_up, watch, .. } = &mut *state;
+            let Some(job) = jobs.front_mut() else { break };
+            let failure = match job.items.next() {
+                Next::Nothing => None,
+                Next::Failed(failure) => Some(failure),
+                Next::Wait(fence, demand) => {
+                    let Some(watch) = watch else { break };
+                    match Loop::watch(&self.event_loop, fence, demand, watch) {
+                        Ok(()) => {
+                            *held_up = true;
+                            break;
+                        }
+                        // Without memory it cannot wait.
+                        Err(error) => Some(Failure::from(error)),
+                    }
+                }
+            };
+            let Some(job) = jobs.pop_front() else { break };
+            state.runner = Some(gettid());
+            // Jobs behind it may be over before it is.
+            let number = state.over + 1;
+            drop(state);
+            let flight = match failure {
+                None => self.run(job),
+                Some(failure) => {
+                    job.give_up(failure);
+                    None
+                }
+            };
+            state = self.lock();
+            state.runner = None;
+            state.over += 1;
+            self.land_later(&mut state, number, flight);
+            self.tell();
+        }
+    }
+
+    /// Runs a job; returns what is left to be signalled by others.
+    fn run(&self, job: Job) -> Option<Items> {
+        match (job.run)(job.data.load(Ordering::Relaxed)) {
+            SUBMITTED => {
+                job.release(Ok(()));
+                Some(job.items)
+            }
+            DONE => {
+                let result = job.items.signal();
+                job.release(result);
+                None
+            }
+            error => {
+                let errno = FenceErrno::new(error.unsigned_abs()).unwrap_or(Error::Unforeseen.errno());
+                job.give_up(Failure::of_fence(errno));
+                self.fail(errno);
+                None
+            }
+        }
+    }
+
+    fn land_later(&self, state: &mut State, number: u64, flight: Option<Items>) {
+        let Some(items) = flight else { return };
+        match state.lost {
+            // Lost while the job ran: nobody else knows of its signals.
+            Some(errno) => items.fail(errno),
+            None => state.flight.push_back((number, items)),
+        }
+    }
+
+    /// A job is over: whoever drains may look.
+    fn tell(&self) {
+        self.moves.fetch_add(1, Ordering::Release);
+        futex::wake(&self.moves, NonZeroU32::MAX);
+    }
+
+    /// Drops what has not run: it never will, and its signals fail.
+    pub(crate) fn cancel(&self) {
+        self.drop_jobs(self.lock(), Failure::from(Error::Canceled));
+    }
+
+    /// The device is lost: the same, also for what has run and not signalled; and nothing is taken in any more.
+    pub(crate) fn fail(&self, errno: FenceErrno) {
+        let mut state = self.lock();
+        state.lost = state.lost.or(Some(errno));
+        let flight = std::mem::take(&mut state.flight);
+        self.drop_jobs(state, Failure::of_fence(errno));
+        for (_, items) in flight {
+            items.fail(errno);
+        }
+        self.tell();
+    }
+
+    fn drop_jobs(&self, mut state: MutexGuard<'_, State>, failure: Failure) {
+        let jobs = std::mem::take(&mut state.jobs);
+        state.over += jobs.len() as u64;
+        if std::mem::take(&mut state.held_up) {
+            if let Some(watch) = &state.watch {
+                watch.recall();
+            }
+        }
+        drop(state);
+        for job in jobs {
+            job.give_up(failure);
+        }
+        self.tell();
+    }
+
+    /// Nobody has a handle any more.
+    fn end(&self) {
+        self.cancel();
+        let watch = self.lock().watch.take();
+        if let Some(watch) = watch {
+            let _ = watch.cancel();
+        }
+    }
+
+    /// Waits until what was submitted by now has run and signalled, or never will. `Invalid` where that could not come while this
+    /// waits.
+    pub(crate) fn drain(&self, deadline: Deadline) -> Result<()> {
+        let target = self.lock().submitted;
+        loop {
+            let moves = self.moves.load(Ordering::Acquire);
+            let mut state = self.lock();
+            state.land();
+            let has_run = state.over >= target;
+            if has_run && state.flight.front().is_none_or(|(number, _)| *number > target) {
+                return Ok(());
+            }
+            if deadline.has_passed() {
+                return Err(Error::TimedOut);
+            }
+            if state.runner == Some(gettid()) || !self.event_loop.goes_on_meanwhile() {
+                return Err(Error::Invalid);
+            }
+            let fence = if has_run { state.first_unsignaled()? } else { None };
+            drop(state);
+            match fence {
+                Some((fence, value)) => {
+                    // Failed is over too.
+                    if wait::one(reached(&fence, value)?, deadline) == Err(Error::TimedOut) {
+                        return Err(Error::TimedOut);
+                    }
+                }
+                None => drop(futex::wait(&self.moves, moves, NonZeroU32::MAX, deadline)?),
+            }
+        }
+    }
+}
+
+impl State {
+    /// Forgets what has signalled by now.
+    fn land(&mut self) {
+        while let Some((_, items)) = self.flight.front() {
+            if !items.signals().all(|(fence, value)| is_over(fence, value)) {
+                break;
+            }
+            self.flight.pop_front();
+        }
+    }
+
+    fn first_unsignaled(&self) -> Result<Option<(Ref<Fence>, u64)>> {
+        let Some((_, items)) = self.flight.front() else { return Ok(None) };
+        let unsignaled = items.items.iter().find_map(|item| match item {
+            Item::Signal(fence, value) if !is_over(fence, *value) => Some((fence.clone(), *value)),
+            _ => None,
+        });
+        Ok(unsignaled)
+    }
+}
