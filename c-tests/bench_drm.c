@@ -13,6 +13,7 @@ bench_drm(void)
 }
 #else
 
+#include "bench_delivery.h"
 #include "bench_link.h"
 
 #include <drm.h>
@@ -21,10 +22,19 @@ bench_drm(void)
 #include <linux/dma-buf.h>
 #include <linux/sync_file.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <sys/ioctl.h>
 
 /* System calls in one sample. */
 #define TIMES 200
+/* Newer than Debian 12's libdrm: Linux 6.6. */
+struct syncobj_eventfd {
+    uint32_t handle, flags;
+    uint64_t point;
+    int32_t fd;
+    uint32_t pad;
+};
+#define SYNCOBJ_EVENTFD DRM_IOWR(0xCF, struct syncobj_eventfd)
 #define TIMELINE_FLAGS DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT
 
 static int drm = -1;
@@ -353,6 +363,174 @@ count_files(void)
         close(fds[i]);
 }
 
+/* Converted by a loop: as a compositor hears of it, by an eventfd that waits for the point. */
+
+static uint32_t watched;
+static struct umf_syncobj *syncobj;
+
+static void
+converted_arm(struct delivery *delivery)
+{
+    struct syncobj_eventfd argument = {.handle = watched,
+                                       .point = delivery->value,
+                                       .fd = delivery->event};
+    OK(call(SYNCOBJ_EVENTFD, &argument));
+    OK(umf_loop_export_syncobj(delivery->loop, delivery->fence, delivery->value, syncobj,
+                               delivery->value, 0, NULL, NULL));
+}
+
+/*
+ * What cannot be had for less: the same way without the conversion, and the ioctl that makes a
+ * point and raises its eventfd.
+ */
+static double
+sample_least(void *state)
+{
+    struct delivery *delivery = state;
+    double passed_on = sample_delivery(delivery);
+    struct syncobj_eventfd argument = {.handle = timeline,
+                                       .point = ++point,
+                                       .fd = delivery->event};
+    OK(call(SYNCOBJ_EVENTFD, &argument));
+    uint64_t begin = now_ns();
+    OK(timeline_signal(timeline, point));
+    double made = (double)(now_ns() - begin);
+    event_receive(delivery);
+    return passed_on + made;
+}
+
+static void
+compare_conversions(void)
+{
+    struct delivery converted = WATCHED("libumf"), least = WATCHED("");
+    struct syncobj_eventfd probe = {.handle = signalled, .fd = -1};
+    int cpu = usable_cpus().cpu[0];
+    if (call(SYNCOBJ_EVENTFD, &probe) == -EINVAL) {
+        report_absent("signal to point, by a loop", "not run: no SYNCOBJ_EVENTFD");
+        return;
+    }
+    converted.arm = converted_arm;
+    pin(0, cpu);
+    start_receiver();
+    pin_receiver(cpu);
+    watched_open(&converted, cpu);
+    watched_open(&least, cpu);
+    watched = new_syncobj(0);
+    OK(umf_syncobj_open(device, watched, 0, &syncobj));
+    const struct contender list[] = {
+        {converted.name, sample_delivery, &converted, NULL},
+        {"watch to eventfd, plus TIMELINE_SIGNAL", sample_least, &least, NULL}};
+    compare("signal to point, by a loop, one core", "ns", ROUNDS, list, 2);
+    umf_syncobj_unref(syncobj);
+    watched_close(&converted);
+    watched_close(&least);
+    stop_receiver();
+    unpin();
+}
+
+/* What a process and its kernel hold. */
+struct holdings {
+    long process_kib, kernel_kib;
+    int files;
+    uint32_t next_handle; /* the lowest free one */
+};
+
+static long
+kib_in(const char *path, const char *key)
+{
+    char line[128];
+    long kib = -1;
+    FILE *file = fopen(path, "re");
+    CHECK(file);
+    while (kib < 0 && fgets(line, sizeof(line), file))
+        if (strncmp(line, key, strlen(key)) == 0)
+            kib = atol(line + strlen(key));
+    fclose(file);
+    CHECK(kib >= 0);
+    return kib;
+}
+
+static struct holdings
+holdings(void)
+{
+    struct holdings now = {.files = open_fds(), .next_handle = new_syncobj(0)};
+    struct drm_syncobj_destroy destroy = {.handle = now.next_handle};
+    OK(call(DRM_IOCTL_SYNCOBJ_DESTROY, &destroy));
+    now.process_kib = kib_in("/proc/self/status", "VmRSS:");
+    now.kernel_kib = kib_in("/proc/meminfo", "SUnreclaim:");
+    return now;
+}
+
+#define BATCH 1000
+
+static atomic_uint callbacks;
+
+static void
+on_converted(void *data, int result)
+{
+    OK(result);
+    if (atomic_fetch_add(&callbacks, 1) + 1 == BATCH)
+        OK(umf_fence_signal(data, umf_fence_value(data) + 1));
+}
+
+/* A batch is in the making at once, each point of which waits for a value of its own. */
+static void
+convert_batch(struct umf_loop *loop, struct umf_fence *batches, uint64_t batch)
+{
+    struct umf_callback callback = {on_converted, NULL, batches};
+    atomic_store(&callbacks, 0);
+    for (unsigned i = 1; i <= BATCH; i++)
+        OK(umf_loop_export_syncobj(loop, fence, value + i, syncobj, batch * BATCH + i, 0, &callback,
+                                   NULL));
+    value += BATCH;
+    OK(umf_fence_signal(fence, value));
+    OK(umf_fence_wait(batches, batch + 1, FOREVER));
+}
+
+/* What a million points leave, or as many as there is time for, beside what the ioctl leaves. */
+static void
+count_what_is_left(void)
+{
+    static char rows[4][80];
+    struct holdings before[2], after[2];
+    struct umf_page *page = new_page(1);
+    struct umf_fence *batches = new_fence(page);
+    struct umf_loop *loop;
+    uint64_t end = in_ns(quick ? SECOND : 15 * SECOND), batch = 0;
+    umf_page_unref(page);
+    watched = new_syncobj(0);
+    before[0] = holdings();
+    OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
+    OK(umf_syncobj_open(device, watched, 0, &syncobj));
+    while (batch < 1000000 / BATCH && (batch == 0 || now_ns() < end))
+        convert_batch(loop, batches, batch++);
+    umf_syncobj_unref(syncobj);
+    umf_loop_unref(loop);
+    after[0] = holdings();
+
+    uint32_t bare = new_syncobj(0);
+    before[1] = holdings();
+    for (uint64_t at = 1; at <= batch * BATCH; at++)
+        OK(timeline_signal(bare, at));
+    after[1] = holdings();
+
+    static const char *const kinds[] = {"VmRSS", "kernel slabs", "descriptors", "next handle"};
+    double grown[4][2];
+    for (int i = 0; i < 2; i++) {
+        grown[0][i] = (double)(after[i].process_kib - before[i].process_kib);
+        grown[1][i] = (double)(after[i].kernel_kib - before[i].kernel_kib);
+        grown[2][i] = after[i].files - before[i].files;
+        grown[3][i] = (double)after[i].next_handle - before[i].next_handle;
+    }
+    for (int kind = 0; kind < 4; kind++) {
+        snprintf(rows[kind], sizeof(rows[kind]), "%s: grown by %u points", kinds[kind],
+                 (unsigned)batch * BATCH);
+        report_count(rows[kind], kind < 2 ? "KiB" : "", grown[kind][0], "TIMELINE_SIGNAL",
+                     grown[kind][1]);
+    }
+    umf_fence_unref(batches);
+}
+
 static bool
 set_up(void)
 {
@@ -399,6 +577,8 @@ bench_drm(void)
     compare_two("to a timeline's point", export_syncobj, "TIMELINE_SIGNAL", signal_timeline);
     compare_two("from a timeline's point", import_syncobj,
                 "TIMELINE_WAIT: tells no errors", wait_timeline);
+    compare_conversions();
+    count_what_is_left();
     if (buffer >= 0) {
         compare_two("to a dma-buf", export_dma_buf, "IMPORT_SYNC_FILE",
                     ioctl_import_sync_file);
