@@ -115,7 +115,7 @@ newest_thread(void)
 static void
 events_open(struct delivery *delivery)
 {
-    delivery->event = eventfd(0, EFD_CLOEXEC);
+    delivery->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     CHECK(delivery->event >= 0);
 }
 
@@ -143,6 +143,13 @@ watched_open(struct delivery *delivery, int cpu)
     events_open(delivery);
     pid_t before = newest_thread();
     OK(umf_loop_create(UMF_LOOP_THREAD, &delivery->loop));
+    /* The thread starts with the first watch: one that is met. */
+    struct umf_wait met = {.fence = delivery->fence, .value = 0};
+    eventfd_t count;
+    OK(umf_loop_export_eventfd(delivery->loop, &met, 0, delivery->event, NULL, NULL));
+    struct pollfd readable = {.fd = delivery->event, .events = POLLIN};
+    CHECK(poll(&readable, 1, -1) == 1);
+    CHECK(eventfd_read(delivery->event, &count) == 0);
     delivery->deliverer = newest_thread();
     CHECK(delivery->deliverer != before);
     pin(delivery->deliverer, cpu);

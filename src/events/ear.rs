@@ -106,7 +106,14 @@ impl Ear {
             heard.thread = Some(Thread::start(c"umf-loop", this.clone())?);
         }
         let (page, is_new) = heard.page(fence)?;
-        let spot = page.spot(fence)?;
+        let spot = match page.spot(fence, demand) {
+            Ok(spot) => spot,
+            Err(error) => {
+                page.sweep(fence.index());
+                heard.pages.retain(|heard| !heard.spots.is_empty());
+                return Err(error);
+            }
+        };
         watch.settle_at(Home::Ear { ear: this.clone(), address: address(fence) });
         spot.add(demand, watch.clone());
         let found = spot.look();
@@ -268,18 +275,18 @@ impl HeardPage {
     }
 
     /// The spot of a fence, with room for another watch.
-    fn spot(&mut self, fence: &Ref<Fence>) -> Result<&mut Spot> {
+    fn spot(&mut self, fence: &Ref<Fence>, demand: Demand) -> Result<&mut Spot> {
         self.spots.try_reserve(1).map_err(|_| Error::NoMemory)?;
         let spots = self.spots.entry(fence.index()).or_default();
         let known = spots.iter().position(|spot| spot.is_at(address(fence)));
         let at = known.unwrap_or(spots.len());
         if known.is_none() {
-            spots.try_reserve(1).map_err(|_| Error::NoMemory)?;
+            spots.try_reserve_exact(1).map_err(|_| Error::NoMemory)?;
             spots.push(Spot::new(fence.clone()));
             self.devices += usize::from(fence.is_device());
         }
         let spot = spots.get_mut(at).ok_or(Error::Unforeseen)?;
-        spot.reserve()?;
+        spot.reserve(demand)?;
         Ok(spot)
     }
 

@@ -69,9 +69,15 @@ impl Spot {
         self.ordered.len() + self.scanned.len() == self.cancelled
     }
 
-    pub(crate) fn reserve(&mut self) -> Result<()> {
-        self.ordered.try_reserve(1).map_err(|_| Error::NoMemory)?;
-        self.scanned.try_reserve(1).map_err(|_| Error::NoMemory)
+    /// Makes room for another watch. Most fences have one, for which a list that is to grow would be too much.
+    pub(crate) fn reserve(&mut self, demand: Demand) -> Result<()> {
+        let room = match demand.of(&self.fence).turning_point() {
+            Some(_) if self.ordered.is_empty() => self.ordered.try_reserve_exact(1),
+            Some(_) => self.ordered.try_reserve(1),
+            None if self.scanned.is_empty() => self.scanned.try_reserve_exact(1),
+            None => self.scanned.try_reserve(1),
+        };
+        room.map_err(|_| Error::NoMemory)
     }
 
     /// Adds a watch; there is room for it. To be followed by a look, since it is not announced.

@@ -11,6 +11,7 @@ use crate::rc::Ref;
 use crate::sys::eventfd;
 use crate::wait::{Condition, Demand};
 use rustix::fd::{AsFd, OwnedFd};
+use rustix::process::{Pid, getpid};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -110,7 +111,7 @@ fn code(result: Result<()>) -> c_int {
 
 /// A wait, and what happens when it is over.
 pub(crate) struct Watch {
-    event_loop: Ref<Loop>,
+    creator: Pid,
     state: Mutex<State>,
     /// Whether its spot still counts on it. Changed under the ear's lock only.
     listed: AtomicBool,
@@ -118,6 +119,8 @@ pub(crate) struct Watch {
 
 struct State {
     stage: Stage,
+    /// Until it is over: nobody's handle on a watch keeps the loop, and its descriptors, any longer.
+    event_loop: Option<Ref<Loop>>,
     /// Until it is done, or cancelled.
     work: Option<Work>,
     home: Home,
@@ -178,8 +181,9 @@ impl Watch {
         let room = event_loop.promise()?;
         let watch = Ref::try_new(|| {
             let work = Work { effect, callback: callback.take() };
-            let state = State { stage: Stage::Armed, work: Some(work), home: Home::None };
-            Ok(Watch { event_loop: event_loop.clone(), state: Mutex::new(state), listed: AtomicBool::new(false) })
+            let event_loop = Some(event_loop.clone());
+            let state = Mutex::new(State { stage: Stage::Armed, event_loop, work: Some(work), home: Home::None });
+            Ok(Watch { creator: getpid(), state, listed: AtomicBool::new(false) })
         })?;
         room.keep();
         Ok(watch)
@@ -230,8 +234,11 @@ impl Watch {
         }
         state.stage = Stage::Due(outcome);
         let _home = std::mem::replace(&mut state.home, Home::None);
+        let event_loop = state.event_loop.clone();
         drop(state);
-        this.event_loop.push(this);
+        if let Some(event_loop) = event_loop {
+            event_loop.push(this);
+        }
         true
     }
 
@@ -245,18 +252,21 @@ impl Watch {
             Stage::Busy | Stage::Over(_) | Stage::Cancelled => return,
         };
         state.stage = Stage::Due(Err(failure));
+        let event_loop = state.event_loop.clone();
         drop(state);
-        this.leave(home);
+        let Some(event_loop) = event_loop else { return };
+        this.leave(&event_loop, home);
         if !is_due {
-            this.event_loop.push(this);
-            this.event_loop.rouse();
+            event_loop.push(this);
+            event_loop.rouse();
         }
     }
 
     /// The loop is to do what it is for, although nothing is over: for a queue's watch that is at no fence.
     pub(crate) fn kick(this: &Ref<Watch>) {
-        if Watch::decide(this, Ok(())) {
-            this.event_loop.rouse();
+        let event_loop = this.lock().event_loop.clone();
+        if let (true, Some(event_loop)) = (Watch::decide(this, Ok(())), event_loop) {
+            event_loop.rouse();
         }
     }
 
@@ -273,9 +283,12 @@ impl Watch {
         let mut state = this.lock();
         let Stage::Parked(outcome) = state.stage else { return };
         state.stage = Stage::Due(outcome);
+        let event_loop = state.event_loop.clone();
         drop(state);
-        this.event_loop.push(this);
-        this.event_loop.rouse();
+        if let Some(event_loop) = event_loop {
+            event_loop.push(this);
+            event_loop.rouse();
+        }
     }
 
     /// Does what is to be done, if it was not cancelled meanwhile. Called where the loop does things. False if it may become due
@@ -291,11 +304,20 @@ impl Watch {
             }
         };
         let result = work.effect.perform(outcome);
-        self.lock().stage = Stage::Over(result);
+        self.end(Stage::Over(result));
         if let Some(callback) = work.callback {
             callback.run(result);
         }
         true
+    }
+
+    /// Nothing comes after this stage.
+    fn end(&self, stage: Stage) {
+        let mut state = self.lock();
+        state.stage = stage;
+        // Dropped after the lock.
+        let _event_loop = state.event_loop.take();
+        drop(state);
     }
 
     fn begin(&self) -> Begun {
@@ -321,18 +343,24 @@ impl Watch {
     /// Sees to it that nothing happens any more. `Already` if it has, or is happening.
     pub(crate) fn cancel(&self) -> Result<()> {
         let mut state = self.lock();
-        match state.stage {
-            Stage::Armed | Stage::Parked(_) => self.event_loop.forgo(),
+        let is_due = match state.stage {
+            Stage::Armed | Stage::Parked(_) => false,
             // The loop comes upon it, and leaves it.
-            Stage::Due(_) => {}
+            Stage::Due(_) => true,
             Stage::Cancelled => return Ok(()),
             Stage::Busy | Stage::Over(_) => return Err(Error::Already),
-        }
+        };
         state.stage = Stage::Cancelled;
         let home = std::mem::replace(&mut state.home, Home::None);
         let work = state.work.take();
+        let event_loop = state.event_loop.take();
         drop(state);
-        self.leave(home);
+        if let Some(event_loop) = event_loop {
+            self.leave(&event_loop, home);
+            if !is_due {
+                event_loop.forgo();
+            }
+        }
         if let Some(Work { effect: Effect::Point { timeline, point }, .. }) = &work {
             timeline.leave(*point);
         }
@@ -343,7 +371,7 @@ impl Watch {
 
     /// The same for the caller: `Stale` in the child of a fork, where the loop and its locks are out of order.
     pub(crate) fn cancel_for_caller(&self) -> Result<()> {
-        if self.event_loop.is_ours() { self.cancel() } else { Err(Error::Stale) }
+        if self.is_ours() { self.cancel() } else { Err(Error::Stale) }
     }
 
     /// Takes back what the call that made the watch did: the callback's data stays the caller's.
@@ -354,17 +382,21 @@ impl Watch {
         let _ = self.cancel();
     }
 
-    fn leave(&self, home: Home) {
+    fn is_ours(&self) -> bool {
+        self.creator == getpid()
+    }
+
+    fn leave(&self, event_loop: &Loop, home: Home) {
         match home {
             Home::None => {}
             Home::Ear { ear, address } => ear.forget(self, address),
-            Home::Eye(number) => self.event_loop.eye().forget(number),
+            Home::Eye(number) => event_loop.eye().forget(number),
         }
     }
 
     /// What it came to; `TimedOut` while it is not over.
     pub(crate) fn result(&self) -> Result<()> {
-        if !self.event_loop.is_ours() {
+        if !self.is_ours() {
             return Err(Error::Stale);
         }
         match self.lock().stage {
