@@ -14,14 +14,17 @@
  *           and writes no output, unless its documentation says otherwise.
  * Time      Timeouts are points in time: nanoseconds on CLOCK_MONOTONIC, as in Vulkan and DRM. 0 polls: a poll that is not
  *           met returns -ETIME. UINT64_MAX never comes. Signal handlers do not end a wait.
- * Handles   struct umf_page, umf_fence and umf_device are opaque and reference counted: create, import, open and ref give
- *           a reference, which unref ends. Any thread may use a handle, also the same one at the same time.
+ * Handles   struct umf_page, umf_fence, umf_device, umf_loop, umf_watch, umf_syncobj and umf_queue are opaque and reference
+ *           counted: create, import, open and ref give a reference, which unref ends. Any thread may use a handle, also the
+ *           same one at the same time.
  * Files     File descriptors that go in stay the caller's. Those that come out are close-on-exec, and the caller closes them.
  * Flags     Unknown bits are refused with -EINVAL, so that a program can tell that a library does not know a newer one.
  * Structs   Those that start with size grow at the end, in later versions.
  * Threads   Every function is thread-safe; those marked async-signal-safe may also be called in a signal handler. The
- *           library starts no thread and installs no signal handler. It reads LIBUMF_SPIN from the environment:
- *           umf_set_spin().
+ *           library installs no signal handler, and starts no thread but for a struct umf_loop: umf_loop_create(). It reads
+ *           LIBUMF_SPIN from the environment: umf_set_spin().
+ * Blocking  Calls that take a timeout block, umf_loop_unref() may, no other call does. To go on meanwhile, watch:
+ *           umf_loop_watch(), the conversions umf_loop_export_*() and umf_loop_import_*(), and umf_queue_submit().
  * Errors    What the codes mean wherever they are not explained further:
  *             -EINVAL      an argument is not one that the call takes; a value or a point would go back
  *             -ETIME       not met by the deadline
@@ -29,14 +32,17 @@
  *             -EOWNERDEAD  the same, the error being EOWNERDEAD, which whoever notices a signaller's death (by a pidfd, or a
  *                          socket that hung up) sets with umf_fence_set_error(): the library watches no processes
  *             -ERANGE      the fence's value is beyond where the condition could be met
- *             -ESTALE      the fence was given back by its creator
+ *             -ESTALE      the fence was given back by its creator; or the loop is that of the process this one was forked from
+ *             -EALREADY    what is to be cancelled has happened
+ *             -ECANCELED   it was cancelled
  *             -ENOSPC      every slot of the page is in use
  *             -ENOENT      the index or the handle names nothing
  *             -EBADF       the file descriptor is not open
  *             -EOPNOTSUPP  the kernel, the device or the machine cannot do it
  *             -EACCES      the kernel or a sandbox refuses it
  *             -ENOMEM, -EMFILE, -ENFILE  memory or file descriptors have run out
- * fork      A child may go on using the handles it inherits; the fences its parent created stay the parent's. Where
+ * fork      A child may go on using the handles it inherits; the fences its parent created stay the parent's, and so do loops,
+ *           watches and queues, of which the child can do no more than end its references. Where
  *           several threads ran, only what is async-signal-safe may be called between fork and exec, as POSIX has it.
  * Peers     Whoever was given a page can signal, fail and garble its fences at any time, and so delay or deceive
  *           those who wait for them; but no more than that: not crash them, corrupt them, or touch other pages.
