@@ -11,6 +11,7 @@
 
 use crate::error::{Error, Result};
 use crate::sys::env;
+use crate::sys::pause::Pause;
 use crate::sys::time::{self, Deadline};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -23,8 +24,6 @@ pub(crate) const DEFAULT_LIMIT_NS: u32 = 50_000;
 /// How much of its share a process may use up at once, counted as spins in vain of full length.
 const BURST: u64 = 4;
 
-/// Looks at the condition between looks at the clock.
-const LOOKS_PER_CLOCK: u32 = 32;
 /// While a fence is not spun for, one sleep in so many is timed, to learn whether spinning would pay by now.
 const SLEEPS_PER_SAMPLE: u32 = 16;
 
@@ -85,8 +84,9 @@ impl Learnt {
         self.likely.store((i64::from(likely) + step).clamp(0, 1024) as u32, Ordering::Relaxed);
     }
 
-    /// Spins until `met` answers, if that is worth it and within the promise, and at most until the deadline.
-    pub(crate) fn spin<T>(&self, deadline: Deadline, mut met: impl FnMut() -> Option<T>) -> Option<T> {
+    /// Spins until `met`, which looks at what is in a cache line, answers, if that is worth it and within the promise, and at
+    /// most until the deadline.
+    pub(crate) fn spin<L, T>(&self, line: &L, deadline: Deadline, met: impl FnMut() -> Option<T>) -> Option<T> {
         // The model checker has enough to do with those who sleep.
         if cfg!(loom) || self.likely.load(Ordering::Relaxed) < WORTH_IT {
             return None;
@@ -100,16 +100,10 @@ impl Learnt {
             return None;
         }
         let end = deadline.min(Deadline::at(began + limit_ns));
-        let mut now = began;
-        while Deadline::at(now) < end {
-            for _ in 0..LOOKS_PER_CLOCK {
-                if let Some(answer) = met() {
-                    self.towards(1024, 8);
-                    return Some(answer);
-                }
-                std::hint::spin_loop();
-            }
-            now = time::now();
+        let (answer, now) = look_until(Pause::best(), line, began, end, met);
+        if answer.is_some() {
+            self.towards(1024, 8);
+            return answer;
         }
         self.towards(0, 4);
         let pay = |paid_at: u64| Some(paid_at.max(began) + price(now - began, share));
@@ -132,5 +126,70 @@ impl Learnt {
             self.towards(1024, 16);
         }
         Ok(answer)
+    }
+}
+
+/// Looks until there is an answer, or the end has come. Tells the answer, and the time of the last look at the clock.
+fn look_until<L, T>(
+    best: Pause,
+    line: &L,
+    began: u64,
+    end: Deadline,
+    mut met: impl FnMut() -> Option<T>,
+) -> (Option<T>, u64) {
+    // Who answers at once is not made to wait for a processor that has gone to rest: it rests after the first look at the clock.
+    let (mut pause, mut now) = (Pause::HINT, began);
+    while Deadline::at(now) < end {
+        for _ in 0..pause.pauses_per_clock() {
+            pause.watch(line);
+            let answer = met();
+            if answer.is_some() {
+                return (answer, now);
+            }
+            pause.rest(end.ns() - now);
+        }
+        (pause, now) = (best, time::now());
+    }
+    (None, now)
+}
+
+#[cfg(all(test, not(loom), any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod tests {
+    use super::*;
+    use crate::sys::pause::emulated;
+    use std::time::Duration;
+
+    #[repr(align(64))]
+    struct Line(AtomicU32);
+
+    #[test]
+    fn a_spin_ends_with_its_signal_and_in_time_whatever_it_pauses_with() {
+        for pause in emulated::pauses() {
+            let line = Line(AtomicU32::new(0));
+            let signal_of = |value| move |now| (now == value).then_some(());
+            let spin = |ns, value| {
+                let (began, met) = (time::now(), signal_of(value));
+                let end = Deadline::at(began + ns);
+                (end, look_until(pause, &line, began, end, || met(line.0.load(Ordering::SeqCst))))
+            };
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    for value in 1..=100 {
+                        // The spin is past its first looks by then.
+                        std::thread::sleep(Duration::from_micros(100));
+                        line.0.store(value, Ordering::SeqCst);
+                        while line.0.load(Ordering::SeqCst) != 0 {
+                            std::thread::yield_now();
+                        }
+                    }
+                });
+                for value in 1..=100 {
+                    assert!(spin(10_000_000_000, value).1.0.is_some());
+                    line.0.store(0, Ordering::SeqCst);
+                }
+            });
+            let (end, (answer, now)) = spin(1_000_000, 1);
+            assert!(answer.is_none() && Deadline::at(now) >= end);
+        }
     }
 }

@@ -223,7 +223,7 @@ pub(crate) fn one(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
         return Err(Error::TimedOut);
     }
     let spinning = &condition.fence.spinning;
-    if let Some(answer) = spinning.spin(deadline, || condition.settled().break_value()) {
+    if let Some(answer) = spinning.spin(condition.fence.slot(), deadline, || condition.settled().break_value()) {
         return answer;
     }
     spinning.sample(|| asleep(condition, deadline))

@@ -16,6 +16,7 @@ pub(crate) mod eventfd;
 pub(crate) mod futex;
 #[cfg(not(loom))]
 pub(crate) mod memfd;
+pub(crate) mod pause;
 pub(crate) mod poll;
 #[cfg(not(loom))]
 pub(crate) mod sync_file;
