@@ -1,10 +1,16 @@
 /*
  * The promise about spinning: what waits spend in vain stays within the share that was set, whoever waits and however often,
- * and none at all where spinning is off.
+ * and none at all where spinning is off. Two who have one processor between them learn that it is of no use.
  */
 #include "check.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#define TRIPS 20000
 
 static struct umf_fence *fence;
 
@@ -38,6 +44,57 @@ answers(void *data)
     return NULL;
 }
 
+/* The CPU time of a wait, where the answer comes from another process on the same processor. */
+static uint64_t
+cpu_of_sharing_a_processor(struct umf_page *page)
+{
+    struct umf_fence *there, *back;
+    OK(umf_fence_create(page, 0, 0, &there));
+    OK(umf_fence_create(page, 0, 0, &back));
+    fflush(stdout);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (uint64_t i = 1; i <= TRIPS; i++) {
+            OK(umf_fence_wait(there, i, FOREVER));
+            OK(umf_fence_signal(back, i));
+        }
+        _exit(0);
+    }
+    uint64_t before = thread_cpu_ns();
+    for (uint64_t i = 1; i <= TRIPS; i++) {
+        OK(umf_fence_signal(there, i));
+        OK(umf_fence_wait(back, i, FOREVER));
+    }
+    uint64_t taken = thread_cpu_ns() - before;
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    umf_fence_unref(there);
+    umf_fence_unref(back);
+    return taken / TRIPS;
+}
+
+/* Short sleeps look as if spinning paid, and it does not. Allowed all of a core, spins of 1 ms would cost ten times the floor. */
+static void
+two_on_one_processor(struct umf_page *page)
+{
+    cpu_set_t before, one;
+    CHECK(sched_getaffinity(0, sizeof(before), &before) == 0);
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    CHECK(sched_setaffinity(0, sizeof(one), &one) == 0);
+
+    OK(umf_set_spin(0, 0, 0));
+    uint64_t floor = cpu_of_sharing_a_processor(page);
+    OK(umf_set_spin(1000, 1000000, 0));
+    uint64_t spinning = cpu_of_sharing_a_processor(page);
+    printf("two on one processor: a wait takes %" PRIu64 " ns, %" PRIu64 " ns with spinning\n", floor, spinning);
+    CHECK(spinning < 4 * floor);
+
+    CHECK(sched_setaffinity(0, sizeof(before), &before) == 0);
+}
+
 int
 main(void)
 {
@@ -50,7 +107,7 @@ main(void)
     EXPECT(-EINVAL, umf_set_spin(10, 1000001, 0));
     EXPECT(-EINVAL, umf_set_spin(10, 50000, 1));
 
-    OK(umf_page_create(3, 0, &page));
+    OK(umf_page_create(5, 0, &page));
     OK(umf_fence_create(page, 0, 0, &fence));
     OK(umf_fence_create(page, 0, 0, &pair[0]));
     OK(umf_fence_create(page, 0, 0, &pair[1]));
@@ -74,6 +131,8 @@ main(void)
         OK(umf_fence_wait(pair[1], i, FOREVER));
     }
     CHECK(pthread_join(thread, NULL) == 0);
+
+    two_on_one_processor(page);
 
     /* A spin never outlasts its deadline. */
     OK(umf_set_spin(1000, 1000000, 0));

@@ -5,7 +5,8 @@
 //!
 //! - no spin is longer than a limit, about what a wake-up costs;
 //! - spins in vain cost the whole process at most a share of one core: 1%, by default;
-//! - each fence learns whether spinning for it pays, and is not spun for while it does not.
+//! - each fence learns whether spinning for it pays, and is not spun for while it does not;
+//! - to find out whether it pays by now, a fence that was spun for in vain takes a tenth of that share.
 //!
 //! A spin that ends with its signal costs no more than the sleep and the wake-up it saves, and is not counted.
 
@@ -26,6 +27,10 @@ const BURST: u64 = 4;
 
 /// While a fence is not spun for, one sleep in so many is timed, to learn whether spinning would pay by now.
 const SLEEPS_PER_SAMPLE: u32 = 16;
+
+/// After a spin in vain, short sleeps do not tempt a fence for so many times as long as the promise asks anyway. They mislead
+/// where the signaller needs the very processor that a spin keeps from it.
+const REST: u64 = 10;
 
 static SHARE: AtomicU32 = AtomicU32::new(DEFAULT_SHARE);
 static LIMIT_NS: AtomicU32 = AtomicU32::new(DEFAULT_LIMIT_NS);
@@ -68,6 +73,8 @@ fn price(ns: u64, share: u64) -> u64 {
 pub(crate) struct Learnt {
     likely: AtomicU32,
     sleeps: AtomicU32,
+    /// Until then, short sleeps tempt nobody.
+    rests_until_ns: AtomicU64,
 }
 
 /// Whether to spin is decided by this.
@@ -75,7 +82,7 @@ const WORTH_IT: u32 = 256;
 
 impl Learnt {
     pub(crate) const fn new() -> Learnt {
-        Learnt { likely: AtomicU32::new(512), sleeps: AtomicU32::new(0) }
+        Learnt { likely: AtomicU32::new(512), sleeps: AtomicU32::new(0), rests_until_ns: AtomicU64::new(0) }
     }
 
     fn towards(&self, target: u32, weight: u32) {
@@ -106,6 +113,7 @@ impl Learnt {
             return answer;
         }
         self.towards(0, 4);
+        self.rests_until_ns.store(now + REST * price(limit_ns, share), Ordering::Relaxed);
         let pay = |paid_at: u64| Some(paid_at.max(began) + price(now - began, share));
         let _ = PAID_AT_NS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, pay);
         None
@@ -114,18 +122,29 @@ impl Learnt {
     /// Runs a sleep for a fence that is not spun for, and now and then times it: a sleep that ended with its signal within the
     /// limit is one that a spin might have saved.
     pub(crate) fn sample<T>(&self, sleep: impl FnOnce() -> Result<T>) -> Result<T> {
-        if cfg!(loom)
-            || self.likely.load(Ordering::Relaxed) >= WORTH_IT
-            || self.sleeps.fetch_add(1, Ordering::Relaxed) % SLEEPS_PER_SAMPLE != 0
-        {
-            return sleep();
-        }
-        let began = time::now();
+        let began = self.is_time_to_sample().then(time::now);
         let answer = sleep()?;
-        if time::now() - began <= LIMIT_NS.load(Ordering::Relaxed).into() {
-            self.towards(1024, 16);
+        if let Some(began) = began {
+            self.learn_from_sleep(began);
         }
         Ok(answer)
+    }
+
+    fn is_time_to_sample(&self) -> bool {
+        if cfg!(loom) || self.likely.load(Ordering::Relaxed) >= WORTH_IT {
+            return false;
+        }
+        let sleeps = self.sleeps.load(Ordering::Relaxed);
+        self.sleeps.store(sleeps.wrapping_add(1), Ordering::Relaxed);
+        sleeps % SLEEPS_PER_SAMPLE == 0
+    }
+
+    #[cold]
+    fn learn_from_sleep(&self, began: u64) {
+        let short = time::now() - began <= LIMIT_NS.load(Ordering::Relaxed).into();
+        if short && began >= self.rests_until_ns.load(Ordering::Relaxed) {
+            self.towards(1024, 16);
+        }
     }
 }
 
