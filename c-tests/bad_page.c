@@ -12,7 +12,7 @@
 #define SIZE (F_SEAL_SHRINK | F_SEAL_GROW)
 #define MOST UMF_PAGE_MAX_FENCES
 
-/* What a page starts with. Fences of 64 bytes each begin at 2176. */
+/* What a page starts with. Fences of 64 bytes each begin at 4096. */
 struct header {
     uint64_t magic;
     uint32_t version;
@@ -28,36 +28,37 @@ static const struct {
     unsigned flags;
     int expected;
 } files[] = {
-    { "as the library makes it", MAGIC, 1, 4, 4096, SIZE | F_SEAL_SEAL, 0, 0 },
-    { "seals that can still be added to", MAGIC, 1, 4, 4096, SIZE, 0, 0 },
-    { "just long enough for one", MAGIC, 1, 1, 2240, SIZE, 0, 0 },
-    { "just long enough for four", MAGIC, 1, 4, 2432, SIZE, 0, 0 },
-    { "the most fences of all", MAGIC, 1, MOST, 2176 + INT64_C(64) * MOST, SIZE, 0, 0 },
+    { "as the library makes it", MAGIC, 2, 4, 8192, SIZE | F_SEAL_SEAL, 0, 0 },
+    { "seals that can still be added to", MAGIC, 2, 4, 8192, SIZE, 0, 0 },
+    { "just long enough for one", MAGIC, 2, 1, 4160, SIZE, 0, 0 },
+    { "just long enough for four", MAGIC, 2, 4, 4352, SIZE, 0, 0 },
+    { "the most fences of all", MAGIC, 2, MOST, 4096 + INT64_C(64) * MOST, SIZE, 0, 0 },
 
-    { "no seals", MAGIC, 1, 4, 4096, 0, 0, -EINVAL },
-    { "may shrink", MAGIC, 1, 4, 4096, F_SEAL_GROW | F_SEAL_SEAL, 0, -EINVAL },
-    { "may grow", MAGIC, 1, 4, 4096, F_SEAL_SHRINK | F_SEAL_SEAL, 0, -EINVAL },
-    { "only the seals sealed", MAGIC, 1, 4, 4096, F_SEAL_SEAL, 0, -EINVAL },
-    { "cannot be written", MAGIC, 1, 4, 4096, SIZE | F_SEAL_WRITE, 0, -EACCES },
-    { "cannot be written any more", MAGIC, 1, 4, 4096, SIZE | F_SEAL_FUTURE_WRITE, 0, -EACCES },
-    { "huge pages", MAGIC, 1, 4, HUGE_PAGE, SIZE, MFD_HUGETLB, -EINVAL },
+    { "no seals", MAGIC, 2, 4, 8192, 0, 0, -EINVAL },
+    { "may shrink", MAGIC, 2, 4, 8192, F_SEAL_GROW | F_SEAL_SEAL, 0, -EINVAL },
+    { "may grow", MAGIC, 2, 4, 8192, F_SEAL_SHRINK | F_SEAL_SEAL, 0, -EINVAL },
+    { "only the seals sealed", MAGIC, 2, 4, 8192, F_SEAL_SEAL, 0, -EINVAL },
+    { "cannot be written", MAGIC, 2, 4, 8192, SIZE | F_SEAL_WRITE, 0, -EACCES },
+    { "cannot be written any more", MAGIC, 2, 4, 8192, SIZE | F_SEAL_FUTURE_WRITE, 0, -EACCES },
+    { "huge pages", MAGIC, 2, 4, HUGE_PAGE, SIZE, MFD_HUGETLB, -EINVAL },
 
     { "empty", 0, 0, 0, 0, SIZE, 0, -EINVAL },
     { "one byte", 0, 0, 0, 1, SIZE, 0, -EINVAL },
-    { "a header and nothing else", MAGIC, 1, 1, 64, SIZE, 0, -EINVAL },
-    { "no room for one", MAGIC, 1, 1, 2239, SIZE, 0, -EINVAL },
-    { "no room for four", MAGIC, 1, 4, 2431, SIZE, 0, -EINVAL },
-    { "one more than there is room for", MAGIC, 1, 31, 4096, SIZE, 0, -EINVAL },
-    { "no fence", MAGIC, 1, 0, 4096, SIZE, 0, -EINVAL },
-    { "one more than the most", MAGIC, 1, MOST + 1, 2176 + INT64_C(64) * (MOST + 1), SIZE, 0,
+    { "a header and nothing else", MAGIC, 2, 1, 64, SIZE, 0, -EINVAL },
+    { "no room for one", MAGIC, 2, 1, 4159, SIZE, 0, -EINVAL },
+    { "no room for four", MAGIC, 2, 4, 4351, SIZE, 0, -EINVAL },
+    { "one more than there is room for", MAGIC, 2, 65, 8192, SIZE, 0, -EINVAL },
+    { "no fence", MAGIC, 2, 0, 8192, SIZE, 0, -EINVAL },
+    { "one more than the most", MAGIC, 2, MOST + 1, 4096 + INT64_C(64) * (MOST + 1), SIZE, 0,
       -EINVAL },
-    { "2^26 fences, which are 2^32 bytes", MAGIC, 1, UINT32_C(1) << 26, 4096, SIZE, 0, -EINVAL },
-    { "UINT32_MAX fences", MAGIC, 1, UINT32_MAX, 4096, SIZE, 0, -EINVAL },
-    { "another magic", MAGIC + 1, 1, 4, 4096, SIZE, 0, -EINVAL },
-    { "no magic", 0, 1, 4, 4096, SIZE, 0, -EINVAL },
-    { "layout version 0", MAGIC, 0, 4, 4096, SIZE, 0, -EINVAL },
-    { "layout version 2", MAGIC, 2, 4, 4096, SIZE, 0, -EINVAL },
-    { "layout version UINT32_MAX", MAGIC, UINT32_MAX, 4, 4096, SIZE, 0, -EINVAL },
+    { "2^26 fences, which are 2^32 bytes", MAGIC, 2, UINT32_C(1) << 26, 8192, SIZE, 0, -EINVAL },
+    { "UINT32_MAX fences", MAGIC, 2, UINT32_MAX, 8192, SIZE, 0, -EINVAL },
+    { "another magic", MAGIC + 1, 2, 4, 8192, SIZE, 0, -EINVAL },
+    { "no magic", 0, 2, 4, 8192, SIZE, 0, -EINVAL },
+    { "layout version 0", MAGIC, 0, 4, 8192, SIZE, 0, -EINVAL },
+    { "layout version 1", MAGIC, 1, 4, 8192, SIZE, 0, -EINVAL },
+    { "layout version 3", MAGIC, 3, 4, 8192, SIZE, 0, -EINVAL },
+    { "layout version UINT32_MAX", MAGIC, UINT32_MAX, 4, 8192, SIZE, 0, -EINVAL },
 };
 
 /* -1 where the machine does not make such files. */
@@ -109,7 +110,7 @@ every_file(void)
 static void
 a_header_that_changes_after_the_import_changes_nothing(void)
 {
-    const struct header lie = { MAGIC, 1, UINT32_MAX };
+    const struct header lie = { MAGIC, 2, UINT32_MAX };
     struct umf_page *page;
     struct umf_fence *fences[4], *fence;
     int fd = make(0);

@@ -204,9 +204,9 @@ a_hole_under_a_sleeper_does_it_no_harm(void)
     fall_asleep(&sleeper);
     hole();
     CHECK(!atomic_load(&sleeper.done));
-    /* Its sleep ends with the page's next futex call, which the peer makes itself: all words of
-     * the first 4096 bytes. */
-    for (size_t at = 0; at < 4096; at += 4)
+    /* Its sleep ends with the page's next futex call, which the peer makes itself: all
+     * words of the page. */
+    for (size_t at = 0; at < peer.length; at += 4)
         syscall(SYS_futex, peer.bytes + at, 1 /* FUTEX_WAKE */, INT32_MAX, NULL, NULL, 0);
     EXPECT(-ESTALE, end_of(&sleeper));
     destroy();

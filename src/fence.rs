@@ -1,7 +1,9 @@
 //! A handle on one fence: value, signal, pending value, error.
 
 use crate::error::{Error, FenceErrno, Result};
+use crate::ledger::{Note, Role, Said};
 use crate::notifier::Notifier;
+use crate::owner::Owner;
 use crate::page::{Page, Place};
 use crate::rc::Ref;
 use crate::slot::{Kind, MONITORED_OFFSET, Rope, Slot, Tag, VALUE32_OFFSET, Width};
@@ -201,6 +203,23 @@ impl Fence {
             Ok(pending) if self.width().is_before(value, pending) => pending,
             _ => value,
         }
+    }
+
+    /// Leaves a note for whoever asks why nothing goes on: see `ledger`. It stands while it lives.
+    pub(crate) fn note(&self, owner: Owner, said: Said) -> Note {
+        Note::leave(&self.place, self.tag, owner, said)
+    }
+
+    /// A note that `owner` cannot go on until the fence has reached `value`.
+    #[allow(dead_code)] // queues and watches are to come
+    pub(crate) fn note_wait(&self, owner: Owner, value: u64) -> Note {
+        self.note(owner, Said { role: Role::Wait, of: 1, value })
+    }
+
+    /// A note that `owner` will signal the fence up to `value`.
+    #[allow(dead_code)] // queues and watches are to come
+    pub(crate) fn note_promise(&self, owner: Owner, value: u64) -> Note {
+        self.note(owner, Said { role: Role::Promise, of: 1, value })
     }
 
     /// Fails the fence for every waiter in every process. The first error stays.

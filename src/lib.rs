@@ -19,6 +19,8 @@
 //! | `slot` | the 64 bytes of a fence, and why no wake-up is lost |
 //! | `spin` | when it pays to wait awake, and the promise it keeps |
 //! | `notifier` | sleeping for what a device writes |
+//! | `owner`, `ledger` | who waits for what, and who promised it |
+//! | `debug` | whether plain waits tell that too |
 //! | `page`, `fence` | shared memory; a handle on a fence |
 //! | `wait` | one, any, all |
 //! | `convert` | sync_file, drm_syncobj, dma-buf |
@@ -33,14 +35,17 @@
 mod capi;
 #[cfg(not(loom))]
 mod convert;
+mod debug;
 mod error;
 #[cfg(not(loom))]
 mod events;
 mod fence;
+mod ledger;
 #[cfg(all(loom, test))]
 #[allow(clippy::unwrap_used)]
 mod models;
 mod notifier;
+mod owner;
 #[cfg_attr(loom, path = "page_model.rs")]
 mod page;
 mod rc;

@@ -3,11 +3,14 @@
 //! ```text
 //!   offset    0  header: magic, layout version, number of fences, written once; where to look for a free slot
 //!   offset   64  bell, and the log of who rang it
-//!   offset 2176  slot 0, slot 1, ... 64 bytes each
+//!   offset 2176  ledger: who waits for what, and who promised it
+//!   offset 4096  slot 0, slot 1, ... 64 bytes each
 //! ```
 
+use crate::debug;
 use crate::error::{Error, Result};
 use crate::fence::Fence;
+use crate::ledger::Ledger;
 use crate::rc::{Ref, Registry};
 use crate::slot::{Bell, Kind, Slot, Tag};
 use crate::spin;
@@ -21,10 +24,11 @@ pub(crate) const MAX_FENCES: u32 = 1 << 20;
 
 /// "umf page", read as a little-endian number.
 const MAGIC: u64 = u64::from_le_bytes(*b"umf page");
-/// Any change of this page's, the slot's or the bell's layout or meaning is a new version.
-const LAYOUT_VERSION: u32 = 1;
+/// Any change of this page's, the slot's, the bell's or the ledger's layout or meaning is a new version.
+const LAYOUT_VERSION: u32 = 2;
 
-const SLOTS_OFFSET: usize = size_of::<Header>() + size_of::<Bell>();
+const LEDGER_OFFSET: usize = size_of::<Header>() + size_of::<Bell>();
+const SLOTS_OFFSET: usize = LEDGER_OFFSET + size_of::<Ledger>();
 
 #[repr(C, align(64))]
 struct Header {
@@ -91,6 +95,7 @@ impl Page {
 
     fn register(mapping: Mapping, memfd: OwnedFd, fence_count: u32) -> Result<Ref<Page>> {
         spin::configure();
+        debug::configure();
         let id = memfd::file_id(memfd.as_fd())?;
         let make = || Ok(Page { mapping, memfd, id, fence_count, fences: Registry::new() });
         PAGES.get_or_make(id, |_| true, make)
@@ -117,6 +122,22 @@ impl Page {
         // this offset and is aligned. It consists of atomics, for which every bit pattern is valid and which other
         // processes may write at any time. The mapping lives as long as `self`.
         unsafe { self.mapping.start().byte_add(size_of::<Header>()).cast::<Bell>().as_ref() }
+    }
+
+    /// Who waits for the page's fences, and who promised to signal them.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        // SAFETY: as for `bell`: it lies before the slots, at a multiple of its alignment, and consists of atomics.
+        unsafe { self.mapping.start().byte_add(LEDGER_OFFSET).cast::<Ledger>().as_ref() }
+    }
+
+    /// Every page that this process has mapped.
+    pub(crate) fn all() -> Result<Vec<Ref<Page>>> {
+        PAGES.all()
+    }
+
+    /// The file behind the page, the same for all who map it.
+    pub(crate) fn id(&self) -> FileId {
+        self.id
     }
 
     /// The slot of an index, which may come from anywhere. `NotFound` if the page has no such slot.
@@ -207,4 +228,4 @@ const fn layout_len(fence_count: u32) -> usize {
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Header>() == 64 && SLOTS_OFFSET == 2176);
+const _: () = assert!(size_of::<Header>() == 64 && SLOTS_OFFSET == 4096);

@@ -2,11 +2,13 @@
 
 use crate::error::{Error, Result};
 use crate::fence::Fence;
+use crate::ledger::Ledger;
 use crate::rc::{Ref, Registry};
 use crate::slot::{Bell, Kind, Slot, Tag};
 
 pub(crate) struct Page {
     bell: Bell,
+    ledger: Ledger,
     slots: Vec<Slot>,
     fences: Registry<u32, Fence>,
 }
@@ -14,7 +16,7 @@ pub(crate) struct Page {
 impl Page {
     pub(crate) fn create(fence_count: u32) -> Result<Ref<Page>> {
         let slots = (0..fence_count).map(|_| Slot::new()).collect();
-        Ref::try_new(|| Ok(Page { bell: Bell::new(), slots, fences: Registry::new() }))
+        Ref::try_new(|| Ok(Page { bell: Bell::new(), ledger: Ledger::new(), slots, fences: Registry::new() }))
     }
 
     pub(crate) fn fences(&self) -> &Registry<u32, Fence> {
@@ -23,6 +25,10 @@ impl Page {
 
     pub(crate) fn bell(&self) -> &Bell {
         &self.bell
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     pub(crate) fn claim(&self, kind: Kind, value: u64) -> Result<(u32, Tag)> {

@@ -151,6 +151,16 @@ impl<K: Copy + Eq + Hash, T> Registry<K, T> {
         Ok(object)
     }
 
+    /// A reference to each live object, in no particular order.
+    pub(crate) fn all(&self) -> Result<Vec<Ref<T>>> {
+        // Declared before the lock is taken, so dropped after it is released: dropping may call `forget`.
+        let mut all = Vec::new();
+        let objects = self.lock();
+        all.try_reserve_exact(objects.len()).map_err(|_| Error::NoMemory)?;
+        all.extend(objects.values().filter_map(|counted| Self::upgrade(*counted)));
+        Ok(all)
+    }
+
     /// Called from the drop of `object`, which was registered under `key`.
     pub(crate) fn forget(&self, key: K, object: &T) {
         let mut objects = self.lock();
@@ -218,6 +228,22 @@ mod tests {
         drop(old);
         let again = REGISTRY.get_or_make(8, |_| true, || Err(Error::Unforeseen))?;
         assert!(std::ptr::eq(&*new, &*again));
+        Ok(())
+    }
+
+    #[test]
+    fn all_are_those_that_live() -> Result<()> {
+        static LISTED: Registry<u32, u32> = Registry::new();
+        let mut kept = Vec::new();
+        for number in 0..5 {
+            kept.push(LISTED.get_or_make(number, |_| true, || Ok(number))?);
+        }
+        let mut all: Vec<u32> = LISTED.all()?.iter().map(|object| **object).collect();
+        all.sort_unstable();
+        assert_eq!(all, [0, 1, 2, 3, 4]);
+        // These do not know how to leave.
+        kept.iter().for_each(|object| LISTED.forget(**object, object));
+        assert!(LISTED.all()?.is_empty());
         Ok(())
     }
 

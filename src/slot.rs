@@ -135,6 +135,16 @@ impl Tag {
         if self.0 & IS_32_BIT == 0 { Width::Bits64 } else { Width::Bits32 }
     }
 
+    /// As it is written down in shared memory ...
+    pub(crate) fn to_shared(self) -> u32 {
+        self.0
+    }
+
+    /// ... and read there, where a peer may have written anything: it is some fence's tag if it is that of a slot.
+    pub(crate) fn from_shared(word: u32) -> Tag {
+        Tag(word)
+    }
+
     /// The slot's state word between the end of this fence and the claim of the next.
     fn ended(self) -> u32 {
         (self.0 & !(LIFE | KIND)).wrapping_add(GENERATION) | FREE

@@ -1,8 +1,11 @@
 //! Waiting: for one condition, for any or for all of many.
 
+use crate::debug;
 use crate::error::{Error, Result};
 use crate::fence::Fence;
+use crate::ledger::{Note, Role, Said};
 use crate::notifier;
+use crate::owner::Owner;
 use crate::page::Page;
 use crate::slot::{self, Bed, Width};
 use crate::sync::Ordering;
@@ -208,6 +211,18 @@ impl<'a> Condition<'a> {
         }
     }
 
+    /// A note that `owner` cannot go on until this is met.
+    #[allow(dead_code)] // queues are to come
+    pub(crate) fn note(&self, owner: Owner) -> Note {
+        self.note_one_of(1, owner)
+    }
+
+    /// A note that `owner` cannot go on until one of `count` conditions is met, of which this is one.
+    fn note_one_of(&self, count: usize, owner: Owner) -> Note {
+        let role = if self.until == Until::Submitted { Role::WaitPending } else { Role::Wait };
+        self.fence.note(owner, Said { role, of: count, value: self.first_value() })
+    }
+
     /// Leaves word that somebody who listens to the bell waits for this. To be called before looking at the value.
     pub(crate) fn announce(&self) {
         self.fence.slot().announce(Bed::Bell, self.residues());
@@ -239,6 +254,7 @@ pub(crate) fn one(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
 
 /// Waits for one condition without spinning. It is looked at once more after the deadline, so a signal has the last word.
 fn asleep(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
+    let _note = note_wait(&condition);
     let fence = condition.fence;
     let residues = NonZeroU32::new(condition.residues()).unwrap_or(NonZeroU32::MAX);
     let began = if fence.is_device() { time::now() } else { 0 };
@@ -277,6 +293,26 @@ fn asleep(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
     }
 }
 
+/// Tells who asks for the wait-for graph that this thread waits, if the user wants to see that.
+fn note_wait(condition: &Condition<'_>) -> Option<Note> {
+    debug::is_on().then(|| condition.note(Owner::this_thread()))
+}
+
+/// The most alternatives that a wait notes.
+const MOST_NOTED: usize = 8;
+
+/// The same for who waits for any of many.
+fn note_waits(conditions: &impl Conditions) -> Result<[Option<Note>; MOST_NOTED]> {
+    let mut notes = [const { None }; MOST_NOTED];
+    if debug::is_on() {
+        let owner = Owner::this_thread();
+        for (index, note) in notes.iter_mut().enumerate().take(conditions.count()) {
+            *note = Some(conditions.get(index)?.note_one_of(conditions.count(), owner));
+        }
+    }
+    Ok(notes)
+}
+
 /// A list of conditions that are looked up one at a time: what C hands over needs no copy.
 pub(crate) trait Conditions {
     /// How many there are; at least one.
@@ -303,6 +339,7 @@ pub(crate) fn any(conditions: &impl Conditions, deadline: Deadline) -> Result<us
         return answer;
     }
     let index = Index::of(conditions, &bells)?;
+    let _notes = note_waits(conditions)?;
     loop {
         let rest = bells.sleep(deadline)?;
         if rest == Rest::Over {
@@ -470,6 +507,7 @@ pub(crate) fn all(conditions: &impl Conditions, deadline: Deadline) -> Result<()
         return Err(Error::TimedOut);
     }
     let mut bells = Bells::of(conditions)?;
+    let mut noted = None;
     while at < count {
         if bells.listen() {
             any_failure(at)?;
@@ -483,7 +521,14 @@ pub(crate) fn all(conditions: &impl Conditions, deadline: Deadline) -> Result<()
         condition.announce();
         if condition.met()? {
             at = first_unmet(at + 1)?;
-        } else if bells.sleep(deadline)? == Rest::Over {
+            continue;
+        }
+        if noted.as_ref().is_none_or(|(noted_at, _)| *noted_at != at) {
+            // The old note first: it may be its record that the new one takes.
+            drop(noted.take());
+            noted = Some((at, note_wait(&condition)));
+        }
+        if bells.sleep(deadline)? == Rest::Over {
             return if first_unmet(at)? == count { Ok(()) } else { Err(Error::TimedOut) };
         }
     }

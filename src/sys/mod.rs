@@ -18,6 +18,7 @@ pub(crate) mod futex;
 pub(crate) mod memfd;
 pub(crate) mod pause;
 pub(crate) mod poll;
+pub(crate) mod process;
 #[cfg(not(loom))]
 pub(crate) mod sync_file;
 #[cfg(not(loom))]
