@@ -102,6 +102,35 @@ null_arguments(void)
 }
 
 static void
+where_the_graph_cannot_be_written_to(void)
+{
+    int none[2], read_only = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC), fd = null_fd;
+    uint32_t deadlocks = SENTINEL;
+    CHECK(read_only >= 0 && full >= 0 && pipe2(none, O_CLOEXEC) == 0);
+    close(none[0]);
+    signal(SIGPIPE, SIG_IGN);
+
+    ROW(-EINVAL, umf_graph_write(fd, UMF_GRAPH_DOT << 1, &deadlocks));
+    ROW(-EINVAL, umf_graph_write(fd, UINT64_MAX, &deadlocks));
+    ROW(-EBADF, umf_graph_write(-1, 0, &deadlocks));
+    ROW(-EBADF, umf_graph_write(INT_MIN, 0, &deadlocks));
+    ROW(-EBADF, umf_graph_write(1 << 20, 0, &deadlocks));
+    ROW(-EBADF, umf_graph_write(read_only, 0, &deadlocks));
+    ROW(-ENOMEM, umf_graph_write(full, UMF_GRAPH_DOT, &deadlocks));
+    ROW(-EPROTO, umf_graph_write(none[1], 0, &deadlocks));
+    CHECK(deadlocks == SENTINEL);
+    ROW(0, umf_graph_write(fd, 0, NULL));
+    ROW(0, umf_graph_write(fd, UMF_GRAPH_DOT, &deadlocks));
+    CHECK(deadlocks == 0);
+
+    signal(SIGPIPE, SIG_DFL);
+    close(none[1]);
+    close(read_only);
+    close(full);
+}
+
+static void
 numbers_out_of_range(void)
 {
     struct umf_wait met = { fence, 10, UMF_OP_GE, 0, 0 };
@@ -381,6 +410,7 @@ main(void)
     umf_fence_unref(ended);
 
     null_arguments();
+    where_the_graph_cannot_be_written_to();
     numbers_out_of_range();
     every_unknown_flag();
     entries_of_a_wait();

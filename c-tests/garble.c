@@ -11,6 +11,7 @@
 #define SLOTS 16
 
 static struct umf_page *page;
+static int null;
 
 static uint64_t
 random_word(uint64_t *state)
@@ -94,6 +95,8 @@ use(struct umf_fence *fence, uint64_t i)
     ONE_OF(umf_fence_import_sync_file(fence, i + 1, -1, 0), 0, -EINVAL, FAILED);
     CHECK(!holds || umf_fence_pending_value(fence) >= seen);
     CHECK(!holds || umf_fence_value(fence) >= seen);
+    if (i % 8 == 0)
+        OK(umf_graph_write(null, i % 16 == 0 ? UMF_GRAPH_DOT : 0, &index));
     if (holds)
         OK(umf_fence_wait(fence, seen, 0));
 }
@@ -102,6 +105,10 @@ int
 main(void)
 {
     watchdog(40);
+    /* So that the waits leave notes in what is garbled. */
+    CHECK(setenv("LIBUMF_DEBUG", "1", 1) == 0);
+    null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    CHECK(null >= 0);
     OK(umf_page_create(SLOTS, 0, &page));
     pid_t pid;
     int status;
@@ -131,5 +138,6 @@ main(void)
     CHECK(open_fds() == fds && mappings() == maps);
     unmap_raw(&raw);
     umf_page_unref(page);
+    close(null);
     return 0;
 }

@@ -57,6 +57,7 @@ static const function functions[] = {
     (function)umf_fence_import_syncobj,
     (function)umf_fence_export_dma_buf,
     (function)umf_fence_import_dma_buf,
+    (function)umf_graph_write,
 };
 
 int

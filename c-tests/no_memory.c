@@ -20,7 +20,7 @@ static uint32_t their_indices[ENOUGH];
 static struct umf_page *pages[ENOUGH];
 static struct umf_fence *fences[ENOUGH];
 static struct umf_fence *devices[ENOUGH];
-static int event;
+static int event, null;
 
 static int
 wait_for_interrupt(void *data, uint64_t value, uint64_t abs_timeout_ns)
@@ -53,6 +53,12 @@ set_descriptor(int i)
     return umf_fence_set_notifier(devices[i], &notifier);
 }
 
+static int
+write_graph(int i)
+{
+    return umf_graph_write(null, i % 2 ? UMF_GRAPH_DOT : 0, NULL);
+}
+
 static void
 unref_page(int i)
 {
@@ -75,6 +81,12 @@ unset_notifier(int i)
     OK(umf_fence_set_notifier(devices[i], NULL));
 }
 
+static void
+nothing(int i)
+{
+    (void)i;
+}
+
 static const struct {
     const char *what;
     int (*call)(int i);
@@ -86,6 +98,7 @@ static const struct {
     { "umf_fence_open", open_fence, unref_fence },
     { "umf_fence_set_notifier, wait", set_callback, unset_notifier },
     { "umf_fence_set_notifier, fd", set_descriptor, unset_notifier },
+    { "umf_graph_write", write_graph, nothing },
 };
 
 static void
@@ -203,8 +216,10 @@ main(void)
         printf("valgrind has a malloc of its own\n");
         return SKIPPED;
     }
+    /* Waits leave notes, which takes no memory either. */
+    CHECK(setenv("LIBUMF_DEBUG", "1", 1) == 0);
     struct peer peer = start_peer(create_for_us);
-    OK(umf_page_create(ENOUGH, 0, &page));
+    OK(umf_page_create(ENOUGH + 1, 0, &page));
     theirs = recv_page(peer.sock);
     for (int i = 0; i < ENOUGH; i++) {
         their_fds[i] = recv_fd(peer.sock);
@@ -218,13 +233,25 @@ main(void)
     for (int i = 0; i < ENOUGH; i++)
         OK(umf_fence_create(written_by_a_device, 0, UMF_FENCE_DEVICE, &devices[i]));
 
+    /* Somebody waits, so that there is a graph. */
+    null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    CHECK(null >= 0);
+    struct umf_fence *waited_for;
+    OK(umf_fence_create(page, 0, 0, &waited_for));
+    struct sleeper sleeper = { .fence = waited_for, .value = 1 };
+    fall_asleep(&sleeper);
+
     for (size_t c = 0; c < sizeof(calls) / sizeof(calls[0]); c++)
         every_allocation_may_fail(c);
     a_slot_is_not_lost();
     the_rest_needs_no_memory();
 
+    OK(umf_fence_signal(waited_for, 1));
+    OK(end_of(&sleeper));
+    umf_fence_unref(waited_for);
     tell(peer.sock, 1);
     end_peer(&peer);
+    close(null);
     for (int i = 0; i < ENOUGH; i++)
         close(their_fds[i]);
     for (int i = 0; i < ENOUGH; i++)

@@ -17,7 +17,8 @@ extern char **environ;
     F(umf_page_unref) F(umf_fence_create) F(umf_fence_open) F(umf_fence_unref) F(umf_fence_index)  \
     F(umf_fence_value) F(umf_fence_signal) F(umf_fence_submit) F(umf_fence_set_error)              \
     F(umf_fence_error) F(umf_fence_wait) F(umf_wait) F(umf_device_create)                          \
-    F(umf_fence_export_sync_file) F(umf_fence_import_sync_file) F(umf_fence_import_dma_buf)
+    F(umf_fence_export_sync_file) F(umf_fence_import_sync_file) F(umf_fence_import_dma_buf)  \
+    F(umf_graph_write)
 
 struct library {
     void *handle;
@@ -142,6 +143,9 @@ use(const struct library *l)
     EXPECT(-EINVAL, l->umf_fence_import_dma_buf(fence, 3, fd, UMF_DMA_BUF_READ, 0));
     EXPECT(-EINVAL, l->umf_device_create(fd, &device));
     EXPECT(-EBADF, l->umf_page_import(-1, 0, &again));
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    OK(l->umf_graph_write(null, 0, NULL));
+    close(null);
     if (caps.flags & UMF_CAP_UDMABUF) {
         int sync_file;
         OK(l->umf_fence_export_sync_file(fence, 2, NULL, FOREVER, &sync_file));

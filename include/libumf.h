@@ -22,7 +22,7 @@
  * Structs   Those that start with size grow at the end, in later versions.
  * Threads   Every function is thread-safe; those marked async-signal-safe may also be called in a signal handler. The
  *           library installs no signal handler, and starts no thread but for a struct umf_loop: umf_loop_create(). It reads
- *           LIBUMF_SPIN from the environment: umf_set_spin().
+ *           LIBUMF_SPIN from the environment: umf_set_spin(); and LIBUMF_DEBUG: umf_graph_write().
  * Blocking  Calls that take a timeout block, umf_loop_unref() may, no other call does. To go on meanwhile, watch:
  *           umf_loop_watch(), the conversions umf_loop_export_*() and umf_loop_import_*(), and umf_queue_submit().
  * Errors    What the codes mean wherever they are not explained further:
@@ -165,6 +165,9 @@
  * wait for that. Since 0.1.
  */
 #define UMF_JOB_SUBMITTED 1
+
+/** In the flags of umf_graph_write(): for Graphviz (dot -Tsvg), not as text. Since 0.1. */
+#define UMF_GRAPH_DOT (UINT64_C(1) << 0)
 
 /** A DRM device file, for conversions to and from drm_syncobj. Reference counted. */
 struct umf_device;
@@ -353,7 +356,7 @@ int umf_set_spin(uint32_t vain_permille,
 
 /**
  * Creates a page with room for fences, in memory that other processes can be given (a sealed memfd): 64 bytes a
- * fence, allocated here and now.
+ * fence and 4096 beside them, allocated here and now.
  *
  * \param fence_count  how many fences, 1 to UMF_PAGE_MAX_FENCES.
  * \param flags        0.
@@ -1406,6 +1409,40 @@ int umf_queue_cancel(struct umf_queue *queue);
  */
 int umf_queue_fail(struct umf_queue *queue,
                    int error);
+
+/**
+ * Writes down who waits for which value of which fence, who promised to signal it, and which of them wait for each other in a
+ * circle, in all processes that left a note of it in a page that this process has open.
+ *
+ * Queues and watches always leave notes; umf_fence_wait() and umf_wait() do where LIBUMF_DEBUG, in the environment, is 1 when
+ * their process creates or imports its first page. Then a queue that closes a circle also has this written to stderr.
+ *
+ *     libumf: 1 page, 3 waits, 1 deadlock
+ *     deadlock 1:
+ *       queue 1 of pid 812 (game) waits for fence 17:3 >= 5 (now 4): promised by queue 2 of pid 640 (compositor)
+ *       queue 2 of pid 640 (compositor) waits for fence 17:8 >= 1 (now 0): promised by queue 1 of pid 812 (game)
+ *     waiting:
+ *       thread 813 of pid 812 (game) waits for fence 17:6 >= 2 (now 0): nobody has submitted a signal for this
+ *
+ * A fence is named after the inode number of its page's memfd, and its index. "submitted" is what umf_fence_submit() announced
+ * and nobody left a note of. Who waits for what nobody has submitted yet is in no deadlock. The text is for people, and
+ * changes.
+ *
+ * \param fd             where to write to. Stays the caller's. If it does not block (O_NONBLOCK), the call waits until it takes
+ *                       everything; where nobody reads a pipe or a socket any more, there is a SIGPIPE as from write().
+ * \param flags          0 or UMF_GRAPH_DOT.
+ * \param out_deadlocks  receives how many deadlocks were found. May be NULL. Written only on success.
+ *
+ * \return 0, or
+ *         -EINVAL  unknown flags, or fd cannot be written to.
+ *         -EBADF   fd is not open, or not for writing.
+ *         -ENOMEM  no memory, or no room left where fd leads. In the second case a part was written, as may be with -EPROTO.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_graph_write(int fd,
+                    uint64_t flags,
+                    uint32_t *out_deadlocks);
 
 #ifdef __cplusplus
 }  // extern "C"

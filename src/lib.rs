@@ -23,6 +23,7 @@
 //! | `debug` | whether plain waits tell that too |
 //! | `page`, `fence` | shared memory; a handle on a fence |
 //! | `wait` | one, any, all |
+//! | `events` | the wait-for graph |
 //! | `convert` | sync_file, drm_syncobj, dma-buf |
 //! | `events` | loops, watches, what goes on by itself |
 //! | `capi` | every `extern "C"` function |

@@ -30,6 +30,8 @@ mod event_loop;
 mod syncobj;
 #[rustfmt::skip]
 mod queue;
+#[rustfmt::skip]
+mod graph;
 
 use crate::error::{Error, Result};
 use crate::rc::Ref;

@@ -13,7 +13,7 @@ impl Handle for umf_page {
 }
 
 /// Creates a page with room for fences, in memory that other processes can be given (a sealed memfd): 64 bytes a
-/// fence, allocated here and now.
+/// fence and 4096 beside them, allocated here and now.
 ///
 /// \param fence_count  how many fences, 1 to UMF_PAGE_MAX_FENCES.
 /// \param flags        0.

@@ -6,10 +6,13 @@
 //! where the caller dispatches. So nothing a watch does is ever concurrent with another of its loop.
 
 mod arm;
+mod deadlock;
 mod ear;
 mod event_loop;
 mod eye;
+pub(crate) mod graph;
 mod queue;
+mod report;
 mod spot;
 mod timeline;
 mod watch;

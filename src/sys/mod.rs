@@ -16,6 +16,8 @@ pub(crate) mod eventfd;
 pub(crate) mod futex;
 #[cfg(not(loom))]
 pub(crate) mod memfd;
+#[cfg(not(loom))]
+pub(crate) mod out;
 pub(crate) mod pause;
 pub(crate) mod poll;
 pub(crate) mod process;

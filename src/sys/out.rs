@@ -1,0 +1,70 @@
+//! Text to a file descriptor, through a small buffer: formatting it needs no memory.
+
+use crate::error::{Error, Result};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+use std::fmt;
+
+/// Writes what it is told to a descriptor. What is still in the buffer is lost unless it is finished.
+pub(crate) struct Out<'fd> {
+    fd: BorrowedFd<'fd>,
+    buffer: [u8; 1024],
+    filled: usize,
+    /// Why no more is written.
+    failure: Option<Error>,
+}
+
+impl<'fd> Out<'fd> {
+    pub(crate) fn new(fd: BorrowedFd<'fd>) -> Out<'fd> {
+        Out { fd, buffer: [0; 1024], filled: 0, failure: None }
+    }
+
+    /// Writes the rest, and tells whether all was written.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.flush();
+        self.failure.map_or(Ok(()), Err)
+    }
+
+    fn flush(&mut self) {
+        let mut rest = self.buffer.get(..self.filled).unwrap_or_default();
+        while !rest.is_empty() && self.failure.is_none() {
+            match write_some(self.fd, rest) {
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(error) => self.failure = Some(error),
+            }
+        }
+        self.filled = 0;
+    }
+}
+
+impl fmt::Write for Out<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            if self.filled == self.buffer.len() {
+                self.flush();
+            }
+            if let Some(free) = self.buffer.get_mut(self.filled) {
+                *free = byte;
+                self.filled += 1;
+            }
+        }
+        if self.failure.is_some() { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+/// Writes at least one byte. A descriptor that does not block is waited for.
+fn write_some(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
+    loop {
+        match rustix::io::write(fd, bytes) {
+            Ok(0) => return Err(Error::Unforeseen),
+            Ok(written) => return Ok(written),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => match rustix::event::poll(&mut [PollFd::new(&fd, PollFlags::OUT)], None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            },
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
