@@ -211,13 +211,12 @@ impl Fence {
     }
 
     /// A note that `owner` cannot go on until the fence has reached `value`.
-    #[allow(dead_code)] // queues and watches are to come
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn note_wait(&self, owner: Owner, value: u64) -> Note {
         self.note(owner, Said { role: Role::Wait, of: 1, value })
     }
 
     /// A note that `owner` will signal the fence up to `value`.
-    #[allow(dead_code)] // queues and watches are to come
     pub(crate) fn note_promise(&self, owner: Owner, value: u64) -> Note {
         self.note(owner, Said { role: Role::Promise, of: 1, value })
     }

@@ -265,7 +265,6 @@ impl Note {
     }
 
     /// Says that more was promised. A value that is not further changes nothing.
-    #[allow(dead_code)] // queues are to come
     pub(crate) fn raise(&self, value: u64) {
         let Kept::Record(at, state) = self.kept else { return };
         let record = self.place.page().ledger().records.get(at);

@@ -27,7 +27,6 @@ const SERIAL: u64 = (1 << SERIAL_BITS) - 1;
 
 impl Owner {
     /// A new queue or watch of this process.
-    #[allow(dead_code)] // queues and watches are to come
     pub(crate) fn new(kind: OwnerKind) -> Owner {
         static SERIALS: AtomicU32 = AtomicU32::new(1);
         Owner::of_this_process(kind, SERIALS.fetch_add(1, Ordering::Relaxed))
@@ -44,7 +43,6 @@ impl Owner {
     }
 
     /// What this queue has started: its promises do not depend on what the queue waits for.
-    #[allow(dead_code)] // queues are to come
     pub(crate) fn work(self) -> Owner {
         let kind = 7 << SERIAL_BITS;
         Owner { word: self.word & !kind | (OwnerKind::Work as u64) << SERIAL_BITS, ..self }

@@ -212,7 +212,6 @@ impl<'a> Condition<'a> {
     }
 
     /// A note that `owner` cannot go on until this is met.
-    #[allow(dead_code)] // queues are to come
     pub(crate) fn note(&self, owner: Owner) -> Note {
         self.note_one_of(1, owner)
     }

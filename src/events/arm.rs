@@ -2,10 +2,12 @@
 
 use super::event_loop::Loop;
 use super::timeline::Timeline;
-use super::watch::{Callback, Effect, Watch};
+use super::watch::{Callback, Effect, Notes, Watch};
 use crate::convert::{self, Access};
+use crate::debug;
 use crate::error::Result;
 use crate::fence::Fence;
+use crate::owner::{Owner, OwnerKind};
 use crate::rc::Ref;
 use crate::sys::{dma_buf, memfd, sync_file};
 use crate::wait::Demand;
@@ -36,7 +38,14 @@ impl<'a> Order<'a> {
 
     /// A fence's condition, with an effect that needs nothing else.
     pub(crate) fn watch(self, fence: &Ref<Fence>, demand: Demand, effect: Effect) -> Result<Ref<Watch>> {
-        self.arm(effect, |event_loop, watch| Loop::watch(event_loop, fence, demand, watch))
+        let target = match &effect {
+            Effect::Signal { fence, value } => Some((fence.clone(), *value)),
+            _ => None,
+        };
+        self.arm(effect, |event_loop, watch| {
+            note(watch, Some((fence, demand)), target);
+            Loop::watch(event_loop, fence, demand, watch)
+        })
     }
 
     /// A fence to a timeline's point: `Invalid` if the point is not beyond the last, or is promised already.
@@ -50,6 +59,7 @@ impl<'a> Order<'a> {
         timeline.check_forward(point)?;
         self.arm(Effect::Point { timeline: timeline.clone(), point }, |event_loop, watch| {
             timeline.enlist(point, watch)?;
+            note(watch, Some((fence, demand)), None);
             Loop::watch(event_loop, fence, demand, watch)
         })
     }
@@ -87,9 +97,12 @@ impl<'a> Order<'a> {
     }
 
     fn import(self, fence: &Ref<Fence>, value: u64, kernel_fence: Option<OwnedFd>) -> Result<Ref<Watch>> {
-        self.arm(Effect::Signal { fence: fence.clone(), value }, |event_loop, watch| match kernel_fence {
-            Some(kernel_fence) => event_loop.eye().add_fence(event_loop, kernel_fence, watch),
-            None => event_loop.eye().add_signaled(event_loop, watch),
+        self.arm(Effect::Signal { fence: fence.clone(), value }, |event_loop, watch| {
+            note(watch, None, Some((fence.clone(), value)));
+            match kernel_fence {
+                Some(kernel_fence) => event_loop.eye().add_fence(event_loop, kernel_fence, watch),
+                None => event_loop.eye().add_signaled(event_loop, watch),
+            }
         })
     }
 
@@ -104,8 +117,28 @@ impl<'a> Order<'a> {
         convert::check_import(fence, value)?;
         timeline.check_wait(point)?;
         self.arm(Effect::Signal { fence: fence.clone(), value }, |event_loop, watch| {
+            note(watch, None, Some((fence.clone(), value)));
             event_loop.eye().add_point(event_loop, timeline, point, watch)
         })
+    }
+}
+
+/// Tells who asks for the wait-for graph what a watch waits for, and what it will signal then. One that signals nothing holds up
+/// nobody: it is told of only if the user wants to see everything.
+fn note(watch: &Watch, wait: Option<(&Fence, Demand)>, target: Option<(Ref<Fence>, u64)>) {
+    if target.is_none() && !debug::is_on() {
+        return;
+    }
+    let owner = Owner::new(OwnerKind::Watch);
+    let notes = Ref::try_new(|| {
+        Ok(Notes {
+            _wait: wait.map(|(fence, demand)| demand.of(fence).note(owner)),
+            _promise: target.map(|(fence, value)| fence.note_promise(owner, value)),
+        })
+    });
+    // Without memory there is no note.
+    if let Ok(notes) = notes {
+        watch.keep(notes);
     }
 }
 

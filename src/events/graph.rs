@@ -42,7 +42,6 @@ pub(crate) fn write(fd: BorrowedFd<'_>, format: Format) -> Result<u32> {
 
 /// To be called, with no lock held, after `owner` left a note of a wait, or of a promise while it waits. With LIBUMF_DEBUG, says
 /// so on stderr if that closed a circle. Each is reported once, by whoever closed it.
-#[allow(dead_code)] // queues are to come
 pub(crate) fn check_after_block(owner: Owner) {
     static REPORTED: AtomicU64 = AtomicU64::new(0);
     if !debug::is_on() {
@@ -212,7 +211,6 @@ impl Graph {
     }
 
     /// What tells the deadlock that an owner is part of from any other; `None` if he is not.
-    #[allow(dead_code)] // queues are to come
     fn circle_of(&self, owner: Owner) -> Option<u64> {
         let who = self.owners.binary_search_by_key(&owner, |who| who.owner).ok()?;
         let fate @ Fate::Deadlocked(_) = self.fate(who) else { return None };

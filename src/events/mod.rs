@@ -6,6 +6,7 @@
 //! where the caller dispatches. So nothing a watch does is ever concurrent with another of its loop.
 
 mod arm;
+mod claims;
 mod deadlock;
 mod ear;
 mod event_loop;

@@ -4,10 +4,13 @@
 //! wait that its first job is held up by, and goes on where its loop does things; queues share nothing else, so one that is
 //! held up holds up no other. Nothing is allocated for a job but its own list of waits and signals.
 
+use super::claims::Claims;
 use super::event_loop::{Loop, LoopHandle};
+use super::graph;
 use super::watch::{Effect, Failure, Watch};
 use crate::error::{Error, FenceErrno, Result};
 use crate::fence::Fence;
+use crate::owner::Owner;
 use crate::rc::Ref;
 use crate::sys::futex;
 use crate::sys::time::Deadline;
@@ -120,6 +123,17 @@ impl Job {
     }
 }
 
+/// What a job signals.
+pub(crate) trait Signals {
+    fn each(&self, tell: impl FnMut(&Fence, u64));
+}
+
+impl Signals for Items {
+    fn each(&self, mut tell: impl FnMut(&Fence, u64)) {
+        self.signals().for_each(|(fence, value)| tell(fence, value));
+    }
+}
+
 /// What a job waits for next.
 enum Next<'a> {
     Nothing,
@@ -208,6 +222,8 @@ struct State {
     runner: Option<Pid>,
     /// The watch is at a fence.
     held_up: bool,
+    /// While it is, what others are told of that.
+    claims: Claims,
     /// With what the device was lost.
     lost: Option<FenceErrno>,
     /// Has the loop go on with the queue. `None` at the end.
@@ -223,6 +239,7 @@ impl Queue {
             over: 0,
             runner: None,
             held_up: false,
+            claims: Claims::new(),
             lost: None,
             watch: None,
         };
@@ -251,9 +268,18 @@ impl Queue {
         state.jobs.try_reserve(1).map_err(|_| Error::NoMemory)?;
         state.flight.try_reserve(room).map_err(|_| Error::NoMemory)?;
         job.items.submit()?;
+        if state.held_up {
+            state.claims.promise(&job.items);
+        }
         state.jobs.push_back(job);
         state.submitted += 1;
-        if state.jobs.len() > 1 || state.held_up || state.runner.is_some() {
+        if state.held_up {
+            let owner = state.claims.owner();
+            drop(state);
+            graph::check_after_block(owner);
+            return Ok(());
+        }
+        if state.jobs.len() > 1 || state.runner.is_some() {
             return Ok(());
         }
         if self.inline == Inline::Yes {
@@ -268,13 +294,14 @@ impl Queue {
     pub(crate) fn step(&self) {
         let mut state = self.lock();
         state.held_up = false;
+        state.claims.clear();
         self.go_on(state);
     }
 
     /// Runs what can be run.
     fn go_on<'a>(&'a self, mut state: MutexGuard<'a, State>) {
         while state.runner.is_none() && !state.held_up {
-            let State { jobs, held_up, watch, .. } = &mut *state;
+            let State { jobs, held_up, watch, claims, .. } = &mut *state;
             let Some(job) = jobs.front_mut() else { break };
             let failure = match job.items.next() {
                 Next::Nothing => None,
@@ -284,6 +311,7 @@ impl Queue {
                     match Loop::watch(&self.event_loop, fence, demand, watch) {
                         Ok(()) => {
                             *held_up = true;
+                            claims.wait(fence, demand);
                             break;
                         }
                         // Without memory it cannot wait.
@@ -308,6 +336,11 @@ impl Queue {
             state.over += 1;
             self.land_later(&mut state, number, flight);
             self.tell();
+        }
+        if state.held_up {
+            let owner = state.claim();
+            drop(state);
+            graph::check_after_block(owner);
         }
     }
 
@@ -368,6 +401,7 @@ impl Queue {
         let jobs = std::mem::take(&mut state.jobs);
         state.over += jobs.len() as u64;
         if std::mem::take(&mut state.held_up) {
+            state.claims.clear();
             if let Some(watch) = &state.watch {
                 watch.recall();
             }
@@ -422,6 +456,13 @@ impl Queue {
 }
 
 impl State {
+    /// Tells what will be signalled once the queue goes on, and what already is under way.
+    fn claim(&mut self) -> Owner {
+        self.jobs.iter().for_each(|job| self.claims.promise(&job.items));
+        self.flight.iter().for_each(|(_, items)| self.claims.started(items));
+        self.claims.owner()
+    }
+
     /// Forgets what has signalled by now.
     fn land(&mut self) {
         while let Some((_, items)) = self.flight.front() {

@@ -6,6 +6,7 @@ use super::queue::Queue;
 use super::timeline::Timeline;
 use crate::error::{Error, FenceErrno, Result};
 use crate::fence::Fence;
+use crate::ledger::Note;
 use crate::notifier::Data;
 use crate::rc::Ref;
 use crate::sys::eventfd;
@@ -129,6 +130,13 @@ struct State {
 struct Work {
     effect: Effect,
     callback: Option<Callback>,
+    notes: Option<Ref<Notes>>,
+}
+
+/// What a watch tells whoever asks why nothing goes on.
+pub(crate) struct Notes {
+    pub(crate) _wait: Option<Note>,
+    pub(crate) _promise: Option<Note>,
 }
 
 /// What there is to do for a watch that was due.
@@ -180,7 +188,7 @@ impl Watch {
     pub(crate) fn new(event_loop: &Ref<Loop>, effect: Effect, callback: &mut Option<Callback>) -> Result<Ref<Watch>> {
         let room = event_loop.promise()?;
         let watch = Ref::try_new(|| {
-            let work = Work { effect, callback: callback.take() };
+            let work = Work { effect, callback: callback.take(), notes: None };
             let event_loop = Some(event_loop.clone());
             let state = Mutex::new(State { stage: Stage::Armed, event_loop, work: Some(work), home: Home::None });
             Ok(Watch { creator: getpid(), state, listed: AtomicBool::new(false) })
@@ -198,6 +206,13 @@ impl Watch {
         let mut state = self.lock();
         if matches!(state.stage, Stage::Armed) {
             state.home = home;
+        }
+    }
+
+    /// Leaves notes that stand until it is over.
+    pub(crate) fn keep(&self, notes: Ref<Notes>) {
+        if let Some(work) = &mut self.lock().work {
+            work.notes = Some(notes);
         }
     }
 
@@ -304,6 +319,7 @@ impl Watch {
             }
         };
         let result = work.effect.perform(outcome);
+        drop(work.notes);
         self.end(Stage::Over(result));
         if let Some(callback) = work.callback {
             callback.run(result);
