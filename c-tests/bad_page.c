@@ -30,6 +30,8 @@ static const struct {
 } files[] = {
     { "as the library makes it", MAGIC, 2, 4, 8192, SIZE | F_SEAL_SEAL, 0, 0 },
     { "seals that can still be added to", MAGIC, 2, 4, 8192, SIZE, 0, 0 },
+    { "cannot be written", MAGIC, 2, 4, 8192, SIZE | F_SEAL_WRITE, 0, 0 },
+    { "cannot be written any more", MAGIC, 2, 4, 8192, SIZE | F_SEAL_FUTURE_WRITE, 0, 0 },
     { "just long enough for one", MAGIC, 2, 1, 4160, SIZE, 0, 0 },
     { "just long enough for four", MAGIC, 2, 4, 4352, SIZE, 0, 0 },
     { "the most fences of all", MAGIC, 2, MOST, 4096 + INT64_C(64) * MOST, SIZE, 0, 0 },
@@ -38,8 +40,6 @@ static const struct {
     { "may shrink", MAGIC, 2, 4, 8192, F_SEAL_GROW | F_SEAL_SEAL, 0, -EINVAL },
     { "may grow", MAGIC, 2, 4, 8192, F_SEAL_SHRINK | F_SEAL_SEAL, 0, -EINVAL },
     { "only the seals sealed", MAGIC, 2, 4, 8192, F_SEAL_SEAL, 0, -EINVAL },
-    { "cannot be written", MAGIC, 2, 4, 8192, SIZE | F_SEAL_WRITE, 0, -EACCES },
-    { "cannot be written any more", MAGIC, 2, 4, 8192, SIZE | F_SEAL_FUTURE_WRITE, 0, -EACCES },
     { "huge pages", MAGIC, 2, 4, HUGE_PAGE, SIZE, MFD_HUGETLB, -EINVAL },
 
     { "empty", 0, 0, 0, 0, SIZE, 0, -EINVAL },

@@ -78,6 +78,14 @@
 #define UMF_CAP_UDMABUF (UINT64_C(1) << 1)
 
 /**
+ * In the flags of umf_page_create(): whoever is given the page can wait for its fences, and not signal, fail or create any: no
+ * consumer can forge a completion. The page is sealed against writing by others (F_SEAL_FUTURE_WRITE, Linux 5.1); this process,
+ * and those it forks, go on writing. Their waiters cannot leave word, so each signal has to wake without knowing whether anybody
+ * sleeps: two system calls. Since 0.1.
+ */
+#define UMF_PAGE_SINGLE_WRITER (UINT64_C(1) << 0)
+
+/**
  * In the flags of umf_fence_create(): the value has 32 bits and goes round, as hardware's sequence numbers do. A value is
  * further than another if it is less than 2^31 ahead of it, and all comparisons are meant so. What this process has once
  * seen reached is not held on to, as it is for 64 bits: every wait looks anew. Since 0.1.
@@ -359,11 +367,12 @@ int umf_set_spin(uint32_t vain_permille,
  * fence and 4096 beside them, allocated here and now.
  *
  * \param fence_count  how many fences, 1 to UMF_PAGE_MAX_FENCES.
- * \param flags        0.
+ * \param flags        UMF_PAGE_SINGLE_WRITER, or 0.
  * \param out_page     receives a reference that the caller ends with umf_page_unref(). Written only on success.
  *
  * \return 0, or
- *         -EINVAL  fence_count out of range, flags not 0, out_page NULL.
+ *         -EINVAL  fence_count out of range, unknown flags, out_page NULL.
+ *         -EOPNOTSUPP  the kernel cannot keep others from writing.
  *         -ENOMEM  no memory or address space.
  *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
  *
@@ -376,7 +385,8 @@ int umf_page_create(uint32_t fence_count,
 /**
  * Opens the page behind a file descriptor that another process exported. The descriptor may come from anybody: it is
  * taken only if its seals fix its size, and nothing in the page is ever trusted. Importing the same page twice gives two
- * references to one object.
+ * references to one object. One that is sealed against writing (UMF_PAGE_SINGLE_WRITER) is opened for waiting: what would write
+ * to it returns -EACCES.
  *
  * \param fd        stays the caller's, who may close it afterwards.
  * \param flags     0.
@@ -385,7 +395,7 @@ int umf_page_create(uint32_t fence_count,
  * \return 0, or
  *         -EINVAL  flags not 0, out_page NULL; fd is no sealed memfd, too small, or no page of this layout version.
  *         -EBADF   fd is not open.
- *         -EACCES  the page is sealed against writing, or fd is not open for it.
+ *         -EACCES  fd is not open for reading, or not for writing although the page is not sealed against it.
  *         -ENOMEM  no memory or address space.
  *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
  *
@@ -397,7 +407,7 @@ int umf_page_import(int fd,
 
 /**
  * Gives out a file descriptor of the page, with all its fences, to be sent to another process. Whoever has it can signal
- * and fail every fence of the page.
+ * and fail every fence of the page, unless it was created with UMF_PAGE_SINGLE_WRITER.
  *
  * \param page    the page.
  * \param flags   0.
@@ -412,6 +422,13 @@ int umf_page_import(int fd,
 int umf_page_export(struct umf_page *page,
                     uint64_t flags,
                     int *out_fd);
+
+/**
+ * UMF_PAGE_SINGLE_WRITER if the page is sealed against writing by others than who created it, else 0. 0 for NULL.
+ *
+ * Thread-safe, async-signal-safe. Since 0.1.
+ */
+uint64_t umf_page_flags(const struct umf_page *page);
 
 /**
  * How many fences the page has room for. 0 for NULL.
@@ -450,6 +467,8 @@ void umf_page_unref(struct umf_page *page);
  * \return 0, or
  *         -EINVAL  page or out_fence NULL, unknown flags, a value above UINT32_MAX for a 32-bit fence.
  *         -ENOSPC  all slots of the page are in use.
+ *         -EACCES  the page is another process's: UMF_PAGE_SINGLE_WRITER.
+ *         -EOPNOTSUPP  UMF_FENCE_DEVICE in such a page: its waiters could not tell the device that they wait.
  *         -ENOMEM  no memory.
  *
  * Thread-safe. Since 0.1.
@@ -536,6 +555,7 @@ uint64_t umf_fence_value(const struct umf_fence *fence);
  *         -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed.
  *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
  *         -ESTALE      the fence ended: see umf_fence_create().
+ *         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
  *
  * Thread-safe, async-signal-safe. No system call unless somebody sleeps for it. Since 0.1.
  */
@@ -552,6 +572,7 @@ int umf_fence_signal(struct umf_fence *fence,
  * \return 0, or
  *         -EINVAL  fence NULL.
  *         -ESTALE  the fence ended: see umf_fence_create().
+ *         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
  *
  * Thread-safe, async-signal-safe. Since 0.1.
  */
@@ -601,6 +622,7 @@ int umf_fence_set_notifier(struct umf_fence *fence,
  *         -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed.
  *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
  *         -ESTALE      the fence ended: see umf_fence_create().
+ *         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
  *
  * Thread-safe, async-signal-safe. Since 0.1.
  */
@@ -626,6 +648,7 @@ uint64_t umf_fence_pending_value(const struct umf_fence *fence);
  * \return 0, or
  *         -EINVAL  fence NULL, or error out of range.
  *         -ESTALE  the fence ended: see umf_fence_create().
+ *         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
  *
  * Thread-safe, async-signal-safe. Since 0.1.
  */
@@ -795,6 +818,7 @@ int umf_fence_export_sync_file(struct umf_fence *fence,
  *         -EIO         the sync_file failed, or the fence carried an error before.
  *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
  *         -ESTALE      the fence ended: see umf_fence_create().
+ *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
  *         -ENOMEM      no memory.
  *
  * Thread-safe. Since 0.1.
@@ -853,6 +877,7 @@ int umf_fence_export_syncobj(struct umf_fence *fence,
  *         -EIO         the fence of the point failed, or the UMF carried an error before.
  *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
  *         -ESTALE      the fence ended: see umf_fence_create().
+ *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
  *         -ENOMEM      no memory.
  *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
  *
@@ -913,6 +938,7 @@ int umf_fence_export_dma_buf(struct umf_fence *fence,
  *         -EIO         a fence of the buffer failed, or the UMF carried an error before.
  *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
  *         -ESTALE      the fence ended: see umf_fence_create().
+ *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
  *         -ENOMEM      no memory.
  *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
  *
@@ -1067,6 +1093,7 @@ int umf_loop_export_eventfd(struct umf_loop *event_loop,
  * \return 0, also if the value is reached already; or
  *         -EINVAL  event_loop, fence or target NULL, callback->call NULL, flags not 0, a value that its fence cannot have (32
  *                  bits).
+ *         -EACCES  target is for others to signal: UMF_PAGE_SINGLE_WRITER.
  *         -ENOMEM  no memory, or no thread.
  *         -ESTALE  the loop belongs to another process.
  *
@@ -1224,6 +1251,7 @@ int umf_loop_export_syncobj(struct umf_loop *event_loop,
  *         -EBADF       sync_file_fd is not open, or below -1.
  *         -EIO, -EOWNERDEAD  the fence carries an error.
  *         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
+ *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
  *         -ENOMEM      no memory, or no thread.
  *         -EMFILE      no file descriptor left in the process.
  *
@@ -1258,6 +1286,7 @@ int umf_loop_import_sync_file(struct umf_loop *event_loop,
  *         -EOPNOTSUPP  the kernel cannot tell (before Linux 6.6), or point is not 0 and the device has no timelines.
  *         -EIO, -EOWNERDEAD  the fence carries an error.
  *         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
+ *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
  *         -ENOMEM      no memory, or no thread.
  *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
  *
@@ -1291,6 +1320,7 @@ int umf_loop_import_syncobj(struct umf_loop *event_loop,
  *         -EOPNOTSUPP  the kernel cannot.
  *         -EIO, -EOWNERDEAD  the fence carries an error.
  *         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
+ *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
  *         -ENOMEM      no memory, or no thread.
  *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
  *
@@ -1355,6 +1385,7 @@ void umf_queue_unref(struct umf_queue *queue);
  *                      signal that its fence cannot have.
  *         -EIO, -EOWNERDEAD  the device was lost, or the fence of a signal carries an error.
  *         -ESTALE      the fence of a signal ended; or the queue belongs to another process.
+ *         -EACCES      the fence of a signal is for others to signal: UMF_PAGE_SINGLE_WRITER.
  *         -ENOMEM      no memory.
  *
  * Thread-safe. Takes one block of memory. Since 0.1.

@@ -6,7 +6,7 @@ use crate::notifier::Notifier;
 use crate::owner::Owner;
 use crate::page::{Page, Place};
 use crate::rc::Ref;
-use crate::slot::{Kind, MONITORED_OFFSET, Rope, Slot, Tag, VALUE32_OFFSET, Width};
+use crate::slot::{Bed, Kind, MONITORED_OFFSET, Residues, Rope, Slot, Tag, VALUE32_OFFSET, Width};
 use crate::spin::Learnt;
 use crate::sync::{AtomicU64, Ordering};
 use rustix::process::{Pid, getpid};
@@ -16,6 +16,8 @@ pub(crate) struct Fence {
     place: Place,
     /// Which of the slot's fences this is: after its end, the slot's next fence is none of ours.
     tag: Tag,
+    /// Whether this process may write to the page.
+    is_writable: bool,
     /// The process that created the fence, if it is this one. The child of a fork inherits the handle, not the fence.
     creator: Option<Pid>,
     /// The highest value this process has seen. A peer may write a smaller one, or punch a hole where the value was; what
@@ -41,6 +43,7 @@ impl Fence {
             Ok(Fence {
                 place: place.clone(),
                 tag,
+                is_writable: true,
                 creator: Some(getpid()),
                 seen: AtomicU64::new(value),
                 spinning: Learnt::new(),
@@ -60,6 +63,7 @@ impl Fence {
             Ok(Fence {
                 place: place.clone(),
                 tag,
+                is_writable: page.is_writable(),
                 creator: None,
                 seen: AtomicU64::new(value),
                 spinning: Learnt::new(),
@@ -104,8 +108,32 @@ impl Fence {
         self.place.offset() + MONITORED_OFFSET as u64
     }
 
+    /// Whether waiters leave word of what they wait for. If not, the fence shouts; or whoever made it so that it does neither
+    /// lets down those who wait for it.
+    #[inline]
+    pub(crate) fn hears_waiters(&self) -> bool {
+        self.is_writable && !self.tag.shouts()
+    }
+
+    /// `Denied` for what others may only wait for.
+    #[inline]
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.is_writable { Ok(()) } else { Err(Error::Denied) }
+    }
+
+    /// Leaves word that somebody waits: see [`Slot::announce`].
+    #[inline]
+    pub(crate) fn announce(&self, bed: Bed, residues: Residues) {
+        if self.hears_waiters() {
+            self.slot().announce(bed, residues);
+        }
+    }
+
     /// Tells the device that somebody waits for `value`: see [`Slot::monitor`].
     pub(crate) fn monitor(&self, value: u64) {
+        if !self.is_writable {
+            return;
+        }
         self.slot().monitor(self.tag, value);
     }
 
@@ -180,19 +208,22 @@ impl Fence {
         if fits(self.value()) { Ok(true) } else { Err(error) }
     }
 
-    /// Signals `value`. `Invalid` if the fence is beyond it; the error's if the fence failed.
+    /// Signals `value`. `Invalid` if the fence is beyond it; the error's if the fence failed; `Denied` if it is not ours to signal.
     #[inline]
     pub(crate) fn signal(&self, value: u64) -> Result<()> {
+        self.check_writable()?;
         self.slot().signal(self.tag, self.rope(), value)
     }
 
     /// Wakes the waiters of a fence whose value a device wrote.
     pub(crate) fn notify(&self) -> Result<()> {
+        self.check_writable()?;
         self.slot().notify(self.tag, self.rope())
     }
 
     /// Says that work was submitted which will signal `value`.
     pub(crate) fn submit(&self, value: u64) -> Result<()> {
+        self.check_writable()?;
         self.slot().submit(self.tag, self.rope(), value)
     }
 
@@ -223,6 +254,7 @@ impl Fence {
 
     /// Fails the fence for every waiter in every process. The first error stays.
     pub(crate) fn set_error(&self, errno: FenceErrno) -> Result<()> {
+        self.check_writable()?;
         self.slot().set_error(self.tag, self.rope(), errno)
     }
 

@@ -245,7 +245,7 @@ enum Kept {
     Record(usize, State),
     /// No record was free.
     Lost,
-    /// It would be the parent's.
+    /// It would be the parent's, or the page is not ours to write to.
     Nowhere,
 }
 
@@ -253,7 +253,7 @@ impl Note {
     /// Leaves a note about the fence `tag` of a slot. Async-signal-safe.
     pub(crate) fn leave(place: &Place, tag: Tag, owner: Owner, said: Said) -> Note {
         let ledger = place.page().ledger();
-        let kept = if !owner.is_ours() {
+        let kept = if !owner.is_ours() || !place.page().is_writable() {
             Kept::Nowhere
         } else if let Some((at, record)) = ledger.take(owner) {
             Kept::Record(at, record.fill(owner, place, tag, said))
@@ -311,7 +311,7 @@ mod tests {
 
     fn fence() -> Result<(Ref<Page>, Ref<Fence>)> {
         let page = Page::create(2)?;
-        let fence = Fence::create(&page, Kind { width: Width::Bits64, device: false }, 0)?;
+        let fence = Fence::create(&page, Kind { width: Width::Bits64, device: false, shouts: false }, 0)?;
         Ok((page, fence))
     }
 
@@ -499,7 +499,7 @@ mod tests {
     #[test]
     fn what_is_read_is_of_one_use() -> Result<()> {
         let (page, fence) = fence()?;
-        let other = Fence::create(&page, Kind { width: Width::Bits64, device: false }, 0)?;
+        let other = Fence::create(&page, Kind { width: Width::Bits64, device: false, shouts: false }, 0)?;
         let writing = AtomicU32::new(1);
         std::thread::scope(|scope| {
             scope.spawn(|| {

@@ -14,7 +14,7 @@ use crate::ledger::Ledger;
 use crate::rc::{Ref, Registry};
 use crate::slot::{Bell, Kind, Slot, Tag};
 use crate::spin;
-use crate::sys::memfd::{self, FileId, Mapping};
+use crate::sys::memfd::{self, Access, FileId, Mapping};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -46,6 +46,9 @@ struct Header {
 pub(crate) struct Page {
     mapping: Mapping,
     memfd: OwnedFd,
+    /// Who can write to it; and this process, whether it can.
+    access: Access,
+    is_writable: bool,
     id: FileId,
     /// Read from the header once, checked, and never looked at there again: a peer can write to the header.
     fence_count: u32,
@@ -57,28 +60,33 @@ static PAGES: Registry<FileId, Page> = Registry::new();
 
 impl Page {
     /// A new page of `fence_count` fences (1 to [`MAX_FENCES`]), all free.
+    #[cfg(test)]
     pub(crate) fn create(fence_count: u32) -> Result<Ref<Page>> {
+        Page::create_for(fence_count, Access::All)
+    }
+
+    /// The same, for whom `access` says. `NotSupported` where others cannot be kept from writing.
+    pub(crate) fn create_for(fence_count: u32, access: Access) -> Result<Ref<Page>> {
         if fence_count == 0 || fence_count > MAX_FENCES {
             return Err(Error::Invalid);
         }
         let len = layout_len(fence_count);
-        let memfd = memfd::create(len.next_multiple_of(memfd::page_size()) as u64)?;
-        let mapping = Mapping::new(memfd.as_fd(), len)?;
+        let (memfd, mapping) = memfd::create_mapped(len.next_multiple_of(memfd::page_size()) as u64, access)?;
         let header = header(&mapping);
         header.version.store(LAYOUT_VERSION, Ordering::Relaxed);
         header.fence_count.store(fence_count, Ordering::Relaxed);
         header.magic.store(MAGIC, Ordering::Relaxed);
-        Page::register(mapping, memfd, fence_count)
+        Page::register(mapping, memfd, (access, true), fence_count)
     }
 
     /// The page behind a descriptor that anybody may have made. The descriptor stays the caller's.
     pub(crate) fn import(fd: BorrowedFd<'_>) -> Result<Ref<Page>> {
-        let len = memfd::sealed_len(fd)?;
+        let (len, access) = memfd::sealed_len(fd)?;
         if len < layout_len(1) as u64 {
             return Err(Error::Invalid);
         }
         let fence_count = {
-            let start = Mapping::new(fd, SLOTS_OFFSET)?;
+            let start = Mapping::new(fd, SLOTS_OFFSET, access)?;
             let header = header(&start);
             if header.magic.load(Ordering::Relaxed) != MAGIC || header.version.load(Ordering::Relaxed) != LAYOUT_VERSION
             {
@@ -90,14 +98,20 @@ impl Page {
         if fence_count == 0 || fence_count > MAX_FENCES || (layout_len(fence_count) as u64) > len {
             return Err(Error::Invalid);
         }
-        Page::register(Mapping::new(fd, layout_len(fence_count))?, memfd::dup(fd)?, fence_count)
+        let mapping = Mapping::new(fd, layout_len(fence_count), access)?;
+        Page::register(mapping, memfd::dup(fd)?, (access, access == Access::All), fence_count)
     }
 
-    fn register(mapping: Mapping, memfd: OwnedFd, fence_count: u32) -> Result<Ref<Page>> {
+    fn register(
+        mapping: Mapping,
+        memfd: OwnedFd,
+        (access, is_writable): (Access, bool),
+        fence_count: u32,
+    ) -> Result<Ref<Page>> {
         spin::configure();
         debug::configure();
         let id = memfd::file_id(memfd.as_fd())?;
-        let make = || Ok(Page { mapping, memfd, id, fence_count, fences: Registry::new() });
+        let make = || Ok(Page { mapping, memfd, access, is_writable, id, fence_count, fences: Registry::new() });
         PAGES.get_or_make(id, |_| true, make)
     }
 
@@ -109,6 +123,16 @@ impl Page {
     /// How many fences the page has room for.
     pub(crate) fn fence_count(&self) -> u32 {
         self.fence_count
+    }
+
+    /// Who can write to it.
+    pub(crate) fn access(&self) -> Access {
+        self.access
+    }
+
+    /// Whether this process can: every write to a page that it cannot write to would end it.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.is_writable
     }
 
     /// The fences of this page that are open in this process.
@@ -150,8 +174,16 @@ impl Page {
         unsafe { Ok(self.mapping.start().byte_add(offset_of(index)).cast::<Slot>().as_ref()) }
     }
 
-    /// Takes a free slot for a new fence at `value`; the caller publishes it or gives it back.
+    /// Takes a free slot for a new fence at `value`; the caller publishes it or gives it back. `Denied` on a page of others,
+    /// `NotSupported` for a device's fence where waiters cannot leave word.
     pub(crate) fn claim(&self, kind: Kind, value: u64) -> Result<(u32, Tag)> {
+        if !self.is_writable {
+            return Err(Error::Denied);
+        }
+        let kind = Kind { shouts: self.access == Access::ReadOnly, ..kind };
+        if kind.shouts && kind.device {
+            return Err(Error::NotSupported);
+        }
         let next_free = &header(&self.mapping).next_free;
         let start = next_free.load(Ordering::Relaxed);
         for step in 0..self.fence_count {

@@ -27,6 +27,10 @@ impl Page {
         &self.bell
     }
 
+    pub(crate) fn is_writable(&self) -> bool {
+        true
+    }
+
     pub(crate) fn ledger(&self) -> &Ledger {
         &self.ledger
     }

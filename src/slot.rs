@@ -126,8 +126,9 @@ const LIVE: u32 = 2;
 const LIFE: u32 = 3;
 const IS_32_BIT: u32 = 4;
 const IS_DEVICE: u32 = 8;
-const KIND: u32 = IS_32_BIT | IS_DEVICE;
-const GENERATION: u32 = 16;
+const SHOUTS: u32 = 16;
+const KIND: u32 = IS_32_BIT | IS_DEVICE | SHOUTS;
+const GENERATION: u32 = 32;
 
 impl Tag {
     #[inline]
@@ -155,6 +156,12 @@ impl Tag {
     pub(crate) fn is_device(self) -> bool {
         self.0 & IS_DEVICE != 0
     }
+
+    /// Whether its signals wake without asking who sleeps: see [`Kind::shouts`].
+    #[inline]
+    pub(crate) fn shouts(self) -> bool {
+        self.0 & SHOUTS != 0
+    }
 }
 
 /// What a fence is created as.
@@ -162,16 +169,19 @@ impl Tag {
 pub(crate) struct Kind {
     pub(crate) width: Width,
     pub(crate) device: bool,
+    /// Its waiters may not write to the page, so they leave no word: every signal does S4 and S5, for all. What is proved above
+    /// holds the more.
+    pub(crate) shouts: bool,
 }
 
 impl Kind {
     /// 64 bits wide, and signalled by programs.
     #[cfg(loom)]
-    pub(crate) const PLAIN: Kind = Kind { width: Width::Bits64, device: false };
+    pub(crate) const PLAIN: Kind = Kind { width: Width::Bits64, device: false, shouts: false };
 
     fn bits(self) -> u32 {
         let width = if self.width == Width::Bits32 { IS_32_BIT } else { 0 };
-        width | if self.device { IS_DEVICE } else { 0 }
+        width | if self.device { IS_DEVICE } else { 0 } | if self.shouts { SHOUTS } else { 0 }
     }
 }
 
@@ -407,7 +417,7 @@ impl Slot {
             }
         }
         rmw_before_load();
-        self.wake(rope, width.passed(old, value));
+        self.wake(tag, rope, width.passed(old, value));
         Ok(())
     }
 
@@ -450,7 +460,7 @@ impl Slot {
         let further = |old| width.is_before(old, value).then_some(value);
         if let Ok(old) = self.pending.fetch_update(Ordering::SeqCst, Ordering::Relaxed, further) {
             rmw_before_load();
-            self.wake(rope, width.passed(old, value));
+            self.wake(tag, rope, width.passed(old, value));
         }
         Ok(())
     }
@@ -465,7 +475,10 @@ impl Slot {
     }
 
     #[inline]
-    fn wake(&self, rope: Rope<'_>, residues: Residues) {
+    fn wake(&self, tag: Tag, rope: Rope<'_>, residues: Residues) {
+        if tag.shouts() {
+            return self.wake_everybody(rope);
+        }
         let concerned = Bed::Slot.mask(residues) | Bed::Bell.mask(residues);
         if self.sleepers.load(Ordering::SeqCst) & concerned != 0 {
             self.wake_sleepers(rope, concerned);
@@ -486,6 +499,7 @@ impl Slot {
 
     /// S3 to S5 for every residue, without looking whether anybody left word. Errors, ends and `notify` are rare, so they can
     /// afford it; and they wake those whose bits a signaller took away and then died, before it woke them.
+    #[cold]
     fn wake_everybody(&self, rope: Rope<'_>) {
         self.sleepers.fetch_and(0, Ordering::AcqRel);
         self.sequence.fetch_add(1, Ordering::Release);
@@ -503,10 +517,19 @@ impl Slot {
         rmw_before_load();
     }
 
-    /// W1 to W4, once: sleeps unless `look`, which is W3, says not to. Who is woken starts over.
-    pub(crate) fn sleep(&self, residues: NonZeroU32, deadline: Deadline, look: impl FnOnce() -> bool) -> Result<Sleep> {
+    /// W1 to W4, once: sleeps unless `look`, which is W3, says not to. Who is woken starts over. `None` leaves no word: the fence
+    /// shouts.
+    pub(crate) fn sleep(
+        &self,
+        residues: Option<NonZeroU32>,
+        deadline: Deadline,
+        look: impl FnOnce() -> bool,
+    ) -> Result<Sleep> {
         let seen = self.sequence.load(Ordering::Acquire);
-        self.announce(Bed::Slot, residues.get());
+        if let Some(residues) = residues {
+            self.announce(Bed::Slot, residues.get());
+        }
+        let residues = residues.unwrap_or(NonZeroU32::MAX);
         if look() { futex::wait(&self.sequence, seen, residues, deadline) } else { Ok(Sleep::Woken) }
     }
 }

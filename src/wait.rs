@@ -224,7 +224,7 @@ impl<'a> Condition<'a> {
 
     /// Leaves word that somebody who listens to the bell waits for this. To be called before looking at the value.
     pub(crate) fn announce(&self) {
-        self.fence.slot().announce(Bed::Bell, self.residues());
+        self.fence.announce(Bed::Bell, self.residues());
         self.monitor();
     }
 
@@ -255,7 +255,8 @@ pub(crate) fn one(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
 fn asleep(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
     let _note = note_wait(&condition);
     let fence = condition.fence;
-    let residues = NonZeroU32::new(condition.residues()).unwrap_or(NonZeroU32::MAX);
+    let residues =
+        if fence.hears_waiters() { NonZeroU32::new(condition.residues()).or(Some(NonZeroU32::MAX)) } else { None };
     let began = if fence.is_device() { time::now() } else { 0 };
     let mut notifier_rests = false;
     loop {

@@ -238,6 +238,7 @@ pub unsafe extern "C" fn umf_loop_export_eventfd(
 /// \return 0, also if the value is reached already; or
 ///         -EINVAL  event_loop, fence or target NULL, callback->call NULL, flags not 0, a value that its fence cannot have (32
 ///                  bits).
+///         -EACCES  target is for others to signal: UMF_PAGE_SINGLE_WRITER.
 ///         -ENOMEM  no memory, or no thread.
 ///         -ESTALE  the loop belongs to another process.
 ///
@@ -260,6 +261,7 @@ pub unsafe extern "C" fn umf_loop_export_fence(
         if !target.width().holds(target_value) {
             return Err(Error::Invalid);
         }
+        target.check_writable()?;
         let demand = reached(&fence, value)?;
         let effect = Effect::Signal { fence: target, value: target_value };
         // SAFETY: the face's contract (mod.rs).

@@ -44,6 +44,8 @@ pub const UMF_FENCE_DEVICE: u64 = 1 << 1;
 /// \return 0, or
 ///         -EINVAL  page or out_fence NULL, unknown flags, a value above UINT32_MAX for a 32-bit fence.
 ///         -ENOSPC  all slots of the page are in use.
+///         -EACCES  the page is another process's: UMF_PAGE_SINGLE_WRITER.
+///         -EOPNOTSUPP  UMF_FENCE_DEVICE in such a page: its waiters could not tell the device that they wait.
 ///         -ENOMEM  no memory.
 ///
 /// Thread-safe. Since 0.1.
@@ -59,7 +61,7 @@ pub unsafe extern "C" fn umf_fence_create(
             return Err(Error::Invalid);
         }
         let width = if flags & UMF_FENCE_32BIT != 0 { Width::Bits32 } else { Width::Bits64 };
-        let kind = Kind { width, device: flags & UMF_FENCE_DEVICE != 0 };
+        let kind = Kind { width, device: flags & UMF_FENCE_DEVICE != 0, shouts: false };
         required(out_fence)?;
         // SAFETY: the face's contract (mod.rs).
         let page = unsafe { share(page)? };
@@ -166,6 +168,7 @@ pub unsafe extern "C" fn umf_fence_value(fence: *const umf_fence) -> u64 {
 ///         -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed.
 ///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
 ///         -ESTALE      the fence ended: see umf_fence_create().
+///         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
 ///
 /// Thread-safe, async-signal-safe. No system call unless somebody sleeps for it. Since 0.1.
 #[unsafe(no_mangle)]
@@ -187,6 +190,7 @@ pub unsafe extern "C" fn umf_fence_signal(fence: *mut umf_fence, value: u64) -> 
 /// \return 0, or
 ///         -EINVAL  fence NULL.
 ///         -ESTALE  the fence ended: see umf_fence_create().
+///         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
 ///
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -291,6 +295,7 @@ fn source(given: &umf_notifier) -> Result<Ref<Source>> {
 ///         -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed.
 ///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
 ///         -ESTALE      the fence ended: see umf_fence_create().
+///         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
 ///
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -319,6 +324,7 @@ pub unsafe extern "C" fn umf_fence_pending_value(fence: *const umf_fence) -> u64
 /// \return 0, or
 ///         -EINVAL  fence NULL, or error out of range.
 ///         -ESTALE  the fence ended: see umf_fence_create().
+///         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
 ///
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]

@@ -1,5 +1,7 @@
 use super::{Handle, answer_keeping_errno, borrow, hand_out, lent, no_flags, reference, required, unreference};
+use crate::error::Error;
 use crate::page::Page;
+use crate::sys::memfd::Access;
 use rustix::fd::IntoRawFd;
 use std::ffi::c_int;
 
@@ -12,15 +14,22 @@ impl Handle for umf_page {
     type Object = Page;
 }
 
+/// In the flags of umf_page_create(): whoever is given the page can wait for its fences, and not signal, fail or create any: no
+/// consumer can forge a completion. The page is sealed against writing by others (F_SEAL_FUTURE_WRITE, Linux 5.1); this process,
+/// and those it forks, go on writing. Their waiters cannot leave word, so each signal has to wake without knowing whether anybody
+/// sleeps: two system calls. Since 0.1.
+pub const UMF_PAGE_SINGLE_WRITER: u64 = 1 << 0;
+
 /// Creates a page with room for fences, in memory that other processes can be given (a sealed memfd): 64 bytes a
 /// fence and 4096 beside them, allocated here and now.
 ///
 /// \param fence_count  how many fences, 1 to UMF_PAGE_MAX_FENCES.
-/// \param flags        0.
+/// \param flags        UMF_PAGE_SINGLE_WRITER, or 0.
 /// \param out_page     receives a reference that the caller ends with umf_page_unref(). Written only on success.
 ///
 /// \return 0, or
-///         -EINVAL  fence_count out of range, flags not 0, out_page NULL.
+///         -EINVAL  fence_count out of range, unknown flags, out_page NULL.
+///         -EOPNOTSUPP  the kernel cannot keep others from writing.
 ///         -ENOMEM  no memory or address space.
 ///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
 ///
@@ -28,17 +37,22 @@ impl Handle for umf_page {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_page_create(fence_count: u32, flags: u64, out_page: *mut *mut umf_page) -> c_int {
     answer_keeping_errno(|| {
-        no_flags(flags)?;
+        let access = match flags {
+            0 => Access::All,
+            UMF_PAGE_SINGLE_WRITER => Access::ReadOnly,
+            _ => return Err(Error::Invalid),
+        };
         required(out_page)?;
         // SAFETY: the face's contract (mod.rs).
-        unsafe { hand_out(Page::create(fence_count)?, out_page) };
+        unsafe { hand_out(Page::create_for(fence_count, access)?, out_page) };
         Ok(())
     })
 }
 
 /// Opens the page behind a file descriptor that another process exported. The descriptor may come from anybody: it is
 /// taken only if its seals fix its size, and nothing in the page is ever trusted. Importing the same page twice gives two
-/// references to one object.
+/// references to one object. One that is sealed against writing (UMF_PAGE_SINGLE_WRITER) is opened for waiting: what would write
+/// to it returns -EACCES.
 ///
 /// \param fd        stays the caller's, who may close it afterwards.
 /// \param flags     0.
@@ -47,7 +61,7 @@ pub unsafe extern "C" fn umf_page_create(fence_count: u32, flags: u64, out_page:
 /// \return 0, or
 ///         -EINVAL  flags not 0, out_page NULL; fd is no sealed memfd, too small, or no page of this layout version.
 ///         -EBADF   fd is not open.
-///         -EACCES  the page is sealed against writing, or fd is not open for it.
+///         -EACCES  fd is not open for reading, or not for writing although the page is not sealed against it.
 ///         -ENOMEM  no memory or address space.
 ///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
 ///
@@ -64,7 +78,7 @@ pub unsafe extern "C" fn umf_page_import(fd: c_int, flags: u64, out_page: *mut *
 }
 
 /// Gives out a file descriptor of the page, with all its fences, to be sent to another process. Whoever has it can signal
-/// and fail every fence of the page.
+/// and fail every fence of the page, unless it was created with UMF_PAGE_SINGLE_WRITER.
 ///
 /// \param page    the page.
 /// \param flags   0.
@@ -86,6 +100,16 @@ pub unsafe extern "C" fn umf_page_export(page: *mut umf_page, flags: u64, out_fd
         unsafe { out_fd.write(fd.into_raw_fd()) };
         Ok(())
     })
+}
+
+/// UMF_PAGE_SINGLE_WRITER if the page is sealed against writing by others than who created it, else 0. 0 for NULL.
+///
+/// Thread-safe, async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_page_flags(page: *const umf_page) -> u64 {
+    // SAFETY: the face's contract (mod.rs).
+    let access = unsafe { borrow(page) }.map_or(Access::All, Page::access);
+    if access == Access::ReadOnly { UMF_PAGE_SINGLE_WRITER } else { 0 }
 }
 
 /// How many fences the page has room for. 0 for NULL.

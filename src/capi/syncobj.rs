@@ -132,6 +132,7 @@ pub unsafe extern "C" fn umf_loop_export_syncobj(
 ///         -EBADF       sync_file_fd is not open, or below -1.
 ///         -EIO, -EOWNERDEAD  the fence carries an error.
 ///         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
+///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
 ///         -ENOMEM      no memory, or no thread.
 ///         -EMFILE      no file descriptor left in the process.
 ///
@@ -176,6 +177,7 @@ pub unsafe extern "C" fn umf_loop_import_sync_file(
 ///         -EOPNOTSUPP  the kernel cannot tell (before Linux 6.6), or point is not 0 and the device has no timelines.
 ///         -EIO, -EOWNERDEAD  the fence carries an error.
 ///         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
+///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
 ///         -ENOMEM      no memory, or no thread.
 ///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
 ///
@@ -218,6 +220,7 @@ pub unsafe extern "C" fn umf_loop_import_syncobj(
 ///         -EOPNOTSUPP  the kernel cannot.
 ///         -EIO, -EOWNERDEAD  the fence carries an error.
 ///         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
+///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
 ///         -ENOMEM      no memory, or no thread.
 ///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
 ///

@@ -162,7 +162,7 @@ impl Ear {
         futex::wake(&self.control, NonZeroU32::MAX);
         if !futex::has_waitv() {
             // It may sleep on the one bell it can hear.
-            self.lock().pages.iter().for_each(|heard| heard.page.bell().stir());
+            self.lock().pages.iter().for_each(|heard| stir(&heard.page));
         }
     }
 
@@ -180,7 +180,7 @@ impl Ear {
         };
         self.poke();
         for heard in pages {
-            heard.page.bell().stir();
+            stir(&heard.page);
             for watch in heard.spots.into_values().flatten().flat_map(Spot::into_watches) {
                 let _ = watch.cancel();
             }
@@ -199,8 +199,9 @@ impl Ear {
             return false;
         }
         bed.control = self.control.load(Ordering::Acquire);
-        // Nothing can sleep on several bells any more: a sandbox has closed around us.
-        let is_deaf = heard.pages.len() > capacity();
+        // Nothing can sleep on several bells any more: a sandbox has closed around us. Or we could not be roused from the one.
+        let cannot_stir = || !futex::has_waitv() && heard.pages.iter().any(|heard| !heard.page.is_writable());
+        let is_deaf = heard.pages.len() > capacity() || cannot_stir();
         let mut found = false;
         for page in &mut heard.pages {
             found |= page.listen(slept == Sleep::TimedOut && (is_deaf || page.devices > 0));
@@ -365,6 +366,12 @@ fn sweep(spots: &mut Vec<Spot>, devices: &mut usize) {
         *devices -= usize::from(is_empty && spot.fence().is_device());
         !is_empty
     });
+}
+
+fn stir(page: &Page) {
+    if page.is_writable() {
+        page.bell().stir();
+    }
 }
 
 fn address(fence: &Fence) -> Address {

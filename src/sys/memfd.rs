@@ -16,8 +16,35 @@ const FIXED_SIZE: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
 /// The file's identity while it is open or mapped: device and inode.
 pub(crate) type FileId = (u64, u64);
 
+/// Who can write to a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Access {
+    /// Everybody who has it.
+    All,
+    /// Those who mapped it before it was sealed (F_SEAL_FUTURE_WRITE, Linux 5.1); for all others it is to be read.
+    ReadOnly,
+}
+
 /// A new memfd of `len` bytes, all zero, its memory allocated, its size sealed.
 pub(crate) fn create(len: u64) -> Result<OwnedFd> {
+    let fd = create_unsealed(len)?;
+    rustix::fs::fcntl_add_seals(&fd, FIXED_SIZE | SealFlags::SEAL)?;
+    Ok(fd)
+}
+
+/// The same, mapped; and for those who are given it, what `access` says.
+pub(crate) fn create_mapped(len: u64, access: Access) -> Result<(OwnedFd, Mapping)> {
+    let fd = create_unsealed(len)?;
+    let mapping = Mapping::new(fd.as_fd(), usize::try_from(len).map_err(|_| Error::NoMemory)?, Access::All)?;
+    let write = if access == Access::ReadOnly { SealFlags::FUTURE_WRITE } else { SealFlags::empty() };
+    rustix::fs::fcntl_add_seals(&fd, FIXED_SIZE | write | SealFlags::SEAL).map_err(|errno| match errno {
+        Errno::INVAL => Error::NotSupported,
+        errno => errno.into(),
+    })?;
+    Ok((fd, mapping))
+}
+
+fn create_unsealed(len: u64) -> Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let fd = match rustix::fs::memfd_create(c"umf-page", flags | MemfdFlags::NOEXEC_SEAL) {
         // NOEXEC_SEAL came in 6.3; older kernels know no such flag.
@@ -27,22 +54,25 @@ pub(crate) fn create(len: u64) -> Result<OwnedFd> {
     rustix::fs::ftruncate(&fd, len)?;
     // Memory that is missing is an error here, not a SIGBUS when the first fence is touched.
     super::retry(|| rustix::fs::fallocate(&fd, FallocateFlags::empty(), 0, len))?;
-    rustix::fs::fcntl_add_seals(&fd, FIXED_SIZE | SealFlags::SEAL)?;
     Ok(fd)
 }
 
-/// The length of a file whose seals promise that it stays so. `Invalid` for any other kind of file.
+/// The length of a file whose seals promise that it stays so, and whether they let us write. `Invalid` for any other kind of
+/// file.
 #[allow(clippy::unnecessary_cast)] // the width of f_type and of libc's constant differs between architectures
-pub(crate) fn sealed_len(fd: BorrowedFd<'_>) -> Result<u64> {
+pub(crate) fn sealed_len(fd: BorrowedFd<'_>) -> Result<(u64, Access)> {
     // The seals first: once they are seen, the length cannot change any more.
-    if !rustix::fs::fcntl_get_seals(fd)?.contains(FIXED_SIZE) {
+    let seals = rustix::fs::fcntl_get_seals(fd)?;
+    if !seals.contains(FIXED_SIZE) {
         return Err(Error::Invalid);
     }
     // Huge pages can run out under a mapping, which is a SIGBUS again: no hugetlbfs.
     if rustix::fs::fstatfs(fd)?.f_type as i64 != libc::TMPFS_MAGIC as i64 {
         return Err(Error::Invalid);
     }
-    u64::try_from(rustix::fs::fstat(fd)?.st_size).map_err(|_| Error::Invalid)
+    let len = u64::try_from(rustix::fs::fstat(fd)?.st_size).map_err(|_| Error::Invalid)?;
+    let sealed = seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE);
+    Ok((len, if sealed { Access::ReadOnly } else { Access::All }))
 }
 
 /// The identity of the file behind `fd`.
@@ -57,7 +87,7 @@ pub(crate) fn dup(fd: impl AsFd) -> Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, 0)?)
 }
 
-/// A shared, writable mapping; unmapped when dropped.
+/// A shared mapping; unmapped when dropped.
 pub(crate) struct Mapping {
     start: NonNull<u8>,
     len: usize,
@@ -70,9 +100,12 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps the first `len` bytes of `fd`, which must not be empty.
-    pub(crate) fn new(fd: BorrowedFd<'_>, len: usize) -> Result<Mapping> {
-        let prot = ProtFlags::READ | ProtFlags::WRITE;
+    /// Maps the first `len` bytes of `fd`, which must not be empty. A write to what is mapped to be read ends the process.
+    pub(crate) fn new(fd: BorrowedFd<'_>, len: usize, access: Access) -> Result<Mapping> {
+        let prot = match access {
+            Access::All => ProtFlags::READ | ProtFlags::WRITE,
+            Access::ReadOnly => ProtFlags::READ,
+        };
         // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing that Rust knows of.
         let start = unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, prot, MapFlags::SHARED, fd, 0)? };
         let start = NonNull::new(start.cast()).ok_or(Error::Unforeseen)?;
