@@ -1,92 +1,567 @@
-/* Watches of fences: what a caller who does not want to block can rely on. */
-#include "check.h"
-#include <libumf.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
+/*
+ * Watches of fences: what each comes to, what it does when it is over, and in which order, for both kinds of loop.
+ */
+#include "watching.h"
 
-struct told {
-    atomic_int calls, released, result;
-};
+static const uint64_t modes[] = { 0, UMF_LOOP_THREAD };
+static uint64_t mode;
+static struct umf_loop *loop;
+static struct umf_page *page;
 
-static void on_call(void *data, int result)
+static struct umf_fence *
+create_fence(uint64_t value, uint64_t flags)
 {
-    struct told *told = data;
-    told->result = result;
-    told->calls++;
+    struct umf_fence *fence;
+    OK(umf_fence_create(page, value, flags, &fence));
+    return fence;
 }
 
-static void on_release(void *data)
+/* A watch whose wait is over, or can never be met, with its result, as the callback and the handle tell it. */
+static void
+comes_to(int result, struct umf_watch *watch, struct told *told)
 {
-    struct told *told = data;
-    told->released++;
+    until_called(loop, told, result);
+    EXPECT(result, umf_watch_result(watch));
+    EXPECT(-EALREADY, umf_watch_cancel(watch));
+    EXPECT(result, umf_watch_result(watch));
+    umf_watch_unref(watch);
 }
 
-static void wait_for(atomic_int *word, int value)
+static void
+a_value_that_is_reached(void)
 {
-    while (atomic_load(word) < value)
-        sched_yield();
-}
-
-int main(void)
-{
-    struct umf_page *page;
-    struct umf_fence *fence, *target;
-    CHECK(umf_page_create(1000, 0, &page) == 0);
-    CHECK(umf_fence_create(page, 0, 0, &fence) == 0);
-    CHECK(umf_fence_create(page, 0, 0, &target) == 0);
-    for (int mode = 0; mode < 2; mode++) {
-        struct umf_loop *loop;
-        uint64_t base = 100 * mode;
-        CHECK(umf_loop_create(mode ? UMF_LOOP_THREAD : 0, &loop) == 0);
-        struct told told = {0};
-        struct umf_callback callback = {on_call, on_release, &told};
-        struct umf_wait wait = {.fence = fence, .value = base + 1};
-        struct umf_watch *watch;
-        CHECK(umf_loop_watch(loop, &wait, 0, &callback, &watch) == 0);
-        CHECK(umf_watch_result(watch) == -ETIME);
-        CHECK(umf_fence_signal(fence, base + 1) == 0);
+    struct umf_fence *fence = create_fence(0, 0);
+    struct told told;
+    for (uint64_t value = 1; value <= 200; value++) {
+        struct umf_watch *watch = watch_value(loop, fence, value, &told);
+        EXPECT(-ETIME, umf_watch_result(watch));
+        CHECK(told.calls == 0 && told.releases == 0);
+        if (mode == 0)
+            CHECK(!is_readable(umf_loop_fd(loop)));
+        if (value % 8 == 0)
+            until_loop_sleeps();
+        OK(umf_fence_signal(fence, value));
+        comes_to(0, watch, &told);
         if (mode == 0) {
-            struct pollfd pfd = {umf_loop_fd(loop), POLLIN, 0};
-            CHECK(poll(&pfd, 1, -1) == 1);
-            CHECK(umf_loop_dispatch(loop, 0) == 0);
+            /* Nothing was missed and nothing is left. */
+            OK(umf_loop_dispatch(loop, 0));
             CHECK(told.calls == 1);
-            CHECK(poll(&pfd, 1, 0) == 0);
         }
-        wait_for(&told.released, 1);
-        CHECK(told.calls == 1 && told.result == 0);
-        CHECK(umf_watch_result(watch) == 0);
-        CHECK(umf_watch_cancel(watch) == -EALREADY);
-        umf_watch_unref(watch);
-        int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-        wait.value = base + 2;
-        CHECK(umf_loop_export_eventfd(loop, &wait, 0, fd, NULL, &watch) == 0);
-        CHECK(umf_loop_export_fence(loop, fence, base + 2, target, base + 5, 0, NULL, NULL) == 0);
-        CHECK(umf_fence_signal(fence, base + 2) == 0);
-        if (mode == 0) {
-            struct pollfd pfd = {umf_loop_fd(loop), POLLIN, 0};
-            while (umf_watch_result(watch) == -ETIME || umf_fence_value(target) < base + 5) {
-                CHECK(poll(&pfd, 1, -1) == 1);
-                CHECK(umf_loop_dispatch(loop, 0) == 0);
-            }
-        }
-        struct pollfd pfd = {fd, POLLIN, 0};
-        CHECK(poll(&pfd, 1, -1) == 1);
-        CHECK(umf_fence_wait(target, base + 5, UINT64_MAX) == 0);
-        umf_watch_unref(watch);
-        wait.value = base + 90;
-        CHECK(umf_loop_watch(loop, &wait, 0, &callback, &watch) == 0);
-        umf_loop_unref(loop);
-        CHECK(told.released == 2 && told.calls == 1);
-        CHECK(umf_watch_result(watch) == -ECANCELED);
-        CHECK(umf_watch_cancel(watch) == 0);
-        umf_watch_unref(watch);
-        close(fd);
     }
-    umf_fence_unref(target);
+    /* A jump, and one that is met already. */
+    struct umf_watch *watch = watch_value(loop, fence, UINT64_C(1) << 40, &told);
+    until_loop_sleeps();
+    OK(umf_fence_signal(fence, UINT64_MAX));
+    comes_to(0, watch, &told);
+    comes_to(0, watch_value(loop, fence, 7, &told), &told);
     umf_fence_unref(fence);
-    umf_page_unref(page);
+}
+
+static void
+failures(void)
+{
+    static const struct {
+        int error, result;
+    } kinds[] = { { -ENODEV, -EIO }, { -EIO, -EIO }, { -EOWNERDEAD, -EOWNERDEAD }, { -ETIME, -EIO },
+                  { -ECANCELED, -EIO } };
+    struct told told, reached;
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        struct umf_fence *fence = create_fence(5, 0);
+        struct umf_watch *watch = watch_value(loop, fence, 6, &told);
+        until_loop_sleeps();
+        OK(umf_fence_set_error(fence, kinds[i].error));
+        comes_to(kinds[i].result, watch, &told);
+        /* Failed already; and what was reached before stays reached. */
+        comes_to(kinds[i].result, watch_value(loop, fence, 6, &told), &told);
+        comes_to(0, watch_value(loop, fence, 5, &reached), &reached);
+        umf_fence_unref(fence);
+    }
+}
+
+static void
+every_operator(void)
+{
+    static const struct {
+        uint64_t flags, start;
+        uint32_t op;
+        uint64_t value, mask, first, then;
+        int at_start, after_first, after_then; /* results, 1 for none yet */
+    } rows[] = {
+        { 0, 5, UMF_OP_GE, 7, 0, 6, 7, 1, 1, 0 },
+        { 0, 5, UMF_OP_GE, 5, 0, 6, 7, 0, 0, 0 },
+        { 0, 5, UMF_OP_GT, 6, 0, 6, 7, 1, 1, 0 },
+        { 0, 5, UMF_OP_EQ, 7, 0, 6, 7, 1, 1, 0 },
+        { 0, 5, UMF_OP_EQ, 6, 0, 7, 8, 1, -ERANGE, -ERANGE },
+        { 0, 5, UMF_OP_EQ, 4, 0, 7, 8, -ERANGE, -ERANGE, -ERANGE },
+        { 0, 5, UMF_OP_NE, 5, 0, 6, 7, 1, 0, 0 },
+        { 0, 5, UMF_OP_NE, 9, 0, 6, 7, 0, 0, 0 },
+        { 0, UINT64_MAX - 1, UMF_OP_NE, UINT64_MAX, 0, UINT64_MAX, UINT64_MAX, 0, 0, 0 },
+        { 0, UINT64_MAX, UMF_OP_NE, UINT64_MAX, 0, UINT64_MAX, UINT64_MAX, -ERANGE, -ERANGE, -ERANGE },
+        { 0, 5, UMF_OP_LT, 6, 0, 6, 7, 0, 0, 0 },
+        { 0, 5, UMF_OP_LT, 5, 0, 6, 7, -ERANGE, -ERANGE, -ERANGE },
+        { 0, 5, UMF_OP_LE, 5, 0, 6, 7, 0, 0, 0 },
+        { 0, 5, UMF_OP_LE, 4, 0, 6, 7, -ERANGE, -ERANGE, -ERANGE },
+        { 0, 5, UMF_OP_LE, UINT64_MAX, 0, 6, 7, 0, 0, 0 },
+        { 0, 5, UMF_OP_EQ, 8, 0xf, 7, 24, 1, 1, 0 },
+        { 0, 5, UMF_OP_LT, 1, 0x7, 7, 8, 1, 1, 0 },
+        { 0, 5, UMF_OP_NE, 5, 0x7, 13, 14, 1, 1, 0 },
+        { 0, 5, UMF_OP_GT, 0, UINT64_C(1) << 40, 6, UINT64_C(1) << 40, 1, 1, 0 },
+        { UMF_FENCE_32BIT, UINT32_MAX, UMF_OP_GE, 1, 0, 0, 1, 1, 1, 0 },
+        { UMF_FENCE_32BIT, UINT32_MAX, UMF_OP_GT, 0, 0, 0, 1, 1, 1, 0 },
+        { UMF_FENCE_32BIT, UINT32_MAX, UMF_OP_GT, UINT32_MAX, 0, 0, 1, 1, 0, 0 },
+        { UMF_FENCE_32BIT, UINT32_MAX, UMF_OP_NE, UINT32_MAX, 0, 0, 1, 1, 0, 0 },
+        { UMF_FENCE_32BIT, 5, UMF_OP_EQ, 7, 0, 6, 7, 1, 1, 0 },
+        { UMF_FENCE_32BIT, 5, UMF_OP_LT, 5, 0, 0x7fffffff, 0x80000006, 1, 1, 0 },
+        { UMF_FENCE_32BIT, UINT32_MAX, UMF_OP_LE, 3, 0xff, 2, 3, 1, 0, 0 },
+    };
+    for (size_t i = 0; i < 2 * sizeof(rows) / sizeof(rows[0]); i++) {
+        __typeof__(rows[0]) *row = &rows[i / 2];
+        struct umf_fence *fence = create_fence(row->start, row->flags);
+        struct umf_wait wait = { fence, row->value, row->op, 0, row->mask };
+        struct told told, other;
+        struct umf_callback callback = tell_of(&told);
+        struct umf_watch *watch, *waiting = NULL;
+        /* Also where another watch of the fence has its turn before. */
+        if (i % 2) {
+            struct umf_callback before = tell_of(&other);
+            struct umf_wait at_first = { fence, row->first, UMF_OP_GE, 0, 0 };
+            OK(umf_loop_watch(loop, &at_first, 0, &before, &waiting));
+        }
+        OK(umf_loop_watch(loop, &wait, 0, &callback, &watch));
+        if (row->at_start != 1) {
+            until_called(loop, &told, row->at_start);
+        } else {
+            until_loop_sleeps();
+            EXPECT(-ETIME, umf_watch_result(watch));
+        }
+        OK(umf_fence_signal(fence, row->first));
+        if (row->after_first != 1) {
+            until_called(loop, &told, row->after_first);
+        } else {
+            until_loop_sleeps();
+            EXPECT(-ETIME, umf_watch_result(watch));
+        }
+        OK(umf_fence_signal(fence, row->then));
+        comes_to(row->after_then, watch, &told);
+        if (waiting)
+            comes_to(0, waiting, &other);
+        umf_fence_unref(fence);
+    }
+}
+
+static void
+a_submission(void)
+{
+    struct umf_fence *fence = create_fence(0, 0), *around = create_fence(UINT32_MAX, UMF_FENCE_32BIT);
+    struct told told, signaled;
+    struct umf_wait wait = { fence, 10, UMF_OP_GE, 0, 0 };
+    struct umf_callback callback = tell_of(&told);
+    struct umf_watch *watch;
+    OK(umf_loop_watch(loop, &wait, UMF_WAIT_PENDING, &callback, &watch));
+    struct umf_watch *other = watch_value(loop, fence, 10, &signaled);
+    until_loop_sleeps();
+    OK(umf_fence_submit(fence, 9));
+    until_loop_sleeps();
+    EXPECT(-ETIME, umf_watch_result(watch));
+    OK(umf_fence_submit(fence, 11));
+    comes_to(0, watch, &told);
+    EXPECT(-ETIME, umf_watch_result(other));
+    callback = tell_of(&told);
+    OK(umf_loop_watch(loop, &wait, UMF_WAIT_PENDING, &callback, &watch));
+    comes_to(0, watch, &told);
+    OK(umf_fence_signal(fence, 10));
+    comes_to(0, other, &signaled);
+
+    wait = (struct umf_wait){ around, 2, UMF_OP_GT, 0, 0 };
+    callback = tell_of(&told);
+    OK(umf_loop_watch(loop, &wait, UMF_WAIT_PENDING, &callback, &watch));
+    until_loop_sleeps();
+    OK(umf_fence_submit(around, 3));
+    comes_to(0, watch, &told);
+    umf_fence_unref(around);
+    umf_fence_unref(fence);
+}
+
+enum { CROWD = 3000 };
+
+/* Watches of values in a scattered order; the signals rise. */
+static void
+values_that_rise_call_back_in_their_order(void)
+{
+    static struct told told[CROWD];
+    struct umf_fence *fence = create_fence(0, 0);
+    unsigned before = turns;
+    for (uint64_t i = 0; i < CROWD; i++)
+        umf_watch_unref(watch_value(loop, fence, i * 7 % CROWD + 1, &told[i * 7 % CROWD]));
+    /* One by one, then in two jumps. */
+    for (uint64_t value = 1; value <= CROWD / 3; value++)
+        OK(umf_fence_signal(fence, value));
+    until_called(loop, &told[CROWD / 3 - 1], 0);
+    CHECK(told[CROWD / 3].calls == 0);
+    until_loop_sleeps();
+    OK(umf_fence_signal(fence, CROWD / 2));
+    until_called(loop, &told[CROWD / 2 - 1], 0);
+    CHECK(told[CROWD / 2].calls == 0);
+    OK(umf_fence_signal(fence, CROWD + 5));
+    for (unsigned i = 0; i < CROWD; i++) {
+        until_called(loop, &told[i], 0);
+        CHECK(told[i].turn == before + i + 1);
+    }
+    umf_fence_unref(fence);
+}
+
+/* Several pages, several signallers: never two callbacks at the same time (on_call checks it), none lost. */
+static struct umf_fence *busy[4];
+
+static void *
+signal_on(void *argument)
+{
+    struct umf_fence *fence = argument;
+    for (uint64_t value = 1; value <= rounds(2000, 50); value++)
+        OK(umf_fence_signal(fence, value));
+    return NULL;
+}
+
+static void
+callbacks_take_turns(void)
+{
+    enum { MOST = 2000 };
+    static struct told told[4][MOST];
+    struct umf_page *pages[4];
+    pthread_t signallers[4];
+    unsigned count = rounds(MOST, 50);
+    for (int i = 0; i < 4; i++) {
+        OK(umf_page_create(1, 0, &pages[i]));
+        OK(umf_fence_create(pages[i], 0, 0, &busy[i]));
+        for (unsigned k = 0; k < count / 2; k++)
+            umf_watch_unref(watch_value(loop, busy[i], k + 1, &told[i][k]));
+    }
+    for (int i = 0; i < 4; i++)
+        CHECK(pthread_create(&signallers[i], NULL, signal_on, busy[i]) == 0);
+    for (int i = 0; i < 4; i++) {
+        for (unsigned k = count / 2; k < count; k++)
+            umf_watch_unref(watch_value(loop, busy[i], k + 1, &told[i][k]));
+    }
+    for (int i = 0; i < 4; i++) {
+        CHECK(pthread_join(signallers[i], NULL) == 0);
+        for (unsigned k = 0; k < count; k++)
+            until_called(loop, &told[i][k], 0);
+        umf_fence_unref(busy[i]);
+        umf_page_unref(pages[i]);
+    }
+}
+
+static uint64_t
+count_of(int fd)
+{
+    uint64_t count = 0;
+    CHECK(read(fd, &count, sizeof(count)) == sizeof(count) || errno == EAGAIN);
+    return count;
+}
+
+static void
+an_eventfd_is_told(void)
+{
+    struct umf_fence *fence = create_fence(0, 0);
+    struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+    struct told told;
+    struct umf_callback callback = tell_of(&told);
+    struct umf_watch *watch;
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), closed;
+    CHECK(fd >= 0);
+    OK(umf_loop_export_eventfd(loop, &wait, 0, fd, &callback, &watch));
+    until_loop_sleeps();
+    CHECK(!is_readable(fd));
+    OK(umf_fence_signal(fence, 1));
+    comes_to(0, watch, &told);
+    CHECK(count_of(fd) == 1);
+
+    /* One for each watch, whatever it came to: met, met already, pending, passed, failed, failed already. */
+    const uint32_t ops[] = { UMF_OP_GE, UMF_OP_LT, UMF_OP_EQ, UMF_OP_GE };
+    const uint64_t values[] = { 1, 0, 2, 4 };
+    struct umf_watch *watches[7];
+    for (int i = 0; i < 4; i++) {
+        wait = (struct umf_wait){ fence, values[i], ops[i], 0, 0 };
+        OK(umf_loop_export_eventfd(loop, &wait, 0, fd, NULL, &watches[i]));
+    }
+    OK(umf_loop_export_eventfd(loop, &wait, UMF_WAIT_PENDING, fd, NULL, &watches[4]));
+    OK(umf_fence_submit(fence, 4));
+    OK(umf_fence_signal(fence, 3));
+    UNTIL(loop, umf_watch_result(watches[2]) != -ETIME);
+    OK(umf_fence_set_error(fence, -EPIPE));
+    OK(umf_loop_export_eventfd(loop, &wait, 0, fd, NULL, &watches[5]));
+    const int results[] = { 0, -ERANGE, -ERANGE, -EIO, 0, -EIO };
+    for (int i = 0; i < 6; i++) {
+        UNTIL(loop, umf_watch_result(watches[i]) != -ETIME);
+        EXPECT(results[i], umf_watch_result(watches[i]));
+        umf_watch_unref(watches[i]);
+    }
+    CHECK(count_of(fd) == 6);
+    umf_fence_unref(fence);
+
+    /* The caller's descriptor may be closed at once; a full one is full, and holds nobody up; what is cancelled
+     * adds nothing. */
+    fence = create_fence(0, 0);
+    closed = dup(fd);
+    wait = (struct umf_wait){ fence, 1, UMF_OP_GE, 0, 0 };
+    OK(umf_loop_export_eventfd(loop, &wait, 0, closed, NULL, NULL));
+    close(closed);
+    OK(umf_fence_signal(fence, 1));
+    UNTIL(loop, is_readable(fd));
+    CHECK(count_of(fd) == 1);
+    CHECK(write(fd, &(uint64_t){ UINT64_MAX - 1 }, 8) == 8);
+    callback = tell_of(&told);
+    OK(umf_loop_export_eventfd(loop, &wait, 0, fd, &callback, &watch));
+    comes_to(0, watch, &told);
+    CHECK(count_of(fd) == UINT64_MAX - 1);
+    wait.value = 2;
+    OK(umf_loop_export_eventfd(loop, &wait, 0, fd, NULL, &watch));
+    OK(umf_watch_cancel(watch));
+    umf_watch_unref(watch);
+    OK(umf_fence_signal(fence, 2));
+    comes_to(0, watch_value(loop, fence, 2, &told), &told);
+    CHECK(!is_readable(fd));
+    umf_fence_unref(fence);
+    close(fd);
+}
+
+static void
+a_fence_signals_another(void)
+{
+    struct umf_page *other;
+    struct umf_fence *a = create_fence(0, 0), *b, *c = create_fence(UINT32_MAX, UMF_FENCE_32BIT);
+    struct told told;
+    struct umf_callback callback = tell_of(&told);
+    struct umf_watch *watch;
+    int error;
+    OK(umf_page_create(3, 0, &other));
+    OK(umf_fence_create(other, 0, 0, &b));
+    OK(umf_loop_export_fence(loop, a, 1, b, 100, 0, NULL, NULL));
+    OK(umf_loop_export_fence(loop, b, 50, c, 3, 0, &callback, &watch));
+    until_loop_sleeps();
+    OK(umf_fence_signal(a, 1));
+    comes_to(0, watch, &told);
+    CHECK(umf_fence_value(b) == 100 && umf_fence_value(c) == 3);
+
+    /* The same value again is no step back, a smaller one is; a fence may drive itself. */
+    callback = tell_of(&told);
+    OK(umf_loop_export_fence(loop, a, 1, b, 100, 0, &callback, &watch));
+    comes_to(0, watch, &told);
+    callback = tell_of(&told);
+    OK(umf_loop_export_fence(loop, a, 1, b, 99, 0, &callback, &watch));
+    comes_to(-EINVAL, watch, &told);
+    CHECK(umf_fence_value(b) == 100);
+    callback = tell_of(&told);
+    OK(umf_loop_export_fence(loop, a, 2, a, 10, 0, NULL, NULL));
+    OK(umf_loop_export_fence(loop, a, 10, a, 20, 0, &callback, &watch));
+    OK(umf_fence_signal(a, 2));
+    comes_to(0, watch, &told);
+    CHECK(umf_fence_value(a) == 20);
+
+    /* Cancelled: the other stays. */
+    OK(umf_loop_export_fence(loop, a, 21, b, 200, 0, NULL, &watch));
+    OK(umf_watch_cancel(watch));
+    umf_watch_unref(watch);
+    OK(umf_fence_signal(a, 21));
+    comes_to(0, watch_value(loop, a, 21, &told), &told);
+    CHECK(umf_fence_value(b) == 100);
+
+    /* An error travels, as it is. */
+    OK(umf_loop_export_fence(loop, a, 30, b, 200, 0, NULL, NULL));
+    callback = tell_of(&told);
+    OK(umf_loop_export_fence(loop, b, 200, c, 9, 0, &callback, &watch));
+    until_loop_sleeps();
+    OK(umf_fence_set_error(a, -EXDEV));
+    comes_to(-EIO, watch, &told);
+    OK(umf_fence_error(c, &error));
+    EXPECT(-EXDEV, error);
+    OK(umf_fence_error(b, &error));
+    EXPECT(-EXDEV, error);
+    /* Onto one that failed. */
+    struct umf_fence *d = create_fence(9, 0);
+    callback = tell_of(&told);
+    OK(umf_loop_export_fence(loop, d, 9, b, 300, 0, &callback, &watch));
+    comes_to(-EIO, watch, &told);
+    umf_fence_unref(a);
+    umf_fence_unref(b);
+    umf_fence_unref(c);
+    umf_fence_unref(d);
+    umf_page_unref(other);
+}
+
+static void
+handles_on_a_watch(void)
+{
+    struct umf_fence *fence = create_fence(0, 0);
+    struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+    struct told told[2];
+    struct umf_callback first = tell_of(&told[0]);
+    /* Nobody keeps the second and the first, and yet they go on; the fence's handle is not needed either. */
+    OK(umf_loop_watch(loop, &wait, 0, &first, NULL));
+    struct umf_watch *watch = watch_value(loop, fence, 2, &told[1]);
+    CHECK(umf_watch_ref(watch) == watch);
+    umf_watch_unref(watch);
+    umf_watch_unref(watch);
+    uint32_t index = umf_fence_index(fence);
+    umf_fence_unref(fence);
+    OK(umf_fence_open(page, index, 0, &fence));
+    OK(umf_fence_signal(fence, 2));
+    umf_fence_unref(fence);
+    until_called(loop, &told[0], 0);
+    until_called(loop, &told[1], 0);
+    /* A watch outlives its loop. */
+    fence = create_fence(0, 0);
+    struct umf_loop *short_lived = create_loop(mode);
+    watch = watch_value(short_lived, fence, 1, &told[0]);
+    struct umf_watch *over = watch_value(short_lived, fence, 0, &told[1]);
+    until_over(short_lived, &told[1]);
+    umf_loop_unref(short_lived);
+    CHECK(told[0].calls == 0 && told[0].releases == 1);
+    EXPECT(-ECANCELED, umf_watch_result(watch));
+    OK(umf_watch_cancel(watch));
+    EXPECT(0, umf_watch_result(over));
+    EXPECT(-EALREADY, umf_watch_cancel(over));
+    umf_watch_unref(watch);
+    umf_watch_unref(over);
+    OK(umf_fence_signal(fence, 1));
+    CHECK(told[0].calls == 0);
+    umf_fence_unref(fence);
+}
+
+/* With the watch goes what it kept: the slot of a fence that nobody else has is free again. */
+static void
+nothing_is_kept_longer_than_needed(void)
+{
+    struct umf_page *small;
+    struct umf_fence *fence, *more;
+    struct umf_watch *watch;
+    struct told told;
+    OK(umf_page_create(1, 0, &small));
+    for (int round = 0; round < 50; round++) {
+        OK(umf_fence_create(small, 0, 0, &fence));
+        watch = watch_value(loop, fence, 1, &told);
+        EXPECT(-ENOSPC, umf_fence_create(small, 0, 0, &more));
+        umf_fence_unref(fence);
+        EXPECT(-ENOSPC, umf_fence_create(small, 0, 0, &more));
+        if (round % 2) {
+            OK(umf_watch_cancel(watch));
+        } else {
+            OK(umf_fence_open(small, 0, 0, &fence));
+            OK(umf_fence_signal(fence, 1));
+            umf_fence_unref(fence);
+            until_called(loop, &told, 0);
+            until_loop_sleeps();
+        }
+        OK(umf_fence_create(small, 0, 0, &more));
+        umf_fence_unref(more);
+        umf_watch_unref(watch);
+    }
+    umf_page_unref(small);
+}
+
+/* Another process, which owns the fences: it signals some, fails one, and ends one. */
+enum { THEIRS = 6 };
+
+static void
+own_fences(int sock)
+{
+    struct umf_page *mine;
+    struct umf_fence *fences[THEIRS];
+    for (size_t round = 0; round < 2; round++) {
+        OK(umf_page_create(THEIRS, 0, &mine));
+        send_page(sock, mine);
+        for (int i = 0; i < THEIRS; i++) {
+            OK(umf_fence_create(mine, 0, 0, &fences[i]));
+            tell(sock, umf_fence_index(fences[i]));
+        }
+        hear(sock);
+        OK(umf_fence_signal(fences[0], 1));
+        OK(umf_fence_set_error(fences[1], -ENOLINK));
+        umf_fence_unref(fences[2]);
+        OK(umf_fence_signal(fences[3], 7));
+        umf_fence_unref(fences[3]); /* the last value counts */
+        OK(umf_fence_wait(fences[4], 5, FOREVER));
+        EXPECT(-EIO, umf_fence_wait(fences[5], 5, FOREVER));
+        for (int i = 0; i < THEIRS; i++) {
+            if (i != 2 && i != 3)
+                umf_fence_unref(fences[i]);
+        }
+        umf_page_unref(mine);
+    }
+}
+
+static void
+fences_of_another_process(struct peer *peer)
+{
+    struct umf_page *theirs = recv_page(peer->sock);
+    struct umf_fence *fences[THEIRS], *mine = create_fence(0, 0);
+    struct umf_watch *watches[4];
+    struct told told[4], exported;
+    int error;
+    for (int i = 0; i < THEIRS; i++)
+        fences[i] = recv_fence(peer->sock, theirs);
+    watches[0] = watch_value(loop, fences[0], 1, &told[0]);
+    watches[1] = watch_value(loop, fences[1], 1, &told[1]);
+    watches[2] = watch_value(loop, fences[2], 1, &told[2]);
+    watches[3] = watch_value(loop, fences[3], 7, &told[3]);
+    /* From theirs to mine and back to theirs. */
+    OK(umf_loop_export_fence(loop, fences[0], 1, mine, 3, 0, NULL, NULL));
+    OK(umf_loop_export_fence(loop, mine, 3, fences[4], 5, 0, NULL, NULL));
+    struct umf_fence *stale = create_fence(0, 0);
+    struct umf_callback callback = tell_of(&exported);
+    OK(umf_loop_export_fence(loop, fences[2], 1, stale, 3, 0, &callback, NULL));
+    OK(umf_loop_export_fence(loop, fences[1], 1, fences[5], 5, 0, NULL, NULL));
+    until_loop_sleeps();
+    tell(peer->sock, 1);
+    comes_to(0, watches[0], &told[0]);
+    comes_to(-EIO, watches[1], &told[1]);
+    comes_to(-ESTALE, watches[2], &told[2]);
+    comes_to(0, watches[3], &told[3]);
+    until_called(loop, &exported, -ESTALE);
+    OK(umf_fence_error(stale, &error));
+    EXPECT(-ESTALE, error);
+    UNTIL(loop, umf_fence_value(fences[4]) == 5 || umf_fence_error(fences[4], &error) != 0);
+    do {
+        if (umf_fence_error(fences[5], &error) != 0)
+            break; /* it has seen it, and ended its fence */
+    } while (error == 0 && (turn_loop(loop), true));
+    umf_fence_unref(stale);
+    umf_fence_unref(mine);
+    for (int i = 0; i < THEIRS; i++)
+        umf_fence_unref(fences[i]);
+    umf_page_unref(theirs);
+}
+
+int
+main(void)
+{
+    watchdog(50);
+    struct peer peer = start_peer(own_fences);
+    int fds = open_fds();
+    for (size_t m = 0; m < sizeof(modes) / sizeof(modes[0]); m++) {
+        mode = modes[m];
+        loop = create_loop(mode);
+        OK(umf_page_create(100, 0, &page));
+        a_value_that_is_reached();
+        failures();
+        every_operator();
+        a_submission();
+        values_that_rise_call_back_in_their_order();
+        callbacks_take_turns();
+        an_eventfd_is_told();
+        a_fence_signals_another();
+        nothing_is_kept_longer_than_needed();
+        fences_of_another_process(&peer);
+        umf_loop_unref(loop);
+        loop = create_loop(mode);
+        handles_on_a_watch();
+        umf_page_unref(page);
+        umf_loop_unref(loop);
+        CHECK(open_fds() == fds && threads() == 1);
+    }
+    umf_watch_unref(NULL);
+    umf_loop_unref(NULL);
+    CHECK(!umf_watch_ref(NULL) && !umf_loop_ref(NULL));
+    end_peer(&peer);
     return 0;
 }

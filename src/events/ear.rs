@@ -115,8 +115,7 @@ impl Ear {
             }
         };
         watch.settle_at(Home::Ear { ear: this.clone(), address: address(fence) });
-        spot.add(demand, watch.clone());
-        let found = spot.look();
+        let found = spot.add(demand, watch.clone()) | spot.look();
         page.sweep(fence.index());
         if fence.is_device() {
             heard.restless_since = time::now();

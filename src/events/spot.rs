@@ -80,13 +80,19 @@ impl Spot {
         room.map_err(|_| Error::NoMemory)
     }
 
-    /// Adds a watch; there is room for it. To be followed by a look, since it is not announced.
-    pub(crate) fn add(&mut self, demand: Demand, watch: Ref<Watch>) {
+    /// Adds a watch, unless it is over already: then true. There is room for it. To be followed by a look, since it is not
+    /// announced.
+    pub(crate) fn add(&mut self, demand: Demand, watch: Ref<Watch>) -> bool {
+        // A turning point is one only for what is not met before.
+        if let Some(outcome) = Watch::look(demand, &self.fence) {
+            return Watch::decide(&watch, outcome);
+        }
         watch.list(true);
         match demand.of(&self.fence).turning_point() {
             Some(from) => self.ordered.push(Entry { from, demand, watch }),
             None => self.scanned.push(Entry { from: 0, demand, watch }),
         }
+        false
     }
 
     /// Notes that a watch was cancelled, and sweeps now and then.

@@ -1,0 +1,59 @@
+/* A sandbox that forbids a system call. */
+#ifndef SANDBOX_H
+#define SANDBOX_H
+
+#include "others.h"
+
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+
+#define FUTEX_WAITV 449
+#define PR_GET_AUXV_NUMBER 0x41555856
+
+static inline void
+install_filter(struct sock_filter *steps, unsigned short count)
+{
+    struct sock_fprog filter = { count, steps };
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) {
+        printf("not here: seccomp filters\n");
+        _exit(0);
+    }
+}
+
+/* From here on this thread, and those that it starts, get an error from futex_waitv. ENOSYS is what a kernel before 5.16
+ * says, and what such a kernel says to PR_GET_AUXV (6.4) comes with it. */
+static inline void
+forbid_futex_waitv(uint32_t error)
+{
+    struct sock_filter steps[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FUTEX_WAITV, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PR_GET_AUXV_NUMBER, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    install_filter(steps, sizeof(steps) / sizeof(steps[0]));
+    CHECK(syscall(FUTEX_WAITV, NULL, 0, 0, NULL, 0) == -1 && errno == (int)error);
+}
+
+/* From here on this thread can start no other, nor fork. */
+static inline void
+forbid_threads(void)
+{
+    struct sock_filter steps[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 1, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 435 /* clone3 */, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAGAIN),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    install_filter(steps, sizeof(steps) / sizeof(steps[0]));
+}
+
+#endif

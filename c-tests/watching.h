@@ -1,0 +1,172 @@
+/*
+ * Loops and watches: who was called, and how a test lets a loop of either mode get on with what it has to do.
+ */
+#ifndef WATCHING_H
+#define WATCHING_H
+
+#include "others.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+
+#define NOT_CALLED 1
+
+/* What a callback was told. */
+struct told {
+    atomic_int calls, releases;
+    _Atomic int result;
+    /* The how-manieth call of all it was. */
+    atomic_uint turn;
+};
+
+static atomic_uint turns;
+/* Of callbacks, at this moment, where no two may run at the same time. */
+static atomic_int running;
+
+static inline void
+on_call(void *data, int result)
+{
+    struct told *told = data;
+    CHECK(atomic_fetch_add(&running, 1) == 0);
+    atomic_store(&told->result, result);
+    atomic_store(&told->turn, atomic_fetch_add(&turns, 1) + 1);
+    atomic_fetch_add(&told->calls, 1);
+    CHECK(atomic_load(&told->releases) == 0);
+    atomic_fetch_sub(&running, 1);
+}
+
+static inline void
+on_release(void *data)
+{
+    struct told *told = data;
+    atomic_fetch_add(&told->releases, 1);
+}
+
+static inline struct umf_callback
+tell_of(struct told *told)
+{
+    atomic_store(&told->calls, 0);
+    atomic_store(&told->releases, 0);
+    atomic_store(&told->result, NOT_CALLED);
+    atomic_store(&told->turn, 0);
+    return (struct umf_callback){ on_call, on_release, told };
+}
+
+static inline struct umf_loop *
+create_loop(uint64_t flags)
+{
+    struct umf_loop *loop;
+    OK(umf_loop_create(flags, &loop));
+    return loop;
+}
+
+static inline bool
+is_readable(int fd)
+{
+    struct pollfd entry = { fd, POLLIN, 0 };
+    int ready = poll(&entry, 1, 0);
+    CHECK(ready >= 0);
+    return ready == 1;
+}
+
+/* Lets the loop get on with it. */
+static inline void
+turn_loop(struct umf_loop *loop)
+{
+    int fd = umf_loop_fd(loop);
+    if (fd >= 0) {
+        struct pollfd entry = { fd, POLLIN, 0 };
+        /* Only if it says so: that it is told is part of what is tested. */
+        if (poll(&entry, 1, 1) == 1)
+            OK(umf_loop_dispatch(loop, 0));
+    } else {
+        EXPECT(-EINVAL, fd); /* it has a thread */
+        nanosleep(&(struct timespec){ .tv_nsec = 20000 }, NULL);
+    }
+}
+
+/* Lets the loop get on with it until the condition holds. The watchdog ends it if it never does. */
+#define UNTIL(loop, condition)                                                                     \
+    do {                                                                                           \
+        while (!(condition))                                                                       \
+            turn_loop(loop);                                                                       \
+    } while (0)
+
+static inline void
+until_over(struct umf_loop *loop, struct told *told)
+{
+    UNTIL(loop, atomic_load(&told->releases) > 0);
+    CHECK(told->releases == 1);
+}
+
+/* Both have to be what they are from the outside, and in the loop. */
+static inline void
+until_called(struct umf_loop *loop, struct told *told, int result)
+{
+    until_over(loop, told);
+    EXPECT(1, told->calls);
+    EXPECT(result, told->result);
+}
+
+static inline struct umf_watch *
+watch_value(struct umf_loop *loop, struct umf_fence *fence, uint64_t value, struct told *told)
+{
+    struct umf_wait wait = { fence, value, UMF_OP_GE, 0, 0 };
+    struct umf_callback callback = tell_of(told);
+    struct umf_watch *watch;
+    OK(umf_loop_watch(loop, &wait, 0, &callback, &watch));
+    return watch;
+}
+
+/* The threads of this process with a loop's name, up to count of them in tids. Returns how many there are. */
+static inline int
+loop_threads(pid_t *tids, int count)
+{
+    int found = 0;
+    struct dirent *entry;
+    DIR *dir = opendir("/proc/self/task");
+    CHECK(dir);
+    while ((entry = readdir(dir))) {
+        char path[300], name[32] = "";
+        snprintf(path, sizeof(path), "/proc/self/task/%s/comm", entry->d_name);
+        FILE *comm = fopen(path, "re");
+        if (!comm)
+            continue;
+        if (fgets(name, sizeof(name), comm) && strcmp(name, "umf-loop\n") == 0) {
+            if (found < count)
+                tids[found] = (pid_t)atoi(entry->d_name);
+            found++;
+        }
+        fclose(comm);
+    }
+    closedir(dir);
+    return found;
+}
+
+static inline int
+threads(void)
+{
+    int count = -2; /* . and .. */
+    DIR *dir = opendir("/proc/self/task");
+    CHECK(dir);
+    while (readdir(dir))
+        count++;
+    closedir(dir);
+    return count;
+}
+
+/* Returns once each thread of the process's only loop sleeps, so that what it has to hear has to wake it. */
+static inline void
+until_loop_sleeps(void)
+{
+    pid_t tids[512];
+    int count;
+    uint64_t give_up = in_ns(20 * SECOND);
+    while ((count = loop_threads(tids, 512)) == 0)
+        CHECK(now_ns() < give_up);
+    CHECK(count <= 512);
+    for (int i = 0; i < count; i++)
+        until_asleep(getpid(), tids[i]);
+}
+
+#endif
