@@ -140,8 +140,9 @@ pub unsafe extern "C" fn umf_loop_fd(event_loop: *const umf_loop) -> c_int {
 pub unsafe extern "C" fn umf_loop_dispatch(event_loop: *mut umf_loop, flags: u64) -> c_int {
     answer_keeping_errno(|| {
         no_flags(flags)?;
-        // SAFETY: the face's contract (mod.rs). A reference of our own: a callback may end the caller's.
-        unsafe { share(event_loop)? }.dispatch()
+        // SAFETY: the face's contract (mod.rs). What stands behind the handle is kept: a callback may end the handle, and then
+        // the loop ends there, and not here.
+        unsafe { borrow(event_loop)? }.get()?.clone().dispatch()
     })
 }
 

@@ -35,12 +35,6 @@ impl LoopHandle {
         Ref::try_new(|| Ok(LoopHandle { event_loop }))
     }
 
-    /// For the caller: see [`Loop::dispatch`].
-    pub(crate) fn dispatch(&self) -> Result<()> {
-        // A callback may end the last handle.
-        Loop::dispatch(&self.get()?.clone())
-    }
-
     /// The loop. `Stale` in the child of a fork, which has none of its threads.
     pub(crate) fn get(&self) -> Result<&Ref<Loop>> {
         if self.event_loop.is_ours() { Ok(&self.event_loop) } else { Err(Error::Stale) }
@@ -243,17 +237,17 @@ impl Loop {
     }
 
     /// For the caller: looks at the files, and does what is due. `Already` if that is going on elsewhere, or around the call.
-    pub(crate) fn dispatch(this: &Ref<Loop>) -> Result<()> {
-        if this.mode != Mode::Caller {
+    pub(crate) fn dispatch(&self) -> Result<()> {
+        if self.mode != Mode::Caller {
             return Err(Error::Invalid);
         }
-        let _turn = match this.turn.try_lock() {
+        let _turn = match self.turn.try_lock() {
             Ok(turn) => turn,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Err(Error::Already),
         };
-        this.eye.look(Deadline::POLL)?;
-        this.run_due();
+        self.eye.look(Deadline::POLL)?;
+        self.run_due();
         Ok(())
     }
 

@@ -1,0 +1,452 @@
+/*
+ * What a callback may do: everything. It ends the last references to what it is about, makes new watches, waits, and ends its
+ * own loop. And how loops end: with callbacks that run, with watches that wait, and at the very moment of a signal.
+ */
+#include "watching.h"
+
+static const uint64_t modes[] = { 0, UMF_LOOP_THREAD };
+static uint64_t mode;
+
+/* One watch of one fence of one page on one loop, and what its callback does with them. */
+static struct umf_loop *loop;
+static struct umf_page *page;
+static struct umf_fence *fence;
+static struct umf_watch *watch;
+static struct told told, others[8];
+static void (*act)(void);
+
+static void
+call_and_act(void *data, int result)
+{
+    on_call(data, result);
+    if (act)
+        act();
+}
+
+static void
+arm(void (*action)(void))
+{
+    struct umf_callback callback = tell_of(&told);
+    callback.call = call_and_act;
+    act = action;
+    loop = create_loop(mode);
+    OK(umf_page_create(2, 0, &page));
+    OK(umf_fence_create(page, 0, 0, &fence));
+    struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+    OK(umf_loop_watch(loop, &wait, 0, &callback, &watch));
+}
+
+static void
+disarm(void)
+{
+    umf_watch_unref(watch);
+    umf_fence_unref(fence);
+    umf_page_unref(page);
+    umf_loop_unref(loop);
+}
+
+static void
+fire(void)
+{
+    OK(umf_fence_signal(fence, 1));
+    until_called(loop, &told, 0);
+}
+
+static void
+end_everything_but_the_loop(void)
+{
+    umf_watch_unref(watch);
+    umf_fence_unref(fence);
+    umf_page_unref(page);
+    watch = NULL;
+    fence = NULL;
+    page = NULL;
+}
+
+static void
+end_the_loop(void)
+{
+    umf_loop_unref(loop);
+    loop = NULL;
+}
+
+static void
+end_everything(void)
+{
+    end_the_loop();
+    end_everything_but_the_loop();
+}
+
+/* A callback that ends what it is about. Dispatched, or waited for, without any handle. */
+static void
+the_last_references(void)
+{
+    void (*const ends[])(void) = { end_everything_but_the_loop, end_the_loop, end_everything };
+    int fds = open_fds(), tasks = threads();
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        arm(ends[i]);
+        int fd = umf_loop_fd(loop);
+        struct umf_loop *itself = loop;
+        OK(umf_fence_signal(fence, 1));
+        if (mode == 0) {
+            struct pollfd entry = { fd, POLLIN, 0 };
+            CHECK(poll(&entry, 1, -1) == 1);
+            OK(umf_loop_dispatch(itself, 0));
+            CHECK(told.releases == 1);
+        }
+        while (told.releases == 0)
+            sched_yield();
+        CHECK(told.calls == 1 && told.result == 0);
+        disarm();
+        while (threads() > tasks || open_fds() > fds)
+            sched_yield(); /* the watchdog's */
+        CHECK(open_fds() == fds);
+    }
+}
+
+/* Of several that are due the first callback ends the loop: the others are cancelled within. */
+static void
+end_the_loop_before_the_others(void)
+{
+    end_the_loop();
+    for (int i = 0; i < 8; i++)
+        CHECK(others[i].calls == 0 && others[i].releases == 1);
+}
+
+static void
+those_that_are_due_when_the_loop_ends(void)
+{
+    struct umf_watch *watches[8];
+    arm(end_the_loop_before_the_others);
+    /* The values rise, so the first is the first; some are never reached. */
+    for (uint64_t i = 0; i < 8; i++)
+        watches[i] = watch_value(loop, fence, 2 + i, &others[i]);
+    until_loop_sleeps();
+    struct umf_loop *itself = loop;
+    int fd = umf_loop_fd(loop);
+    OK(umf_fence_signal(fence, 6));
+    if (mode == 0) {
+        struct pollfd entry = { fd, POLLIN, 0 };
+        CHECK(poll(&entry, 1, -1) == 1);
+        OK(umf_loop_dispatch(itself, 0));
+    }
+    while (told.releases == 0)
+        sched_yield();
+    for (int i = 0; i < 8; i++) {
+        CHECK(others[i].calls == 0 && others[i].releases == 1);
+        EXPECT(-ECANCELED, umf_watch_result(watches[i]));
+        umf_watch_unref(watches[i]);
+    }
+    disarm();
+    while (threads() > 1)
+        sched_yield();
+}
+
+/* Watches that are met already, from a callback: each makes the next. */
+enum { CHAIN = 300 };
+
+static int made;
+
+static void
+make_the_next(void *data, int result)
+{
+    on_call(data, result);
+    if (++made < CHAIN) {
+        struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+        struct umf_callback callback = { make_the_next, NULL, data };
+        OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
+    }
+}
+
+static void
+make_the_first(void)
+{
+    struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+    struct umf_callback callback = { make_the_next, NULL, &others[0] };
+    OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
+}
+
+static void
+new_watches_that_are_met(void)
+{
+    arm(make_the_first);
+    made = 0;
+    (void)tell_of(&others[0]);
+    struct umf_fence *other;
+    OK(umf_fence_create(page, 0, 0, &other));
+    struct umf_watch *bystander = watch_value(loop, other, 1, &others[1]);
+    until_loop_sleeps();
+    if (mode == 0) {
+        OK(umf_fence_signal(fence, 1));
+        struct pollfd entry = { umf_loop_fd(loop), POLLIN, 0 };
+        CHECK(poll(&entry, 1, -1) == 1);
+        OK(umf_loop_dispatch(loop, 0));
+        CHECK(told.calls == 1 && made == 0);
+        /* What became due meanwhile is told of, and the bystander is not kept waiting by it. */
+        OK(umf_fence_signal(other, 1));
+        UNTIL(loop, others[1].calls == 1);
+        CHECK(is_readable(umf_loop_fd(loop)) || made == CHAIN);
+        UNTIL(loop, made == CHAIN);
+    } else {
+        fire();
+        OK(umf_fence_signal(other, 1));
+        until_called(loop, &others[1], 0);
+        UNTIL(loop, atomic_load(&others[0].calls) == CHAIN);
+    }
+    umf_watch_unref(bystander);
+    umf_fence_unref(other);
+    disarm();
+    CHECK(made == CHAIN);
+}
+
+/* A chain that has no end does not keep the others from their turn, nor the dispatch. */
+static atomic_bool chain_goes_on;
+
+static void
+go_on(void *data, int result)
+{
+    (void)data;
+    CHECK(result == 0);
+    if (chain_goes_on) {
+        struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+        struct umf_callback callback = { go_on, NULL, NULL };
+        OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
+    }
+}
+
+static void
+a_chain_without_an_end(void)
+{
+    arm(NULL);
+    fire();
+    atomic_store(&chain_goes_on, true);
+    go_on(NULL, 0);
+    for (uint64_t value = 2; value < 50; value++) {
+        struct umf_watch *bystander = watch_value(loop, fence, value, &others[0]);
+        OK(umf_fence_signal(fence, value));
+        until_called(loop, &others[0], 0);
+        umf_watch_unref(bystander);
+    }
+    atomic_store(&chain_goes_on, false);
+    disarm();
+}
+
+static void
+do_all_sorts(void)
+{
+    struct umf_fence *mine;
+    struct umf_page *again;
+    int fd, error;
+    OK(umf_fence_wait(fence, 1, FOREVER));
+    struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+    OK(umf_wait(&wait, 1, UMF_WAIT_ANY, FOREVER, NULL));
+    EXPECT(0, umf_watch_result(watch));
+    EXPECT(-EALREADY, umf_watch_cancel(watch));
+    EXPECT(mode == 0 ? -EALREADY : -EINVAL, umf_loop_dispatch(loop, 0));
+    OK(umf_page_export(page, 0, &fd));
+    OK(umf_page_import(fd, 0, &again));
+    close(fd);
+    OK(umf_fence_create(again, 0, 0, &mine));
+    struct umf_watch *fresh = watch_value(loop, mine, 1, &others[0]);
+    OK(umf_watch_cancel(fresh));
+    umf_watch_unref(fresh);
+    umf_watch_unref(watch_value(loop, mine, 2, &others[1]));
+    OK(umf_fence_signal(mine, 2));
+    CHECK(others[1].calls == 0); /* not in here */
+    OK(umf_fence_error(mine, &error));
+    umf_fence_unref(mine);
+    umf_page_unref(again);
+    /* Another loop is another matter. */
+    struct umf_loop *another = create_loop(0);
+    umf_watch_unref(watch_value(another, fence, 1, &others[2]));
+    OK(umf_loop_dispatch(another, 0));
+    CHECK(others[2].result == NOT_CALLED || others[2].result == 0);
+    umf_loop_unref(another);
+    CHECK(others[2].releases == 1);
+}
+
+static void
+any_other_call(void)
+{
+    arm(do_all_sorts);
+    fire();
+    until_called(loop, &others[1], 0);
+    disarm();
+}
+
+/* Two threads dispatch: one does, the other is told so. */
+static atomic_int in_callback, may_return;
+
+static void
+stay_in_callback(void)
+{
+    atomic_store(&in_callback, 1);
+    while (!atomic_load(&may_return))
+        sched_yield();
+}
+
+static void *
+dispatch_until_told(void *unused)
+{
+    (void)unused;
+    until_called(loop, &told, 0);
+    return NULL;
+}
+
+static void
+two_threads_that_dispatch(void)
+{
+    pthread_t other;
+    atomic_store(&in_callback, 0);
+    atomic_store(&may_return, 0);
+    arm(stay_in_callback);
+    CHECK(pthread_create(&other, NULL, dispatch_until_told, NULL) == 0);
+    OK(umf_fence_signal(fence, 1));
+    while (!atomic_load(&in_callback))
+        sched_yield();
+    for (int i = 0; i < 100; i++)
+        EXPECT(-EALREADY, umf_loop_dispatch(loop, 0));
+    EXPECT(-EALREADY, umf_watch_cancel(watch));
+    CHECK(told.releases == 0);
+    atomic_store(&may_return, 1);
+    CHECK(pthread_join(other, NULL) == 0);
+    OK(umf_loop_dispatch(loop, 0));
+    disarm();
+}
+
+/* The end of a loop with a thread waits for a callback that runs there. */
+static int hold[2];
+
+static void
+read_the_pipe(void)
+{
+    char byte;
+    atomic_store(&in_callback, 1);
+    CHECK(read(hold[0], &byte, 1) == 1);
+    CHECK(told.releases == 0);
+}
+
+static atomic_int ended;
+static _Atomic pid_t ender;
+
+static void *
+end_it(void *unused)
+{
+    (void)unused;
+    atomic_store(&ender, gettid());
+    umf_loop_unref(loop);
+    CHECK(told.releases == 1);
+    atomic_store(&ended, 1);
+    return NULL;
+}
+
+static void
+the_end_waits_for_a_callback(void)
+{
+    pthread_t other;
+    CHECK(pipe(hold) == 0);
+    atomic_store(&in_callback, 0);
+    atomic_store(&ended, 0);
+    atomic_store(&ender, 0);
+    arm(read_the_pipe);
+    struct umf_watch *waiting = watch_value(loop, fence, 2, &others[0]);
+    OK(umf_fence_signal(fence, 1));
+    while (!atomic_load(&in_callback))
+        sched_yield();
+    CHECK(pthread_create(&other, NULL, end_it, NULL) == 0);
+    while (ender == 0)
+        sched_yield();
+    until_asleep(getpid(), ender); /* in pthread_join */
+    CHECK(ended == 0 && told.releases == 0 && others[0].releases == 1);
+    CHECK(write(hold[1], "", 1) == 1);
+    CHECK(pthread_join(other, NULL) == 0);
+    CHECK(ended == 1 && others[0].calls == 0);
+    EXPECT(-ECANCELED, umf_watch_result(waiting));
+    umf_watch_unref(waiting);
+    loop = NULL;
+    disarm();
+    close(hold[0]);
+    close(hold[1]);
+}
+
+/* A loop that ends while its fences are signalled: whatever was not called was released by then. */
+static atomic_uint next_round, done_rounds;
+static struct umf_fence *_Atomic racing[2];
+
+static void *
+signal_each_round(void *count)
+{
+    for (unsigned round = 1; round <= *(unsigned *)count; round++) {
+        while (atomic_load(&next_round) < round)
+            ;
+        OK(umf_fence_signal(racing[0], round));
+        OK(umf_fence_signal(racing[1], round));
+        atomic_store(&done_rounds, round);
+    }
+    return NULL;
+}
+
+static void
+the_end_against_signals(void)
+{
+    unsigned count = rounds(3000, 100), called = 0;
+    struct umf_page *pages[2];
+    struct umf_fence *fences[2];
+    pthread_t signaller;
+    atomic_store(&next_round, 0);
+    atomic_store(&done_rounds, 0);
+    for (int i = 0; i < 2; i++) {
+        OK(umf_page_create(1, 0, &pages[i]));
+        OK(umf_fence_create(pages[i], 0, 0, &fences[i]));
+        racing[i] = fences[i];
+    }
+    CHECK(pthread_create(&signaller, NULL, signal_each_round, &count) == 0);
+    int fds = open_fds();
+    for (unsigned round = 1; round <= count; round++) {
+        struct umf_watch *watches[8];
+        loop = create_loop(mode);
+        for (int i = 0; i < 8; i++)
+            watches[i] = watch_value(loop, fences[i % 2], round, &others[i]);
+        atomic_store(&next_round, round);
+        for (uint64_t until = in_ns(round % 64 * 6000); now_ns() < until;)
+            ;
+        if (mode == 0 && round % 2)
+            OK(umf_loop_dispatch(loop, 0));
+        umf_loop_unref(loop);
+        for (int i = 0; i < 8; i++) {
+            CHECK(others[i].releases == 1);
+            EXPECT(others[i].calls ? 0 : -ECANCELED, umf_watch_result(watches[i]));
+            called += (unsigned)others[i].calls;
+            umf_watch_unref(watches[i]);
+        }
+        while (atomic_load(&done_rounds) < round)
+            ;
+        CHECK(open_fds() == fds); /* the loop itself is gone */
+    }
+    CHECK(pthread_join(signaller, NULL) == 0);
+    printf("%u of %u called\n", called, 8 * count);
+    for (int i = 0; i < 2; i++) {
+        umf_fence_unref(fences[i]);
+        umf_page_unref(pages[i]);
+    }
+}
+
+int
+main(void)
+{
+    watchdog(50);
+    for (size_t m = 0; m < sizeof(modes) / sizeof(modes[0]); m++) {
+        mode = modes[m];
+        the_last_references();
+        those_that_are_due_when_the_loop_ends();
+        new_watches_that_are_met();
+        a_chain_without_an_end();
+        any_other_call();
+        if (mode == 0)
+            two_threads_that_dispatch();
+        else
+            the_end_waits_for_a_callback();
+        the_end_against_signals();
+    }
+    return 0;
+}

@@ -1,0 +1,352 @@
+/*
+ * Cancelling watches: the answer is definite, whenever it is asked for. After 0 nothing happens any more, after -EALREADY it
+ * has, and the release comes once in every case.
+ */
+#include "watching.h"
+
+#include <malloc.h>
+
+static const uint64_t modes[] = { 0, UMF_LOOP_THREAD };
+static uint64_t mode;
+static struct umf_loop *loop;
+static struct umf_page *page;
+static struct umf_fence *fence;
+static uint64_t last;
+
+/* Signals the next value, and returns once all that has to do with it has happened. */
+static void
+signal_next(void)
+{
+    struct told told;
+    OK(umf_fence_signal(fence, ++last));
+    umf_watch_unref(watch_value(loop, fence, last, &told));
+    until_called(loop, &told, 0);
+}
+
+static void
+was_cancelled(struct umf_watch *watch, struct told *told)
+{
+    CHECK(told->releases == 1 && told->calls == 0);
+    EXPECT(-ECANCELED, umf_watch_result(watch));
+    OK(umf_watch_cancel(watch));
+    CHECK(told->releases == 1);
+    umf_watch_unref(watch);
+}
+
+static void
+before_it_is_over(void)
+{
+    struct told told, passed, others[3];
+    struct umf_watch *watch = watch_value(loop, fence, last + 1, &told);
+    OK(umf_watch_cancel(watch));
+    was_cancelled(watch, &told);
+    signal_next();
+    CHECK(told.calls == 0);
+    /* The first, the last and the one in the middle of others; and one without an order. */
+    for (int which = 0; which < 3; which++) {
+        struct umf_watch *watches[3];
+        for (int i = 0; i < 3; i++)
+            watches[i] = watch_value(loop, fence, last + 1 + (uint64_t)i, &others[i]);
+        struct umf_wait wait = { fence, last + 1, UMF_OP_EQ, 0, UINT64_MAX };
+        struct umf_callback callback = tell_of(&passed);
+        OK(umf_loop_watch(loop, &wait, 0, &callback, &watch));
+        until_loop_sleeps();
+        OK(umf_watch_cancel(watches[which]));
+        OK(umf_watch_cancel(watch));
+        was_cancelled(watch, &passed);
+        for (int i = 0; i < 3; i++) {
+            signal_next();
+            if (i != which) {
+                until_called(loop, &others[i], 0);
+                umf_watch_unref(watches[i]);
+            }
+        }
+        CHECK(others[which].calls == 0);
+        was_cancelled(watches[which], &others[which]);
+    }
+}
+
+static void
+after_it_is_over(void)
+{
+    struct told told;
+    struct umf_watch *watch = watch_value(loop, fence, last + 1, &told);
+    OK(umf_fence_signal(fence, ++last));
+    until_called(loop, &told, 0);
+    for (int i = 0; i < 3; i++)
+        EXPECT(-EALREADY, umf_watch_cancel(watch));
+    CHECK(told.calls == 1 && told.releases == 1);
+    umf_watch_unref(watch);
+}
+
+/* Signalled, noticed, and not dispatched yet: nothing has happened so far, so it can be cancelled. */
+static void
+while_it_is_due(void)
+{
+    struct told told[3];
+    struct umf_watch *watches[3];
+    struct umf_fence *target;
+    int fd = umf_loop_fd(loop), event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
+    OK(umf_fence_create(page, 0, 0, &target));
+    struct umf_callback callback = tell_of(&told[1]);
+    watches[0] = watch_value(loop, fence, last + 1, &told[0]);
+    OK(umf_loop_export_eventfd(loop, &wait, 0, event, &callback, &watches[1]));
+    callback = tell_of(&told[2]);
+    OK(umf_loop_export_fence(loop, fence, last + 1, target, 1, 0, &callback, &watches[2]));
+    OK(umf_fence_signal(fence, ++last));
+    struct pollfd entry = { fd, POLLIN, 0 };
+    CHECK(poll(&entry, 1, -1) == 1);
+    for (int i = 0; i < 3; i++) {
+        EXPECT(-ETIME, umf_watch_result(watches[i]));
+        OK(umf_watch_cancel(watches[i]));
+        CHECK(told[i].releases == 1);
+        EXPECT(-ECANCELED, umf_watch_result(watches[i]));
+    }
+    OK(umf_loop_dispatch(loop, 0));
+    CHECK(!is_readable(fd) && !is_readable(event) && umf_fence_value(target) == 0);
+    for (int i = 0; i < 3; i++)
+        was_cancelled(watches[i], &told[i]);
+    umf_fence_unref(target);
+    close(event);
+}
+
+/* Itself, and one that is due behind it, from the callback; and from the release. */
+static struct umf_watch *own, *behind;
+static struct told own_told, behind_told;
+static int in_release;
+
+static void
+cancel_both(void)
+{
+    EXPECT(-EALREADY, umf_watch_cancel(own));
+    OK(umf_watch_cancel(behind));
+    CHECK(behind_told.releases == 1);
+}
+
+static void
+call_and_cancel(void *data, int result)
+{
+    on_call(data, result);
+    if (!in_release)
+        cancel_both();
+}
+
+static void
+release_and_cancel(void *data)
+{
+    if (in_release)
+        cancel_both();
+    on_release(data);
+}
+
+static void
+from_its_own_callback(void)
+{
+    for (in_release = 0; in_release < 2; in_release++) {
+        struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
+        struct umf_callback callback = tell_of(&own_told);
+        callback.call = call_and_cancel;
+        callback.release = release_and_cancel;
+        behind = watch_value(loop, fence, last + 2, &behind_told);
+        OK(umf_loop_watch(loop, &wait, 0, &callback, &own));
+        last += 2;
+        OK(umf_fence_signal(fence, last));
+        until_called(loop, &own_told, 0);
+        was_cancelled(behind, &behind_told);
+        umf_watch_unref(own);
+    }
+    /* A release that was brought about by cancelling. */
+    static struct told told;
+    struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
+    struct umf_callback callback = tell_of(&told);
+    OK(umf_loop_watch(loop, &wait, 0, &callback, &own));
+    OK(umf_watch_cancel(own));
+    was_cancelled(own, &told);
+}
+
+/* One of the two: it was called and cannot be cancelled, or it was cancelled and is never called. */
+static atomic_uint next_round, done_rounds;
+
+static void *
+signal_each_round(void *count)
+{
+    for (unsigned round = 1; round <= *(unsigned *)count; round++) {
+        while (atomic_load(&next_round) < round)
+            ;
+        for (unsigned spin = round % 256; spin > 0; spin--)
+            atomic_load(&next_round);
+        OK(umf_fence_signal(fence, last + round));
+        atomic_store(&done_rounds, round);
+    }
+    return NULL;
+}
+
+static void
+against_its_signal(void)
+{
+    unsigned count = rounds(8000, 200), cancelled = 0;
+    static struct told told;
+    int fd = umf_loop_fd(loop);
+    pthread_t signaller;
+    atomic_store(&next_round, 0);
+    atomic_store(&done_rounds, 0);
+    CHECK(pthread_create(&signaller, NULL, signal_each_round, &count) == 0);
+    for (unsigned round = 1; round <= count; round++) {
+        struct umf_watch *watch = watch_value(loop, fence, last + round, &told);
+        atomic_store(&next_round, round);
+        /* Up to as long as it takes to wake the loop. */
+        for (uint64_t until = in_ns(round % 64 * 2500); now_ns() < until;)
+            ;
+        if (fd >= 0 && round % 3)
+            OK(umf_loop_dispatch(loop, 0));
+        int answer = umf_watch_cancel(watch);
+        if (answer == 0) {
+            cancelled++;
+            CHECK(told.calls == 0 && told.releases == 1);
+        } else {
+            EXPECT(-EALREADY, answer);
+            until_called(loop, &told, 0);
+        }
+        while (atomic_load(&done_rounds) < round)
+            ;
+        if (round % 16 == 0) {
+            struct told after;
+            umf_watch_unref(watch_value(loop, fence, last + round, &after));
+            until_called(loop, &after, 0);
+        }
+        CHECK(told.releases == 1 && told.calls == (answer == 0 ? 0 : 1));
+        umf_watch_unref(watch);
+    }
+    CHECK(pthread_join(signaller, NULL) == 0);
+    last += count;
+    printf("%u of %u cancelled\n", cancelled, count);
+    CHECK(cancelled > 0 && (cancelled < count || RUNNING_ON_VALGRIND));
+}
+
+/* Two threads cancel the same watch while a third signals: both get the same answer. */
+static struct umf_watch *_Atomic shared;
+static atomic_int other_answer;
+
+static void *
+cancel_too(void *count)
+{
+    for (unsigned round = 1; round <= *(unsigned *)count; round++) {
+        while (atomic_load(&next_round) < round)
+            ;
+        atomic_store(&other_answer, umf_watch_cancel(shared));
+        atomic_store(&done_rounds, round);
+    }
+    return NULL;
+}
+
+static void
+against_each_other(void)
+{
+    unsigned count = rounds(5000, 100);
+    static struct told told;
+    pthread_t canceller;
+    atomic_store(&next_round, 0);
+    atomic_store(&done_rounds, 0);
+    CHECK(pthread_create(&canceller, NULL, cancel_too, &count) == 0);
+    for (unsigned round = 1; round <= count; round++) {
+        shared = watch_value(loop, fence, ++last, &told);
+        if (round % 2)
+            OK(umf_fence_signal(fence, last));
+        atomic_store(&next_round, round);
+        if (mode == 0 && round % 4 == 1)
+            OK(umf_loop_dispatch(loop, 0));
+        int answer = umf_watch_cancel(shared);
+        while (atomic_load(&done_rounds) < round)
+            ;
+        EXPECT(answer, other_answer);
+        until_over(loop, &told);
+        CHECK(told.calls == (answer == 0 ? 0 : 1));
+        umf_watch_unref(shared);
+    }
+    CHECK(pthread_join(canceller, NULL) == 0);
+}
+
+/* As many as that cancelled, one after another, and always a few that stay: the memory of those that are gone is
+ * used again. */
+static void
+thousands(void)
+{
+    enum { STAY = 100, LIVE = 400, CANCELLED = 100000 };
+    static struct told stays[STAY], told[LIVE];
+    struct umf_watch *watches[LIVE] = { NULL };
+    size_t before = 0;
+    for (unsigned i = 0; i < STAY; i++)
+        umf_watch_unref(watch_value(loop, fence, last + 1 + i, &stays[i]));
+    unsigned count = rounds(CANCELLED, 4000);
+    for (unsigned i = 0; i < count; i++) {
+        unsigned at = i * 7 % LIVE;
+        if (watches[at]) {
+            OK(umf_watch_cancel(watches[at]));
+            was_cancelled(watches[at], &told[at]);
+        }
+        /* Below, among, and above those that stay; every fifth without an order. */
+        struct umf_wait wait = { fence, last + 1 + i % (STAY * 2), UMF_OP_GE, 0, i % 5 ? 0 : UINT64_MAX };
+        struct umf_callback callback = tell_of(&told[at]);
+        OK(umf_loop_watch(loop, &wait, 0, &callback, &watches[at]));
+        if (i == 8 * LIVE)
+            before = mallinfo2().uordblks;
+    }
+    if (!RUNNING_ON_VALGRIND)
+        CHECK(mallinfo2().uordblks <= before + before / 4);
+    for (unsigned at = 0; at < LIVE; at++) {
+        OK(umf_watch_cancel(watches[at]));
+        was_cancelled(watches[at], &told[at]);
+    }
+    for (unsigned i = 0; i < STAY; i++) {
+        CHECK(stays[i].calls == 0);
+        signal_next();
+        until_called(loop, &stays[i], 0);
+    }
+}
+
+/* What is over and was cancelled before the caller dispatched it takes no memory for ever either. */
+static void
+a_burst_leaves_no_memory(void)
+{
+    enum { BURST = 20000 };
+    static struct told told[BURST];
+    struct umf_loop *short_lived = create_loop(mode);
+    size_t before = mallinfo2().uordblks;
+    for (unsigned i = 0; i < BURST; i++)
+        umf_watch_unref(watch_value(short_lived, fence, last + 1, &told[i]));
+    OK(umf_fence_signal(fence, ++last));
+    for (unsigned i = 0; i < BURST; i++)
+        until_called(short_lived, &told[i], 0);
+    until_loop_sleeps();
+    if (!RUNNING_ON_VALGRIND)
+        CHECK(mallinfo2().uordblks <= before + 100000);
+    umf_loop_unref(short_lived);
+}
+
+int
+main(void)
+{
+    watchdog(50);
+    mallopt(M_ARENA_MAX, 1); /* what a loop's thread frees counts too */
+    OK(umf_page_create(4, 0, &page));
+    OK(umf_fence_create(page, 0, 0, &fence));
+    for (size_t m = 0; m < sizeof(modes) / sizeof(modes[0]); m++) {
+        mode = modes[m];
+        loop = create_loop(mode);
+        before_it_is_over();
+        after_it_is_over();
+        if (mode == 0)
+            while_it_is_due();
+        from_its_own_callback();
+        against_its_signal();
+        against_each_other();
+        thousands();
+        umf_loop_unref(loop);
+        a_burst_leaves_no_memory();
+    }
+    EXPECT(-EINVAL, umf_watch_cancel(NULL));
+    umf_fence_unref(fence);
+    umf_page_unref(page);
+    return 0;
+}
