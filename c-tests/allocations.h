@@ -18,12 +18,14 @@ extern void *__libc_memalign(size_t, size_t);
 /* How many this thread made, and how many more may succeed. */
 static _Thread_local long allocations;
 static _Thread_local long allocations_left = LONG_MAX;
+/* Whether no thread may allocate anything. */
+static int memory_is_out;
 
 static int
 may_allocate(void)
 {
     allocations++;
-    if (allocations_left == 0) {
+    if (allocations_left == 0 || __atomic_load_n(&memory_is_out, __ATOMIC_SEQ_CST)) {
         errno = ENOMEM;
         return 0;
     }

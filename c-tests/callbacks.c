@@ -431,6 +431,53 @@ the_end_against_signals(void)
     }
 }
 
+/* What goes with the last watch of a fence may call the library too: the release of a notifier. */
+static void
+release_a_notifier(void *data)
+{
+    struct umf_watch *other = data;
+    int answer = umf_watch_cancel(other);
+    CHECK(answer == 0 || answer == -EALREADY);
+    atomic_store(&ended, 1);
+}
+
+static int
+wait_for_nothing(void *data, uint64_t value, uint64_t deadline)
+{
+    (void)data;
+    (void)value;
+    (void)deadline;
+    return 0;
+}
+
+static void
+the_release_of_a_notifier(void)
+{
+    for (int cancel = 0; cancel < 2; cancel++) {
+        struct umf_fence *device;
+        arm(NULL);
+        atomic_store(&ended, 0);
+        OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &device));
+        struct umf_notifier notifier = { sizeof(notifier), -1, wait_for_nothing, watch, release_a_notifier };
+        OK(umf_fence_set_notifier(device, &notifier));
+        struct umf_watch *last = watch_value(loop, device, 1, &others[0]);
+        uint32_t index = umf_fence_index(device);
+        umf_fence_unref(device);
+        if (cancel) {
+            OK(umf_watch_cancel(last));
+        } else {
+            OK(umf_fence_open(page, index, 0, &device));
+            OK(umf_fence_signal(device, 1));
+            umf_fence_unref(device);
+            until_called(loop, &others[0], 0);
+        }
+        UNTIL(loop, atomic_load(&ended));
+        OK(umf_watch_cancel(watch));
+        umf_watch_unref(last);
+        disarm();
+    }
+}
+
 int
 main(void)
 {
@@ -446,6 +493,7 @@ main(void)
             two_threads_that_dispatch();
         else
             the_end_waits_for_a_callback();
+        the_release_of_a_notifier();
         the_end_against_signals();
     }
     return 0;

@@ -43,6 +43,7 @@ pub(crate) struct Ear {
 
 struct Heard {
     pages: Vec<HeardPage>,
+    left: Left,
     thread: Option<Thread>,
     ended: bool,
     /// Since when there is something to look at that rings no bell: a fence that a device writes.
@@ -57,6 +58,13 @@ struct HeardPage {
     spots: HashMap<u32, Vec<Spot>, BuildHasherDefault<DefaultHasher>>,
     /// How many of the spots are of fences that a device writes.
     devices: usize,
+}
+
+/// Fences that nobody watches any more, until the lock is open: the end of a fence rings bells, and gives its notifier back to
+/// the caller, who may do anything then. There is always room for the fence of each spot.
+struct Left {
+    fences: Vec<Ref<Fence>>,
+    promised: usize,
 }
 
 /// What an ear sleeps on. It holds on to the pages, which others may forget meanwhile.
@@ -76,7 +84,8 @@ fn capacity() -> usize {
 
 impl Ear {
     pub(crate) fn new(event_loop: &Ref<Loop>) -> Result<Ref<Ear>> {
-        let heard = Heard { pages: Vec::new(), thread: None, ended: false, restless_since: 0 };
+        let left = Left { fences: Vec::new(), promised: 0 };
+        let heard = Heard { pages: Vec::new(), left, thread: None, ended: false, restless_since: 0 };
         Ref::try_new(|| {
             Ok(Ear { event_loop: event_loop.clone(), control: AtomicU32::new(0), heard: Mutex::new(heard) })
         })
@@ -98,29 +107,28 @@ impl Ear {
 
     /// Takes a watch in, unless it can listen to no other page by now: then false. If it fails nothing happened to the watch.
     pub(crate) fn add(this: &Ref<Ear>, fence: &Ref<Fence>, demand: Demand, watch: &Ref<Watch>) -> Result<bool> {
-        let mut heard = this.lock();
+        let mut guard = this.lock();
+        let heard = &mut *guard;
         if !heard.pages.iter().any(|heard| heard.is(address(fence).page)) && heard.pages.len() >= capacity() {
             return Ok(false);
         }
         if heard.thread.is_none() {
             heard.thread = Some(Thread::start(c"umf-loop", this.clone())?);
         }
-        let (page, is_new) = heard.page(fence)?;
-        let spot = match page.spot(fence, demand) {
-            Ok(spot) => spot,
-            Err(error) => {
-                page.sweep(fence.index());
-                heard.pages.retain(|heard| !heard.spots.is_empty());
-                return Err(error);
+        let is_new = heard.make_room(fence, demand)?;
+        let mut found = false;
+        if let Some(page) = heard.pages.iter_mut().find(|heard| heard.is(address(fence).page)) {
+            watch.settle_at(Home::Ear { ear: this.clone(), address: address(fence) });
+            if let Some(spot) = page.spot(address(fence)) {
+                found = spot.add(demand, watch.clone()) | spot.look();
             }
-        };
-        watch.settle_at(Home::Ear { ear: this.clone(), address: address(fence) });
-        let found = spot.add(demand, watch.clone()) | spot.look();
-        page.sweep(fence.index());
+            page.sweep(fence.index(), &mut heard.left);
+        }
         if fence.is_device() {
             heard.restless_since = time::now();
         }
-        drop(heard);
+        drop(guard);
+        this.let_go();
         if is_new || fence.is_device() {
             this.poke();
         }
@@ -132,15 +140,20 @@ impl Ear {
 
     /// Forgets a watch that was cancelled.
     pub(crate) fn forget(&self, watch: &Watch, address: Address) {
-        // What goes with it is dropped after the lock: the end of a fence rings bells.
-        let (_spot, _page);
-        let mut heard = self.lock();
+        // Dropped after the lock.
+        let _page;
+        let mut guard = self.lock();
+        let heard = &mut *guard;
         let Some(at) = heard.pages.iter().position(|heard| heard.is(address.page)) else { return };
         let Some(page) = heard.pages.get_mut(at) else { return };
-        _spot = page.forget(watch, address);
+        if let Some(spot) = page.spot(address) {
+            spot.forget(watch);
+        }
+        page.sweep(address.slot, &mut heard.left);
         let is_empty = page.spots.is_empty();
         _page = is_empty.then(|| heard.pages.swap_remove(at));
-        drop(heard);
+        drop(guard);
+        self.let_go();
         if is_empty {
             // The ear holds on to the page while it sleeps.
             self.poke();
@@ -150,9 +163,21 @@ impl Ear {
     /// Forgets a watch that is going to be used again.
     pub(crate) fn recall(&self, watch: &Watch, address: Address) {
         if let Some(page) = self.lock().pages.iter_mut().find(|heard| heard.is(address.page)) {
-            page.recall(watch, address);
+            if let Some(spot) = page.spot(address) {
+                spot.remove(watch);
+            }
         }
         self.forget(watch, address);
+    }
+
+    /// Ends the references to fences that nobody watches any more.
+    fn let_go(&self) {
+        loop {
+            let fence = self.lock().left.fences.pop();
+            if fence.is_none() {
+                break;
+            }
+        }
     }
 
     /// Has the ear look up.
@@ -203,7 +228,7 @@ impl Ear {
         let is_deaf = heard.pages.len() > capacity() || cannot_stir();
         let mut found = false;
         for page in &mut heard.pages {
-            found |= page.listen(slept == Sleep::TimedOut && (is_deaf || page.devices > 0));
+            found |= page.listen(slept == Sleep::TimedOut && (is_deaf || page.devices > 0), &mut heard.left);
         }
         heard.pages.retain(|page| !page.spots.is_empty());
         for (page, place) in heard.pages.iter().zip(&mut bed.pages) {
@@ -243,6 +268,7 @@ impl Run for Ear {
         let mut bed = Bed { control: 0, pages: [const { None }; PAGES_MAX], until: Deadline::NEVER };
         let mut slept = Sleep::Woken;
         while self.listen(&mut bed, slept) {
+            self.let_go();
             self.event_loop.run_due_as_thread();
             slept = self.sleep(&bed).unwrap_or_else(|_| {
                 futex::lost_waitv();
@@ -253,8 +279,9 @@ impl Run for Ear {
 }
 
 impl Heard {
-    /// The page, which is listened to from now on; and whether it is new.
-    fn page(&mut self, fence: &Fence) -> Result<(&mut HeardPage, bool)> {
+    /// Makes room for another watch of a fence, whose page is listened to from now on; tells whether it was not before. What
+    /// fails leaves nothing behind.
+    fn make_room(&mut self, fence: &Ref<Fence>, demand: Demand) -> Result<bool> {
         let known = self.pages.iter().position(|heard| heard.is(address(fence).page));
         let at = known.unwrap_or(self.pages.len());
         if known.is_none() {
@@ -265,7 +292,25 @@ impl Heard {
             self.pages.push(HeardPage { page, sequence, spots: HashMap::default(), devices: 0 });
         }
         let page = self.pages.get_mut(at).ok_or(Error::Unforeseen)?;
-        Ok((page, known.is_none()))
+        let made = page.make_room(fence, demand, &mut self.left);
+        if made.is_err() && page.spots.is_empty() {
+            self.pages.swap_remove(at);
+        }
+        made.map(|()| known.is_none())
+    }
+}
+
+impl Left {
+    /// Room for the fence of one more spot.
+    fn promise(&mut self) -> Result<()> {
+        self.fences.try_reserve(self.promised + 1).map_err(|_| Error::NoMemory)?;
+        self.promised += 1;
+        Ok(())
+    }
+
+    fn push(&mut self, fence: Ref<Fence>) {
+        self.promised -= 1;
+        self.fences.push(fence);
     }
 }
 
@@ -274,24 +319,32 @@ impl HeardPage {
         std::ptr::from_ref::<Page>(&self.page) as usize == page
     }
 
-    /// The spot of a fence, with room for another watch.
-    fn spot(&mut self, fence: &Ref<Fence>, demand: Demand) -> Result<&mut Spot> {
+    /// The spot of a fence.
+    fn spot(&mut self, address: Address) -> Option<&mut Spot> {
+        self.spots.get_mut(&address.slot)?.iter_mut().find(|spot| spot.is_at(address))
+    }
+
+    /// Room for another watch of a fence.
+    fn make_room(&mut self, fence: &Ref<Fence>, demand: Demand, left: &mut Left) -> Result<()> {
+        if let Some(spot) = self.spot(address(fence)) {
+            return spot.reserve(demand);
+        }
+        let mut spot = Spot::new(fence.clone());
+        spot.reserve(demand)?;
         self.spots.try_reserve(1).map_err(|_| Error::NoMemory)?;
         let spots = self.spots.entry(fence.index()).or_default();
-        let known = spots.iter().position(|spot| spot.is_at(address(fence)));
-        let at = known.unwrap_or(spots.len());
-        if known.is_none() {
-            spots.try_reserve_exact(1).map_err(|_| Error::NoMemory)?;
-            spots.push(Spot::new(fence.clone()));
+        let reserved = spots.try_reserve(1).map_err(|_| Error::NoMemory).and_then(|()| left.promise());
+        if reserved.is_ok() {
+            spots.push(spot);
             self.devices += usize::from(fence.is_device());
+        } else if spots.is_empty() {
+            self.spots.remove(&fence.index());
         }
-        let spot = spots.get_mut(at).ok_or(Error::Unforeseen)?;
-        spot.reserve(demand)?;
-        Ok(spot)
+        reserved
     }
 
     /// W1, and a look at the slots that rang; or at all.
-    fn listen(&mut self, all: bool) -> bool {
+    fn listen(&mut self, all: bool, left: &mut Left) -> bool {
         let heard = self.sequence;
         self.sequence = self.page.bell().sequence().load(Ordering::Acquire);
         let (mut found, mut known) = (false, !all);
@@ -302,7 +355,7 @@ impl HeardPage {
                 for slot in rings {
                     match slot {
                         None => known = false,
-                        Some(slot) => found |= self.look_at(slot),
+                        Some(slot) => found |= self.look_at(slot, left),
                     }
                 }
             }
@@ -311,60 +364,36 @@ impl HeardPage {
             let devices = &mut self.devices;
             self.spots.retain(|_, spots| {
                 found |= spots.iter_mut().fold(false, |found, spot| spot.look() | found);
-                sweep(spots, devices);
+                sweep(spots, devices, left);
                 !spots.is_empty()
             });
         }
         found
     }
 
-    fn look_at(&mut self, slot: u32) -> bool {
+    fn look_at(&mut self, slot: u32, left: &mut Left) -> bool {
         let Some(spots) = self.spots.get_mut(&slot) else { return false };
         let found = spots.iter_mut().fold(false, |found, spot| spot.look() | found);
-        self.sweep(slot);
+        self.sweep(slot, left);
         found
     }
 
     /// Lets go of the spots of a slot that nobody watches any more.
-    fn sweep(&mut self, slot: u32) {
+    fn sweep(&mut self, slot: u32, left: &mut Left) {
         let Some(spots) = self.spots.get_mut(&slot) else { return };
-        sweep(spots, &mut self.devices);
+        sweep(spots, &mut self.devices, left);
         if spots.is_empty() {
             self.spots.remove(&slot);
         }
     }
-
-    fn recall(&mut self, watch: &Watch, address: Address) {
-        let spots = self.spots.get_mut(&address.slot);
-        if let Some(spot) = spots.and_then(|spots| spots.iter_mut().find(|spot| spot.is_at(address))) {
-            spot.remove(watch);
-        }
-    }
-
-    /// Forgets a watch; returns its spot if it was the last there.
-    fn forget(&mut self, watch: &Watch, address: Address) -> Option<Spot> {
-        let spots = self.spots.get_mut(&address.slot)?;
-        let at = spots.iter().position(|spot| spot.is_at(address))?;
-        let spot = spots.get_mut(at)?;
-        spot.forget(watch);
-        if !spot.is_empty() {
-            return None;
-        }
-        let spot = spots.swap_remove(at);
-        self.devices -= usize::from(spot.fence().is_device());
-        if spots.is_empty() {
-            self.spots.remove(&address.slot);
-        }
-        Some(spot)
-    }
 }
 
-fn sweep(spots: &mut Vec<Spot>, devices: &mut usize) {
-    spots.retain(|spot| {
-        let is_empty = spot.is_empty();
-        *devices -= usize::from(is_empty && spot.fence().is_device());
-        !is_empty
-    });
+fn sweep(spots: &mut Vec<Spot>, devices: &mut usize, left: &mut Left) {
+    while let Some(at) = spots.iter().position(Spot::is_empty) {
+        let fence = spots.swap_remove(at).into_fence();
+        *devices -= usize::from(fence.is_device());
+        left.push(fence);
+    }
 }
 
 fn stir(page: &Page) {

@@ -56,8 +56,9 @@ impl Spot {
         Spot { fence, ordered: BinaryHeap::new(), scanned: Vec::new(), cancelled: 0 }
     }
 
-    pub(crate) fn fence(&self) -> &Fence {
-        &self.fence
+    /// The fence alone.
+    pub(crate) fn into_fence(self) -> Ref<Fence> {
+        self.fence
     }
 
     pub(crate) fn is_at(&self, address: Address) -> bool {
