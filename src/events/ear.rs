@@ -15,7 +15,7 @@
 //! under the lock, either came to it before that ring, and then W4 does not sleep or wakes; or it comes to it after, and
 //! looks at the slot that rang, where it finds the watch: it was made known, under the lock, before the announcement.
 
-use super::event_loop::Loop;
+use super::event_loop::{Loop, THREAD_NAME};
 use super::spot::Spot;
 use super::watch::{Address, Home, Watch};
 use crate::error::{Error, Result};
@@ -28,6 +28,7 @@ use crate::sys::thread::{Run, Thread};
 use crate::sys::time::{self, Deadline};
 use crate::wait::Demand;
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -83,12 +84,14 @@ fn capacity() -> usize {
 }
 
 impl Ear {
-    pub(crate) fn new(event_loop: &Ref<Loop>) -> Result<Ref<Ear>> {
+    /// A new one, with its thread.
+    pub(crate) fn start(event_loop: &Ref<Loop>) -> Result<Ref<Ear>> {
         let left = Left { fences: Vec::new(), promised: 0 };
         let heard = Heard { pages: Vec::new(), left, thread: None, ended: false, restless_since: 0 };
-        Ref::try_new(|| {
-            Ok(Ear { event_loop: event_loop.clone(), control: AtomicU32::new(0), heard: Mutex::new(heard) })
-        })
+        let make = || Ok(Ear { event_loop: event_loop.clone(), control: AtomicU32::new(0), heard: Mutex::new(heard) });
+        let ear = Ref::try_new(make)?;
+        ear.lock().thread = Some(Thread::start(ear.clone())?);
+        Ok(ear)
     }
 
     fn lock(&self) -> MutexGuard<'_, Heard> {
@@ -111,9 +114,6 @@ impl Ear {
         let heard = &mut *guard;
         if !heard.pages.iter().any(|heard| heard.is(address(fence).page)) && heard.pages.len() >= capacity() {
             return Ok(false);
-        }
-        if heard.thread.is_none() {
-            heard.thread = Some(Thread::start(c"umf-loop", this.clone())?);
         }
         let is_new = heard.make_room(fence, demand)?;
         let mut found = false;
@@ -140,8 +140,6 @@ impl Ear {
 
     /// Forgets a watch that was cancelled.
     pub(crate) fn forget(&self, watch: &Watch, address: Address) {
-        // Dropped after the lock.
-        let _page;
         let mut guard = self.lock();
         let heard = &mut *guard;
         let Some(at) = heard.pages.iter().position(|heard| heard.is(address.page)) else { return };
@@ -151,11 +149,15 @@ impl Ear {
         }
         page.sweep(address.slot, &mut heard.left);
         let is_empty = page.spots.is_empty();
-        _page = is_empty.then(|| heard.pages.swap_remove(at));
+        // Dropped after the lock.
+        let page = is_empty.then(|| heard.pages.swap_remove(at));
         drop(guard);
         self.let_go();
-        if is_empty {
-            // The ear holds on to the page while it sleeps.
+        if let Some(page) = page {
+            // The ear holds on to the page while it sleeps, and may sleep on that bell alone.
+            if !futex::has_waitv() {
+                page.page.bell().stir();
+            }
             self.poke();
         }
     }
@@ -264,6 +266,8 @@ impl Ear {
 }
 
 impl Run for Ear {
+    const NAME: &CStr = THREAD_NAME;
+
     fn run(&self) {
         let mut bed = Bed { control: 0, pages: [const { None }; PAGES_MAX], until: Deadline::NEVER };
         let mut slept = Sleep::Woken;

@@ -13,6 +13,7 @@ use crate::wait::Demand;
 use rustix::fd::BorrowedFd;
 use rustix::process::{Pid, getpid};
 use std::collections::VecDeque;
+use std::ffi::CStr;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// Who does what is due.
@@ -69,6 +70,9 @@ struct Due {
     promised: usize,
     ended: bool,
 }
+
+/// What each thread of a loop is called.
+pub(crate) const THREAD_NAME: &CStr = c"umf-loop";
 
 /// An empty list keeps no more memory than this many entries take.
 const KEPT: usize = 1024;
@@ -145,7 +149,8 @@ impl Loop {
             return Ok(ear.clone());
         }
         ears.try_reserve(1).map_err(|_| Error::NoMemory)?;
-        let ear = Ear::new(this)?;
+        // One without a thread would not do what is due.
+        let ear = Ear::start(this)?;
         ears.push(ear.clone());
         Ok(ear)
     }
@@ -272,6 +277,8 @@ impl Loop {
 }
 
 impl Run for Loop {
+    const NAME: &CStr = THREAD_NAME;
+
     /// The eye's thread.
     fn run(&self) {
         while self.eye.look(Deadline::NEVER).is_ok_and(|goes_on| goes_on) {

@@ -293,7 +293,7 @@ impl Files {
 
     fn start(&mut self, event_loop: &Ref<Loop>) -> Result<()> {
         if self.thread.is_none() && event_loop.mode() == Mode::Thread {
-            self.thread = Some(Thread::start(c"umf-loop", event_loop.clone())?);
+            self.thread = Some(Thread::start(event_loop.clone())?);
         }
         Ok(())
     }

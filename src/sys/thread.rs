@@ -9,6 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What a thread does.
 pub(crate) trait Run: Send + Sync + 'static {
+    /// What it is called. At most 15 bytes show in /proc.
+    const NAME: &'static CStr;
     /// Its whole life.
     fn run(&self);
 }
@@ -19,9 +21,8 @@ pub(crate) struct Thread {
 }
 
 impl Thread {
-    /// Starts a thread that runs `object`, which it keeps for as long. At most 15 bytes of `name` show in /proc. `NoMemory` also
-    /// where the number of threads is limited.
-    pub(crate) fn start<T: Run>(name: &CStr, object: Ref<T>) -> Result<Thread> {
+    /// Starts a thread that runs `object`, which it keeps for as long. `NoMemory` also where the number of threads is limited.
+    pub(crate) fn start<T: Run>(object: Ref<T>) -> Result<Thread> {
         let mut id = MaybeUninit::uninit();
         let object = object.into_raw();
         // SAFETY: sigset_t is plain data, which sigfillset fills; the masks and `id` are valid for writing. `main` gets the
@@ -41,12 +42,8 @@ impl Thread {
             drop(unsafe { Ref::<T>::from_raw(object) });
             return Err(Error::NoMemory);
         }
-        // SAFETY: pthread_create succeeded, so it wrote the id; nobody has ended the thread, so it names one.
-        unsafe {
-            let id = id.assume_init();
-            libc::pthread_setname_np(id, name.as_ptr());
-            Ok(Thread { id })
-        }
+        // SAFETY: pthread_create succeeded, so it wrote the id.
+        Ok(Thread { id: unsafe { id.assume_init() } })
     }
 
     /// Whether this is the thread that asks.
@@ -71,6 +68,8 @@ impl Thread {
 extern "C" fn main<T: Run>(object: *mut c_void) -> *mut c_void {
     // SAFETY: `start` passed on a reference of this type, for this thread alone.
     let object = unsafe { Ref::<T>::from_raw(object.cast_const().cast()) };
+    // By itself: to name another takes a descriptor, and /proc.
+    let _ = rustix::thread::set_name(T::NAME);
     // A panic would be a bug; it must not take the process along.
     let _ = catch_unwind(AssertUnwindSafe(|| object.run()));
     std::ptr::null_mut()

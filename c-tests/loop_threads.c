@@ -1,0 +1,290 @@
+/*
+ * The threads of a loop: when there are any, what they are called and what they block, what they cost while nothing happens,
+ * what becomes of a loop that can start none, and of one whose process forks.
+ */
+#include "sandbox.h"
+#include "watching.h"
+
+#include <sys/resource.h>
+
+static const uint64_t modes[] = { 0, UMF_LOOP_THREAD };
+static uint64_t mode;
+static struct umf_page *page;
+static struct umf_fence *fence;
+static uint64_t last;
+
+static uint64_t
+blocked_by(pid_t tid)
+{
+    char path[64], line[256];
+    unsigned long long set = 0;
+    snprintf(path, sizeof(path), "/proc/self/task/%d/status", (int)tid);
+    FILE *status = fopen(path, "re");
+    CHECK(status);
+    while (fgets(line, sizeof(line), status)) {
+        if (sscanf(line, "SigBlk: %llx", &set) == 1)
+            break;
+    }
+    fclose(status);
+    return set;
+}
+
+static void
+they_come_with_the_first_watch_and_go_with_the_loop(void)
+{
+    struct told told;
+    pid_t tids[4];
+    sigset_t before, after;
+    memset(&before, 0, sizeof(before));
+    memset(&after, 0, sizeof(after));
+    CHECK(sigprocmask(SIG_SETMASK, NULL, &before) == 0);
+    CHECK(threads() == 1);
+    struct umf_loop *loop = create_loop(mode);
+    CHECK(threads() == 1);
+    struct umf_watch *watch = watch_value(loop, fence, last + 1, &told);
+    CHECK(threads() == 2);
+    until_loop_sleeps();
+    CHECK(loop_threads(tids, 4) == 1);
+    /* All but SIGKILL, SIGSTOP, and the two that the C library keeps. */
+    for (int i = 1; i <= 64; i++) {
+        bool can_be = i != SIGKILL && i != SIGSTOP && i != 32 && i != 33;
+        CHECK(!can_be || blocked_by(tids[0]) >> (i - 1) & 1);
+    }
+    CHECK(sigprocmask(SIG_SETMASK, NULL, &after) == 0);
+    CHECK(memcmp(&before, &after, sizeof(before)) == 0);
+    OK(umf_watch_cancel(watch));
+    umf_watch_unref(watch);
+    umf_loop_unref(loop);
+    CHECK(threads() == 1);
+}
+
+static uint64_t
+cpu_ns(void)
+{
+    struct rusage usage;
+    CHECK(getrusage(RUSAGE_SELF, &usage) == 0);
+    return ((uint64_t)usage.ru_utime.tv_sec + (uint64_t)usage.ru_stime.tv_sec) * SECOND +
+           ((uint64_t)usage.ru_utime.tv_usec + (uint64_t)usage.ru_stime.tv_usec) * 1000;
+}
+
+static void
+they_take_no_time_while_nothing_happens(void)
+{
+    enum { WATCHES = 1000 };
+    static struct told told[WATCHES];
+    struct umf_loop *loop = create_loop(mode);
+    for (unsigned i = 0; i < WATCHES; i++)
+        umf_watch_unref(watch_value(loop, fence, last + 1 + i, &told[i]));
+    until_loop_sleeps();
+    uint64_t before = cpu_ns();
+    CHECK(poll(NULL, 0, 300) == 0);
+    CHECK(cpu_ns() - before < 30 * MS);
+    umf_loop_unref(loop);
+    CHECK(told[0].releases == 1 && told[WATCHES - 1].releases == 1);
+}
+
+/* Where no thread can be started: said by whatever needs one, and nothing else is the worse for it. */
+static void
+where_no_thread_can_be_started(void)
+{
+    struct told told, other;
+    struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
+    struct umf_callback callback = tell_of(&told);
+    struct umf_watch *watch = NULL;
+    int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), fds = open_fds();
+    struct umf_loop *loop = create_loop(mode);
+    for (int i = 0; i < 3; i++) {
+        EXPECT(-ENOMEM, umf_loop_watch(loop, &wait, 0, &callback, &watch));
+        EXPECT(-ENOMEM, umf_loop_export_eventfd(loop, &wait, 0, event, &callback, &watch));
+        EXPECT(-ENOMEM, umf_loop_export_fence(loop, fence, last + 1, fence, last + 2, 0, &callback, &watch));
+        if (mode == UMF_LOOP_THREAD)
+            EXPECT(-ENOMEM, umf_loop_import_sync_file(loop, fence, last, -1, 0, &callback, &watch));
+    }
+    CHECK(!watch && told.calls == 0 && told.releases == 0 && threads() == 1);
+    if (mode == 0) {
+        /* What needs none. */
+        callback = tell_of(&other);
+        OK(umf_loop_import_sync_file(loop, fence, last, -1, 0, &callback, NULL));
+        until_called(loop, &other, 0);
+    }
+    umf_loop_unref(loop);
+    CHECK(told.releases == 0 && open_fds() == fds);
+    close(event);
+}
+
+/* A thread that can start none, beside one that can. */
+static struct umf_loop *shared_loop;
+
+static void *
+fail_to_watch(void *unused)
+{
+    struct told told;
+    struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
+    struct umf_callback callback = tell_of(&told);
+    (void)unused;
+    forbid_threads();
+    EXPECT(-ENOMEM, umf_loop_watch(shared_loop, &wait, 0, &callback, NULL));
+    CHECK(told.releases == 0);
+    return NULL;
+}
+
+static void
+a_thread_that_did_not_start_is_not_relied_on(void)
+{
+    pthread_t other;
+    struct told told;
+    shared_loop = create_loop(mode);
+    CHECK(pthread_create(&other, NULL, fail_to_watch, NULL) == 0);
+    CHECK(pthread_join(other, NULL) == 0);
+    struct umf_callback callback = tell_of(&told);
+    OK(umf_loop_import_sync_file(shared_loop, fence, last, -1, 0, &callback, NULL));
+    until_called(shared_loop, &told, 0);
+    umf_watch_unref(watch_value(shared_loop, fence, last, &told));
+    until_called(shared_loop, &told, 0);
+    umf_loop_unref(shared_loop);
+}
+
+/* Without a descriptor to spare a thread gets its name all the same. */
+static void
+without_descriptors(void)
+{
+    struct told told;
+    struct rlimit limit;
+    struct umf_loop *loop = create_loop(mode), *none = NULL;
+    struct umf_watch *watch = NULL;
+    struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
+    int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), spare[64], count = 0;
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    limit.rlim_cur = 40;
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    while ((spare[count] = dup(STDIN_FILENO)) >= 0)
+        count++;
+    CHECK(errno == EMFILE && count > 4);
+    EXPECT(-EMFILE, umf_loop_create(mode, &none));
+    struct umf_callback callback = tell_of(&told);
+    EXPECT(-EMFILE, umf_loop_export_eventfd(loop, &wait, 0, event, &callback, &watch));
+    CHECK(told.releases == 0 && !watch);
+    close(spare[--count]);
+    EXPECT(-EMFILE, umf_loop_create(mode, &none));
+    CHECK(!none);
+    CHECK((spare[count] = dup(STDIN_FILENO)) >= 0 && ++count);
+    CHECK(dup(STDIN_FILENO) < 0);
+    watch = watch_value(loop, fence, last + 1, &told);
+    umf_watch_unref(watch);
+    struct told signaled;
+    callback = tell_of(&signaled);
+    OK(umf_loop_import_sync_file(loop, fence, last, -1, 0, &callback, NULL));
+    until_called(loop, &signaled, 0);
+    while (count > 0)
+        close(spare[--count]);
+    while (loop_threads(NULL, 0) < threads() - 1)
+        sched_yield();
+    OK(umf_fence_signal(fence, ++last));
+    until_called(loop, &told, 0);
+    umf_loop_unref(loop);
+    close(event);
+}
+
+/* A child has the handles, and nothing of what is behind them. */
+static void
+a_process_that_forks(void)
+{
+    struct told due, told, more;
+    struct umf_loop *loop = create_loop(mode);
+    struct umf_fence *target;
+    pid_t pid;
+    OK(umf_fence_create(page, 0, 0, &target));
+    struct umf_watch *watch = watch_value(loop, fence, last + 1, &told);
+    struct umf_watch *over = watch_value(loop, fence, last, &due);
+    int fd = umf_loop_fd(loop);
+    if (mode == UMF_LOOP_THREAD)
+        until_called(loop, &due, 0);
+    else
+        CHECK(poll(&(struct pollfd){ fd, POLLIN, 0 }, 1, -1) == 1);
+    until_loop_sleeps();
+    for (int way = 0; way < 3; way++) {
+        IN_CHILD(pid, {
+            watchdog(20);
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
+            struct umf_callback callback = tell_of(&more);
+            struct umf_watch *none = NULL;
+            int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+            CHECK(threads() == 1);
+            EXPECT(-ESTALE, umf_loop_watch(loop, &wait, 0, &callback, &none));
+            EXPECT(-ESTALE, umf_loop_export_eventfd(loop, &wait, 0, event, &callback, &none));
+            EXPECT(-ESTALE, umf_loop_export_fence(loop, fence, last, target, 9, 0, &callback, &none));
+            EXPECT(-ESTALE, umf_loop_import_sync_file(loop, fence, last, -1, 0, &callback, &none));
+            EXPECT(-ESTALE, umf_loop_fd(loop));
+            EXPECT(-ESTALE, umf_loop_dispatch(loop, 0));
+            EXPECT(-ESTALE, umf_watch_result(watch));
+            EXPECT(-ESTALE, umf_watch_cancel(watch));
+            EXPECT(-ESTALE, umf_watch_cancel(over));
+            CHECK(!none && more.releases == 0 && threads() == 1);
+            if (way == 1) {
+                umf_loop_unref(loop);
+                umf_watch_unref(umf_watch_ref(watch));
+                umf_watch_unref(watch);
+                umf_watch_unref(over);
+            } else if (way == 2) {
+                umf_watch_unref(over);
+                umf_watch_unref(watch);
+                umf_loop_unref(umf_loop_ref(loop));
+                umf_loop_unref(loop);
+                umf_fence_unref(fence);
+                umf_fence_unref(target);
+                umf_page_unref(page);
+            }
+            /* Neither called nor released, whatever was ended. And one's own loop is one's own. */
+            CHECK(told.calls == 0 && told.releases == 0);
+            struct umf_page *own;
+            OK(umf_page_create(1, 0, &own));
+            OK(umf_fence_create(own, 0, 0, &fence));
+            loop = create_loop(mode);
+            umf_watch_unref(watch_value(loop, fence, 1, &more));
+            OK(umf_fence_signal(fence, 1));
+            until_called(loop, &more, 0);
+            umf_loop_unref(loop);
+            CHECK(threads() == 1);
+        });
+        join_child(pid);
+    }
+    /* The parent's goes on. */
+    EXPECT(-ETIME, umf_watch_result(watch));
+    OK(umf_fence_signal(fence, ++last));
+    until_called(loop, &told, 0);
+    until_called(loop, &due, 0);
+    umf_watch_unref(watch);
+    umf_watch_unref(over);
+    umf_fence_unref(target);
+    umf_loop_unref(loop);
+}
+
+int
+main(void)
+{
+    pid_t pid;
+    watchdog(50);
+    OK(umf_page_create(4, 0, &page));
+    OK(umf_fence_create(page, 0, 0, &fence));
+    int fds = open_fds();
+    for (size_t m = 0; m < sizeof(modes) / sizeof(modes[0]); m++) {
+        mode = modes[m];
+        last = umf_fence_value(fence); /* children have signalled it too */
+        they_come_with_the_first_watch_and_go_with_the_loop();
+        they_take_no_time_while_nothing_happens();
+        a_process_that_forks();
+        if (!RUNNING_ON_VALGRIND) {
+            IN_CHILD(pid, (watchdog(20), forbid_threads(), where_no_thread_can_be_started()));
+            join_child(pid);
+            IN_CHILD(pid, (watchdog(20), a_thread_that_did_not_start_is_not_relied_on()));
+            join_child(pid);
+            IN_CHILD(pid, (watchdog(20), without_descriptors()));
+            join_child(pid);
+        }
+    }
+    CHECK(open_fds() == fds && threads() == 1);
+    umf_fence_unref(fence);
+    umf_page_unref(page);
+    return 0;
+}
