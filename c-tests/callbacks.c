@@ -431,6 +431,64 @@ the_end_against_signals(void)
     }
 }
 
+/* How often a thread went to sleep. */
+static unsigned long
+sleeps_of(pid_t tid)
+{
+    char path[64], line[256];
+    unsigned long count = 0;
+    snprintf(path, sizeof(path), "/proc/self/task/%d/status", (int)tid);
+    FILE *status = fopen(path, "re");
+    CHECK(status);
+    while (fgets(line, sizeof(line), status)) {
+        if (sscanf(line, "voluntary_ctxt_switches: %lu", &count) == 1)
+            break;
+    }
+    fclose(status);
+    return count;
+}
+
+/* The end of a loop cancels what is due, whose release has another watch fall due. */
+static void
+release_and_signal(void *data)
+{
+    pid_t tid;
+    CHECK(loop_threads(&tid, 1) == 1);
+    unsigned long before = sleeps_of(tid);
+    OK(umf_fence_signal(fence, 2));
+    while (sleeps_of(tid) == before)
+        sched_yield();
+    until_loop_sleeps();
+    on_release(data);
+}
+
+static void
+what_falls_due_while_the_loop_ends(void)
+{
+    arm(NULL);
+    struct umf_fence *first;
+    OK(umf_fence_create(page, 0, 0, &first));
+    struct umf_wait wait = { first, 1, UMF_OP_GE, 0, 0 };
+    struct umf_callback callback = tell_of(&others[0]);
+    callback.release = release_and_signal;
+    OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
+    struct umf_watch *second = watch_value(loop, fence, 2, &others[1]);
+    until_loop_sleeps();
+    OK(umf_fence_signal(first, 1));
+    CHECK(poll(&(struct pollfd){ umf_loop_fd(loop), POLLIN, 0 }, 1, -1) == 1);
+    until_loop_sleeps();
+    int fds = open_fds();
+    end_the_loop();
+    for (int i = 0; i < 2; i++)
+        CHECK(others[i].calls == 0 && others[i].releases == 1);
+    CHECK(told.calls == 0 && told.releases == 1);
+    EXPECT(-ECANCELED, umf_watch_result(second));
+    umf_watch_unref(second);
+    umf_fence_unref(first);
+    disarm();
+    CHECK(open_fds() < fds);
+}
+
 /* What goes with the last watch of a fence may call the library too: the release of a notifier. */
 static void
 release_a_notifier(void *data)
@@ -489,6 +547,8 @@ main(void)
         new_watches_that_are_met();
         a_chain_without_an_end();
         any_other_call();
+        if (mode == 0)
+            what_falls_due_while_the_loop_ends();
         if (mode == 0)
             two_threads_that_dispatch();
         else

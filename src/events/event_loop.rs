@@ -69,6 +69,7 @@ struct Due {
     watches: VecDeque<Ref<Watch>>,
     promised: usize,
     ended: bool,
+    is_cancelling: bool,
 }
 
 /// What each thread of a loop is called.
@@ -94,7 +95,7 @@ impl Drop for Room<'_> {
 
 impl Loop {
     fn new(mode: Mode) -> Result<Ref<Loop>> {
-        let due = Due { watches: VecDeque::new(), promised: 0, ended: false };
+        let due = Due { watches: VecDeque::new(), promised: 0, ended: false, is_cancelling: false };
         let eye = Eye::new()?;
         Ref::try_new(|| {
             Ok(Loop {
@@ -178,6 +179,9 @@ impl Loop {
 
     /// Sees to it that what is due is done, after `push` by somebody else than who would do it anyway.
     pub(crate) fn rouse(&self) {
+        if self.due().ended {
+            return self.cancel_due();
+        }
         match self.mode {
             Mode::Caller => self.eye.poke(),
             Mode::Thread => {
@@ -258,14 +262,8 @@ impl Loop {
 
     /// Cancels everything, and ends the threads: waits for them, unless it is one of them that asks.
     fn end(&self) {
-        let watches = {
-            let mut due = self.due();
-            due.ended = true;
-            std::mem::take(&mut due.watches)
-        };
-        for watch in &watches {
-            let _ = watch.cancel();
-        }
+        self.due().ended = true;
+        self.cancel_due();
         let ears = std::mem::take(&mut *self.ears());
         // In a callback no thread can be waited for: it may be this one, or wait for its turn.
         let wait = !self.eye.is_current() && !ears.iter().any(|ear| ear.is_current());
@@ -273,6 +271,25 @@ impl Loop {
             ear.end(wait);
         }
         self.eye.end(wait);
+        // What fell due meanwhile.
+        self.cancel_due();
+    }
+
+    /// After the end, when nothing is done any more.
+    fn cancel_due(&self) {
+        if std::mem::replace(&mut self.due().is_cancelling, true) {
+            // What a cancelled watch had due is cancelled by who is at it, and not in here: it may be a long chain.
+            return;
+        }
+        loop {
+            let mut due = self.due();
+            let Some(watch) = due.watches.pop_front() else {
+                due.is_cancelling = false;
+                break;
+            };
+            drop(due);
+            let _ = watch.cancel();
+        }
     }
 }
 
