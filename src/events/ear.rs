@@ -55,11 +55,15 @@ struct HeardPage {
     page: Ref<Page>,
     /// What was read from the bell last.
     sequence: u32,
-    /// By slot. Nearly always one for each; more while handles on fences that ended are still around.
-    spots: HashMap<u32, Vec<Spot>, BuildHasherDefault<DefaultHasher>>,
-    /// How many of the spots are of fences that a device writes.
-    devices: usize,
+    /// Of fences that ring.
+    ringing: Spots,
+    /// Of fences that a device writes, which have to be looked at from time to time.
+    devices: Spots,
 }
+
+/// By slot. Nearly always one for each; more while handles on fences that ended are still around.
+#[derive(Default)]
+struct Spots(HashMap<u32, Vec<Spot>, BuildHasherDefault<DefaultHasher>>);
 
 /// Fences that nobody watches any more, until the lock is open: the end of a fence rings bells, and gives its notifier back to
 /// the caller, who may do anything then. There is always room for the fence of each spot.
@@ -148,7 +152,7 @@ impl Ear {
             spot.forget(watch);
         }
         page.sweep(address.slot, &mut heard.left);
-        let is_empty = page.spots.is_empty();
+        let is_empty = page.is_empty();
         // Dropped after the lock.
         let page = is_empty.then(|| heard.pages.swap_remove(at));
         drop(guard);
@@ -207,7 +211,8 @@ impl Ear {
         self.poke();
         for heard in pages {
             stir(&heard.page);
-            for watch in heard.spots.into_values().flatten().flat_map(Spot::into_watches) {
+            let spots = heard.ringing.0.into_values().chain(heard.devices.0.into_values()).flatten();
+            for watch in spots.flat_map(Spot::into_watches) {
                 let _ = watch.cancel();
             }
         }
@@ -217,7 +222,7 @@ impl Ear {
     }
 
     /// Looks at who rang since the last time, and makes the bed for the time until somebody rings again. False at the end.
-    fn listen(&self, bed: &mut Bed, slept: Sleep) -> bool {
+    fn listen(&self, bed: &mut Bed) -> bool {
         bed.pages.fill(None);
         let mut guard = self.lock();
         let heard = &mut *guard;
@@ -228,21 +233,26 @@ impl Ear {
         // Nothing can sleep on several bells any more: a sandbox has closed around us. Or we could not be roused from the one.
         let cannot_stir = || !futex::has_waitv() && heard.pages.iter().any(|heard| !heard.page.is_writable());
         let is_deaf = heard.pages.len() > capacity() || cannot_stir();
+        // However often others ring.
+        let is_time = bed.until.has_passed();
         let mut found = false;
         for page in &mut heard.pages {
-            found |= page.listen(slept == Sleep::TimedOut && (is_deaf || page.devices > 0), &mut heard.left);
+            found |= page.listen(is_time && is_deaf, &mut heard.left);
+            found |= is_time && page.devices.look(&mut heard.left);
         }
-        heard.pages.retain(|page| !page.spots.is_empty());
+        heard.pages.retain(|page| !page.is_empty());
         for (page, place) in heard.pages.iter().zip(&mut bed.pages) {
             *place = Some((page.page.clone(), page.sequence));
         }
+        let until = bed.until;
         bed.until = Deadline::NEVER;
-        if is_deaf || heard.pages.iter().any(|page| page.devices > 0) {
+        if is_deaf || heard.pages.iter().any(|page| !page.devices.is_empty()) {
             let now = time::now();
             if found {
                 heard.restless_since = now;
             }
-            bed.until = notifier::slice(heard.restless_since, now);
+            let slice = notifier::slice(heard.restless_since, now);
+            bed.until = if is_time { slice } else { slice.min(until) };
         }
         true
     }
@@ -270,14 +280,12 @@ impl Run for Ear {
 
     fn run(&self) {
         let mut bed = Bed { control: 0, pages: [const { None }; PAGES_MAX], until: Deadline::NEVER };
-        let mut slept = Sleep::Woken;
-        while self.listen(&mut bed, slept) {
+        while self.listen(&mut bed) {
             self.let_go();
             self.event_loop.run_due_as_thread();
-            slept = self.sleep(&bed).unwrap_or_else(|_| {
+            if self.sleep(&bed).is_err() {
                 futex::lost_waitv();
-                Sleep::Woken
-            });
+            }
         }
     }
 }
@@ -293,11 +301,11 @@ impl Heard {
             let page = fence.shared_page();
             // W1.
             let sequence = page.bell().sequence().load(Ordering::Acquire);
-            self.pages.push(HeardPage { page, sequence, spots: HashMap::default(), devices: 0 });
+            self.pages.push(HeardPage { page, sequence, ringing: Spots::default(), devices: Spots::default() });
         }
         let page = self.pages.get_mut(at).ok_or(Error::Unforeseen)?;
         let made = page.make_room(fence, demand, &mut self.left);
-        if made.is_err() && page.spots.is_empty() {
+        if made.is_err() && page.is_empty() {
             self.pages.swap_remove(at);
         }
         made.map(|()| known.is_none())
@@ -323,28 +331,19 @@ impl HeardPage {
         std::ptr::from_ref::<Page>(&self.page) as usize == page
     }
 
+    fn is_empty(&self) -> bool {
+        self.ringing.is_empty() && self.devices.is_empty()
+    }
+
     /// The spot of a fence.
     fn spot(&mut self, address: Address) -> Option<&mut Spot> {
-        self.spots.get_mut(&address.slot)?.iter_mut().find(|spot| spot.is_at(address))
+        self.ringing.get(address).or_else(|| self.devices.get(address))
     }
 
     /// Room for another watch of a fence.
     fn make_room(&mut self, fence: &Ref<Fence>, demand: Demand, left: &mut Left) -> Result<()> {
-        if let Some(spot) = self.spot(address(fence)) {
-            return spot.reserve(demand);
-        }
-        let mut spot = Spot::new(fence.clone());
-        spot.reserve(demand)?;
-        self.spots.try_reserve(1).map_err(|_| Error::NoMemory)?;
-        let spots = self.spots.entry(fence.index()).or_default();
-        let reserved = spots.try_reserve(1).map_err(|_| Error::NoMemory).and_then(|()| left.promise());
-        if reserved.is_ok() {
-            spots.push(spot);
-            self.devices += usize::from(fence.is_device());
-        } else if spots.is_empty() {
-            self.spots.remove(&fence.index());
-        }
-        reserved
+        let spots = if fence.is_device() { &mut self.devices } else { &mut self.ringing };
+        spots.make_room(fence, demand, left)
     }
 
     /// W1, and a look at the slots that rang; or at all.
@@ -359,44 +358,89 @@ impl HeardPage {
                 for slot in rings {
                     match slot {
                         None => known = false,
-                        Some(slot) => found |= self.look_at(slot, left),
+                        Some(slot) => {
+                            found |= self.ringing.look_at(slot, left) | self.devices.look_at(slot, left);
+                        }
                     }
                 }
             }
         }
         if !known {
-            let devices = &mut self.devices;
-            self.spots.retain(|_, spots| {
-                found |= spots.iter_mut().fold(false, |found, spot| spot.look() | found);
-                sweep(spots, devices, left);
-                !spots.is_empty()
-            });
+            found |= self.ringing.look(left) | self.devices.look(left);
         }
-        found
-    }
-
-    fn look_at(&mut self, slot: u32, left: &mut Left) -> bool {
-        let Some(spots) = self.spots.get_mut(&slot) else { return false };
-        let found = spots.iter_mut().fold(false, |found, spot| spot.look() | found);
-        self.sweep(slot, left);
         found
     }
 
     /// Lets go of the spots of a slot that nobody watches any more.
     fn sweep(&mut self, slot: u32, left: &mut Left) {
-        let Some(spots) = self.spots.get_mut(&slot) else { return };
-        sweep(spots, &mut self.devices, left);
+        self.ringing.sweep(slot, left);
+        self.devices.sweep(slot, left);
+    }
+}
+
+impl Spots {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn get(&mut self, address: Address) -> Option<&mut Spot> {
+        self.0.get_mut(&address.slot)?.iter_mut().find(|spot| spot.is_at(address))
+    }
+
+    fn make_room(&mut self, fence: &Ref<Fence>, demand: Demand, left: &mut Left) -> Result<()> {
+        if let Some(spot) = self.get(address(fence)) {
+            return spot.reserve(demand);
+        }
+        let mut spot = Spot::new(fence.clone());
+        spot.reserve(demand)?;
+        self.0.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        let spots = self.0.entry(fence.index()).or_default();
+        let reserved = spots.try_reserve(1).map_err(|_| Error::NoMemory).and_then(|()| left.promise());
+        if reserved.is_ok() {
+            spots.push(spot);
+        } else if spots.is_empty() {
+            self.0.remove(&fence.index());
+        }
+        reserved
+    }
+
+    /// Looks at all.
+    fn look(&mut self, left: &mut Left) -> bool {
+        let mut found = false;
+        self.0.retain(|_, spots| {
+            found |= look(spots, left);
+            !spots.is_empty()
+        });
+        found
+    }
+
+    fn look_at(&mut self, slot: u32, left: &mut Left) -> bool {
+        let Some(spots) = self.0.get_mut(&slot) else { return false };
+        let found = look(spots, left);
         if spots.is_empty() {
-            self.spots.remove(&slot);
+            self.0.remove(&slot);
+        }
+        found
+    }
+
+    fn sweep(&mut self, slot: u32, left: &mut Left) {
+        let Some(spots) = self.0.get_mut(&slot) else { return };
+        sweep(spots, left);
+        if spots.is_empty() {
+            self.0.remove(&slot);
         }
     }
 }
 
-fn sweep(spots: &mut Vec<Spot>, devices: &mut usize, left: &mut Left) {
+fn look(spots: &mut Vec<Spot>, left: &mut Left) -> bool {
+    let found = spots.iter_mut().fold(false, |found, spot| spot.look() | found);
+    sweep(spots, left);
+    found
+}
+
+fn sweep(spots: &mut Vec<Spot>, left: &mut Left) {
     while let Some(at) = spots.iter().position(Spot::is_empty) {
-        let fence = spots.swap_remove(at).into_fence();
-        *devices -= usize::from(fence.is_device());
-        left.push(fence);
+        left.push(spots.swap_remove(at).into_fence());
     }
 }
 

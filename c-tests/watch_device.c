@@ -1,0 +1,166 @@
+/*
+ * Watches of fences that a device writes: heard within a slice of the time waited, at once with umf_fence_notify(), whatever
+ * else the loop hears meanwhile, and without looking at the fences that ring.
+ */
+#include "watching.h"
+
+#include <sys/resource.h>
+
+static const uint64_t modes[] = { 0, UMF_LOOP_THREAD };
+static uint64_t mode;
+static struct umf_loop *loop;
+static struct umf_page *page;
+static struct umf_fence *fence;
+static struct raw raw;
+
+static void
+start(uint32_t fences)
+{
+    loop = create_loop(mode);
+    OK(umf_page_create(fences, 0, &page));
+    OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &fence));
+    raw = map_raw(page);
+}
+
+static void
+finish(void)
+{
+    umf_loop_unref(loop);
+    unmap_raw(&raw);
+    umf_fence_unref(fence);
+    umf_page_unref(page);
+}
+
+static void
+slices_hear_it(void)
+{
+    struct told told;
+    start(1);
+    for (uint64_t value = 1; value <= 100; value++) {
+        struct umf_watch *watch = watch_value(loop, fence, value, &told);
+        if (value % 10 == 0)
+            until_loop_sleeps();
+        write_raw(&raw, fence, value);
+        until_called(loop, &told, 0);
+        EXPECT(0, umf_watch_result(watch));
+        umf_watch_unref(watch);
+    }
+    finish();
+}
+
+/* The slices of a long wait are long: who is notified does not wait for them. */
+static void
+notify_is_at_once(void)
+{
+    struct told told;
+    uint64_t least = UINT64_MAX;
+    start(1);
+    umf_watch_unref(watch_value(loop, fence, UINT64_MAX, &told));
+    CHECK(poll(NULL, 0, 100) == 0);
+    for (uint64_t value = 1; value <= 30; value++) {
+        struct told one;
+        umf_watch_unref(watch_value(loop, fence, value, &one));
+        until_loop_sleeps();
+        uint64_t began = now_ns();
+        write_raw(&raw, fence, value);
+        OK(umf_fence_notify(fence));
+        until_called(loop, &one, 0);
+        least = now_ns() - began < least ? now_ns() - began : least;
+    }
+    printf("notified, to the callback: %" PRIu64 " ns\n", least);
+    CHECK(least < 4 * MS * rounds(1, 50));
+    finish();
+}
+
+/* Others ring all the time, faster than any slice ends, on this page or on another. */
+static atomic_bool ringing;
+
+static void *
+ring(void *argument)
+{
+    struct umf_fence *rings = argument;
+    for (uint64_t value = umf_fence_value(rings) + 1; ringing; value++) {
+        OK(umf_fence_signal(rings, value));
+        OK(umf_fence_notify(rings));
+        sched_yield();
+    }
+    return NULL;
+}
+
+static void
+nobody_rings_it_down(bool same_page)
+{
+    struct told told, never;
+    struct umf_page *other;
+    struct umf_fence *rings;
+    pthread_t ringer;
+    start(2);
+    OK(umf_page_create(1, 0, &other));
+    OK(umf_fence_create(same_page ? page : other, 0, 0, &rings));
+    umf_watch_unref(watch_value(loop, rings, UINT64_MAX, &never));
+    umf_watch_unref(watch_value(loop, fence, 1, &told));
+    until_loop_sleeps();
+    atomic_store(&ringing, true);
+    CHECK(pthread_create(&ringer, NULL, ring, rings) == 0);
+    CHECK(poll(NULL, 0, 20) == 0);
+    uint64_t began = now_ns();
+    write_raw(&raw, fence, 1);
+    /* The ringing goes on until it is heard. A slice is 4 ms at most. */
+    until_called(loop, &told, 0);
+    uint64_t took = now_ns() - began;
+    printf("amid ringing: %" PRIu64 " ns\n", took);
+    CHECK(took < 100 * MS * rounds(1, 50));
+    atomic_store(&ringing, false);
+    CHECK(pthread_join(ringer, NULL) == 0);
+    umf_fence_unref(rings);
+    umf_page_unref(other);
+    finish();
+}
+
+/* Slices look at the fences that devices write alone. */
+static void
+the_others_are_not_looked_at(void)
+{
+    enum { OTHERS = 100000 };
+    static struct umf_fence *others[OTHERS];
+    static struct told told[OTHERS];
+    struct told one;
+    struct rusage before, after;
+    unsigned count = rounds(OTHERS, 100);
+    start(OTHERS + 1);
+    for (unsigned i = 0; i < count; i++) {
+        OK(umf_fence_create(page, 0, 0, &others[i]));
+        umf_watch_unref(watch_value(loop, others[i], 1, &told[i]));
+    }
+    umf_watch_unref(watch_value(loop, fence, 1, &one));
+    CHECK(poll(NULL, 0, 100) == 0);
+    CHECK(getrusage(RUSAGE_SELF, &before) == 0);
+    CHECK(poll(NULL, 0, 400) == 0);
+    CHECK(getrusage(RUSAGE_SELF, &after) == 0);
+    uint64_t us = (uint64_t)(after.ru_utime.tv_sec - before.ru_utime.tv_sec) * 1000000 +
+                  (uint64_t)(after.ru_utime.tv_usec - before.ru_utime.tv_usec);
+    printf("beside 100,000 others: %" PRIu64 " us of CPU time in 400 ms\n", us);
+    CHECK(us < 40000 || RUNNING_ON_VALGRIND);
+    write_raw(&raw, fence, 1);
+    until_called(loop, &one, 0);
+    umf_loop_unref(loop);
+    loop = NULL;
+    for (unsigned i = 0; i < count; i++)
+        umf_fence_unref(others[i]);
+    finish();
+}
+
+int
+main(void)
+{
+    watchdog(50);
+    for (size_t m = 0; m < sizeof(modes) / sizeof(modes[0]); m++) {
+        mode = modes[m];
+        slices_hear_it();
+        notify_is_at_once();
+        nobody_rings_it_down(true);
+        nobody_rings_it_down(false);
+        the_others_are_not_looked_at();
+    }
+    return 0;
+}
