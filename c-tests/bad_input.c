@@ -4,11 +4,10 @@
  *
  * In each row one thing is wrong and everything else is right.
  */
-#include "others.h"
+#include "watching.h"
 
 #include <limits.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/timerfd.h>
 
 #define SENTINEL 12345
@@ -18,12 +17,18 @@ static struct umf_page *page;
 static struct umf_fence *fence;
 static uint32_t free_index;
 static int null_fd;
+/* One of each kind, and what no callback may be told: nothing here makes a watch. */
+static struct umf_loop *loop, *threaded;
+static struct told told;
+static struct umf_callback callback;
 
 /* Where all outputs go. */
 static struct outputs {
     struct umf_page *page;
     struct umf_fence *fence;
     struct umf_device *device;
+    struct umf_loop *loop;
+    struct umf_watch *watch;
     int fd, error;
     uint32_t index;
 } out, untouched;
@@ -43,6 +48,8 @@ row(int line, const char *call, int64_t expected, int64_t got)
         wrong = "changed the fence";
     else if (umf_fence_error(fence, &error) != 0 || error != 0)
         wrong = "failed the fence";
+    else if (told.calls != 0 || told.releases != 0)
+        wrong = "used the callback";
     if (wrong) {
         fprintf(stderr, "%s:%d: %s %s: %" PRId64 ", expected was %" PRId64 "\n", __FILE__, line,
                 call, wrong, got, expected);
@@ -237,6 +244,97 @@ entries_of_a_wait(void)
     ROW(-EINVAL, umf_wait(&masked, 1, UMF_WAIT_PENDING, FOREVER, &out.index));
 }
 
+/* What of a call that makes a watch is checked for each of them. */
+static void
+watches(void)
+{
+    struct umf_wait good = { fence, 11, UMF_OP_GE, 0, 0 }, no_fence = { NULL, 11, UMF_OP_GE, 0, 0 };
+    const struct umf_wait wrong[] = {
+        { fence, 10, UMF_OP_LE + 1, 0, 0 },
+        { fence, 10, UMF_OP_GE, 1, 0 },
+        { fence, UINT64_MAX, UMF_OP_GT, 0, 0 },
+    };
+    struct umf_callback no_call = { NULL, on_release, &told };
+    int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), blocks = eventfd(0, EFD_CLOEXEC), ends[2];
+    struct umf_fence *small;
+    OK(umf_fence_create(page, 0, UMF_FENCE_32BIT, &small));
+    CHECK(event >= 0 && blocks >= 0 && pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+
+    ROW(-EINVAL, umf_loop_create(0, NULL));
+    ROW(-EINVAL, umf_loop_fd(NULL));
+    ROW(-EINVAL, umf_loop_fd(threaded));
+    ROW(-EINVAL, umf_loop_dispatch(NULL, 0));
+    ROW(-EINVAL, umf_loop_dispatch(threaded, 0));
+    ROW(0, umf_loop_dispatch(loop, 0));
+    ROW(-EINVAL, umf_watch_cancel(NULL));
+    ROW(-EINVAL, umf_watch_result(NULL));
+    ROW(0, umf_loop_ref(NULL) != NULL || umf_watch_ref(NULL) != NULL || umf_syncobj_ref(NULL) != NULL);
+    ROW(0, (umf_loop_unref(NULL), umf_watch_unref(NULL), umf_syncobj_unref(NULL), 0));
+    ROW(-EINVAL, umf_syncobj_open(NULL, 1, 0, NULL));
+
+    for (int kind = 0; kind < 2; kind++) {
+        struct umf_loop *l = kind ? threaded : loop;
+        ROW(-EINVAL, umf_loop_watch(NULL, &good, 0, &callback, &out.watch));
+        ROW(-EINVAL, umf_loop_watch(l, NULL, 0, &callback, &out.watch));
+        ROW(-EINVAL, umf_loop_watch(l, &no_fence, 0, &callback, &out.watch));
+        ROW(-EINVAL, umf_loop_watch(l, &good, 0, NULL, &out.watch));
+        ROW(-EINVAL, umf_loop_watch(l, &good, 0, &no_call, &out.watch));
+        ROW(-EINVAL, umf_loop_export_eventfd(NULL, &good, 0, event, &callback, &out.watch));
+        ROW(-EINVAL, umf_loop_export_eventfd(l, NULL, 0, event, &callback, &out.watch));
+        ROW(-EINVAL, umf_loop_export_eventfd(l, &no_fence, 0, event, &callback, &out.watch));
+        ROW(-EINVAL, umf_loop_export_eventfd(l, &good, 0, event, &no_call, &out.watch));
+        ROW(-EINVAL, umf_loop_export_eventfd(l, &good, 0, blocks, &callback, &out.watch));
+        ROW(-EINVAL, umf_loop_export_eventfd(l, &good, 0, ends[1], &callback, &out.watch));
+        ROW(-EINVAL, umf_loop_export_eventfd(l, &good, 0, null_fd, &callback, &out.watch));
+        ROW(-EBADF, umf_loop_export_eventfd(l, &good, 0, -1, &callback, &out.watch));
+        ROW(-EBADF, umf_loop_export_eventfd(l, &good, 0, INT_MIN, &callback, &out.watch));
+        ROW(-EBADF, umf_loop_export_eventfd(l, &good, 0, INT_MAX, &callback, &out.watch));
+        ROW(-EINVAL, umf_loop_export_fence(NULL, fence, 11, fence, 11, 0, &callback, &out.watch));
+        ROW(-EINVAL, umf_loop_export_fence(l, NULL, 11, fence, 11, 0, &callback, &out.watch));
+        ROW(-EINVAL, umf_loop_export_fence(l, fence, 11, NULL, 11, 0, &callback, &out.watch));
+        ROW(-EINVAL, umf_loop_export_fence(l, fence, 11, fence, 11, 0, &no_call, &out.watch));
+        ROW(-EINVAL, umf_loop_export_fence(l, fence, 11, small, UINT64_C(1) << 32, 0, &callback, &out.watch));
+        ROW(-EINVAL, umf_loop_export_fence(l, small, UINT64_C(1) << 32, fence, 11, 0, &callback, &out.watch));
+        ROW(-EINVAL, umf_loop_export_syncobj(l, fence, 11, NULL, 1, 0, &callback, &out.watch));
+        ROW(-EINVAL, umf_loop_import_syncobj(l, fence, 11, NULL, 1, 0, &callback, &out.watch));
+        ROW(-EINVAL, umf_loop_import_sync_file(NULL, fence, 11, -1, 0, &callback, &out.watch));
+        ROW(-EINVAL, umf_loop_import_sync_file(l, NULL, 11, -1, 0, &callback, &out.watch));
+        ROW(-EINVAL, umf_loop_import_sync_file(l, fence, 9, -1, 0, &callback, &out.watch));
+        ROW(-EINVAL, umf_loop_import_sync_file(l, fence, 11, -1, 0, &no_call, &out.watch));
+        ROW(-EINVAL, umf_loop_import_sync_file(l, small, UINT64_C(1) << 32, -1, 0, &callback, &out.watch));
+        ROW(-EINVAL, umf_loop_import_sync_file(l, fence, 11, null_fd, 0, &callback, &out.watch));
+        ROW(-EBADF, umf_loop_import_sync_file(l, fence, 11, -2, 0, &callback, &out.watch));
+        ROW(-EBADF, umf_loop_import_sync_file(l, fence, 11, INT_MAX, 0, &callback, &out.watch));
+        for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+            ROW(-EINVAL, umf_loop_watch(l, &wrong[i], 0, &callback, &out.watch));
+            ROW(-EINVAL, umf_loop_watch(l, &wrong[i], UMF_WAIT_PENDING, &callback, &out.watch));
+            ROW(-EINVAL, umf_loop_export_eventfd(l, &wrong[i], 0, event, &callback, &out.watch));
+        }
+        for (uint32_t op = UMF_OP_EQ; op <= UMF_OP_LE; op++) {
+            struct umf_wait entry = { fence, 10, op, 0, 0 };
+            ROW(-EINVAL, umf_loop_watch(l, &entry, UMF_WAIT_PENDING, &callback, &out.watch));
+        }
+        for (int bit = 0; bit < 64; bit++) {
+            uint64_t flag = UINT64_C(1) << bit;
+            if (flag != UMF_LOOP_THREAD)
+                ROW(-EINVAL, umf_loop_create(flag, &out.loop));
+            ROW(-EINVAL, umf_loop_dispatch(loop, flag));
+            if (flag != UMF_WAIT_PENDING) {
+                ROW(-EINVAL, umf_loop_watch(l, &good, flag, &callback, &out.watch));
+                ROW(-EINVAL, umf_loop_export_eventfd(l, &good, flag, event, &callback, &out.watch));
+            }
+            ROW(-EINVAL, umf_loop_export_fence(l, fence, 11, fence, 11, flag, &callback, &out.watch));
+            ROW(-EINVAL, umf_loop_import_sync_file(l, fence, 11, -1, flag, &callback, &out.watch));
+        }
+    }
+    CHECK(threads() == 1); /* nothing came of any of it */
+    umf_fence_unref(small);
+    close(event);
+    close(blocks);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static int
 never_waits(void *data, uint64_t value, uint64_t abs_timeout_ns)
 {
@@ -410,12 +508,19 @@ main(void)
     free_index = umf_fence_index(ended);
     umf_fence_unref(ended);
 
+    callback = tell_of(&told);
+    loop = create_loop(0);
+    threaded = create_loop(UMF_LOOP_THREAD);
+
     null_arguments();
     where_the_graph_cannot_be_written_to();
+    watches();
     numbers_out_of_range();
     every_unknown_flag();
     entries_of_a_wait();
     notifiers();
+    umf_loop_unref(loop);
+    umf_loop_unref(threaded);
     sizes_of_caps();
     other_kinds_of_files();
 

@@ -2,7 +2,7 @@
  * No call touches errno, whether it succeeds, fails, sleeps or is interrupted. (What fails for
  * wrong arguments is looked at by bad_input.c in the same way.)
  */
-#include "others.h"
+#include "watching.h"
 
 #define SENTINEL 12345
 
@@ -94,6 +94,48 @@ main(void)
         KEEPS(0, umf_fence_wait(fence, next, FOREVER));
         CHECK(pthread_join(thread, NULL) == 0);
         CHECK(timer_delete(timer) == 0);
+    }
+
+    /* Loops and watches. */
+    for (uint64_t flags = 0; flags <= UMF_LOOP_THREAD; flags++) {
+        struct umf_loop *loop, *more;
+        struct umf_watch *watch, *other;
+        struct told told;
+        struct umf_callback callback = tell_of(&told);
+        uint64_t next = umf_fence_value(fence) + 1;
+        struct umf_wait wait = { fence, next, UMF_OP_GE, 0, 0 };
+        int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        KEEPS(0, umf_loop_create(flags, &loop));
+        KEEPS(-EINVAL, umf_loop_create(4, &more));
+        KEEPS(0, umf_loop_ref(loop) != loop);
+        KEEPS(0, (umf_loop_unref(loop), 0));
+        KEEPS(flags ? -EINVAL : 0, umf_loop_fd(loop) < 0 ? umf_loop_fd(loop) : 0);
+        KEEPS(flags ? -EINVAL : 0, umf_loop_dispatch(loop, 0));
+        KEEPS(0, umf_loop_watch(loop, &wait, 0, &callback, &watch));
+        KEEPS(0, umf_loop_export_eventfd(loop, &wait, 0, event, NULL, &other));
+        KEEPS(-EBADF, umf_loop_export_eventfd(loop, &wait, 0, -1, NULL, NULL));
+        KEEPS(0, umf_loop_export_fence(loop, fence, next, fence, next + 1, 0, NULL, NULL));
+        KEEPS(0, umf_loop_import_sync_file(loop, fence, next, -1, 0, NULL, NULL));
+        KEEPS(-ETIME, umf_watch_result(watch));
+        KEEPS(0, umf_watch_ref(watch) != watch);
+        KEEPS(0, (umf_watch_unref(watch), 0));
+        KEEPS(0, umf_watch_cancel(other));
+        KEEPS(0, umf_watch_cancel(other));
+        KEEPS(-ECANCELED, umf_watch_result(other));
+        KEEPS(0, umf_fence_signal(fence, next));
+        while (told.releases == 0) {
+            if (flags == 0 && is_readable(umf_loop_fd(loop)))
+                KEEPS(0, umf_loop_dispatch(loop, 0));
+        }
+        KEEPS(0, umf_watch_result(watch));
+        KEEPS(-EALREADY, umf_watch_cancel(watch));
+        KEEPS(0, (umf_watch_unref(watch), umf_watch_unref(other), 0));
+        callback = tell_of(&told);
+        wait.value = next + 100;
+        KEEPS(0, umf_loop_watch(loop, &wait, 0, &callback, NULL));
+        KEEPS(0, (umf_loop_unref(loop), 0));
+        CHECK(told.calls == 0 && told.releases == 1);
+        close(event);
     }
 
     /* And a signal that has somebody to wake. */
