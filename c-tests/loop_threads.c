@@ -45,9 +45,9 @@ they_come_with_the_first_watch_and_go_with_the_loop(void)
     CHECK(threads() == 2);
     until_loop_sleeps();
     CHECK(loop_threads(tids, 4) == 1);
-    /* All but SIGKILL, SIGSTOP, and the two that the C library keeps. */
+    /* All but SIGKILL, SIGSTOP, and the two that the C library keeps. (Valgrind keeps masks to itself.) */
     for (int i = 1; i <= 64; i++) {
-        bool can_be = i != SIGKILL && i != SIGSTOP && i != 32 && i != 33;
+        bool can_be = i != SIGKILL && i != SIGSTOP && i != 32 && i != 33 && !RUNNING_ON_VALGRIND;
         CHECK(!can_be || blocked_by(tids[0]) >> (i - 1) & 1);
     }
     CHECK(sigprocmask(SIG_SETMASK, NULL, &after) == 0);
