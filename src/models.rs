@@ -8,11 +8,13 @@ use crate::fence::Fence;
 use crate::page::Page;
 use crate::rc::Ref;
 use crate::slot::{Kind, Rope, Width};
+use crate::sync::Ordering;
 use crate::sys::futex;
 use crate::sys::time::Deadline;
 use crate::wait::{self, Condition, Conditions, Op, Until};
 use loom::sync::Arc;
 use loom::thread;
+use std::num::NonZeroU32;
 
 /// A deadline that passes when the model says so: `futex::expire`.
 const SOMETIME: Deadline = Deadline::at(1);
@@ -440,6 +442,68 @@ fn a_bell_that_rang_more_often_than_it_remembers_is_no_reason_to_sleep_on() {
             thread::spawn(move || (1..=3).try_for_each(|step| a.signal(step * 32)))
         };
         assert_eq!(wait::any(&Many(vec![(&a, 96)], Until::Signaled), Deadline::NEVER), Ok(0));
+        assert_eq!(signal.join().unwrap(), Ok(()));
+    });
+}
+
+// Watches: the order of events/ear.rs, without its room.
+
+/// An ear of one page, and the watches that are not over: each a fence and the value it is to reach.
+struct Ear {
+    page: Ref<Page>,
+    heard: loom::sync::Mutex<(u32, Vec<(Ref<Fence>, u64)>)>,
+}
+
+impl Ear {
+    fn add(&self, fence: &Ref<Fence>, value: u64) {
+        let mut heard = self.heard.lock().unwrap();
+        if !is_over(fence, value) {
+            heard.1.push((fence.clone(), value));
+        }
+    }
+
+    /// W1, and a look at who rang; the sequence to sleep on, unless all are over.
+    fn listen(&self) -> Option<u32> {
+        let mut heard = self.heard.lock().unwrap();
+        let bell = self.page.bell();
+        let (before, now) = (heard.0, bell.sequence().load(Ordering::Acquire));
+        let rang: Option<Vec<u32>> = bell.rang(before, now).and_then(Iterator::collect);
+        let may_be_over = |fence: &Fence| rang.as_ref().is_none_or(|rang| rang.contains(&fence.index()));
+        heard.1.retain(|(fence, value)| !(may_be_over(fence) && is_over(fence, *value)));
+        heard.0 = now;
+        (!heard.1.is_empty()).then_some(now)
+    }
+}
+
+/// W2 and W3.
+fn is_over(fence: &Fence, value: u64) -> bool {
+    let condition = Condition::reached(fence, value);
+    condition.met().unwrap() || {
+        condition.announce();
+        condition.met().unwrap()
+    }
+}
+
+#[test]
+fn a_watch_that_is_added_while_the_ear_listens_hears_its_signal() {
+    check(|| {
+        let (page, a, b) = two_fences();
+        let heard = loom::sync::Mutex::new((page.bell().sequence().load(Ordering::Acquire), Vec::new()));
+        let ear = Arc::new(Ear { page, heard });
+        ear.add(&a, 1);
+        let listens = {
+            let ear = ear.clone();
+            thread::spawn(move || {
+                while let Some(sequence) = ear.listen() {
+                    let bell = ear.page.bell().sequence();
+                    futex::wait(bell, sequence, NonZeroU32::MAX, Deadline::NEVER).unwrap();
+                }
+            })
+        };
+        let signal = signals(&b, 1);
+        ear.add(&b, 1);
+        assert_eq!(a.signal(1), Ok(()));
+        listens.join().unwrap();
         assert_eq!(signal.join().unwrap(), Ok(()));
     });
 }
