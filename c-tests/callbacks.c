@@ -378,7 +378,7 @@ signal_each_round(void *count)
 {
     for (unsigned round = 1; round <= *(unsigned *)count; round++) {
         while (atomic_load(&next_round) < round)
-            ;
+            sched_yield();
         OK(umf_fence_signal(racing[0], round));
         OK(umf_fence_signal(racing[1], round));
         atomic_store(&done_rounds, round);
@@ -389,7 +389,7 @@ signal_each_round(void *count)
 static void
 the_end_against_signals(void)
 {
-    unsigned count = rounds(3000, 100), called = 0;
+    unsigned count = rounds(1000, 50), called = 0;
     struct umf_page *pages[2];
     struct umf_fence *fences[2];
     pthread_t signaller;
@@ -420,7 +420,7 @@ the_end_against_signals(void)
             umf_watch_unref(watches[i]);
         }
         while (atomic_load(&done_rounds) < round)
-            ;
+            sched_yield();
         CHECK(open_fds() == fds); /* the loop itself is gone */
     }
     CHECK(pthread_join(signaller, NULL) == 0);

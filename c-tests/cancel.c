@@ -173,7 +173,7 @@ signal_each_round(void *count)
 {
     for (unsigned round = 1; round <= *(unsigned *)count; round++) {
         while (atomic_load(&next_round) < round)
-            ;
+            sched_yield();
         for (unsigned spin = round % 256; spin > 0; spin--)
             atomic_load(&next_round);
         OK(umf_fence_signal(fence, last + round));
@@ -185,7 +185,7 @@ signal_each_round(void *count)
 static void
 against_its_signal(void)
 {
-    unsigned count = rounds(8000, 200), cancelled = 0;
+    unsigned count = rounds(4000, 200), cancelled = 0;
     static struct told told;
     int fd = umf_loop_fd(loop);
     pthread_t signaller;
@@ -195,7 +195,9 @@ against_its_signal(void)
     for (unsigned round = 1; round <= count; round++) {
         struct umf_watch *watch = watch_value(loop, fence, last + round, &told);
         atomic_store(&next_round, round);
-        /* Up to as long as it takes to wake the loop. */
+        /* Now and then too late for sure. Else up to as long as it takes to wake the loop. */
+        if (round % 50 == 0)
+            UNTIL(loop, told.calls == 1);
         for (uint64_t until = in_ns(round % 64 * 2500); now_ns() < until;)
             ;
         if (fd >= 0 && round % 3)
@@ -209,7 +211,7 @@ against_its_signal(void)
             until_called(loop, &told, 0);
         }
         while (atomic_load(&done_rounds) < round)
-            ;
+            sched_yield();
         if (round % 16 == 0) {
             struct told after;
             umf_watch_unref(watch_value(loop, fence, last + round, &after));
@@ -221,7 +223,7 @@ against_its_signal(void)
     CHECK(pthread_join(signaller, NULL) == 0);
     last += count;
     printf("%u of %u cancelled\n", cancelled, count);
-    CHECK(cancelled > 0 && (cancelled < count || RUNNING_ON_VALGRIND));
+    CHECK(cancelled > 0 && cancelled < count);
 }
 
 /* Two threads cancel the same watch while a third signals: both get the same answer. */
@@ -233,7 +235,7 @@ cancel_too(void *count)
 {
     for (unsigned round = 1; round <= *(unsigned *)count; round++) {
         while (atomic_load(&next_round) < round)
-            ;
+            sched_yield();
         atomic_store(&other_answer, umf_watch_cancel(shared));
         atomic_store(&done_rounds, round);
     }
@@ -258,7 +260,7 @@ against_each_other(void)
             OK(umf_loop_dispatch(loop, 0));
         int answer = umf_watch_cancel(shared);
         while (atomic_load(&done_rounds) < round)
-            ;
+            sched_yield();
         EXPECT(answer, other_answer);
         until_over(loop, &told);
         CHECK(told.calls == (answer == 0 ? 0 : 1));
