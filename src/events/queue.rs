@@ -291,12 +291,17 @@ impl Queue {
         Ok(())
     }
 
-    /// For the loop: what held the queue up is over, or somebody submitted the first job.
-    pub(crate) fn step(&self) {
+    /// For the loop: what held the queue up is over, or somebody submitted the first job. False if `watch`, the queue's own, may
+    /// become due again.
+    pub(crate) fn step(&self, watch: &Watch) -> bool {
         let mut state = self.lock();
+        if !watch.rearm() {
+            return true;
+        }
         state.held_up = false;
         state.claims.clear();
         self.go_on(state);
+        false
     }
 
     /// Runs what can be run.
@@ -309,6 +314,10 @@ impl Queue {
                 Next::Failed(failure) => Some(failure),
                 Next::Wait(fence, demand) => {
                     let Some(watch) = watch else { break };
+                    if !watch.is_armed() {
+                        // Recalled when it was due already: a step is about to come.
+                        break;
+                    }
                     match Loop::watch(&self.event_loop, fence, demand, watch) {
                         Ok(()) => {
                             *held_up = true;

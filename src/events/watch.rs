@@ -146,7 +146,7 @@ enum Begun {
     Nothing,
     /// It has to wait for its turn.
     Parked,
-    /// It is armed again.
+    /// The queue arms it again.
     Queue(Ref<Queue>),
 }
 
@@ -293,6 +293,17 @@ impl Watch {
         }
     }
 
+    /// A queue's watch that was due is at no fence, and may be armed for another. False if it was cancelled meanwhile. Under the
+    /// queue's lock, as is all that arms it: so it is never at two fences, or at one and due.
+    pub(crate) fn rearm(&self) -> bool {
+        let mut state = self.lock();
+        let is_due = matches!(state.stage, Stage::Due(_));
+        if is_due {
+            state.stage = Stage::Armed;
+        }
+        is_due
+    }
+
     /// Its turn has come.
     pub(crate) fn unpark(this: &Ref<Watch>) {
         let mut state = this.lock();
@@ -313,10 +324,7 @@ impl Watch {
             Begun::Work(work, outcome) => (work, outcome),
             Begun::Nothing => return true,
             Begun::Parked => return false,
-            Begun::Queue(queue) => {
-                queue.step();
-                return false;
-            }
+            Begun::Queue(queue) => return queue.step(self),
         };
         let result = work.effect.perform(outcome);
         drop(work.notes);
@@ -340,9 +348,7 @@ impl Watch {
         let mut state = self.lock();
         let Stage::Due(outcome) = state.stage else { return Begun::Nothing };
         if let Some(Work { effect: Effect::Queue(queue), .. }) = &state.work {
-            let queue = queue.clone();
-            state.stage = Stage::Armed;
-            return Begun::Queue(queue);
+            return Begun::Queue(queue.clone());
         }
         // A failure changes nothing on a timeline, so it need not wait.
         if let (Some(Work { effect: Effect::Point { timeline, point }, .. }), Ok(())) = (&state.work, outcome) {

@@ -1,0 +1,157 @@
+/*
+ * What the tests of queues share: jobs that count what happens to them, and loops of every kind,
+ * whose wheels turn while a test waits for something.
+ */
+#ifndef QUEUE_H
+#define QUEUE_H
+
+#include "others.h"
+
+#include <poll.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* A job and what became of it. */
+struct work {
+    atomic_int ran, released;
+    int answer, result;
+    /* The how manieth of all jobs it was to run, from 1. */
+    int turn;
+    /* Called in run, and in release. */
+    void (*in_run)(struct work *work);
+    void (*in_release)(struct work *work);
+    void *data;
+};
+
+static atomic_int turns;
+
+static inline int
+run(void *data)
+{
+    struct work *work = data;
+    work->turn = ++turns;
+    CHECK(work->released == 0);
+    if (work->in_run)
+        work->in_run(work);
+    int answer = work->answer;
+    work->ran++;
+    return answer;
+}
+
+static inline void
+release(void *data, int result)
+{
+    struct work *work = data;
+    work->result = result;
+    if (work->in_release)
+        work->in_release(work);
+    work->released++;
+}
+
+/* Submits a job with at most one wait and one signal; returns what umf_queue_submit() does. */
+static inline int
+submit(struct umf_queue *queue, struct work *work, struct umf_fence *wait, uint64_t wait_value,
+       struct umf_fence *signal, uint64_t signal_value)
+{
+    struct umf_wait waits = { .fence = wait, .value = wait_value };
+    struct umf_signal signals = { signal, signal_value };
+    struct umf_job job = { .size = sizeof(job), .wait_count = wait != NULL, .waits = &waits,
+                           .signal_count = signal != NULL, .signals = &signals, .run = run,
+                           .release = release, .data = work };
+    return umf_queue_submit(queue, &job, 0);
+}
+
+/* A loop, a queue of it, and fences. */
+struct rig {
+    const char *name;
+    uint64_t loop_flags, queue_flags;
+    struct umf_loop *loop;
+    struct umf_queue *queue;
+    struct umf_page *page;
+    struct umf_fence *fence[8];
+};
+
+static const struct rig kinds[] = {
+    { .name = "thread", .loop_flags = UMF_LOOP_THREAD },
+    { .name = "caller" },
+    { .name = "thread, inline", .loop_flags = UMF_LOOP_THREAD, .queue_flags = UMF_QUEUE_INLINE },
+    { .name = "caller, inline", .queue_flags = UMF_QUEUE_INLINE },
+};
+
+/* Everything of a kind, fresh. */
+static inline struct rig
+set_up(const struct rig *kind)
+{
+    struct rig rig = *kind;
+    OK(umf_loop_create(rig.loop_flags, &rig.loop));
+    OK(umf_queue_create(rig.loop, rig.queue_flags, &rig.queue));
+    OK(umf_page_create(COUNT(rig.fence), 0, &rig.page));
+    for (size_t i = 0; i < COUNT(rig.fence); i++)
+        OK(umf_fence_create(rig.page, 0, 0, &rig.fence[i]));
+    turns = 0;
+    return rig;
+}
+
+static inline void
+tear_down(struct rig *rig)
+{
+    umf_queue_unref(rig->queue);
+    umf_loop_unref(rig->loop);
+    for (size_t i = 0; i < COUNT(rig->fence); i++)
+        umf_fence_unref(rig->fence[i]);
+    umf_page_unref(rig->page);
+}
+
+static inline bool
+is_dispatched(const struct rig *rig)
+{
+    return !(rig->loop_flags & UMF_LOOP_THREAD);
+}
+
+/* Returns once there is something to dispatch. */
+static inline void
+until_due(const struct rig *rig)
+{
+    struct pollfd fd = { .fd = umf_loop_fd(rig->loop), .events = POLLIN };
+    while (poll(&fd, 1, -1) != 1)
+        CHECK(errno == EINTR);
+}
+
+/* Returns once a count has got there, and has the loop go on until then. */
+static inline void
+until(const struct rig *rig, atomic_int *count, int value)
+{
+    while (atomic_load(count) < value) {
+        if (is_dispatched(rig)) {
+            until_due(rig);
+            OK(umf_loop_dispatch(rig->loop, 0));
+        } else {
+            sched_yield();
+        }
+    }
+    CHECK(atomic_load(count) == value);
+}
+
+/* Returns once the loop has done what was to be done by now. */
+static inline void
+settle(const struct rig *rig)
+{
+    struct umf_queue *other;
+    struct work markers[2] = { 0 };
+    OK(umf_queue_create(rig->loop, 0, &other));
+    for (int i = 0; i < 2; i++) {
+        OK(submit(other, &markers[i], NULL, 0, NULL, 0));
+        until(rig, &markers[i].released, 1);
+    }
+    umf_queue_unref(other);
+}
+
+static inline int
+error_of(const struct umf_fence *fence)
+{
+    int error;
+    OK(umf_fence_error(fence, &error));
+    return error;
+}
+
+#endif
