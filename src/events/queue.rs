@@ -231,6 +231,9 @@ struct State {
     watch: Option<Ref<Watch>>,
 }
 
+/// How many jobs a queue runs before its loop looks after others.
+const AT_ONCE: usize = 64;
+
 impl Queue {
     fn new(event_loop: &Ref<Loop>, inline: Inline) -> Result<Ref<Queue>> {
         let state = State {
@@ -284,7 +287,7 @@ impl Queue {
             return Ok(());
         }
         if self.inline == Inline::Yes {
-            self.go_on(state);
+            self.go_on(state, usize::MAX);
         } else if let Some(watch) = &state.watch {
             Watch::kick(watch);
         }
@@ -300,15 +303,20 @@ impl Queue {
         }
         state.held_up = false;
         state.claims.clear();
-        self.go_on(state);
+        self.go_on(state, AT_ONCE);
         false
     }
 
-    /// Runs what can be run.
-    fn go_on<'a>(&'a self, mut state: MutexGuard<'a, State>) {
+    /// Runs what can be run, up to so many: then it is the turn of others of the loop.
+    fn go_on<'a>(&'a self, mut state: MutexGuard<'a, State>, mut left: usize) {
         while state.runner.is_none() && !state.held_up {
             let State { jobs, held_up, watch, claims, .. } = &mut *state;
             let Some(job) = jobs.front_mut() else { break };
+            if left == 0 {
+                watch.iter().for_each(Watch::kick);
+                break;
+            }
+            left -= 1;
             let failure = match job.items.next() {
                 Next::Nothing => None,
                 Next::Failed(failure) => Some(failure),
