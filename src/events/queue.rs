@@ -216,11 +216,10 @@ struct State {
     jobs: VecDeque<Job>,
     /// What has run, and has not signalled.
     flight: VecDeque<(u64, Items)>,
-    /// How many jobs were submitted, and how many of these have run or never will.
+    /// How many jobs were submitted.
     submitted: u64,
-    over: u64,
-    /// The thread that runs a job at this moment.
-    runner: Option<Pid>,
+    /// Who runs a job at this moment.
+    runner: Option<Runner>,
     /// The watch is at a fence.
     held_up: bool,
     /// While it is, what others are told of that.
@@ -229,6 +228,12 @@ struct State {
     lost: Option<FenceErrno>,
     /// Has the loop go on with the queue. `None` at the end.
     watch: Option<Ref<Watch>>,
+}
+
+/// A thread, and the number of the job that it runs, or gives up.
+struct Runner {
+    thread: Pid,
+    number: u64,
 }
 
 /// How many jobs a queue runs before its loop looks after others.
@@ -240,7 +245,6 @@ impl Queue {
             jobs: VecDeque::new(),
             flight: VecDeque::new(),
             submitted: 0,
-            over: 0,
             runner: None,
             held_up: false,
             claims: Claims::new(),
@@ -338,9 +342,8 @@ impl Queue {
                 }
             };
             let Some(job) = jobs.pop_front() else { break };
-            state.runner = Some(gettid());
-            // Jobs behind it may be over before it is.
-            let number = state.over + 1;
+            let number = state.begun();
+            state.runner = Some(Runner { thread: gettid(), number });
             drop(state);
             let flight = match failure {
                 None => self.run(job),
@@ -351,7 +354,6 @@ impl Queue {
             };
             state = self.lock();
             state.runner = None;
-            state.over += 1;
             self.land_later(&mut state, number, flight);
             self.tell();
         }
@@ -417,7 +419,6 @@ impl Queue {
 
     fn drop_jobs(&self, mut state: MutexGuard<'_, State>, failure: Failure) {
         let jobs = std::mem::take(&mut state.jobs);
-        state.over += jobs.len() as u64;
         if std::mem::take(&mut state.held_up) {
             state.claims.clear();
             if let Some(watch) = &state.watch {
@@ -448,14 +449,14 @@ impl Queue {
             let moves = self.moves.load(Ordering::Acquire);
             let mut state = self.lock();
             state.land();
-            let has_run = state.over >= target;
+            let has_run = state.has_run(target);
             if has_run && state.flight.front().is_none_or(|(number, _)| *number > target) {
                 return Ok(());
             }
             if deadline.has_passed() {
                 return Err(Error::TimedOut);
             }
-            if state.runner == Some(gettid()) || !self.event_loop.goes_on_meanwhile() {
+            if state.runner.as_ref().is_some_and(|runner| runner.thread == gettid()) || !self.event_loop.goes_on_meanwhile() {
                 return Err(Error::Invalid);
             }
             let fence = if has_run { state.first_unsignaled()? } else { None };
@@ -479,6 +480,17 @@ impl State {
         self.jobs.iter().for_each(|job| self.claims.promise(&job.items));
         self.flight.iter().for_each(|(_, items)| self.claims.started(items));
         self.claims.owner()
+    }
+
+    /// How many jobs do not wait for their turn any more.
+    fn begun(&self) -> u64 {
+        self.submitted - self.jobs.len() as u64
+    }
+
+    /// Whether the first so many jobs have run, or never will.
+    fn has_run(&self, count: u64) -> bool {
+        // Those behind the one that runs may be over before it is.
+        self.begun() >= count && self.runner.as_ref().is_none_or(|runner| runner.number > count)
     }
 
     /// Forgets what has signalled by now.
