@@ -302,10 +302,11 @@ impl Queue {
     /// become due again.
     pub(crate) fn step(&self, watch: &Watch) -> bool {
         let mut state = self.lock();
-        if !watch.rearm() {
-            return true;
+        let Some(outcome) = watch.rearm() else { return true };
+        // Its fence may be past that by now.
+        if std::mem::take(&mut state.held_up) && outcome.is_ok() {
+            state.jobs.front_mut().into_iter().for_each(|job| job.items.met += 1);
         }
-        state.held_up = false;
         state.claims.clear();
         self.go_on(state, AT_ONCE);
         false

@@ -293,15 +293,13 @@ impl Watch {
         }
     }
 
-    /// A queue's watch that was due is at no fence, and may be armed for another. False if it was cancelled meanwhile. Under the
-    /// queue's lock, as is all that arms it: so it is never at two fences, or at one and due.
-    pub(crate) fn rearm(&self) -> bool {
+    /// A queue's watch that was due is at no fence, and may be armed for another: returns why it was. `None` if it was cancelled
+    /// meanwhile. Under the queue's lock, as is all that arms it: so it is never at two fences, or at one and due.
+    pub(crate) fn rearm(&self) -> Option<Outcome> {
         let mut state = self.lock();
-        let is_due = matches!(state.stage, Stage::Due(_));
-        if is_due {
-            state.stage = Stage::Armed;
-        }
-        is_due
+        let Stage::Due(outcome) = state.stage else { return None };
+        state.stage = Stage::Armed;
+        Some(outcome)
     }
 
     /// Its turn has come.
