@@ -460,16 +460,17 @@ impl Queue {
             if state.runner.as_ref().is_some_and(|runner| runner.thread == gettid()) || !self.event_loop.goes_on_meanwhile() {
                 return Err(Error::Invalid);
             }
-            let fence = if has_run { state.first_unsignaled()? } else { None };
+            if !has_run {
+                drop(state);
+                futex::wait(&self.moves, moves, NonZeroU32::MAX, deadline)?;
+                continue;
+            }
+            // None: it was signalled since we looked.
+            let Some((fence, value)) = state.first_unsignaled() else { continue };
             drop(state);
-            match fence {
-                Some((fence, value)) => {
-                    // Failed is over too.
-                    if wait::one(reached(&fence, value)?, deadline) == Err(Error::TimedOut) {
-                        return Err(Error::TimedOut);
-                    }
-                }
-                None => drop(futex::wait(&self.moves, moves, NonZeroU32::MAX, deadline)?),
+            // Failed is over too.
+            if wait::one(reached(&fence, value)?, deadline) == Err(Error::TimedOut) {
+                return Err(Error::TimedOut);
             }
         }
     }
@@ -504,12 +505,11 @@ impl State {
         }
     }
 
-    fn first_unsignaled(&self) -> Result<Option<(Ref<Fence>, u64)>> {
-        let Some((_, items)) = self.flight.front() else { return Ok(None) };
-        let unsignaled = items.items.iter().find_map(|item| match item {
+    fn first_unsignaled(&self) -> Option<(Ref<Fence>, u64)> {
+        let (_, items) = self.flight.front()?;
+        items.items.iter().find_map(|item| match item {
             Item::Signal(fence, value) if !is_over(fence, *value) => Some((fence.clone(), *value)),
             _ => None,
-        });
-        Ok(unsignaled)
+        })
     }
 }
