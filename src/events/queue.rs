@@ -267,11 +267,10 @@ impl Queue {
 
     /// Takes a job in. If that fails, nothing happened: its data is the caller's.
     pub(crate) fn submit(&self, job: Job) -> Result<()> {
-        let mut state = self.lock();
+        let mut state = self.land(self.lock());
         if let Some(errno) = state.lost {
             return Err(Error::of_failed_fence(errno));
         }
-        state.land();
         let room = state.jobs.len() + 2;
         state.jobs.try_reserve(1).map_err(|_| Error::NoMemory)?;
         state.flight.try_reserve(room).map_err(|_| Error::NoMemory)?;
@@ -354,8 +353,10 @@ impl Queue {
                 }
             };
             state = self.lock();
+            if let Some(items) = flight {
+                state = self.take_off(state, number, items);
+            }
             state.runner = None;
-            self.land_later(&mut state, number, flight);
             self.tell();
         }
         if state.held_up {
@@ -386,13 +387,28 @@ impl Queue {
         }
     }
 
-    fn land_later(&self, state: &mut State, number: u64, flight: Option<Items>) {
-        let Some(items) = flight else { return };
-        match state.lost {
-            // Lost while the job ran: nobody else knows of its signals.
-            Some(errno) => items.fail(errno),
-            None => state.flight.push_back((number, items)),
+    /// Remembers what is left to be signalled by others.
+    fn take_off<'a>(&'a self, mut state: MutexGuard<'a, State>, number: u64, items: Items) -> MutexGuard<'a, State> {
+        let Some(errno) = state.lost else {
+            state.flight.push_back((number, items));
+            return state;
+        };
+        // Lost while the job ran: nobody else knows of its signals.
+        drop(state);
+        items.fail(errno);
+        drop(items);
+        self.lock()
+    }
+
+    /// Forgets what has signalled by now. Not under the lock: the last reference to a fence gives its notifier back, and the
+    /// driver may do anything then.
+    fn land<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        while let Some(items) = state.landed() {
+            drop(state);
+            drop(items);
+            state = self.lock();
         }
+        state
     }
 
     /// A job is over: whoever drains may look.
@@ -448,8 +464,7 @@ impl Queue {
         let target = self.lock().submitted;
         loop {
             let moves = self.moves.load(Ordering::Acquire);
-            let mut state = self.lock();
-            state.land();
+            let state = self.land(self.lock());
             let has_run = state.has_run(target);
             if has_run && state.flight.front().is_none_or(|(number, _)| *number > target) {
                 return Ok(());
@@ -495,14 +510,13 @@ impl State {
         self.begun() >= count && self.runner.as_ref().is_none_or(|runner| runner.number > count)
     }
 
-    /// Forgets what has signalled by now.
-    fn land(&mut self) {
-        while let Some((_, items)) = self.flight.front() {
-            if !items.signals().all(|(fence, value)| is_over(fence, value)) {
-                break;
-            }
-            self.flight.pop_front();
+    /// What was under way first, if it has signalled by now.
+    fn landed(&mut self) -> Option<Items> {
+        let (_, items) = self.flight.front()?;
+        if !items.signals().all(|(fence, value)| is_over(fence, value)) {
+            return None;
         }
+        self.flight.pop_front().map(|(_, items)| items)
     }
 
     fn first_unsignaled(&self) -> Option<(Ref<Fence>, u64)> {
