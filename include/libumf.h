@@ -304,8 +304,8 @@ struct umf_job {
     /**
      * Does the work, or hands it to the device. Called once, on the loop's thread, in umf_loop_dispatch(), or with
      * UMF_QUEUE_INLINE in umf_queue_submit(); never two of a queue at the same time. Returns UMF_JOB_DONE, UMF_JOB_SUBMITTED, or
-     * a negative errno, with which the device is lost, as by umf_queue_fail(). It may call any function of the library; as
-     * long as it runs nothing else of its loop happens.
+     * a negative errno, with which the device is lost, as by umf_queue_fail(); anything else counts as -EPROTO. It may call any
+     * function of the library; as long as it runs nothing else of its loop happens.
      */
     int (*run)(void *data);
     /**

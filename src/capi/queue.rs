@@ -56,8 +56,8 @@ pub struct umf_job {
     pub signals: *const umf_signal,
     /// Does the work, or hands it to the device. Called once, on the loop's thread, in umf_loop_dispatch(), or with
     /// UMF_QUEUE_INLINE in umf_queue_submit(); never two of a queue at the same time. Returns UMF_JOB_DONE, UMF_JOB_SUBMITTED, or
-    /// a negative errno, with which the device is lost, as by umf_queue_fail(). It may call any function of the library; as
-    /// long as it runs nothing else of its loop happens.
+    /// a negative errno, with which the device is lost, as by umf_queue_fail(); anything else counts as -EPROTO. It may call any
+    /// function of the library; as long as it runs nothing else of its loop happens.
     pub run: Option<extern "C" fn(data: *mut c_void) -> c_int>,
     /// Called exactly once when data is not used any more, with 0 after run (or what one of the signals failed with), or with
     /// why the job did not run or failed: -ECANCELED (umf_queue_cancel(), or the end of the queue), -EIO or -EOWNERDEAD (a fence

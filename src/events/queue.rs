@@ -379,7 +379,8 @@ impl Queue {
                 None
             }
             error => {
-                let errno = FenceErrno::new(error.unsigned_abs()).unwrap_or(Error::Unforeseen.errno());
+                let errno = u32::try_from(-i64::from(error)).ok().and_then(FenceErrno::new);
+                let errno = errno.unwrap_or(Error::Unforeseen.errno());
                 job.give_up(Failure::of_fence(errno));
                 self.fail(errno);
                 None
