@@ -71,8 +71,9 @@ impl Timeline {
         point == 0 || self.exports().front().is_none_or(|export| export.point >= point)
     }
 
-    /// Adds the point, whose turn it is; or sees to it that, as it fails, those behind it that are enlisted by now fail too.
-    pub(crate) fn export(&self, point: u64, outcome: Outcome) -> Result<()> {
+    /// Adds the point of a watch, whose turn it is; or sees to it that, as it fails, those behind it that are enlisted by now fail
+    /// too.
+    pub(crate) fn export(&self, point: u64, watch: &Watch, outcome: Outcome) -> Result<()> {
         let result = outcome.and_then(|()| self.syncobj.at(point).signal().map_err(Failure::from));
         if let Err(failure) = result {
             let mut behind = point;
@@ -81,7 +82,7 @@ impl Timeline {
                 Watch::fail(&export.1, failure);
             }
         }
-        self.leave(point);
+        self.leave(point, watch);
         result.map_err(|failure| failure.error)
     }
 
@@ -91,14 +92,16 @@ impl Timeline {
         exports.get(at).map(|export| (export.point, export.watch.clone()))
     }
 
-    /// A point will not be added any more, or has been: it is the next one's turn.
-    pub(crate) fn leave(&self, point: u64) {
+    /// The point of a watch will not be added any more, or has been: it is the next one's turn. Nothing to a watch that was not
+    /// enlisted.
+    pub(crate) fn leave(&self, point: u64, watch: &Watch) {
         // Dropped after the lock.
         let _left;
         let next = {
             let mut exports = self.exports();
-            let at = exports.iter().position(|export| export.point == point && point != 0);
-            _left = at.and_then(|at| exports.remove(at));
+            let at = exports.partition_point(|export| export.point < point);
+            let is_it = exports.get(at).is_some_and(|export| std::ptr::eq::<Watch>(&*export.watch, watch));
+            _left = if is_it { exports.remove(at) } else { None };
             exports.front().map(|export| export.watch.clone())
         };
         if let Some(next) = next {

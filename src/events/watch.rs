@@ -70,8 +70,8 @@ pub(crate) enum Effect {
 }
 
 impl Effect {
-    /// Does it. What it came to is what the watch did.
-    fn perform(self, outcome: Outcome) -> Result<()> {
+    /// Does it for its watch. What it came to is what the watch did.
+    fn perform(self, watch: &Watch, outcome: Outcome) -> Result<()> {
         let reported = outcome.map_err(|failure| failure.error);
         match self {
             Effect::Nothing => reported,
@@ -83,7 +83,7 @@ impl Effect {
                 Ok(()) => fence.signal(value),
                 Err(failure) => fence.set_error(failure.errno).and(reported),
             },
-            Effect::Point { timeline, point } => timeline.export(point, outcome),
+            Effect::Point { timeline, point } => timeline.export(point, watch, outcome),
             // `begin` sees to it.
             Effect::Queue(_) => reported,
         }
@@ -324,7 +324,7 @@ impl Watch {
             Begun::Parked => return false,
             Begun::Queue(queue) => return queue.step(self),
         };
-        let result = work.effect.perform(outcome);
+        let result = work.effect.perform(self, outcome);
         drop(work.notes);
         self.end(Stage::Over(result));
         if let Some(callback) = work.callback {
@@ -382,7 +382,7 @@ impl Watch {
             }
         }
         if let Some(Work { effect: Effect::Point { timeline, point }, .. }) = &work {
-            timeline.leave(*point);
+            timeline.leave(*point, self);
         }
         // Gives the callback's data back.
         drop(work);
