@@ -413,6 +413,46 @@ a_fence_fails(const struct machine *m, struct loop *l, struct loop *other, int e
     end_timeline(m, &t);
 }
 
+/* Who learns of the failure asks for a point then and there, before the loop has come to those that
+ * fail with it. */
+struct afresh {
+    struct loop *l;
+    struct timeline *t;
+    struct umf_fence *fence;
+    struct umf_watch *watch;
+};
+
+static void
+ask_again(void *data, int result)
+{
+    struct afresh *a = data;
+    EXPECT(-EIO, result);
+    OK(umf_loop_export_syncobj(a->l->umf, a->fence, 1, a->t->umf, 9, 0, NULL, &a->watch));
+}
+
+static void
+a_point_that_is_asked_for_at_the_failure_is_spared(const struct machine *m, struct loop *l)
+{
+    struct umf_fence *fences[3] = { new_fence(m, 0), new_fence(m, 0), new_fence(m, 0) };
+    struct timeline t = new_timeline(m);
+    struct afresh afresh = { .l = l, .t = &t, .fence = fences[2] };
+    struct umf_callback callback = { .call = ask_again, .data = &afresh };
+    struct umf_watch *first;
+    OK(umf_loop_export_syncobj(l->umf, fences[0], 1, t.umf, 1, 0, &callback, &first));
+    struct umf_watch *second = export_point(l, fences[1], 1, &t, 2);
+    OK(umf_fence_set_error(fences[0], -ENODEV));
+    EXPECT(-EIO, outcome_of(l, first));
+    EXPECT(-EIO, outcome_of(l, second));
+    settle(l, m->page);
+    EXPECT(-ETIME, umf_watch_result(afresh.watch));
+    OK(umf_fence_signal(fences[2], 1));
+    OK(outcome_of(l, afresh.watch));
+    CHECK(last_point(m, &t) == 9);
+    for (int i = 0; i < 3; i++)
+        umf_fence_unref(fences[i]);
+    end_timeline(m, &t);
+}
+
 /* Cancelled: one in the middle that has yet to come, and one that came early. */
 static void
 cancelled_points_do_not_hold_up_others(const struct machine *m, struct loop *l)
@@ -516,6 +556,7 @@ main(void)
         RUN(a_fence_fails, &m, &l, &l, ENODEV);
         RUN(a_fence_fails, &m, &l, &other, EOWNERDEAD);
         RUN(a_fence_fails, &m, &l, &mixed, ETIME);
+        RUN(a_point_that_is_asked_for_at_the_failure_is_spared, &m, &l);
         RUN(cancelled_points_do_not_hold_up_others, &m, &l);
         RUN(all_handles_may_go, &m, &l);
         umf_loop_unref(l.umf);

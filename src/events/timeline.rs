@@ -76,20 +76,20 @@ impl Timeline {
     pub(crate) fn export(&self, point: u64, watch: &Watch, outcome: Outcome) -> Result<()> {
         let result = outcome.and_then(|()| self.syncobj.at(point).signal().map_err(Failure::from));
         if let Err(failure) = result {
-            let mut behind = point;
-            while let Some(export) = self.after(behind) {
-                behind = export.0;
-                Watch::fail(&export.1, failure);
+            while let Some(behind) = self.take_behind(point, watch) {
+                Watch::fail(&behind, failure);
             }
         }
         self.leave(point, watch);
         result.map_err(|failure| failure.error)
     }
 
-    fn after(&self, point: u64) -> Option<(u64, Ref<Watch>)> {
-        let exports = self.exports();
-        let at = exports.partition_point(|export| export.point <= point);
-        exports.get(at).map(|export| (export.point, export.watch.clone()))
+    /// Takes out the watch that is next behind one that fails. None is behind one that fails with another: it was taken out
+    /// itself, and who was enlisted since then starts afresh.
+    fn take_behind(&self, point: u64, watch: &Watch) -> Option<Ref<Watch>> {
+        let mut exports = self.exports();
+        let at = position(&exports, point, watch)?;
+        exports.remove(at + 1).map(|export| export.watch)
     }
 
     /// The point of a watch will not be added any more, or has been: it is the next one's turn. Nothing to a watch that was not
@@ -99,9 +99,7 @@ impl Timeline {
         let _left;
         let next = {
             let mut exports = self.exports();
-            let at = exports.partition_point(|export| export.point < point);
-            let is_it = exports.get(at).is_some_and(|export| std::ptr::eq::<Watch>(&*export.watch, watch));
-            _left = if is_it { exports.remove(at) } else { None };
+            _left = position(&exports, point, watch).and_then(|at| exports.remove(at));
             exports.front().map(|export| export.watch.clone())
         };
         if let Some(next) = next {
@@ -150,4 +148,10 @@ impl Timeline {
     pub(crate) fn rang(&self) {
         *self.expected.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
+}
+
+/// Where a watch is enlisted, if it is.
+fn position(exports: &VecDeque<Export>, point: u64, watch: &Watch) -> Option<usize> {
+    let at = exports.partition_point(|export| export.point < point);
+    exports.get(at).filter(|export| std::ptr::eq::<Watch>(&*export.watch, watch)).map(|_| at)
 }
