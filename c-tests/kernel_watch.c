@@ -495,6 +495,35 @@ cancelled_points_do_not_hold_up_others(const struct machine *m, struct loop *l)
     end_timeline(m, &t);
 }
 
+/* Two loops are about to do a point each at the same time, the lower of which was asked for last. It may
+ * be too late for that one, but it never comes second. */
+static void
+two_loops_race(const struct machine *m)
+{
+    struct loop l = new_loop(true), other = new_loop(true);
+    struct umf_fence *fence = new_fence(m, 1);
+    struct timeline t = new_timeline(m);
+    unsigned late = 0;
+    const uint64_t rounds = 3000;
+    for (uint64_t point = 2; point <= 2 * rounds; point += 2) {
+        struct umf_watch *low = NULL, *high = export_point(&l, fence, 1, &t, point);
+        int result = umf_loop_export_syncobj(other.umf, fence, 1, t.umf, point - 1, 0, NULL, &low);
+        CHECK(result == 0 || result == -EINVAL);
+        if (low)
+            result = outcome_of(&other, low);
+        CHECK(result == 0 || result == -EINVAL);
+        late += result != 0;
+        OK(outcome_of(&l, high));
+        CHECK(last_point(m, &t) == point);
+        OK(syncobj_wait(m->gpu, t.handle, point, 0, 0));
+    }
+    printf("    %u of %" PRIu64 " too late\n", late, rounds);
+    end_timeline(m, &t);
+    umf_fence_unref(fence);
+    umf_loop_unref(l.umf);
+    umf_loop_unref(other.umf);
+}
+
 /* The syncobj goes on without its handles. */
 static void
 all_handles_may_go(const struct machine *m, struct loop *l)
@@ -533,6 +562,7 @@ main(void)
     RUN(only_what_exists_is_opened, &m);
     RUN(the_child_of_a_fork_may_have_the_last_reference, &m);
     struct leftovers before = leftovers(&m);
+    RUN(two_loops_race, &m);
     for (int has_thread = 0; has_thread < 2; has_thread++) {
         struct loop l = new_loop(has_thread), other = new_loop(has_thread), mixed = new_loop(!has_thread);
         printf(has_thread ? "  with a thread:\n" : "  dispatched:\n");

@@ -74,7 +74,7 @@ impl Timeline {
     /// Adds the point of a watch, whose turn it is; or sees to it that, as it fails, those behind it that are enlisted by now fail
     /// too.
     pub(crate) fn export(&self, point: u64, watch: &Watch, outcome: Outcome) -> Result<()> {
-        let result = outcome.and_then(|()| self.syncobj.at(point).signal().map_err(Failure::from));
+        let result = outcome.and_then(|()| self.signal(point).map_err(Failure::from));
         if let Err(failure) = result {
             while let Some(behind) = self.take_behind(point, watch) {
                 Watch::fail(&behind, failure);
@@ -82,6 +82,13 @@ impl Timeline {
         }
         self.leave(point, watch);
         result.map_err(|failure| failure.error)
+    }
+
+    fn signal(&self, point: u64) -> Result<()> {
+        // Held between the look at the last point and the signal. While one loop does a point whose turn it is, somebody may ask
+        // for a lower one on another loop, and then it is its turn too.
+        let _exports = self.exports();
+        self.syncobj.at(point).signal()
     }
 
     /// Takes out the watch that is next behind one that fails. None is behind one that fails with another: it was taken out
