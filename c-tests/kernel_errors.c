@@ -4,11 +4,8 @@
  */
 #include "machine.h"
 #include "syncobj.h"
+#include "test_fence.h"
 #include "vgem.h"
-
-#include "../kernel/module/umf_test_fence.h"
-
-#include <sys/syscall.h>
 
 static const int errors[] = { EPERM,     EIO,       EINVAL,     ENODEV, ETIME,
                               ETIMEDOUT, ECANCELED, EOWNERDEAD, ESTALE, 4095 };
@@ -19,34 +16,6 @@ static int
 answer(int error)
 {
     return error == EOWNERDEAD ? -EOWNERDEAD : -EIO;
-}
-
-static void
-load_module_or_skip(void)
-{
-    struct utsname name;
-    char path[256];
-    CHECK(uname(&name) == 0);
-    snprintf(path, sizeof(path), "/lib/modules/%s/umf_test_fence.ko", name.release);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        printf("needs %s, which kernel/module/build makes\n", path);
-        exit(SKIPPED);
-    }
-    CHECK(syscall(SYS_finit_module, fd, "", 0) == 0 || errno == EEXIST);
-    close(fd);
-}
-
-/* A kernel fence; its file signals it, at the latest when it is closed. */
-static int
-test_fence(int *sync_file)
-{
-    int fence = open("/dev/umf_test_fence", O_RDWR | O_CLOEXEC);
-    CHECK(fence >= 0);
-    *sync_file = ioctl(fence, UMF_TEST_FENCE_EXPORT, 0);
-    CHECK(*sync_file >= 0);
-    EXPECT(0, sync_file_status(*sync_file));
-    return fence;
 }
 
 /* The ways by which a kernel fence comes in. */
@@ -279,7 +248,10 @@ int
 main(void)
 {
     struct machine m = open_machine();
-    load_module_or_skip();
+    if (!load_test_fences()) {
+        printf("needs umf_test_fence.ko for this kernel, which kernel/module/build makes\n");
+        return SKIPPED;
+    }
     watchdog(50);
 
     RUN(the_module_makes_fences_that_fail);

@@ -72,6 +72,16 @@ impl<T> Ref<T> {
         Ref { counted, owns: PhantomData }
     }
 
+    /// How many references there are. Exact as far as nobody can clone or drop one meanwhile.
+    pub(crate) fn count(&self) -> u64 {
+        self.counted().count.load(Ordering::Acquire)
+    }
+
+    /// Whether both refer to the same object.
+    pub(crate) fn is(&self, other: &Ref<T>) -> bool {
+        self.counted == other.counted
+    }
+
     fn counted(&self) -> &Counted<T> {
         // SAFETY: the allocation lives while a reference exists, and `self` is one.
         unsafe { self.counted.as_ref() }

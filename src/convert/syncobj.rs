@@ -56,6 +56,10 @@ impl Syncobj {
         Ok(Syncobj { device: device.clone(), handle, creator: getpid() })
     }
 
+    pub(crate) fn device(&self) -> &Ref<Device> {
+        &self.device
+    }
+
     /// One of its points; 0 is the one fence of a binary syncobj.
     pub(crate) fn at(&self, point: u64) -> Point<'_> {
         Point { device: &self.device, handle: self.handle, point }
@@ -90,12 +94,6 @@ impl Point<'_> {
         // Once more: others may have added points while we waited.
         self.check_forward()?;
         drm::timeline_signal(self.device.fd(), self.handle, self.point)
-    }
-
-    /// `NotSupported` if nobody can wait for the point.
-    pub(crate) fn check_wait(&self) -> Result<()> {
-        let caps = self.device.caps();
-        if caps.syncobj && (self.point == 0 || caps.timeline) { Ok(()) } else { Err(Error::NotSupported) }
     }
 
     /// Waits until there is a fence at the point, and returns it as a sync_file.

@@ -115,7 +115,7 @@ impl<'a> Order<'a> {
         point: u64,
     ) -> Result<Ref<Watch>> {
         convert::check_import(fence, value)?;
-        timeline.check_wait(point)?;
+        timeline.check_wait()?;
         self.arm(Effect::Signal { fence: fence.clone(), value }, |event_loop, watch| {
             note(watch, None, Some((fence.clone(), value)));
             event_loop.eye().add_point(event_loop, timeline, point, watch)

@@ -1,14 +1,14 @@
 //! An epoll instance: how a loop hears of kernel fences, and of its caller.
 //!
 //! A sync_file is readable once its fence signalled. A timeline's point has no file before somebody submits a fence for it;
-//! until then the timeline's eventfd is watched, and then the fence, as a sync_file, which tells errors too.
+//! until then the timeline's bell is watched, and then the fence, as a sync_file, which tells errors too.
 
 use super::event_loop::{Loop, Mode};
-use super::timeline::Timeline;
+use super::timeline::{Bell, Submission, Timeline};
 use super::watch::{Failure, Home, Outcome, Watch};
 use crate::error::{Error, Result};
 use crate::rc::Ref;
-use crate::sys::epoll::{self, Tell};
+use crate::sys::epoll;
 use crate::sys::thread::Thread;
 use crate::sys::time::Deadline;
 use crate::sys::{eventfd, sync_file};
@@ -41,7 +41,14 @@ enum File {
     /// A fence that is pending.
     Fence(OwnedFd, Ref<Watch>),
     /// A timeline, and who waits for points of it that nobody has submitted.
-    Timeline(Ref<Timeline>, BinaryHeap<Unsubmitted>),
+    Timeline(Points),
+}
+
+struct Points {
+    timeline: Ref<Timeline>,
+    /// The one that is listened to.
+    bell: Option<Ref<Bell>>,
+    unsubmitted: BinaryHeap<Unsubmitted>,
 }
 
 struct Unsubmitted {
@@ -72,7 +79,7 @@ impl Ord for Unsubmitted {
 impl Eye {
     pub(crate) fn new() -> Result<Eye> {
         let (epoll, wake) = (epoll::create()?, eventfd::create()?);
-        epoll::add(epoll.as_fd(), wake.as_fd(), WAKE, Tell::WhileReadable)?;
+        epoll::add(epoll.as_fd(), wake.as_fd(), WAKE)?;
         let files = Files { known: HashMap::default(), next: WAKE + 1, thread: None, ended: false };
         Ok(Eye { epoll, wake, files: Mutex::new(files) })
     }
@@ -124,31 +131,23 @@ impl Eye {
         point: u64,
         watch: &Ref<Watch>,
     ) -> Result<()> {
-        let bell = timeline.bell()?;
         let mut files = self.lock();
         files.start(event_loop)?;
-        let number = match files.known.iter().find(|(_, file)| file.is_of(timeline)) {
-            Some((number, _)) => *number,
-            None => {
-                let number = files.number()?;
-                epoll::add(self.fd(), bell, number, Tell::EachTime)?;
-                files.known.insert(number, File::Timeline(timeline.clone(), BinaryHeap::new()));
-                number
+        let (added, found) = match timeline.fence(point)? {
+            Submission::Fence(fence) => (Ok(()), self.watch_fence(&mut files, fence, watch)?),
+            Submission::NotYet(bell) => {
+                let number = files.number_of(timeline)?;
+                let added = self.watch_point(&mut files, number, &bell, point, watch);
+                // A bell that is not listened to any more may have rung for others. This also lets go of the timeline if nobody
+                // waits.
+                (added, self.look_at_timeline(&mut files, number))
             }
         };
-        if let Some(File::Timeline(_, unsubmitted)) = files.known.get_mut(&number) {
-            if unsubmitted.try_reserve(1).is_err() {
-                return Err(Error::NoMemory);
-            }
-            watch.settle_at(Home::Eye(number));
-            unsubmitted.push(Unsubmitted { point: Reverse(point), watch: watch.clone() });
-        }
-        let found = self.look_at_timeline(&mut files, number);
         drop(files);
         if found {
             event_loop.rouse();
         }
-        Ok(())
+        added
     }
 
     /// Forgets a watch that was cancelled, by the number that it was told.
@@ -156,9 +155,9 @@ impl Eye {
         let mut files = self.lock();
         // Dropped after the lock.
         let _file = match files.known.get_mut(&number) {
-            Some(File::Timeline(_, unsubmitted)) => {
-                unsubmitted.retain(|unsubmitted| unsubmitted.watch.is_armed());
-                unsubmitted.is_empty().then(|| self.remove(&mut files, number))
+            Some(File::Timeline(points)) => {
+                points.unsubmitted.retain(|unsubmitted| unsubmitted.watch.is_armed());
+                points.unsubmitted.is_empty().then(|| self.remove(&mut files, number))
             }
             Some(File::Fence(..)) => Some(self.remove(&mut files, number)),
             None => None,
@@ -170,9 +169,9 @@ impl Eye {
         let file = files.known.remove(&number)?;
         match &file {
             File::Fence(fence, _) => epoll::remove(self.fd(), fence.as_fd()),
-            File::Timeline(timeline, _) => {
-                if let Ok(bell) = timeline.bell() {
-                    epoll::remove(self.fd(), bell);
+            File::Timeline(points) => {
+                if let Some(bell) = &points.bell {
+                    epoll::remove(self.fd(), bell.as_fd());
                 }
             }
         }
@@ -190,8 +189,10 @@ impl Eye {
             }
             let mut files = self.lock();
             match files.known.get(&number) {
-                Some(File::Timeline(timeline, _)) => {
-                    timeline.rang();
+                Some(File::Timeline(points)) => {
+                    if let Some(bell) = &points.bell {
+                        points.timeline.rang(bell);
+                    }
                     self.look_at_timeline(&mut files, number);
                 }
                 Some(File::Fence(fence, watch)) => {
@@ -213,30 +214,53 @@ impl Eye {
             return Ok(Watch::decide(watch, outcome));
         }
         let number = files.number()?;
-        epoll::add(self.fd(), fence.as_fd(), number, Tell::WhileReadable)?;
-        watch.settle_at(Home::Eye(number));
-        files.known.insert(number, File::Fence(fence, watch.clone()));
+        epoll::add(self.fd(), fence.as_fd(), number)?;
+        if watch.settle_at(Home::Eye(number)) {
+            files.known.insert(number, File::Fence(fence, watch.clone()));
+        } else {
+            epoll::remove(self.fd(), fence.as_fd());
+        }
         Ok(false)
+    }
+
+    /// Takes in a watch for a point of a timeline that is known.
+    fn watch_point(
+        &self,
+        files: &mut Files,
+        number: u64,
+        bell: &Ref<Bell>,
+        point: u64,
+        watch: &Ref<Watch>,
+    ) -> Result<()> {
+        let Some(File::Timeline(points)) = files.known.get_mut(&number) else { return Err(Error::Unforeseen) };
+        points.unsubmitted.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        points.listen(self.fd(), number, bell)?;
+        watch.settle_at(Home::Eye(number));
+        points.unsubmitted.push(Unsubmitted { point: Reverse(point), watch: watch.clone() });
+        Ok(())
     }
 
     /// Goes on to the fences of points that were submitted by now. Tells whether anything is over.
     fn look_at_timeline(&self, files: &mut Files, number: u64) -> bool {
         let mut found = false;
-        while let Some(File::Timeline(timeline, unsubmitted)) = files.known.get_mut(&number) {
-            let Some(next) = unsubmitted.peek() else {
+        while let Some(File::Timeline(points)) = files.known.get_mut(&number) {
+            let Some(next) = points.unsubmitted.peek() else {
                 let _file = self.remove(files, number);
                 break;
             };
             if !next.watch.is_armed() {
-                unsubmitted.pop();
+                points.unsubmitted.pop();
                 continue;
             }
-            let fence = match timeline.fence(next.point.0) {
-                Ok(None) => break,
-                Ok(Some(fence)) => Ok(fence),
+            let fence = match points.timeline.fence(next.point.0) {
+                Ok(Submission::Fence(fence)) => Ok(fence),
+                Ok(Submission::NotYet(bell)) => match points.listen(self.fd(), number, &bell) {
+                    Ok(()) => break,
+                    Err(error) => Err(error),
+                },
                 Err(error) => Err(error),
             };
-            let Some(next) = unsubmitted.pop() else { break };
+            let Some(next) = points.unsubmitted.pop() else { break };
             match fence.and_then(|fence| self.watch_fence(files, fence, &next.watch)) {
                 Ok(over) => found |= over,
                 Err(error) => found |= Watch::decide(&next.watch, Err(Failure::from(error))),
@@ -263,8 +287,8 @@ impl Eye {
                 File::Fence(_, watch) => {
                     let _ = watch.cancel();
                 }
-                File::Timeline(_, unsubmitted) => {
-                    for unsubmitted in unsubmitted {
+                File::Timeline(points) => {
+                    for unsubmitted in points.unsubmitted {
                         let _ = unsubmitted.watch.cancel();
                     }
                 }
@@ -277,8 +301,22 @@ impl Eye {
 }
 
 impl File {
-    fn is_of(&self, other: &Timeline) -> bool {
-        matches!(self, File::Timeline(timeline, _) if std::ptr::eq::<Timeline>(&**timeline, other))
+    fn is_of(&self, timeline: &Ref<Timeline>) -> bool {
+        matches!(self, File::Timeline(points) if points.timeline.is(timeline))
+    }
+}
+
+impl Points {
+    /// Listens to the bell instead of another.
+    fn listen(&mut self, epoll: BorrowedFd<'_>, number: u64, bell: &Ref<Bell>) -> Result<()> {
+        if self.bell.as_ref().is_some_and(|current| current.is(bell)) {
+            return Ok(());
+        }
+        epoll::add(epoll, bell.as_fd(), number)?;
+        if let Some(bell) = self.bell.replace(bell.clone()) {
+            epoll::remove(epoll, bell.as_fd());
+        }
+        Ok(())
     }
 }
 
@@ -288,6 +326,17 @@ impl Files {
         self.known.try_reserve(1).map_err(|_| Error::NoMemory)?;
         let number = self.next;
         self.next += 1;
+        Ok(number)
+    }
+
+    /// The number of a timeline.
+    fn number_of(&mut self, timeline: &Ref<Timeline>) -> Result<u64> {
+        if let Some((number, _)) = self.known.iter().find(|(_, file)| file.is_of(timeline)) {
+            return Ok(*number);
+        }
+        let number = self.number()?;
+        let points = Points { timeline: timeline.clone(), bell: None, unsubmitted: BinaryHeap::new() };
+        self.known.insert(number, File::Timeline(points));
         Ok(number)
     }
 

@@ -5,9 +5,9 @@ use crate::convert::{Device, Syncobj};
 use crate::error::{Error, Result};
 use crate::rc::Ref;
 use crate::sys::eventfd;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, OwnedFd};
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A syncobj, and the watches that will add points to it.
 pub(crate) struct Timeline {
@@ -15,11 +15,26 @@ pub(crate) struct Timeline {
     /// By point. One that has its fence early waits for those before it: the kernel would take the points in any order, and
     /// then neither would signal.
     exports: Mutex<VecDeque<Export>>,
-    /// What the kernel writes to when a point that is expected was submitted.
-    bell: OnceLock<OwnedFd>,
-    /// The point that the kernel was told to write for. It cannot be told to forget it. So there is one at a time, for the
-    /// lowest point that is waited for, and what is left of a wait that was cancelled serves the next.
-    expected: Mutex<Option<u64>>,
+    waits: Mutex<Waits>,
+}
+
+/// How a point that nobody has submitted yet is waited for, on whichever loops.
+struct Waits {
+    /// Written to when the point that is expected was submitted: readable from then on.
+    bell: Option<Ref<Bell>>,
+    /// The point that the bell rings for. Whoever rings cannot be told to forget it. So there is one at a time, for the lowest
+    /// point that is waited for, and what is left of a wait that was cancelled serves the next.
+    expected: Option<u64>,
+}
+
+/// An eventfd that tells of points.
+pub(crate) type Bell = OwnedFd;
+
+/// What there is at a point.
+pub(crate) enum Submission {
+    Fence(OwnedFd),
+    /// Nothing yet: this will ring when there may be.
+    NotYet(Ref<Bell>),
 }
 
 struct Export {
@@ -34,8 +49,7 @@ impl Timeline {
             Ok(Timeline {
                 syncobj,
                 exports: Mutex::new(VecDeque::new()),
-                bell: OnceLock::new(),
-                expected: Mutex::new(None),
+                waits: Mutex::new(Waits { bell: None, expected: None }),
             })
         })
     }
@@ -116,44 +130,53 @@ impl Timeline {
 
     // Waiting for points.
 
+    fn waits(&self) -> MutexGuard<'_, Waits> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// `NotSupported` if the device cannot.
-    pub(crate) fn check_wait(&self, point: u64) -> Result<()> {
-        self.syncobj.at(point).check_wait()
+    pub(crate) fn check_wait(&self) -> Result<()> {
+        if self.syncobj.device().caps().eventfd { Ok(()) } else { Err(Error::NotSupported) }
     }
 
-    /// What becomes readable, anew each time, when a point that is expected was submitted.
-    pub(crate) fn bell(&self) -> Result<BorrowedFd<'_>> {
-        if let Some(bell) = self.bell.get() {
-            return Ok(bell.as_fd());
+    /// The fence of a point, if one was submitted.
+    pub(crate) fn fence(&self, point: u64) -> Result<Submission> {
+        match self.syncobj.at(point).fence()? {
+            Some(fence) => Ok(Submission::Fence(fence)),
+            // If it comes in between the bell rings at once.
+            None => Ok(Submission::NotYet(self.expect(point)?)),
         }
-        // Where two come at once, one of the two is kept.
-        let _ = self.bell.set(eventfd::create()?);
-        Ok(self.bell.get().ok_or(Error::Unforeseen)?.as_fd())
     }
 
-    /// The fence of a point, if one was submitted; else the bell will tell when it is.
-    pub(crate) fn fence(&self, point: u64) -> Result<Option<OwnedFd>> {
-        let point = self.syncobj.at(point);
-        if let Some(fence) = point.fence()? {
-            return Ok(Some(fence));
+    fn expect(&self, point: u64) -> Result<Ref<Bell>> {
+        let mut waits = self.waits();
+        let bell = match &waits.bell {
+            Some(bell) => bell.clone(),
+            None => Ref::try_new(eventfd::create)?,
+        };
+        if waits.expected.is_none_or(|expected| expected > point) {
+            self.syncobj.at(point).ring_when_submitted(bell.as_fd())?;
+            waits.expected = Some(point);
         }
-        self.expect(point.point)?;
-        // It may have come in between; then the bell tells of it too, which does no harm.
-        Ok(None)
+        waits.bell = Some(bell.clone());
+        Ok(bell)
     }
 
-    fn expect(&self, point: u64) -> Result<()> {
-        let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
-        if expected.is_none_or(|expected| expected > point) {
-            self.syncobj.at(point).ring_when_submitted(self.bell()?)?;
-            *expected = Some(point);
+    /// The bell rang, as somebody found who listens to it, and who will look at his points now.
+    pub(crate) fn rang(&self, bell: &Ref<Bell>) {
+        let mut waits = self.waits();
+        // Somebody else was here before, and it is not expected to ring any more.
+        if !waits.bell.as_ref().is_some_and(|current| current.is(bell)) {
+            return;
         }
-        Ok(())
-    }
-
-    /// The bell rang.
-    pub(crate) fn rang(&self) {
-        *self.expected.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        waits.expected = None;
+        if bell.count() == 2 {
+            // Ours and his: nobody else listens, nor can meanwhile.
+            eventfd::clear(bell.as_fd());
+        } else {
+            // It goes on ringing for the others.
+            waits.bell = None;
+        }
     }
 }
 

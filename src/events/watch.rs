@@ -201,12 +201,14 @@ impl Watch {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers where the watch is known, as long as it is armed.
-    pub(crate) fn settle_at(&self, home: Home) {
+    /// Remembers where the watch is known, as long as it is armed. False if it is not.
+    pub(crate) fn settle_at(&self, home: Home) -> bool {
         let mut state = self.lock();
-        if matches!(state.stage, Stage::Armed) {
+        let is_armed = matches!(state.stage, Stage::Armed);
+        if is_armed {
             state.home = home;
         }
+        is_armed
     }
 
     /// Leaves notes that stand until it is over.

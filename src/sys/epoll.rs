@@ -14,19 +14,9 @@ pub(crate) fn create() -> Result<OwnedFd> {
     Ok(epoll::create(epoll::CreateFlags::CLOEXEC)?)
 }
 
-/// When a descriptor is told of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tell {
-    /// As long as it is readable.
-    WhileReadable,
-    /// Each time it becomes readable again.
-    EachTime,
-}
-
-/// From now on `wait` tells of `fd`, as `number`.
-pub(crate) fn add(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, number: u64, tell: Tell) -> Result<()> {
-    let edge = if tell == Tell::EachTime { epoll::EventFlags::ET } else { epoll::EventFlags::empty() };
-    Ok(epoll::add(epoll, fd, epoll::EventData::new_u64(number), epoll::EventFlags::IN | edge)?)
+/// From now on `wait` tells of `fd`, as `number`, as long as it is readable.
+pub(crate) fn add(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, number: u64) -> Result<()> {
+    Ok(epoll::add(epoll, fd, epoll::EventData::new_u64(number), epoll::EventFlags::IN)?)
 }
 
 /// No longer. Closing the descriptor is not enough while the file is open elsewhere.
