@@ -479,10 +479,24 @@ many_points(const struct machine *m, struct loop *l, struct loop *other, int ste
     check_leftovers(m, before);
 }
 
+/* How many threads this process has. */
+static int
+threads(void)
+{
+    int count = 0;
+    DIR *dir = opendir("/proc/self/task");
+    CHECK(dir);
+    while (readdir(dir))
+        count++;
+    closedir(dir);
+    return count;
+}
+
 static void
 an_unsubmitted_point_is_cancelled(const struct machine *m, struct loop *l)
 {
     struct leftovers before = leftovers(m);
+    const int threads_before = threads();
     struct umf_fence *fence = new_fence(m, 0);
     struct told told = { 0 };
     struct umf_callback callback = tell_to(&told);
@@ -514,6 +528,8 @@ an_unsubmitted_point_is_cancelled(const struct machine *m, struct loop *l)
     cancel(watch);
     umf_fence_unref(fence);
     check_leftovers(m, before);
+    while (threads() > threads_before) /* the kernel may be late to say that one is gone */
+        sched_yield();
 }
 
 static void
@@ -542,6 +558,41 @@ a_loop_ends_before_its_points_are_submitted(const struct machine *m, bool has_th
     syncobj_destroy(m->gpu, handle);
     umf_fence_unref(fence);
     check_leftovers(m, before);
+}
+
+/* The child of a fork has the same open file of the device, and none of our threads. */
+static void
+the_child_of_a_fork_leaves_all_alone(const struct machine *m, struct loop *l)
+{
+    struct umf_fence *fence = new_fence(m, 0);
+    uint32_t handle = syncobj_create(m->gpu, 0);
+    struct umf_syncobj *syncobj = open_syncobj(m, handle);
+    struct umf_watch *past = import_point(l, fence, 1, syncobj, 1), *watch;
+    syncobj_timeline_signal(m->gpu, handle, 1);
+    OK(outcome_of(l, past));
+    settle(l, m->page);
+    struct leftovers before = leftovers(m);
+    pid_t child;
+    IN_CHILD(child, umf_syncobj_unref(syncobj)); /* the last reference */
+    join_child(child);
+    watch = import_point(l, fence, 2, syncobj, 2);
+    IN_CHILD(child, {
+        EXPECT(-ESTALE, umf_loop_import_syncobj(l->umf, fence, 3, syncobj, 2, 0, NULL, NULL));
+        EXPECT(-ESTALE, umf_watch_cancel(watch));
+        umf_watch_unref(watch);
+        umf_syncobj_unref(syncobj);
+        umf_loop_unref(l->umf);
+    });
+    join_child(child);
+    settle(l, m->page);
+    EXPECT(-ETIME, umf_watch_result(watch));
+    syncobj_timeline_signal(m->gpu, handle, 2);
+    OK(outcome_of(l, watch));
+    settle(l, m->page);
+    check_leftovers(m, before);
+    umf_syncobj_unref(syncobj);
+    syncobj_destroy(m->gpu, handle);
+    umf_fence_unref(fence);
 }
 
 /* Kernel memory that cannot be reclaimed, in KiB. */
@@ -782,6 +833,7 @@ main(int argc, char **argv)
             RUN(an_unsubmitted_point_is_cancelled, &m, &l);
             RUN(a_loop_ends_before_its_points_are_submitted, &m, has_thread);
             RUN(points_are_submitted_while_they_are_asked_for, &m, &l, &other);
+            RUN(the_child_of_a_fork_leaves_all_alone, &m, &l);
             RUN(no_descriptor_is_left, &m, &l);
             for (int i = 0; i < 4; i++)
                 RUN(cancelled_points_take_no_kernel_memory, &m, &l, &other, i % 2, i / 2);

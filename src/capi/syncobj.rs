@@ -164,8 +164,9 @@ pub unsafe extern "C" fn umf_loop_import_sync_file(
 /// \param event_loop  the loop.
 /// \param fence       the fence. The watch keeps a reference to it, and to syncobj, until it is over.
 /// \param value       the value to signal.
-/// \param syncobj     the syncobj. Its device needs UMF_DEVICE_CAP_EVENTFD. It takes a descriptor for itself, and one for each
-///                    point whose fence was submitted and is pending.
+/// \param syncobj     the syncobj. Once it waits for a point that nobody has submitted it takes a descriptor; and where its device
+///                    has no UMF_DEVICE_CAP_EVENTFD (before Linux 6.6) a thread, which sleeps, and which is gone with it. Each point
+///                    whose fence was submitted and is pending takes a descriptor more.
 /// \param point       the point to wait for. 0 for a binary syncobj.
 /// \param flags       0.
 /// \param callback    who is called after that. Copied. NULL for nobody.
@@ -174,7 +175,7 @@ pub unsafe extern "C" fn umf_loop_import_sync_file(
 /// \return 0, also if the point has signalled already; or
 ///         -EINVAL      event_loop, fence or syncobj NULL, callback->call NULL, flags not 0, the fence is beyond value or cannot have it
 ///                      (32 bits).
-///         -EOPNOTSUPP  the kernel cannot tell (before Linux 6.6), or point is not 0 and the device has no timelines.
+///         -EOPNOTSUPP  the device has no timelines.
 ///         -EIO, -EOWNERDEAD  the fence carries an error.
 ///         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
 ///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.

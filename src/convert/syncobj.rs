@@ -56,6 +56,12 @@ impl Syncobj {
         Ok(Syncobj { device: device.clone(), handle, creator: getpid() })
     }
 
+    /// A new one, binary, that nobody else knows.
+    pub(crate) fn new(device: &Ref<Device>) -> Result<Syncobj> {
+        let handle = drm::create(device.fd(), false)?;
+        Ok(Syncobj { device: device.clone(), handle, creator: getpid() })
+    }
+
     pub(crate) fn device(&self) -> &Ref<Device> {
         &self.device
     }
@@ -96,11 +102,16 @@ impl Point<'_> {
         drm::timeline_signal(self.device.fd(), self.handle, self.point)
     }
 
+    /// Takes the fence out of a binary syncobj.
+    pub(crate) fn reset(&self) -> Result<()> {
+        drm::reset(self.device.fd(), self.handle)
+    }
+
     /// Waits until there is a fence at the point, and returns it as a sync_file.
     fn wait_materialised(&self, deadline: Deadline) -> Result<OwnedFd> {
         let (fd, caps) = (self.device.fd(), self.device.caps());
         if caps.timeline {
-            drm::wait_materialised(fd, self.handle, self.point, deadline)?;
+            drm::wait_materialised(fd, &[self.handle], &[self.point], deadline)?;
         } else if self.point == 0 {
             // Without timelines there is no call that waits for the fence and not for its signal.
             drm::wait(fd, self.handle, deadline)?;
@@ -108,6 +119,12 @@ impl Point<'_> {
             return Err(Error::NotSupported);
         }
         self.export_sync_file()
+    }
+
+    /// Waits until there is a fence at the point, or at another of the same device, and tells whether it is at this one.
+    pub(crate) fn wait_materialised_or(&self, other: &Point<'_>) -> Result<bool> {
+        let (handles, points) = ([self.handle, other.handle], [self.point, other.point]);
+        Ok(drm::wait_materialised(self.device.fd(), &handles, &points, Deadline::NEVER)? == 0)
     }
 
     /// The fence at the point as a sync_file. `None` if nobody submitted one.

@@ -16,6 +16,7 @@ mod queue;
 mod report;
 mod spot;
 mod timeline;
+mod waiter;
 mod watch;
 
 pub(crate) use arm::Order;

@@ -473,7 +473,9 @@ impl Queue {
             if deadline.has_passed() {
                 return Err(Error::TimedOut);
             }
-            if state.runner.as_ref().is_some_and(|runner| runner.thread == gettid()) || !self.event_loop.goes_on_meanwhile() {
+            if state.runner.as_ref().is_some_and(|runner| runner.thread == gettid())
+                || !self.event_loop.goes_on_meanwhile()
+            {
                 return Err(Error::Invalid);
             }
             if !has_run {

@@ -1,5 +1,6 @@
 //! A kernel timeline: who is about to add points to it, in order, and who waits for points of it.
 
+use super::waiter::Waiter;
 use super::watch::{Failure, Outcome, Watch};
 use crate::convert::{Device, Syncobj};
 use crate::error::{Error, Result};
@@ -11,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A syncobj, and the watches that will add points to it.
 pub(crate) struct Timeline {
-    syncobj: Syncobj,
+    syncobj: Ref<Syncobj>,
     /// By point. One that has its fence early waits for those before it: the kernel would take the points in any order, and
     /// then neither would signal.
     exports: Mutex<VecDeque<Export>>,
@@ -25,6 +26,8 @@ struct Waits {
     /// The point that the bell rings for. Whoever rings cannot be told to forget it. So there is one at a time, for the lowest
     /// point that is waited for, and what is left of a wait that was cancelled serves the next.
     expected: Option<u64>,
+    /// Who rings where the kernel does not.
+    waiter: Option<Waiter>,
 }
 
 /// An eventfd that tells of points.
@@ -44,12 +47,12 @@ struct Export {
 
 impl Timeline {
     pub(crate) fn open(device: &Ref<Device>, handle: u32) -> Result<Ref<Timeline>> {
-        let syncobj = Syncobj::open(device, handle)?;
+        let syncobj = Ref::try_new(|| Syncobj::open(device, handle))?;
         Ref::try_new(|| {
             Ok(Timeline {
                 syncobj,
                 exports: Mutex::new(VecDeque::new()),
-                waits: Mutex::new(Waits { bell: None, expected: None }),
+                waits: Mutex::new(Waits { bell: None, expected: None, waiter: None }),
             })
         })
     }
@@ -136,14 +139,14 @@ impl Timeline {
 
     /// `NotSupported` if the device cannot.
     pub(crate) fn check_wait(&self) -> Result<()> {
-        if self.syncobj.device().caps().eventfd { Ok(()) } else { Err(Error::NotSupported) }
+        if self.syncobj.device().caps().timeline { Ok(()) } else { Err(Error::NotSupported) }
     }
 
     /// The fence of a point, if one was submitted.
     pub(crate) fn fence(&self, point: u64) -> Result<Submission> {
         match self.syncobj.at(point).fence()? {
             Some(fence) => Ok(Submission::Fence(fence)),
-            // If it comes in between the bell rings at once.
+            // If it comes in between, the bell rings at once.
             None => Ok(Submission::NotYet(self.expect(point)?)),
         }
     }
@@ -155,7 +158,14 @@ impl Timeline {
             None => Ref::try_new(eventfd::create)?,
         };
         if waits.expected.is_none_or(|expected| expected > point) {
-            self.syncobj.at(point).ring_when_submitted(bell.as_fd())?;
+            if self.syncobj.device().caps().eventfd {
+                self.syncobj.at(point).ring_when_submitted(bell.as_fd())?;
+            } else {
+                if waits.waiter.is_none() {
+                    waits.waiter = Some(Waiter::start(&self.syncobj)?);
+                }
+                waits.waiter.as_ref().map_or(Ok(()), |waiter| waiter.ring_when_submitted(point, &bell))?;
+            }
             waits.expected = Some(point);
         }
         waits.bell = Some(bell.clone());
@@ -170,8 +180,8 @@ impl Timeline {
             return;
         }
         waits.expected = None;
-        if bell.count() == 2 {
-            // Ours and his: nobody else listens, nor can meanwhile.
+        // Ours, his, and who rings: nobody else listens, nor can meanwhile.
+        if bell.count() == 2 + u64::from(waits.waiter.is_some()) {
             eventfd::clear(bell.as_fd());
         } else {
             // It goes on ringing for the others.

@@ -18,6 +18,7 @@ const DESTROY: Opcode = opcode::read_write::<drm::drm_syncobj_destroy>(b'd', 0xc
 const HANDLE_TO_FD: Opcode = opcode::read_write::<drm::drm_syncobj_handle>(b'd', 0xc1);
 const FD_TO_HANDLE: Opcode = opcode::read_write::<drm::drm_syncobj_handle>(b'd', 0xc2);
 const WAIT: Opcode = opcode::read_write::<drm::drm_syncobj_wait>(b'd', 0xc3);
+const RESET: Opcode = opcode::read_write::<drm::drm_syncobj_array>(b'd', 0xc4);
 const SIGNAL: Opcode = opcode::read_write::<drm::drm_syncobj_array>(b'd', 0xc5);
 const TIMELINE_WAIT: Opcode = opcode::read_write::<drm::drm_syncobj_timeline_wait>(b'd', 0xca);
 const QUERY: Opcode = opcode::read_write::<drm::drm_syncobj_timeline_array>(b'd', 0xcb);
@@ -91,19 +92,25 @@ pub(crate) fn wait(fd: BorrowedFd<'_>, handle: u32, deadline: Deadline) -> Resul
     Ok(to_the_deadline(deadline, || call::<WAIT, _>(fd, &mut arg))?)
 }
 
-/// Waits until the point has a fence, signalled or not. Point 0 is the fence of a binary syncobj.
-pub(crate) fn wait_materialised(fd: BorrowedFd<'_>, handle: u32, point: u64, deadline: Deadline) -> Result<()> {
+/// Waits until one of some points has a fence, signalled or not, and tells which. Point 0 is the fence of a binary syncobj.
+pub(crate) fn wait_materialised<const N: usize>(
+    fd: BorrowedFd<'_>,
+    handles: &[u32; N],
+    points: &[u64; N],
+    deadline: Deadline,
+) -> Result<u32> {
     // WAIT_AVAILABLE alone did not wait before 6.8; with WAIT_FOR_SUBMIT it always did.
     let flags = drm::DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT | drm::DRM_SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE;
     let mut arg = drm::drm_syncobj_timeline_wait {
-        handles: address(&handle),
-        points: address(&point),
-        count_handles: 1,
+        handles: address(handles),
+        points: address(points),
+        count_handles: N as u32,
         timeout_nsec: deadline.signed_ns(),
         flags,
         ..Default::default()
     };
-    Ok(to_the_deadline(deadline, || call::<TIMELINE_WAIT, _>(fd, &mut arg))?)
+    to_the_deadline(deadline, || call::<TIMELINE_WAIT, _>(fd, &mut arg))?;
+    Ok(arg.first_signaled)
 }
 
 /// The kernel counts in jiffies, which may be a little early: then the wait goes on.
@@ -133,6 +140,12 @@ pub(crate) fn last_submitted(fd: BorrowedFd<'_>, handle: u32) -> Result<u64> {
 pub(crate) fn signal(fd: BorrowedFd<'_>, handle: u32) -> Result<()> {
     let mut arg = drm::drm_syncobj_array { handles: address(&handle), count_handles: 1, pad: 0 };
     Ok(call::<SIGNAL, _>(fd, &mut arg)?)
+}
+
+/// Takes the fence out of a binary syncobj.
+pub(crate) fn reset(fd: BorrowedFd<'_>, handle: u32) -> Result<()> {
+    let mut arg = drm::drm_syncobj_array { handles: address(&handle), count_handles: 1, pad: 0 };
+    Ok(call::<RESET, _>(fd, &mut arg)?)
 }
 
 /// Adds a signalled fence at `point`. The kernel does not check that points go forward: see `last_submitted`.
@@ -183,7 +196,7 @@ pub(crate) fn has_deadline(fd: BorrowedFd<'_>, signaled: u32) -> bool {
     call::<WAIT, _>(fd, &mut arg).is_ok()
 }
 
-/// The address of one element, as the ioctls' arrays take it.
+/// The address of one element, or of all, as the ioctls' arrays take it.
 fn address<T>(element: &T) -> u64 {
     std::ptr::from_ref(element) as usize as u64
 }
