@@ -29,8 +29,8 @@
  *             -EINVAL      an argument is not one that the call takes; a value or a point would go back
  *             -ETIME       not met by the deadline
  *             -EIO         the fence carries an error: umf_fence_error() tells which
- *             -EOWNERDEAD  the same, the error being EOWNERDEAD, which whoever notices a signaller's death (by a pidfd, or a
- *                          socket that hung up) sets with umf_fence_set_error(): the library watches no processes
+ *             -EOWNERDEAD  the same, the error being EOWNERDEAD: its signaller is gone, as umf_loop_tie_fence() found, or
+ *                          whoever else said so with umf_fence_set_error()
  *             -ERANGE      the fence's value is beyond where the condition could be met
  *             -ESTALE      the fence was given back by its creator; or the loop is that of the process this one was forked from
  *             -EALREADY    what is to be cancelled has happened
@@ -1107,6 +1107,58 @@ int umf_loop_export_fence(struct umf_loop *event_loop,
                           uint64_t flags,
                           const struct umf_callback *callback,
                           struct umf_watch **out_watch);
+
+/**
+ * Ties a fence to the life of a process: when that is gone, the fence fails with EOWNERDEAD, and so every wait, watch, queue
+ * and conversion, in every process, that waits for a value it has not reached. A signaller that was killed between writing
+ * a value and waking its waiters leaves them asleep, too; this wakes them.
+ *
+ * \param event_loop  the loop. With UMF_LOOP_THREAD it takes no longer than the kernel takes to tell.
+ * \param fence       a fence that the process owes. The watch keeps a reference to it until it is over; cancel it to untie them.
+ * \param peer_fd     a pidfd, which tells of the end of its process; or a socket to it, which tells when nobody has the other
+ *                    end any more: also if that was closed, and not as long as another process has it. Stays the caller's,
+ *                    who may close it: the library duplicates it until the watch is over.
+ * \param flags       0.
+ * \param callback    who is called after that. Copied. NULL for nobody.
+ * \param out_watch   as umf_loop_watch().
+ *
+ * \return 0, also if the process is gone already; or
+ *         -EINVAL  event_loop or fence NULL, callback->call NULL, flags not 0, peer_fd is neither pidfd nor socket.
+ *         -EBADF   peer_fd is not open.
+ *         -EACCES  the fence is for others to signal, and so to fail: UMF_PAGE_SINGLE_WRITER.
+ *         -ENOMEM  no memory, or no thread.
+ *         -EMFILE  no file descriptor left in the process.
+ *         -ESTALE  the loop belongs to another process.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_loop_tie_fence(struct umf_loop *event_loop,
+                       struct umf_fence *fence,
+                       int peer_fd,
+                       uint64_t flags,
+                       const struct umf_callback *callback,
+                       struct umf_watch **out_watch);
+
+/**
+ * Ties all fences of a page to the life of a process, as umf_loop_tie_fence() does one: those that live when it is gone.
+ *
+ * \param event_loop  the loop.
+ * \param page        the page. The watch keeps a reference to it until it is over.
+ * \param peer_fd     a pidfd or a socket, as for umf_loop_tie_fence().
+ * \param flags       0.
+ * \param callback    who is called after that. Copied. NULL for nobody.
+ * \param out_watch   as umf_loop_watch().
+ *
+ * \return as umf_loop_tie_fence().
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_loop_tie_page(struct umf_loop *event_loop,
+                      struct umf_page *page,
+                      int peer_fd,
+                      uint64_t flags,
+                      const struct umf_callback *callback,
+                      struct umf_watch **out_watch);
 
 /**
  * Another reference to a watch, to be ended with umf_watch_unref(). Returns watch; NULL for NULL.

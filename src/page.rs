@@ -8,11 +8,11 @@
 //! ```
 
 use crate::debug;
-use crate::error::{Error, Result};
+use crate::error::{Error, FenceErrno, Result};
 use crate::fence::Fence;
 use crate::ledger::Ledger;
 use crate::rc::{Ref, Registry};
-use crate::slot::{Bell, Kind, Slot, Tag};
+use crate::slot::{Bell, Kind, Rope, Slot, Tag};
 use crate::spin;
 use crate::sys::memfd::{self, Access, FileId, Mapping};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -162,6 +162,21 @@ impl Page {
     /// The file behind the page, the same for all who map it.
     pub(crate) fn id(&self) -> FileId {
         self.id
+    }
+
+    /// Fails every fence of the page that lives now. `Denied` if it is not ours to write to.
+    pub(crate) fn fail(&self, errno: FenceErrno) -> Result<()> {
+        if !self.is_writable {
+            return Err(Error::Denied);
+        }
+        for index in 0..self.fence_count {
+            let slot = self.slot(index)?;
+            if let Some(tag) = slot.tag() {
+                // One that has ended meanwhile has told its waiters.
+                let _ = slot.set_error(tag, Rope { bell: self.bell(), index }, errno);
+            }
+        }
+        Ok(())
     }
 
     /// The slot of an index, which may come from anywhere. `NotFound` if the page has no such slot.

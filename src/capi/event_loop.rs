@@ -1,8 +1,9 @@
 use super::fence::umf_fence;
+use super::page::umf_page;
 use super::wait::{UMF_WAIT_PENDING, condition, umf_wait};
 use super::{Handle, answer, answer_keeping_errno, borrow, hand_out, lent, no_flags, reference, required, share, unreference};
 use crate::error::{Error, Result};
-use crate::events::{Callback, Effect, LoopHandle, Mode, Order, Watch};
+use crate::events::{Callback, Effect, LoopHandle, Mode, Order, Owed, Watch};
 use crate::fence::Fence;
 use crate::notifier::Data;
 use crate::rc::Ref;
@@ -267,6 +268,78 @@ pub unsafe extern "C" fn umf_loop_export_fence(
         let effect = Effect::Signal { fence: target, value: target_value };
         // SAFETY: the face's contract (mod.rs).
         unsafe { arm(event_loop, callback, out_watch, |order| order.watch(&fence, demand, effect)) }
+    })
+}
+
+/// Ties a fence to the life of a process: when that is gone, the fence fails with EOWNERDEAD, and so every wait, watch, queue
+/// and conversion, in every process, that waits for a value it has not reached. A signaller that was killed between writing
+/// a value and waking its waiters leaves them asleep, too; this wakes them.
+///
+/// \param event_loop  the loop. With UMF_LOOP_THREAD it takes no longer than the kernel takes to tell.
+/// \param fence       a fence that the process owes. The watch keeps a reference to it until it is over; cancel it to untie them.
+/// \param peer_fd     a pidfd, which tells of the end of its process; or a socket to it, which tells when nobody has the other
+///                    end any more: also if that was closed, and not as long as another process has it. Stays the caller's,
+///                    who may close it: the library duplicates it until the watch is over.
+/// \param flags       0.
+/// \param callback    who is called after that. Copied. NULL for nobody.
+/// \param out_watch   as umf_loop_watch().
+///
+/// \return 0, also if the process is gone already; or
+///         -EINVAL  event_loop or fence NULL, callback->call NULL, flags not 0, peer_fd is neither pidfd nor socket.
+///         -EBADF   peer_fd is not open.
+///         -EACCES  the fence is for others to signal, and so to fail: UMF_PAGE_SINGLE_WRITER.
+///         -ENOMEM  no memory, or no thread.
+///         -EMFILE  no file descriptor left in the process.
+///         -ESTALE  the loop belongs to another process.
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_loop_tie_fence(
+    event_loop: *mut umf_loop,
+    fence: *mut umf_fence,
+    peer_fd: c_int,
+    flags: u64,
+    callback: *const umf_callback,
+    out_watch: *mut *mut umf_watch,
+) -> c_int {
+    answer_keeping_errno(|| {
+        no_flags(flags)?;
+        // SAFETY: the face's contract (mod.rs).
+        let fence = unsafe { share(fence)? };
+        let peer = lent(peer_fd)?;
+        // SAFETY: the face's contract (mod.rs).
+        unsafe { arm(event_loop, callback, out_watch, |order| order.tie(Owed::Fence(fence), peer)) }
+    })
+}
+
+/// Ties all fences of a page to the life of a process, as umf_loop_tie_fence() does one: those that live when it is gone.
+///
+/// \param event_loop  the loop.
+/// \param page        the page. The watch keeps a reference to it until it is over.
+/// \param peer_fd     a pidfd or a socket, as for umf_loop_tie_fence().
+/// \param flags       0.
+/// \param callback    who is called after that. Copied. NULL for nobody.
+/// \param out_watch   as umf_loop_watch().
+///
+/// \return as umf_loop_tie_fence().
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_loop_tie_page(
+    event_loop: *mut umf_loop,
+    page: *mut umf_page,
+    peer_fd: c_int,
+    flags: u64,
+    callback: *const umf_callback,
+    out_watch: *mut *mut umf_watch,
+) -> c_int {
+    answer_keeping_errno(|| {
+        no_flags(flags)?;
+        // SAFETY: the face's contract (mod.rs).
+        let page = unsafe { share(page)? };
+        let peer = lent(peer_fd)?;
+        // SAFETY: the face's contract (mod.rs).
+        unsafe { arm(event_loop, callback, out_watch, |order| order.tie(Owed::Page(page), peer)) }
     })
 }
 

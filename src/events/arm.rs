@@ -2,14 +2,14 @@
 
 use super::event_loop::Loop;
 use super::timeline::Timeline;
-use super::watch::{Callback, Effect, Notes, Watch};
+use super::watch::{Callback, Effect, Notes, Owed, Watch};
 use crate::convert::{self, Access};
 use crate::debug;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::owner::{Owner, OwnerKind};
 use crate::rc::Ref;
-use crate::sys::{dma_buf, memfd, sync_file};
+use crate::sys::{dma_buf, memfd, peer, sync_file};
 use crate::wait::Demand;
 use rustix::fd::{BorrowedFd, OwnedFd};
 
@@ -104,6 +104,17 @@ impl<'a> Order<'a> {
                 None => event_loop.eye().add_signaled(event_loop, watch),
             }
         })
+    }
+
+    /// The end of the process behind a pidfd or a socket to the fences that it owed. `Denied` if they are not ours to fail.
+    pub(crate) fn tie(self, owed: Owed, peer: BorrowedFd<'_>) -> Result<Ref<Watch>> {
+        match &owed {
+            Owed::Fence(fence) => fence.check_writable()?,
+            Owed::Page(page) if !page.is_writable() => return Err(Error::Denied),
+            Owed::Page(_) => {}
+        }
+        let (tells, peer) = (peer::tells(peer)?, memfd::dup(peer)?);
+        self.arm(Effect::Orphan(owed), |event_loop, watch| event_loop.eye().add_peer(event_loop, peer, tells, watch))
     }
 
     /// A timeline's point, which need not be submitted yet, to a fence.

@@ -9,6 +9,7 @@ use super::watch::{Failure, Home, Outcome, Watch};
 use crate::error::{Error, Result};
 use crate::rc::Ref;
 use crate::sys::epoll;
+use crate::sys::peer::Tells;
 use crate::sys::thread::Thread;
 use crate::sys::time::Deadline;
 use crate::sys::{eventfd, sync_file};
@@ -40,6 +41,8 @@ const WAKE: u64 = 0;
 enum File {
     /// A fence that is pending.
     Fence(OwnedFd, Ref<Watch>),
+    /// A process that lives.
+    Peer(OwnedFd, Ref<Watch>),
     /// A timeline, and who waits for points of it that nobody has submitted.
     Timeline(Points),
 }
@@ -115,6 +118,26 @@ impl Eye {
         Ok(())
     }
 
+    /// Takes in a watch for the end of a process.
+    pub(crate) fn add_peer(
+        &self,
+        event_loop: &Ref<Loop>,
+        peer: OwnedFd,
+        tells: Tells,
+        watch: &Ref<Watch>,
+    ) -> Result<()> {
+        let mut files = self.lock();
+        files.start(event_loop)?;
+        let number = files.number()?;
+        match tells {
+            Tells::Readable => epoll::add(self.fd(), peer.as_fd(), number)?,
+            Tells::HangsUp => epoll::add_hangup(self.fd(), peer.as_fd(), number)?,
+        }
+        watch.settle_at(Home::Eye(number));
+        files.known.insert(number, File::Peer(peer, watch.clone()));
+        Ok(())
+    }
+
     /// Takes in a watch that is over.
     pub(crate) fn add_signaled(&self, event_loop: &Ref<Loop>, watch: &Ref<Watch>) -> Result<()> {
         self.start(event_loop)?;
@@ -159,7 +182,7 @@ impl Eye {
                 points.unsubmitted.retain(|unsubmitted| unsubmitted.watch.is_armed());
                 points.unsubmitted.is_empty().then(|| self.remove(&mut files, number))
             }
-            Some(File::Fence(..)) => Some(self.remove(&mut files, number)),
+            Some(File::Fence(..) | File::Peer(..)) => Some(self.remove(&mut files, number)),
             None => None,
         };
         drop(files);
@@ -168,7 +191,7 @@ impl Eye {
     fn remove(&self, files: &mut Files, number: u64) -> Option<File> {
         let file = files.known.remove(&number)?;
         match &file {
-            File::Fence(fence, _) => epoll::remove(self.fd(), fence.as_fd()),
+            File::Fence(file, _) | File::Peer(file, _) => epoll::remove(self.fd(), file.as_fd()),
             File::Timeline(points) => {
                 if let Some(bell) = &points.bell {
                     epoll::remove(self.fd(), bell.as_fd());
@@ -201,6 +224,11 @@ impl Eye {
                         let _file = self.remove(&mut files, number);
                         drop(files);
                     }
+                }
+                Some(File::Peer(_, watch)) => {
+                    Watch::decide(watch, Ok(()));
+                    let _file = self.remove(&mut files, number);
+                    drop(files);
                 }
                 None => {}
             }
@@ -284,7 +312,7 @@ impl Eye {
         self.poke();
         for file in known.into_values() {
             match file {
-                File::Fence(_, watch) => {
+                File::Fence(_, watch) | File::Peer(_, watch) => {
                     let _ = watch.cancel();
                 }
                 File::Timeline(points) => {

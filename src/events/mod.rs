@@ -23,4 +23,4 @@ pub(crate) use arm::Order;
 pub(crate) use event_loop::{LoopHandle, Mode};
 pub(crate) use queue::{DONE, Inline, Job, QueueHandle, SUBMITTED};
 pub(crate) use timeline::Timeline;
-pub(crate) use watch::{Callback, Effect, Watch};
+pub(crate) use watch::{Callback, Effect, Owed, Watch};

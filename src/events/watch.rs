@@ -8,6 +8,7 @@ use crate::error::{Error, FenceErrno, Result};
 use crate::fence::Fence;
 use crate::ledger::Note;
 use crate::notifier::Data;
+use crate::page::Page;
 use crate::rc::Ref;
 use crate::sys::eventfd;
 use crate::wait::{Condition, Demand};
@@ -65,6 +66,8 @@ pub(crate) enum Effect {
         timeline: Ref<Timeline>,
         point: u64,
     },
+    /// Fails what a process owed that is gone.
+    Orphan(Owed),
     /// Goes on with a queue, whose watch is armed again each time.
     Queue(Ref<Queue>),
 }
@@ -84,8 +87,25 @@ impl Effect {
                 Err(failure) => fence.set_error(failure.errno).and(reported),
             },
             Effect::Point { timeline, point } => timeline.export(point, watch, outcome),
+            Effect::Orphan(owed) => owed.fail(Error::OwnerDead.errno()),
             // `begin` sees to it.
             Effect::Queue(_) => reported,
+        }
+    }
+}
+
+/// What a process owes.
+pub(crate) enum Owed {
+    Fence(Ref<Fence>),
+    /// Every fence of the page that lives then.
+    Page(Ref<Page>),
+}
+
+impl Owed {
+    fn fail(self, errno: FenceErrno) -> Result<()> {
+        match self {
+            Owed::Fence(fence) => fence.set_error(errno),
+            Owed::Page(page) => page.fail(errno),
         }
     }
 }

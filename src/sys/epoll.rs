@@ -19,6 +19,12 @@ pub(crate) fn add(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, number: u64) -> Res
     Ok(epoll::add(epoll, fd, epoll::EventData::new_u64(number), epoll::EventFlags::IN)?)
 }
 
+/// The same, once nobody is at the other end of a socket any more, whatever there is to read.
+pub(crate) fn add_hangup(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, number: u64) -> Result<()> {
+    let flags = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP;
+    Ok(epoll::add(epoll, fd, epoll::EventData::new_u64(number), flags)?)
+}
+
 /// No longer. Closing the descriptor is not enough while the file is open elsewhere.
 pub(crate) fn remove(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) {
     let _ = epoll::delete(epoll, fd);

@@ -19,6 +19,8 @@ pub(crate) mod memfd;
 #[cfg(not(loom))]
 pub(crate) mod out;
 pub(crate) mod pause;
+#[cfg(not(loom))]
+pub(crate) mod peer;
 pub(crate) mod poll;
 pub(crate) mod process;
 #[cfg(not(loom))]

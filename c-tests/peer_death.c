@@ -1,0 +1,313 @@
+/*
+ * The death of a process fails what it owed, for whoever waits for it in whichever way; and whenever
+ * in the middle of what it was killed. peer_death ROUNDS kills so often.
+ */
+#include "others.h"
+
+#include <poll.h>
+
+static pid_t
+start_signaller(int (*sock)[2], void (*run)(int sock))
+{
+    pid_t pid;
+    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, *sock) == 0);
+    IN_CHILD(pid, {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        close((*sock)[0]);
+        run((*sock)[1]);
+    });
+    close((*sock)[1]);
+    return pid;
+}
+
+static void
+kill_child(pid_t pid)
+{
+    int status;
+    CHECK(kill(pid, SIGKILL) == 0);
+    CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
+}
+
+static int
+pidfd_of(pid_t pid)
+{
+    return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
+/* Owes two fences, and does nothing for them. */
+static void
+owe(int sock)
+{
+    struct umf_page *page;
+    struct umf_fence *fences[2];
+    OK(umf_page_create(4, 0, &page));
+    OK(umf_fence_create(page, 0, 0, &fences[0]));
+    OK(umf_fence_create(page, 0, 0, &fences[1]));
+    send_page(sock, page);
+    tell(sock, 1);
+    for (;;)
+        pause();
+}
+
+struct told {
+    atomic_int result, released;
+};
+
+static void
+on_call(void *data, int result)
+{
+    ((struct told *)data)->result = result;
+}
+
+static void
+on_release(void *data)
+{
+    ((struct told *)data)->released = 1;
+}
+
+static void
+until_released(struct told *told)
+{
+    while (!told->released)
+        sched_yield();
+}
+
+static void
+job_release(void *data, int result)
+{
+    on_call(data, result);
+    on_release(data);
+}
+
+static int
+never(void *data)
+{
+    (void)data;
+    CHECK(!"the job of a fence that failed runs");
+    return 0;
+}
+
+/* Every way to wait hears of it. */
+static void
+everybody_hears_of_it(bool by_socket, bool one_by_one)
+{
+    int sock[2];
+    pid_t pid = start_signaller(&sock, owe);
+    struct umf_page *page = recv_page(sock[0]);
+    struct umf_fence *fences[2], *own;
+    struct umf_loop *loop;
+    struct umf_queue *queue;
+    struct told watched = { 0 }, queued = { 0 }, tied = { 0 };
+    hear(sock[0]);
+    OK(umf_fence_open(page, 0, 0, &fences[0]));
+    OK(umf_fence_open(page, 1, 0, &fences[1]));
+    OK(umf_fence_create(page, 0, 0, &own));
+    OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
+    OK(umf_queue_create(loop, 0, &queue));
+
+    int peer = by_socket ? sock[0] : pidfd_of(pid);
+    CHECK(peer >= 0);
+    struct umf_callback to_call = { on_call, on_release, &tied };
+    if (one_by_one) {
+        OK(umf_loop_tie_fence(loop, fences[0], peer, 0, NULL, NULL));
+        OK(umf_loop_tie_fence(loop, fences[1], peer, 0, &to_call, NULL));
+    } else {
+        OK(umf_loop_tie_page(loop, page, peer, 0, &to_call, NULL));
+    }
+    struct umf_wait list[2] = { { .fence = fences[0], .value = 1 }, { .fence = fences[1], .value = 1 } };
+    struct sleeper one = { .fence = fences[0], .value = 5 };
+    struct sleeper any = { .waits = list, .count = 2, .flags = UMF_WAIT_ANY };
+    struct sleeper all = { .waits = list, .count = 2 };
+    fall_asleep(&one);
+    fall_asleep(&any);
+    fall_asleep(&all);
+    struct umf_callback to_watch = { on_call, on_release, &watched };
+    OK(umf_loop_watch(loop, &list[1], 0, &to_watch, NULL));
+    struct umf_signal mark = { own, 1 };
+    struct umf_job job = { .size = sizeof(job), .wait_count = 1, .signal_count = 1, .waits = list,
+                           .signals = &mark, .run = never, .release = job_release, .data = &queued };
+    OK(umf_queue_submit(queue, &job, 0));
+
+    uint64_t began = now_ns();
+    kill_child(pid);
+    EXPECT(-EOWNERDEAD, end_of(&one));
+    EXPECT(-EOWNERDEAD, end_of(&any));
+    EXPECT(-EOWNERDEAD, end_of(&all));
+    until_released(&watched);
+    until_released(&queued);
+    until_released(&tied);
+    printf("by %s, %s: all %d know after %" PRIu64 " us\n", by_socket ? "a socket" : "a pidfd",
+           one_by_one ? "fence by fence" : "the page", 5, (now_ns() - began) / 1000);
+    EXPECT(-EOWNERDEAD, watched.result);
+    EXPECT(-EOWNERDEAD, queued.result);
+    EXPECT(0, tied.result);
+    /* And who depends on the job. A fence of ours in a page that is tied fails too: it is in it. */
+    int error;
+    OK(umf_fence_error(own, &error));
+    CHECK(error == -EOWNERDEAD);
+    /* The page can be used again. */
+    struct umf_fence *again;
+    OK(umf_fence_create(page, 0, 0, &again));
+    OK(umf_fence_signal(again, 1));
+    OK(umf_fence_wait(again, 1, FOREVER));
+    umf_fence_unref(again);
+
+    umf_queue_unref(queue);
+    umf_loop_unref(loop);
+    umf_fence_unref(own);
+    umf_fence_unref(fences[0]);
+    umf_fence_unref(fences[1]);
+    umf_page_unref(page);
+    if (!by_socket)
+        close(peer);
+    close(sock[0]);
+}
+
+/* What is not its end is not taken for it; and one that is untied is left alone. */
+static void
+only_the_end_counts(void)
+{
+    int sock[2], pipes[2];
+    struct umf_page *page;
+    struct umf_fence *fence;
+    struct umf_loop *loop;
+    struct umf_watch *watch;
+    struct told tied = { 0 };
+    struct umf_callback to_call = { on_call, on_release, &tied };
+    OK(umf_page_create(1, 0, &page));
+    OK(umf_fence_create(page, 0, 0, &fence));
+    OK(umf_loop_create(0, &loop));
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sock) == 0 && pipe(pipes) == 0);
+    EXPECT(-EINVAL, umf_loop_tie_fence(loop, fence, pipes[0], 0, NULL, NULL));
+    EXPECT(-EINVAL, umf_loop_tie_fence(loop, fence, umf_loop_fd(loop), 0, NULL, NULL));
+    EXPECT(-EBADF, umf_loop_tie_fence(loop, fence, -1, 0, NULL, NULL));
+    EXPECT(-EINVAL, umf_loop_tie_fence(loop, fence, sock[0], 1, NULL, NULL));
+    EXPECT(-EINVAL, umf_loop_tie_fence(loop, NULL, sock[0], 0, NULL, NULL));
+    EXPECT(-EINVAL, umf_loop_tie_page(loop, NULL, sock[0], 0, NULL, NULL));
+
+    OK(umf_loop_tie_fence(loop, fence, sock[0], 0, &to_call, &watch));
+    CHECK(write(sock[1], "still here", 10) == 10);
+    struct pollfd pollfd = { .fd = umf_loop_fd(loop), .events = POLLIN };
+    CHECK(poll(&pollfd, 1, 0) == 0);
+    OK(umf_loop_dispatch(loop, 0));
+    EXPECT(-ETIME, umf_watch_result(watch));
+    OK(umf_watch_cancel(watch));
+    CHECK(tied.released);
+    umf_watch_unref(watch);
+    close(sock[1]);
+    CHECK(poll(&pollfd, 1, 0) == 0);
+    int error;
+    OK(umf_fence_error(fence, &error));
+    CHECK(error == 0);
+    /* That it is gone already is told as well. */
+    OK(umf_loop_tie_fence(loop, fence, sock[0], 0, NULL, &watch));
+    CHECK(poll(&pollfd, 1, -1) == 1);
+    OK(umf_loop_dispatch(loop, 0));
+    OK(umf_watch_result(watch));
+    OK(umf_fence_error(fence, &error));
+    CHECK(error == -EOWNERDEAD);
+    umf_watch_unref(watch);
+    umf_loop_unref(loop);
+    umf_fence_unref(fence);
+    umf_page_unref(page);
+    close(sock[0]);
+    close(pipes[0]);
+    close(pipes[1]);
+}
+
+/* Signals as fast as it can, and creates and ends fences, until it is killed. */
+static void
+signal_for_ever(int sock)
+{
+    struct umf_page *page = recv_page(sock);
+    struct umf_fence *fence, *other;
+    OK(umf_fence_create(page, 0, 0, &fence));
+    tell(sock, umf_fence_index(fence));
+    for (uint64_t value = 1;; value++) {
+        OK(umf_fence_signal(fence, value));
+        if (value % 64 == 0) {
+            OK(umf_fence_create(page, 0, 0, &other));
+            umf_fence_unref(other);
+        }
+    }
+}
+
+/* Two who sleep for what comes next, by futex and by bell, while the signaller is killed. */
+struct follower {
+    struct umf_fence *fence;
+    bool by_bell;
+    pthread_t thread;
+};
+
+static void *
+follow(void *data)
+{
+    struct follower *f = data;
+    int result = 0;
+    while (result == 0) {
+        struct umf_wait wait = { .fence = f->fence, .value = umf_fence_value(f->fence) + 3 };
+        result = f->by_bell ? umf_wait(&wait, 1, UMF_WAIT_ANY, FOREVER, NULL)
+                            : umf_fence_wait(f->fence, wait.value, FOREVER);
+    }
+    EXPECT(-EOWNERDEAD, result);
+    return NULL;
+}
+
+static void
+killed_at_any_time(unsigned times)
+{
+    struct umf_page *page;
+    struct umf_loop *loop;
+    unsigned seed = (unsigned)getpid();
+    OK(umf_page_create(64, 0, &page));
+    OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
+    OK(umf_set_spin(0, 0, 0));
+    for (unsigned i = 0; i < times; i++) {
+        int sock[2];
+        struct umf_fence *fence;
+        pid_t pid = start_signaller(&sock, signal_for_ever);
+        send_page(sock[0], page);
+        OK(umf_fence_open(page, (uint32_t)hear(sock[0]), 0, &fence));
+        int peer = pidfd_of(pid);
+        OK(umf_loop_tie_fence(loop, fence, peer, 0, NULL, NULL));
+        struct follower followers[2] = { { .fence = fence }, { .fence = fence, .by_bell = true } };
+        for (int k = 0; k < 2; k++)
+            CHECK(pthread_create(&followers[k].thread, NULL, follow, &followers[k]) == 0);
+        uint64_t at = now_ns() + (uint64_t)rand_r(&seed) % (300 * 1000);
+        while (now_ns() < at)
+            sched_yield();
+        kill_child(pid);
+        for (int k = 0; k < 2; k++)
+            CHECK(pthread_join(followers[k].thread, NULL) == 0);
+        umf_fence_unref(fence);
+        close(peer);
+        close(sock[0]);
+        /* What the dead created stays in use: with a page for each peer nobody minds. */
+        if (i % 16 == 15) {
+            umf_page_unref(page);
+            OK(umf_page_create(64, 0, &page));
+        }
+    }
+    printf("%u kills, nobody left asleep\n", times);
+    umf_loop_unref(loop);
+    umf_page_unref(page);
+}
+
+int
+main(int argc, char **argv)
+{
+    unsigned times = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : rounds(200, 5);
+    int probe = pidfd_of(getpid());
+    if (probe < 0) {
+        printf("not here: pidfds\n");
+        return SKIPPED;
+    }
+    close(probe);
+    if (argc == 1)
+        watchdog(50);
+    only_the_end_counts();
+    for (int i = 0; i < 4; i++)
+        everybody_hears_of_it(i & 1, i & 2);
+    killed_at_any_time(times);
+    return 0;
+}
