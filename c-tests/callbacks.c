@@ -142,6 +142,82 @@ those_that_are_due_when_the_loop_ends(void)
         sched_yield();
 }
 
+/* How often a thread went to sleep. */
+static unsigned long
+sleeps_of(pid_t tid)
+{
+    char path[64], line[256];
+    unsigned long count = 0;
+    snprintf(path, sizeof(path), "/proc/self/task/%d/status", (int)tid);
+    FILE *status = fopen(path, "re");
+    CHECK(status);
+    while (fgets(line, sizeof(line), status)) {
+        if (sscanf(line, "voluntary_ctxt_switches: %lu", &count) == 1)
+            break;
+    }
+    fclose(status);
+    return count;
+}
+
+/* A callback ends its loop while another of its threads waits for its turn: nobody waits for anybody. */
+static struct umf_fence *far_fence;
+static pid_t far_thread;
+
+static void
+end_the_loop_while_another_waits(void)
+{
+    unsigned long before = far_thread ? sleeps_of(far_thread) : 0;
+    OK(umf_fence_signal(far_fence, 1));
+    if (far_thread) {
+        /* Awake for that, and asleep again: for its turn. */
+        while (sleeps_of(far_thread) == before)
+            sched_yield();
+        until_asleep(getpid(), far_thread);
+    }
+    end_the_loop();
+    CHECK(others[0].calls == 0 && others[0].releases == 1);
+}
+
+static void
+a_loop_of_several_threads(void)
+{
+    enum { PAGES = 140 };
+    static struct umf_page *pages[PAGES];
+    static struct umf_fence *fences[PAGES];
+    static struct told never[PAGES];
+    arm(end_the_loop_while_another_waits);
+    pid_t tids[512];
+    for (int i = 0; i < PAGES; i++) {
+        OK(umf_page_create(1, 0, &pages[i]));
+        OK(umf_fence_create(pages[i], 0, 0, &fences[i]));
+        umf_watch_unref(watch_value(loop, fences[i], 1, i == PAGES - 1 ? &others[0] : &never[i]));
+    }
+    far_fence = fences[PAGES - 1];
+    while (loop_threads(tids, 512) < threads() - 1)
+        sched_yield();
+    /* The last page is heard by the thread that started last. */
+    for (int i = 0; i < threads() - 1; i++)
+        far_thread = i == 0 || tids[i] > far_thread ? tids[i] : far_thread;
+    if (mode == 0)
+        far_thread = 0;
+    until_loop_sleeps();
+    struct umf_loop *itself = loop;
+    int fd = umf_loop_fd(loop);
+    OK(umf_fence_signal(fence, 1));
+    if (mode == 0) {
+        CHECK(poll(&(struct pollfd){ fd, POLLIN, 0 }, 1, -1) == 1);
+        OK(umf_loop_dispatch(itself, 0));
+    }
+    while (told.releases == 0 || threads() > 1)
+        sched_yield();
+    disarm();
+    for (int i = 0; i < PAGES; i++) {
+        CHECK(never[i].calls == 0 && never[i].releases == (i != PAGES - 1));
+        umf_fence_unref(fences[i]);
+        umf_page_unref(pages[i]);
+    }
+}
+
 /* Watches that are met already, from a callback: each makes the next. */
 enum { CHAIN = 300 };
 
@@ -431,23 +507,6 @@ the_end_against_signals(void)
     }
 }
 
-/* How often a thread went to sleep. */
-static unsigned long
-sleeps_of(pid_t tid)
-{
-    char path[64], line[256];
-    unsigned long count = 0;
-    snprintf(path, sizeof(path), "/proc/self/task/%d/status", (int)tid);
-    FILE *status = fopen(path, "re");
-    CHECK(status);
-    while (fgets(line, sizeof(line), status)) {
-        if (sscanf(line, "voluntary_ctxt_switches: %lu", &count) == 1)
-            break;
-    }
-    fclose(status);
-    return count;
-}
-
 /* The end of a loop cancels what is due, whose release has another watch fall due. */
 static void
 release_and_signal(void *data)
@@ -544,6 +603,7 @@ main(void)
         mode = modes[m];
         the_last_references();
         those_that_are_due_when_the_loop_ends();
+        a_loop_of_several_threads();
         new_watches_that_are_met();
         a_chain_without_an_end();
         any_other_call();

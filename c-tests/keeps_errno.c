@@ -115,7 +115,7 @@ main(void)
         KEEPS(0, umf_loop_export_eventfd(loop, &wait, 0, event, NULL, &other));
         KEEPS(-EBADF, umf_loop_export_eventfd(loop, &wait, 0, -1, NULL, NULL));
         KEEPS(0, umf_loop_export_fence(loop, fence, next, fence, next + 1, 0, NULL, NULL));
-        KEEPS(0, umf_loop_import_sync_file(loop, fence, next, -1, 0, NULL, NULL));
+        KEEPS(0, umf_loop_import_sync_file(loop, fence, next - 1, -1, 0, NULL, NULL));
         KEEPS(-ETIME, umf_watch_result(watch));
         KEEPS(0, umf_watch_ref(watch) != watch);
         KEEPS(0, (umf_watch_unref(watch), 0));

@@ -210,7 +210,7 @@ values_that_rise_call_back_in_their_order(void)
     umf_fence_unref(fence);
 }
 
-/* Several pages, several signallers: never two callbacks at the same time (on_call checks it), none lost. */
+/* Several pages, more than one thread can hear, and several signallers: never two callbacks at the same time (on_call checks it), none lost. */
 static struct umf_fence *busy[4];
 
 static void *
@@ -227,10 +227,19 @@ callbacks_take_turns(void)
 {
     enum { MOST = 2000 };
     static struct told told[4][MOST];
-    struct umf_page *pages[4];
+    struct umf_page *pages[4], *between[130];
+    struct umf_fence *idle[130];
+    struct told never[130];
     pthread_t signallers[4];
     unsigned count = rounds(MOST, 50);
+    struct umf_loop *before = loop;
+    loop = create_loop(mode);
     for (int i = 0; i < 4; i++) {
+        for (int k = 0; i == 2 && k < 130; k++) {
+            OK(umf_page_create(1, 0, &between[k]));
+            OK(umf_fence_create(between[k], 0, 0, &idle[k]));
+            umf_watch_unref(watch_value(loop, idle[k], 1, &never[k]));
+        }
         OK(umf_page_create(1, 0, &pages[i]));
         OK(umf_fence_create(pages[i], 0, 0, &busy[i]));
         for (unsigned k = 0; k < count / 2; k++)
@@ -248,6 +257,13 @@ callbacks_take_turns(void)
             until_called(loop, &told[i][k], 0);
         umf_fence_unref(busy[i]);
         umf_page_unref(pages[i]);
+    }
+    umf_loop_unref(loop);
+    loop = before;
+    for (int k = 0; k < 130; k++) {
+        CHECK(never[k].calls == 0 && never[k].releases == 1);
+        umf_fence_unref(idle[k]);
+        umf_page_unref(between[k]);
     }
 }
 
@@ -457,6 +473,30 @@ nothing_is_kept_longer_than_needed(void)
         umf_watch_unref(watch);
     }
     umf_page_unref(small);
+    /* And the page with its last watch, while the loop listens to another. */
+    struct umf_fence *other = create_fence(0, 0);
+    struct told waiting;
+    struct umf_watch *keeps = watch_value(loop, other, 1, &waiting);
+    for (int cancel = 0; cancel < 2; cancel++) {
+        int fds = open_fds();
+        OK(umf_page_create(1, 0, &small));
+        OK(umf_fence_create(small, 0, 0, &fence));
+        watch = watch_value(loop, fence, 1, &told);
+        until_loop_sleeps();
+        if (cancel) {
+            OK(umf_watch_cancel(watch));
+        } else {
+            OK(umf_fence_signal(fence, 1));
+            until_called(loop, &told, 0);
+        }
+        umf_watch_unref(watch);
+        umf_fence_unref(fence);
+        umf_page_unref(small);
+        UNTIL(loop, open_fds() == fds);
+    }
+    OK(umf_watch_cancel(keeps));
+    umf_watch_unref(keeps);
+    umf_fence_unref(other);
 }
 
 /* Another process, which owns the fences: it signals some, fails one, and ends one. */

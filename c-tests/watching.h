@@ -31,6 +31,7 @@ on_call(void *data, int result)
     atomic_store(&told->result, result);
     atomic_store(&told->turn, atomic_fetch_add(&turns, 1) + 1);
     atomic_fetch_add(&told->calls, 1);
+    sched_yield();
     CHECK(atomic_load(&told->releases) == 0);
     atomic_fetch_sub(&running, 1);
 }
