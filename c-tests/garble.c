@@ -5,9 +5,6 @@
  */
 #include "others.h"
 
-#include <sched.h>
-#include <stdarg.h>
-
 #define SLOTS 16
 
 static struct umf_page *page;
@@ -46,24 +43,6 @@ garble(const struct raw *raw)
     }
 }
 
-/* The answer must be one of these. The list ends with 1. */
-static int
-one_of(int line, int answer, ...)
-{
-    va_list list;
-    int code;
-    va_start(list, answer);
-    while ((code = va_arg(list, int)) != answer) {
-        if (code == 1) {
-            fprintf(stderr, "%s:%d: returned %d\n", __FILE__, line, answer);
-            exit(1);
-        }
-    }
-    va_end(list);
-    return answer;
-}
-
-#define ONE_OF(call, ...) one_of(__LINE__, call, __VA_ARGS__, 1)
 /* A fence that is opened while its width is garbled may be one of 32 bits. */
 #define FAILED -EIO, -EOWNERDEAD, -ESTALE, -EINVAL
 

@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/mman.h>
@@ -33,12 +34,34 @@ rounds(unsigned native, unsigned on_valgrind)
     return RUNNING_ON_VALGRIND ? on_valgrind : native;
 }
 
+/* The answer must be one of these. The list ends with 1. */
+static inline int
+one_of(const char *file, int line, int answer, ...)
+{
+    va_list list;
+    int code;
+    va_start(list, answer);
+    while ((code = va_arg(list, int)) != answer) {
+        if (code == 1) {
+            fprintf(stderr, "%s:%d: returned %d\n", file, line, answer);
+            exit(1);
+        }
+    }
+    va_end(list);
+    return answer;
+}
+
+#define ONE_OF(call, ...) one_of(__FILE__, __LINE__, call, __VA_ARGS__, 1)
+
+/* Where a test says what went wrong. */
+static int complaints = STDERR_FILENO;
+
 static inline void
 overdue(int signal)
 {
     static const char text[] = "still waiting: something was slept through\n";
     (void)signal;
-    if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
+    if (write(complaints, text, sizeof(text) - 1) < 0)
         _exit(2);
     _exit(1);
 }

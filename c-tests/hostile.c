@@ -1,0 +1,724 @@
+/*
+ * A peer that does everything to a page that can be done to it: scribbles over all of it at random and by the rules of
+ * its layout, punches holes, tries to change its size, wakes, moves and locks those who sleep on its words. Meanwhile
+ * this process waits, watches, queues, signals, creates, opens, imports, converts and writes the graph. Demanded: no
+ * crash and no SIGBUS; every call answers what is documented, by its deadline; what was seen stays; every callback's data
+ * is released exactly once; no descriptor or mapping is left; waits for fences of another page go on; and while the peer
+ * rests, this process does too, whatever is left in the page: a tenth of one processor at most. Nobody who waits then, for
+ * ever, in what the peer left is slept past.
+ *
+ * hostile [ROUNDS] [sandbox]: a round is 20,000 mutations. With sandbox, futex_waitv is forbidden.
+ */
+#include "others.h"
+
+#include "sandbox.h"
+
+#include <linux/futex.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+
+#define SLOTS 16
+#define STEADY 8
+#define MUTATIONS 20000
+#define BURST 256
+/* While the peer rests, this is measured again and again, until what it set off has come to its end. */
+#define WINDOW (10 * MS)
+#define MOST_WINDOWS 300
+/* The value that ends the wait for a steady fence while the peer rests. */
+#define LAST(i) ((i) % 4 == 3 ? UINT32_MAX / 2 : UINT64_MAX - 1)
+#define MOST_SHARE 10 /* percent of one processor */
+
+/* Where things are in a page. */
+#define BELL 64
+#define LOG 128
+#define RINGS 256
+#define LEDGER 2176
+#define RECORDS 59
+#define FENCES 4096
+
+/* A fence that is opened while its kind is garbled may be one of 32 bits. */
+#define FAILED -EIO, -EOWNERDEAD, -ESTALE, -EINVAL
+/* What an entry of a wait may come to besides. */
+#define UNMET FAILED, -ERANGE, -ETIME
+
+static struct control {
+    /* Rounds that the peer is to do, and has done. */
+    atomic_uint asked, done;
+    atomic_ullong mutations, holes, refused, futexes;
+    /* What this process did meanwhile. The peer does not run away from it. */
+    atomic_ullong calls;
+    pid_t victim;
+} *control;
+
+static struct umf_page *page, *quiet;
+static struct umf_fence *steady[STEADY], *ping, *pong, *elsewhere;
+static struct raw raw;
+static int null;
+static bool can_export;
+
+static uint64_t
+random_word(uint64_t *state)
+{
+    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return *state ^ (*state >> 29);
+}
+
+/* A number that means something somewhere, or noise. */
+static uint64_t
+number(uint64_t *state)
+{
+    const uint64_t numbers[] = {
+        0, 1, 2, 3, 6, 10, 14, 15, 16, 31, 32, 130, 4095, 4096, INT32_MAX, UINT32_MAX, UINT64_C(1) << 32,
+        UINT64_C(1) << 63, UINT64_MAX - 1, UINT64_MAX,
+    };
+    uint64_t choice = random_word(state);
+    return choice % 4 ? numbers[(choice >> 8) % (sizeof(numbers) / sizeof(numbers[0]))] : random_word(state);
+}
+
+static void
+put64(size_t at, uint64_t value)
+{
+    __atomic_store_n((uint64_t *)(void *)(raw.bytes + at), value, __ATOMIC_RELAXED);
+}
+
+static void
+put32(size_t at, uint64_t value)
+{
+    __atomic_store_n((uint32_t *)(void *)(raw.bytes + at), (uint32_t)value, __ATOMIC_RELAXED);
+}
+
+static uint64_t
+get64(size_t at)
+{
+    return __atomic_load_n((uint64_t *)(void *)(raw.bytes + at), __ATOMIC_RELAXED);
+}
+
+static uint32_t
+get32(size_t at)
+{
+    return __atomic_load_n((uint32_t *)(void *)(raw.bytes + at), __ATOMIC_RELAXED);
+}
+
+/* What a page's sleepers can be subjected to by who has the words they sleep on. */
+static void
+touch_futexes(uint64_t *state)
+{
+    uint64_t choice = random_word(state);
+    size_t from = choice & 1 ? BELL : FENCES + 64 * ((choice >> 4) % SLOTS) + 24;
+    size_t to = choice & 2 ? BELL : FENCES + 64 * ((choice >> 12) % SLOTS) + 24;
+    uint32_t *a = (uint32_t *)(void *)(raw.bytes + from), *b = (uint32_t *)(void *)(raw.bytes + to);
+    atomic_fetch_add(&control->futexes, 1);
+    switch ((choice >> 20) % 5) {
+    case 0: syscall(SYS_futex, a, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0); break;
+    case 1: syscall(SYS_futex, a, FUTEX_REQUEUE, 0, (long)INT32_MAX, b, 0); break;
+    case 2: syscall(SYS_futex, a, FUTEX_CMP_REQUEUE, 1, (long)INT32_MAX, b, get32(from)); break;
+    case 3: syscall(SYS_futex, a, FUTEX_TRYLOCK_PI, 0, NULL, NULL, 0); break;
+    case 4: syscall(SYS_futex, a, FUTEX_UNLOCK_PI, 0, NULL, NULL, 0); break;
+    }
+}
+
+/* What must not be possible. */
+static void
+try_the_size(uint64_t *state)
+{
+    off_t length = (off_t)raw.length;
+    switch (random_word(state) % 5) {
+    case 0: CHECK(ftruncate(raw.fd, 0) != 0 && errno == EPERM); break;
+    case 1: CHECK(ftruncate(raw.fd, length - 4096) != 0 && errno == EPERM); break;
+    case 2: CHECK(ftruncate(raw.fd, length + 4096) != 0 && errno == EPERM); break;
+    case 3: CHECK(fallocate(raw.fd, 0, length, 4096) != 0 && errno == EPERM); break;
+    case 4: CHECK(fcntl(raw.fd, F_ADD_SEALS, F_SEAL_WRITE) != 0 && errno == EPERM); break;
+    }
+    atomic_fetch_add(&control->refused, 1);
+}
+
+/* A note of who waits or promised, right in part. */
+static void
+write_note(uint64_t *state, uint64_t choice)
+{
+    const uint32_t pids[] = { 0, 1, (uint32_t)control->victim, (uint32_t)getpid(), INT32_MAX, UINT32_MAX };
+    size_t at = LEDGER + 32 + 32 * (choice % RECORDS);
+    uint64_t kind = (choice >> 8) % 8, slot = (choice >> 12) % (SLOTS + 1);
+    put64(at, (uint64_t)pids[(choice >> 20) % 6] << 32 | kind << 29 | (choice >> 40) % 4);
+    if (choice >> 63)
+        put64(at + 16, (uint64_t)get32(FENCES + 64 * (slot % SLOTS) + 28) << 32 | slot);
+    else
+        put64(at + 16, random_word(state));
+    put64(at + 24, number(state));
+    /* The namespace stays where one was written: then the victim looks up the process. */
+    put64(at + 8, (get64(at + 8) & ~UINT64_C(0xffffffff)) | (random_word(state) & 0xffffffff));
+}
+
+static void
+mutate(uint64_t *state)
+{
+    const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+    uint64_t choice = random_word(state), value = number(state);
+    size_t slot = FENCES + 64 * ((choice >> 8) % SLOTS), at = (choice >> 16) % (raw.length - 64);
+    uint32_t rung = get32(BELL);
+    unsigned kind = choice % 22;
+    if (kind < 3 && choice >> 62)
+        kind += 3; /* what is aimed at goes deeper */
+    if (kind < 6 && choice >> 58)
+        value = (choice >> 40) % 64; /* what is huge is latched, and then the fence is of no more use */
+    switch (kind) {
+    case 0: put64(at & ~(size_t)7, value); break;
+    case 1: put32(at & ~(size_t)3, value); break;
+    case 2: /* no word's borders */
+        for (unsigned i = 0; i < (choice >> 40) % 64; i++)
+            raw.bytes[at + i] = (char)random_word(state);
+        break;
+    case 3: put64(slot, value); break;
+    case 4: put64(slot, get64(slot) + value); break;
+    case 5: put64(slot, get64(slot) - 1); break;
+    case 6: put64(slot + 8, value); break;
+    case 7: put64(slot + 16, choice & 1024 ? value : UINT64_C(1) << (choice >> 58)); break;
+    case 8: put32(slot + 24, choice & 1024 ? value : get32(slot + 24) + (choice & 2048 ? 1 : UINT32_MAX)); break;
+    case 9: put32(slot + 28, get32(slot + 28) ^ (choice >> 40) % 32); break;
+    case 10: put32(slot + 28, get32(slot + 28) + (choice & 1024 ? 16 : UINT32_MAX - 15)); break;
+    case 11: put32(slot + 32, value); break;
+    case 12: put32(slot + 36, value); break;
+    case 13: put64(slot + 40, value); break;
+    case 14: put64((choice >> 30) % 3 * 8, value); break; /* magic; version and count; where to look for a free slot */
+    case 15: put32(BELL, choice & 1024 ? value : rung + (choice & 2048 ? 1 : UINT32_MAX)); break;
+    case 16: put32(BELL + 4, value); break;
+    case 17: { /* a ring that was none */
+        uint32_t ring = rung + (uint32_t)(choice >> 40) % 8 - 4;
+        put64(LOG + 8 * (ring % RINGS), (uint64_t)(ring + 1) << 32 | (choice & 1024 ? value & UINT32_MAX : choice >> 60));
+        break;
+    }
+    case 18: write_note(state, choice); break;
+    case 19: put32(LEDGER, value); break;
+    case 20: /* one fence is another */
+        memcpy(raw.bytes + slot, raw.bytes + FENCES + 64 * ((choice >> 40) % SLOTS), 64);
+        break;
+    case 21:
+        if ((choice >> 40) % 16 == 0) {
+            off_t from = (choice >> 50) % 3 ? (off_t)((choice >> 50) % 2 * 4096) : 0;
+            off_t length = (choice >> 50) % 3 ? 4096 : (off_t)raw.length;
+            CHECK(fallocate(raw.fd, punch, from, length) == 0);
+            atomic_fetch_add(&control->holes, 1);
+        } else if ((choice >> 40) % 16 == 1) {
+            try_the_size(state);
+        } else {
+            touch_futexes(state);
+        }
+        break;
+    }
+    atomic_fetch_add(&control->mutations, 1);
+}
+
+/* The peer. */
+static void
+scribble(void)
+{
+    uint64_t state = 1;
+    for (;;) {
+        uint32_t alive[SLOTS];
+        while (atomic_load(&control->done) == atomic_load(&control->asked))
+            sched_yield();
+        for (unsigned i = 0; i < SLOTS; i++)
+            alive[i] = get32(FENCES + 64 * i + 28);
+        for (unsigned i = 0; i < MUTATIONS; i++) {
+            mutate(&state);
+            for (unsigned slot = 0; slot < SLOTS && i % BURST == 0; slot++) {
+                /* Back to life, or nobody would get far. */
+                put32(FENCES + 64 * slot + 28, alive[slot]);
+                put32(FENCES + 64 * slot + 32, 0);
+            }
+            if (i % BURST == 0) {
+                unsigned long long calls = atomic_load(&control->calls);
+                while (atomic_load(&control->calls) < calls + 32)
+                    sched_yield();
+            }
+        }
+        atomic_fetch_add(&control->done, 1);
+    }
+}
+
+/* The victims: threads that work until they are told to rest, then sleep in the library until a given time. */
+
+static pthread_barrier_t barrier;
+static atomic_bool resting, all_rest, ending;
+static atomic_uint met;
+
+static void
+called(void)
+{
+    atomic_fetch_add(&control->calls, 1);
+}
+
+static struct umf_wait
+entry(uint64_t *state)
+{
+    uint64_t choice = random_word(state);
+    struct umf_wait entry = { steady[choice % STEADY], 0, UMF_OP_GE, 0, 0 };
+    entry.value = (choice >> 8) % 4 ? umf_fence_value(entry.fence) + (choice >> 16) % 4 : number(state);
+    if ((choice >> 24) % 4 == 0)
+        entry.op = (uint32_t)(choice >> 32) % 6;
+    if ((choice >> 24) % 16 == 1)
+        entry.mask = number(state);
+    return entry;
+}
+
+/* Joins the others before and after. What is waited for is signalled when it has been seen that nobody is busy. */
+static void
+rest(unsigned kind)
+{
+    struct umf_wait list[STEADY];
+    pthread_barrier_wait(&barrier); /* everybody is here */
+    pthread_barrier_wait(&barrier); /* there are fences to wait for */
+    for (unsigned i = 0; i < STEADY; i++)
+        list[i] = (struct umf_wait){ steady[i], LAST(i), UMF_OP_GE, 0, 0 };
+    int answer;
+    switch (kind) {
+    case 0: answer = umf_fence_wait(steady[0], LAST(0), FOREVER); break;
+    case 1: answer = umf_wait(list, STEADY, UMF_WAIT_ANY, FOREVER, NULL); break;
+    case 2: answer = umf_wait(list, STEADY, 0, FOREVER, NULL); break;
+    case 3: answer = umf_wait(list, 3, UMF_WAIT_ANY | UMF_WAIT_PENDING, FOREVER, NULL); break;
+    default: answer = umf_fence_wait(steady[2], LAST(2), FOREVER); break; /* a device's */
+    }
+    if (ONE_OF(answer, 0, FAILED) == 0)
+        atomic_fetch_add(&met, 1);
+    pthread_barrier_wait(&barrier); /* it is over */
+}
+
+static bool
+goes_on(unsigned kind)
+{
+    called();
+    if (atomic_load(&resting))
+        rest(kind);
+    return !atomic_load(&ending);
+}
+
+static void *
+waits(void *unused)
+{
+    uint64_t state = 2;
+    (void)unused;
+    do {
+        struct umf_wait list[6];
+        uint32_t index = 6;
+        uint64_t choice = random_word(&state), flags = choice & 1 ? UMF_WAIT_ANY : 0;
+        for (int i = 0; i < 6; i++)
+            list[i] = entry(&state);
+        if (choice & 2)
+            list[5] = (struct umf_wait){ elsewhere, 0, UMF_OP_GE, 0, 0 };
+        if ((choice >> 4) % 4 == 0)
+            flags |= UMF_WAIT_PENDING;
+        int got = ONE_OF(umf_wait(list, 6, flags, choice & 8 ? in_ns(50000) : 0, &index), 0, UNMET);
+        CHECK((got == 0 && (flags & UMF_WAIT_ANY)) ? index < 6 : index == 6);
+        struct umf_fence *fence = list[0].fence;
+        bool holds = umf_fence_offset(fence) % 64 == 0;
+        uint64_t seen = umf_fence_value(fence);
+        ONE_OF(umf_fence_wait(fence, seen + 1, in_ns(20000)), 0, -ETIME, FAILED);
+        CHECK(!holds || umf_fence_value(fence) >= seen);
+        if (holds)
+            OK(umf_fence_wait(fence, seen, 0));
+        CHECK(!holds || umf_fence_pending_value(fence) >= seen);
+    } while (goes_on(0));
+    return NULL;
+}
+
+/* What became of callbacks. */
+struct told {
+    atomic_ullong calls, releases;
+};
+
+static void
+on_call(void *data, int result)
+{
+    struct told *told = data;
+    ONE_OF(result, 0, UNMET);
+    atomic_fetch_add(&told->calls, 1);
+}
+
+static void
+on_release(void *data)
+{
+    struct told *told = data;
+    atomic_fetch_add(&told->releases, 1);
+}
+
+static void
+watch_with(uint64_t loop_flags, unsigned kind)
+{
+    uint64_t state = 3 + loop_flags;
+    int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    CHECK(event >= 0);
+    bool more = true;
+    while (more) {
+        struct umf_loop *loop;
+        struct told told = { 0 };
+        const struct umf_callback callback = { on_call, on_release, &told };
+        unsigned long long made = 0;
+        OK(umf_loop_create(loop_flags, &loop));
+        for (unsigned i = 0; i < 32 && more; i++) {
+            struct umf_watch *watches[4] = { NULL };
+            for (unsigned j = 0; j < 4; j++) {
+                struct umf_wait wait = entry(&state);
+                uint64_t choice = random_word(&state);
+                struct umf_fence *target = choice & 16 ? elsewhere : steady[(choice >> 8) % STEADY];
+                int got;
+                switch (choice % 5) {
+                case 0:
+                case 1:
+                    got = ONE_OF(umf_loop_watch(loop, &wait, 0, &callback, &watches[j]), 0, -EINVAL);
+                    break;
+                case 2:
+                    got = ONE_OF(umf_loop_export_eventfd(loop, &wait, 0, event, &callback, &watches[j]), 0, -EINVAL);
+                    break;
+                case 3:
+                    got = ONE_OF(umf_loop_export_fence(loop, wait.fence, wait.value, target == elsewhere ? steady[0] : target,
+                                                       wait.value, 0, &callback, &watches[j]), 0, -EINVAL);
+                    break;
+                default:
+                    got = ONE_OF(umf_loop_import_sync_file(loop, wait.fence, wait.value, -1, 0, &callback, &watches[j]),
+                                 0, FAILED);
+                }
+                made += got == 0;
+                CHECK((got == 0) == (watches[j] != NULL));
+                called();
+            }
+            if (!loop_flags) {
+                struct pollfd ready = { umf_loop_fd(loop), POLLIN, 0 };
+                CHECK(poll(&ready, 1, 0) >= 0);
+                OK(umf_loop_dispatch(loop, 0));
+            }
+            for (unsigned j = 0; j < 4; j++) {
+                if (!watches[j])
+                    continue;
+                ONE_OF(umf_watch_result(watches[j]), 0, UNMET);
+                if (j % 2)
+                    ONE_OF(umf_watch_cancel(watches[j]), 0, -EALREADY);
+                umf_watch_unref(watches[j]);
+            }
+            more = goes_on(kind);
+        }
+        umf_loop_unref(loop);
+        CHECK(atomic_load(&told.releases) == made && atomic_load(&told.calls) <= made);
+    }
+    close(event);
+}
+
+static void *
+watches(void *unused)
+{
+    (void)unused;
+    watch_with(0, 1);
+    return NULL;
+}
+
+static void *
+watches_by_thread(void *unused)
+{
+    (void)unused;
+    watch_with(UMF_LOOP_THREAD, 2);
+    return NULL;
+}
+
+static int
+run_job(void *data)
+{
+    return (uintptr_t)data % 2 ? UMF_JOB_SUBMITTED : UMF_JOB_DONE;
+}
+
+static atomic_ullong jobs_released;
+
+static void
+release_job(void *data, int result)
+{
+    (void)data;
+    ONE_OF(result, 0, UNMET, -ECANCELED);
+    atomic_fetch_add(&jobs_released, 1);
+}
+
+static void *
+queues(void *unused)
+{
+    uint64_t state = 5, submitted = 0;
+    bool more = true;
+    (void)unused;
+    while (more) {
+        struct umf_loop *loop;
+        struct umf_queue *queue;
+        OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
+        OK(umf_queue_create(loop, random_word(&state) & 1 ? UMF_QUEUE_INLINE : 0, &queue));
+        for (unsigned i = 0; i < 32 && more; i++) {
+            uint64_t choice = random_word(&state);
+            struct umf_wait wait[2] = { entry(&state), entry(&state) };
+            struct umf_fence *target = steady[choice % STEADY];
+            struct umf_signal signal = { target, umf_fence_pending_value(target) + choice % 3 };
+            struct umf_job job = { .size = sizeof(job), .wait_count = (choice >> 8) % 3, .waits = wait,
+                                   .signal_count = (choice >> 16) % 2, .signals = &signal, .run = run_job,
+                                   .release = release_job, .data = (void *)(uintptr_t)(choice >> 24) };
+            submitted += ONE_OF(umf_queue_submit(queue, &job, 0), 0, FAILED) == 0;
+            if (i % 8 == 7)
+                ONE_OF(umf_queue_drain(queue, in_ns(20000)), 0, -ETIME);
+            if (i % 16 == 15)
+                OK(umf_queue_cancel(queue));
+            more = goes_on(3);
+        }
+        umf_queue_unref(queue);
+        umf_loop_unref(loop);
+    }
+    CHECK(atomic_load(&jobs_released) == submitted);
+    return NULL;
+}
+
+static void *
+everything_else(void *unused)
+{
+    uint64_t state = 7;
+    (void)unused;
+    for (uint64_t i = 1; goes_on(4); i++) {
+        struct umf_fence *created = NULL, *opened = NULL;
+        struct umf_page *again = NULL;
+        uint64_t choice = random_word(&state);
+        uint32_t deadlocks;
+        int fd = -1, error = 1;
+        ONE_OF(umf_fence_create(page, i, choice % 4, &created), 0, -ENOSPC);
+        ONE_OF(umf_fence_open(page, (uint32_t)(choice >> 8) % (SLOTS + 1), 0, &opened), 0, -ENOENT);
+        ONE_OF(umf_page_import(raw.fd, 0, &again), 0, -EINVAL);
+        CHECK(umf_page_fence_count(page) == SLOTS && (!again || again == page));
+        struct umf_fence *fence = opened ? opened : created ? created : steady[choice % STEADY];
+        bool holds = umf_fence_offset(fence) % 64 == 0;
+        uint64_t seen = umf_fence_value(fence);
+        ONE_OF(umf_fence_submit(fence, seen + 2), 0, FAILED);
+        ONE_OF(umf_fence_signal(fence, seen + 1), 0, FAILED);
+        ONE_OF(umf_fence_notify(fence), 0, -ESTALE);
+        ONE_OF(umf_fence_import_sync_file(fence, seen + 2, -1, 0), 0, FAILED);
+        if (choice >> 60 == 0)
+            ONE_OF(umf_fence_set_error(fence, -(int)(choice >> 16) % 4095 - 1), 0, -ESTALE, -EINVAL);
+        if (ONE_OF(umf_fence_error(fence, &error), 0, -ESTALE) == 0)
+            CHECK(error <= 0 && error >= -4095);
+        if (can_export && ONE_OF(umf_fence_export_sync_file(fence, seen + 1, NULL, in_ns(10000), &fd), 0, -ETIME, FAILED) == 0)
+            close(fd);
+        CHECK(!holds || umf_fence_value(fence) >= seen);
+        if (i % 8 == 0)
+            OK(umf_graph_write(null, i % 16 == 0 ? UMF_GRAPH_DOT : 0, &deadlocks));
+        umf_fence_unref(created);
+        umf_fence_unref(opened);
+        umf_page_unref(again);
+    }
+    return NULL;
+}
+
+/* Those whom none of it concerns: a page that the peer does not have. They wait for ever, so nothing may get lost. */
+
+static atomic_ullong trips;
+static atomic_bool no_more_trips;
+
+static void *
+answers(void *unused)
+{
+    (void)unused;
+    for (uint64_t i = 1;; i++) {
+        OK(umf_fence_wait(ping, i, FOREVER));
+        OK(umf_fence_signal(pong, i));
+        if (atomic_load(&no_more_trips) && umf_fence_value(ping) == UINT64_MAX)
+            return NULL;
+    }
+}
+
+static void *
+asks(void *longest)
+{
+    for (uint64_t i = 1; !atomic_load(&no_more_trips); i++) {
+        uint64_t began = now_ns();
+        OK(umf_fence_signal(ping, i));
+        OK(umf_fence_wait(pong, i, FOREVER));
+        uint64_t took = now_ns() - began;
+        if (took > *(uint64_t *)longest)
+            *(uint64_t *)longest = took;
+        atomic_fetch_add(&trips, 1);
+        while (atomic_load(&all_rest) && !atomic_load(&no_more_trips))
+            nanosleep(&(struct timespec){ .tv_nsec = 5 * 1000 * 1000 }, NULL);
+    }
+    OK(umf_fence_signal(ping, UINT64_MAX));
+    return NULL;
+}
+
+/* New fences in the place of those that were brought to their end. The rest of the page stays as the peer left it, and so does
+ * who still holds on to the old ones. */
+static void
+renew(unsigned round)
+{
+    for (unsigned i = 0; i < SLOTS; i++)
+        put32(FENCES + 64 * i + 28, i < STEADY ? (round + 1) << 16 : 1);
+    for (unsigned i = 0; i < STEADY; i++) {
+        umf_fence_unref(steady[i]);
+        put64(16, i); /* the next free slot */
+        OK(umf_fence_create(page, 0, i % 4 == 3 ? UMF_FENCE_32BIT : i % 4 == 2 ? UMF_FENCE_DEVICE : 0, &steady[i]));
+        CHECK(umf_fence_index(steady[i]) == i);
+    }
+}
+
+static uint64_t
+clock_ns(clockid_t clock)
+{
+    struct timespec t;
+    CHECK(clock_gettime(clock, &t) == 0);
+    return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
+}
+
+/* After how many windows this process used no more of a processor than it may. */
+static unsigned
+windows_until_quiet(void)
+{
+    for (unsigned windows = 1; windows <= MOST_WINDOWS; windows++) {
+        uint64_t began = now_ns(), before = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+        nanosleep(&(struct timespec){ .tv_nsec = WINDOW }, NULL);
+        uint64_t used = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - before;
+        if (RUNNING_ON_VALGRIND || used * 100 <= (now_ns() - began) * MOST_SHARE)
+            return windows;
+    }
+    return MOST_WINDOWS + 1;
+}
+
+/* A file that changes its size until it is sealed, and is imported meanwhile: refused, or of the size it stays at. */
+static void
+truncated_while_it_is_imported(unsigned times)
+{
+    const struct { uint64_t magic; uint32_t version, count; } header = { UINT64_C(0x6567617020666d75), 2, 64 };
+    unsigned taken = 0, refused = 0;
+    for (unsigned i = 0; i < times; i++) {
+        int fd = memfd_create("umf-test", MFD_CLOEXEC | MFD_ALLOW_SEALING), got;
+        struct umf_page *imported = NULL;
+        pid_t pid;
+        CHECK(fd >= 0 && ftruncate(fd, 8192) == 0 && pwrite(fd, &header, sizeof(header), 0) == sizeof(header));
+        IN_CHILD(pid, {
+            for (unsigned j = 0; j < i % 50; j++) {
+                CHECK(ftruncate(fd, j % 3 * 4096) == 0 && ftruncate(fd, 8192) == 0);
+                CHECK(pwrite(fd, &header, sizeof(header), 0) == sizeof(header));
+            }
+            CHECK(ftruncate(fd, i % 2 ? 8192 : 4096) == 0);
+            CHECK(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0);
+        });
+        while ((got = ONE_OF(umf_page_import(fd, 0, &imported), 0, -EINVAL)) != 0 && waitpid(pid, NULL, WNOHANG) == 0)
+            ;
+        if (got == 0) {
+            struct umf_fence *fence;
+            CHECK(umf_page_fence_count(imported) == 64 && i % 2);
+            OK(umf_fence_create(imported, 7, 0, &fence));
+            OK(umf_fence_signal(fence, 8));
+            umf_fence_unref(fence);
+            umf_page_unref(imported);
+            taken++;
+        } else {
+            refused++;
+        }
+        while (waitpid(-1, NULL, WNOHANG) > 0)
+            ;
+        close(fd);
+        /* One that was refused in the end: once the seals are there it is taken, if it is long enough. */
+    }
+    while (waitpid(-1, NULL, 0) > 0)
+        ;
+    printf("%u files that changed while they were imported: %u taken, %u refused\n", times, taken, refused);
+}
+
+int
+main(int argc, char **argv)
+{
+    static void *(*const threads_of[])(void *) = { waits, watches, watches_by_thread, queues, everything_else };
+    const unsigned count = sizeof(threads_of) / sizeof(threads_of[0]);
+    pthread_t threads[8], asking, answering;
+    unsigned todo = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : rounds(3, 1);
+    uint64_t longest = 0;
+    unsigned most_windows = 0;
+    int status;
+    pid_t pid;
+    struct umf_caps caps = { .size = sizeof(caps) };
+
+    /* For each round on a machine that does other things too; a hang hangs for ever. */
+    watchdog(30 + 5 * todo);
+    CHECK(todo > 0 && setenv("LIBUMF_DEBUG", "1", 1) == 0);
+    /* What the library says there of deadlocks that the peer made up would fill the screen. */
+    complaints = dup(STDERR_FILENO);
+    CHECK(complaints >= 0 && (stderr = fdopen(complaints, "w")));
+    CHECK(dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), STDERR_FILENO) == STDERR_FILENO);
+    if (argc > 2)
+        forbid_futex_waitv(ENOSYS);
+    OK(umf_query_caps(&caps));
+    can_export = caps.flags & UMF_CAP_UDMABUF;
+    if (!can_export)
+        printf("not here: sync_files that are exported (no udmabuf)\n");
+    truncated_while_it_is_imported(rounds(200, 10));
+
+    null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    control = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(null >= 0 && control != MAP_FAILED);
+    control->victim = getpid();
+    OK(umf_page_create(SLOTS, 0, &page));
+    OK(umf_page_create(4, 0, &quiet));
+    for (unsigned i = 0; i < STEADY; i++)
+        OK(umf_fence_create(page, 0, i % 4 == 3 ? UMF_FENCE_32BIT : i % 4 == 2 ? UMF_FENCE_DEVICE : 0, &steady[i]));
+    OK(umf_fence_create(quiet, 0, 0, &ping));
+    OK(umf_fence_create(quiet, 0, 0, &pong));
+    OK(umf_fence_create(quiet, 0, 0, &elsewhere));
+    raw = map_raw(page);
+    IN_CHILD(pid, {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        scribble();
+    });
+    int fds = open_fds();
+    CHECK(pthread_barrier_init(&barrier, NULL, count + 1) == 0);
+    for (unsigned i = 0; i < count; i++)
+        CHECK(pthread_create(&threads[i], NULL, threads_of[i], NULL) == 0);
+    CHECK(pthread_create(&answering, NULL, answers, NULL) == 0);
+    CHECK(pthread_create(&asking, NULL, asks, &longest) == 0);
+
+    for (unsigned round = 0; round < todo; round++) {
+        unsigned long long trips_before = atomic_load(&trips);
+        atomic_fetch_add(&control->asked, 1);
+        while (atomic_load(&control->done) < atomic_load(&control->asked)) {
+            CHECK(waitpid(pid, &status, WNOHANG) == 0);
+            nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL);
+        }
+        while (atomic_load(&trips) < trips_before + 10)
+            sched_yield();
+        atomic_store(&all_rest, true);
+        atomic_store(&resting, true);
+        pthread_barrier_wait(&barrier);
+        renew(round);
+        atomic_store(&resting, false);
+        atomic_store(&ending, round == todo - 1);
+        pthread_barrier_wait(&barrier);
+        unsigned windows = windows_until_quiet();
+        if (windows > most_windows)
+            most_windows = windows;
+        if (windows > MOST_WINDOWS) {
+            fprintf(stderr, "busy while the peer rests\n");
+            return 1;
+        }
+        for (unsigned i = 0; i < STEADY; i++)
+            ONE_OF(umf_fence_signal(steady[i], LAST(i)), 0, FAILED);
+        pthread_barrier_wait(&barrier);
+        atomic_store(&all_rest, false);
+    }
+    for (unsigned i = 0; i < count; i++)
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    atomic_store(&no_more_trips, true);
+    CHECK(pthread_join(asking, NULL) == 0 && pthread_join(answering, NULL) == 0);
+    CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, &status, 0) == pid);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    CHECK(open_fds() == fds);
+    printf("%llu mutations, %llu holes, %llu changes of size refused, %llu futex calls; meanwhile %llu rounds of calls and "
+           "%llu round trips elsewhere, the longest %" PRIu64 " us; while the peer rested %u of %u waits were met, and nobody "
+           "was busy after %u ms at most\n",
+           atomic_load(&control->mutations), atomic_load(&control->holes), atomic_load(&control->refused),
+           atomic_load(&control->futexes), atomic_load(&control->calls), atomic_load(&trips), longest / 1000,
+           atomic_load(&met), todo * count, most_windows * 10);
+    for (unsigned i = 0; i < STEADY; i++)
+        umf_fence_unref(steady[i]);
+    umf_fence_unref(ping);
+    umf_fence_unref(pong);
+    umf_fence_unref(elsewhere);
+    unmap_raw(&raw);
+    umf_page_unref(page);
+    umf_page_unref(quiet);
+    close(null);
+    return 0;
+}
