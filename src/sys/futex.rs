@@ -28,8 +28,8 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, bits: NonZeroU32, deadline: 
 
 /// Wakes everybody who sleeps on `word` with one of `bits`.
 pub(crate) fn wake(word: &AtomicU32, bits: NonZeroU32) {
-    // Nothing can be done about an error, and none is possible for a word on a page of ours: EFAULT needs an
-    // unmapped or non-shareable address, EINVAL a misaligned one.
+    // An error comes from a peer who plays with the page at this moment (punches a hole: EFAULT; uses the word for a lock:
+    // EINVAL), and who is missed then sleeps on a word of that peer's.
     let _ = futex::wake_bitset(word, futex::Flags::empty(), i32::MAX as u32, bits);
 }
 
@@ -81,9 +81,24 @@ const NO: u8 = 2;
 
 fn outcome(answer: rustix::io::Result<()>) -> Result<Sleep> {
     match answer {
-        // AGAIN: the word changed before we slept. INTR: a signal handler ran. Both are for the caller's loop.
-        Ok(()) | Err(Errno::AGAIN | Errno::INTR) => Ok(Sleep::Woken),
+        // AGAIN: the word changed before we slept. INTR: a signal handler ran. FAULT: a peer punched a hole where the word is, at
+        // the moment when the kernel looked it up; the next time it is there. All for the caller's loop.
+        Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::FAULT) => Ok(Sleep::Woken),
         Err(Errno::TIMEDOUT) => Ok(Sleep::TimedOut),
         Err(errno) => Err(Error::from(errno)),
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hole_in_the_page_is_no_error_of_the_wait() {
+        for passing in [Errno::AGAIN, Errno::INTR, Errno::FAULT] {
+            assert_eq!(outcome(Err(passing)), Ok(Sleep::Woken));
+        }
+        assert_eq!(outcome(Err(Errno::TIMEDOUT)), Ok(Sleep::TimedOut));
+        assert_eq!(outcome(Err(Errno::NOSYS)), Err(Error::NotSupported));
     }
 }
