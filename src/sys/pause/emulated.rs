@@ -1,6 +1,8 @@
 //! Runs the pauses of processors that this machine is not: what is an illegal instruction here is done in a SIGILL handler, as
 //! the manuals say. It reads the opcodes byte by byte, and so also tells whether the assembler got them right.
 
+#![allow(clippy::indexing_slicing)] // registers, by the numbers that libc has for them
+
 use super::Pause;
 use super::monitor::Monitor;
 use std::cell::Cell;
