@@ -70,7 +70,7 @@ extern "C" fn main<T: Run>(object: *mut c_void) -> *mut c_void {
     let object = unsafe { Ref::<T>::from_raw(object.cast_const().cast()) };
     // By itself: to name another takes a descriptor, and /proc.
     let _ = rustix::thread::set_name(T::NAME);
-    // A panic would be a bug; it must not take the process along.
-    let _ = catch_unwind(AssertUnwindSafe(|| object.run()));
+    // A panic would be a bug; it must not take the process along. Nor must one in the end of what the thread kept.
+    let _ = catch_unwind(AssertUnwindSafe(move || object.run()));
     std::ptr::null_mut()
 }
