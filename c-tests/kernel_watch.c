@@ -495,6 +495,89 @@ cancelled_points_do_not_hold_up_others(const struct machine *m, struct loop *l)
     end_timeline(m, &t);
 }
 
+/* A loop ends, with points that have yet to come and one that came early: all are cancelled, and
+ * another loop's points behind them come. */
+static void
+a_loop_ends_before_its_points_come(const struct machine *m, struct loop *l, bool has_thread)
+{
+    struct loop ends = new_loop(has_thread);
+    struct umf_fence *fences[5];
+    struct umf_watch *watches[5];
+    struct told told[5] = { 0 };
+    struct timeline t = new_timeline(m);
+    for (unsigned i = 0; i < 5; i++) {
+        struct umf_callback callback = tell_to(&told[i]);
+        fences[i] = new_fence(m, 0);
+        OK(umf_loop_export_syncobj(i == 0 || i == 4 ? l->umf : ends.umf, fences[i], 1, t.umf, i + 1,
+                                   0, &callback, &watches[i]));
+    }
+    OK(umf_fence_signal(fences[2], 1));
+    OK(umf_fence_signal(fences[4], 1));
+    settle(&ends, m->page);
+    settle(l, m->page);
+    CHECK(last_point(m, &t) == 0);
+    OK(umf_fence_signal(fences[3], 1));
+    umf_loop_unref(ends.umf);
+    for (unsigned i = 1; i < 4; i++) {
+        EXPECT(-ECANCELED, umf_watch_result(watches[i]));
+        CHECK(told[i].calls == 0 && told[i].released == 1);
+        umf_watch_unref(watches[i]);
+    }
+    OK(umf_fence_signal(fences[1], 1));
+    OK(umf_fence_signal(fences[0], 1));
+    OK(outcome_of(l, watches[0]));
+    OK(outcome_of(l, watches[4]));
+    CHECK(last_point(m, &t) == 5);
+    for (unsigned i = 0; i < 5; i++)
+        umf_fence_unref(fences[i]);
+    end_timeline(m, &t);
+}
+
+/* The same, when the loop is ended by one of its own callbacks. */
+static void
+end_loop(void *data, int result)
+{
+    struct loop *l = data;
+    OK(result);
+    umf_loop_unref(l->umf);
+}
+
+static void
+a_loop_is_ended_by_its_callback(const struct machine *m, struct loop *l)
+{
+    struct loop ends = new_loop(true);
+    struct umf_fence *fences[3] = { new_fence(m, 0), new_fence(m, 0), new_fence(m, 0) };
+    struct timeline t = new_timeline(m), ended = new_timeline(m);
+    struct umf_callback callback = { .call = end_loop, .data = &ends };
+    struct told told[2] = { 0 };
+    struct umf_callback tell[2] = { tell_to(&told[0]), tell_to(&told[1]) };
+    struct umf_watch *early, *late, *last;
+    struct umf_watch *first = export_point(l, fences[0], 1, &t, 1);
+    OK(umf_loop_export_syncobj(ends.umf, fences[1], 1, t.umf, 2, 0, &tell[0], &early));
+    OK(umf_loop_export_syncobj(ends.umf, fences[0], 2, t.umf, 3, 0, &tell[1], &late));
+    last = export_point(l, fences[1], 1, &t, 4);
+    OK(umf_loop_export_syncobj(ends.umf, fences[2], 1, ended.umf, 1, 0, &callback, NULL));
+    OK(umf_fence_signal(fences[1], 1));
+    settle(&ends, m->page);
+    OK(umf_fence_signal(fences[2], 1));
+    /* There is no loop any more to ask. */
+    while (told[0].released + told[1].released < 2)
+        sched_yield();
+    EXPECT(-ECANCELED, umf_watch_result(early));
+    EXPECT(-ECANCELED, umf_watch_result(late));
+    CHECK(told[0].calls + told[1].calls == 0);
+    umf_watch_unref(early);
+    umf_watch_unref(late);
+    OK(umf_fence_signal(fences[0], 1));
+    OK(outcome_of(l, first));
+    OK(outcome_of(l, last));
+    CHECK(last_point(m, &t) == 4);
+    for (int i = 0; i < 3; i++)
+        umf_fence_unref(fences[i]);
+    end_timeline(m, &t);
+    end_timeline(m, &ended);
+}
+
 /* Two loops are about to do a point each at the same time, the lower of which was asked for last. It may
  * be too late for that one, but it never comes second. */
 static void
@@ -588,6 +671,9 @@ main(void)
         RUN(a_fence_fails, &m, &l, &mixed, ETIME);
         RUN(a_point_that_is_asked_for_at_the_failure_is_spared, &m, &l);
         RUN(cancelled_points_do_not_hold_up_others, &m, &l);
+        RUN(a_loop_ends_before_its_points_come, &m, &l, false);
+        RUN(a_loop_ends_before_its_points_come, &m, &l, true);
+        RUN(a_loop_is_ended_by_its_callback, &m, &l);
         RUN(all_handles_may_go, &m, &l);
         umf_loop_unref(l.umf);
         umf_loop_unref(other.umf);

@@ -58,6 +58,7 @@ impl<'a> Order<'a> {
     ) -> Result<Ref<Watch>> {
         timeline.check_forward(point)?;
         self.arm(Effect::Point { timeline: timeline.clone(), point }, |event_loop, watch| {
+            event_loop.add_export(watch)?;
             timeline.enlist(point, watch)?;
             note(watch, Some((fence, demand)), None);
             Loop::watch(event_loop, fence, demand, watch)

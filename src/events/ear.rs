@@ -287,6 +287,8 @@ impl Run for Ear {
                 futex::lost_waitv();
             }
         }
+        // What it found to be over at the end.
+        self.event_loop.rouse();
     }
 }
 

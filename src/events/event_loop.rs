@@ -12,8 +12,9 @@ use crate::sys::time::Deadline;
 use crate::wait::Demand;
 use rustix::fd::BorrowedFd;
 use rustix::process::{Pid, getpid};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::CStr;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// Who does what is due.
@@ -62,7 +63,12 @@ pub(crate) struct Loop {
     turn: Mutex<()>,
     ears: Mutex<Vec<Ref<Ear>>>,
     eye: Eye,
+    /// Those that are to add points to timelines. One that waits for its turn there is known to nobody else here.
+    exports: Mutex<Exports>,
 }
+
+/// By their addresses.
+type Exports = HashMap<usize, Ref<Watch>, BuildHasherDefault<DefaultHasher>>;
 
 /// What is to be done. There is always room for what may yet become due: where it does, memory cannot be asked for.
 struct Due {
@@ -105,6 +111,7 @@ impl Loop {
                 turn: Mutex::new(()),
                 ears: Mutex::new(Vec::new()),
                 eye,
+                exports: Mutex::new(HashMap::default()),
             })
         })
     }
@@ -168,6 +175,28 @@ impl Loop {
     /// A watch will not become due any more.
     pub(crate) fn forgo(&self) {
         self.due().promised -= 1;
+    }
+
+    fn exports(&self) -> MutexGuard<'_, Exports> {
+        self.exports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in a watch that is to add a point to a timeline.
+    pub(crate) fn add_export(&self, watch: &Ref<Watch>) -> Result<()> {
+        let mut exports = self.exports();
+        exports.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        exports.insert(std::ptr::from_ref::<Watch>(watch) as usize, watch.clone());
+        Ok(())
+    }
+
+    /// The watch has, or will not any more.
+    pub(crate) fn remove_export(&self, watch: &Watch) {
+        let mut exports = self.exports();
+        let _removed = exports.remove(&(std::ptr::from_ref(watch) as usize));
+        if exports.is_empty() && exports.capacity() > KEPT {
+            *exports = HashMap::default();
+        }
+        drop(exports);
     }
 
     /// A watch is due. There is room for it: it was promised.
@@ -264,6 +293,10 @@ impl Loop {
     fn end(&self) {
         self.due().ended = true;
         self.cancel_due();
+        let exports = std::mem::take(&mut *self.exports());
+        for watch in exports.into_values() {
+            let _ = watch.cancel();
+        }
         let ears = std::mem::take(&mut *self.ears());
         // In a callback no thread can be waited for: it may be this one, or wait for its turn.
         let wait = !self.eye.is_current() && !ears.iter().any(|ear| ear.is_current());
@@ -301,5 +334,7 @@ impl Run for Loop {
         while self.eye.look(Deadline::NEVER).is_ok_and(|goes_on| goes_on) {
             self.run_due_as_thread();
         }
+        // What it found to be over at the end.
+        self.rouse();
     }
 }

@@ -86,7 +86,14 @@ impl Effect {
                 Ok(()) => fence.signal(value),
                 Err(failure) => fence.set_error(failure.errno).and(reported),
             },
-            Effect::Point { timeline, point } => timeline.export(point, watch, outcome),
+            Effect::Point { timeline, point } => {
+                let result = timeline.export(point, watch, outcome);
+                let event_loop = watch.lock().event_loop.clone();
+                if let Some(event_loop) = event_loop {
+                    event_loop.remove_export(watch);
+                }
+                result
+            }
             Effect::Orphan(owed) => owed.fail(Error::OwnerDead.errno()),
             // `begin` sees to it.
             Effect::Queue(_) => reported,
@@ -397,14 +404,21 @@ impl Watch {
         let work = state.work.take();
         let event_loop = state.event_loop.take();
         drop(state);
+        let point = match &work {
+            Some(Work { effect: Effect::Point { timeline, point }, .. }) => Some((timeline, *point)),
+            _ => None,
+        };
         if let Some(event_loop) = event_loop {
             self.leave(&event_loop, home);
             if !is_due {
                 event_loop.forgo();
             }
+            if point.is_some() {
+                event_loop.remove_export(self);
+            }
         }
-        if let Some(Work { effect: Effect::Point { timeline, point }, .. }) = &work {
-            timeline.leave(*point, self);
+        if let Some((timeline, point)) = point {
+            timeline.leave(point, self);
         }
         // Gives the callback's data back.
         drop(work);
