@@ -9,7 +9,7 @@ use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The allocation behind a [`Ref`].
@@ -109,8 +109,9 @@ impl<T> Drop for Ref<T> {
         if self.counted().count.fetch_sub(1, Ordering::Release) != 1 {
             return;
         }
-        // ... and Acquire: the end comes after what every other thread did with it.
-        fence(Ordering::Acquire);
+        // ... and Acquire: the end comes after what every other thread did with it. A load, which reads from all their releases:
+        // ThreadSanitizer knows no fences.
+        self.counted().count.load(Ordering::Acquire);
         // SAFETY: that was the last reference, so the object is ours alone. A `Registry` may still look at the count,
         // until the object's own drop has made it forget (see there).
         unsafe { (&raw mut (*self.counted.as_ptr()).object).drop_in_place() };
