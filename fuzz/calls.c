@@ -1,0 +1,381 @@
+/*
+ * Bytes as a sequence of calls of the C face, over a few pages, fences, loops, watches and queues: also with arguments that
+ * are wrong, and with a peer's writes to the pages between them. Whatever the sequence, each call answers what is
+ * documented, a 64-bit value that was seen does not go back, and every callback's data is released exactly once.
+ */
+#define _GNU_SOURCE
+#include <libumf.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);         \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
+
+static int
+one_of(int line, int answer, const int *codes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (codes[i] == answer)
+            return answer;
+    fprintf(stderr, "%s:%d: returned %d\n", __FILE__, line, answer);
+    abort();
+}
+
+#define ONE_OF(call, ...) one_of(__LINE__, call, (const int[]){ __VA_ARGS__ }, sizeof((const int[]){ __VA_ARGS__ }) / sizeof(int))
+#define FAILED -EIO, -EOWNERDEAD, -ESTALE, -EINVAL
+#define UNMET FAILED, -ETIME, -ERANGE
+
+#define PAGES 3
+#define FENCES 8
+#define LOOPS 2
+#define WATCHES 8
+#define QUEUES 2
+
+static struct umf_page *pages[PAGES];
+static struct umf_fence *fences[FENCES];
+static uint64_t seen[FENCES];
+static struct umf_loop *loops[LOOPS];
+static struct umf_watch *watches[WATCHES];
+static struct umf_queue *queues[QUEUES];
+static unsigned promised, released; /* of callbacks and jobs */
+static int event = -1, null = -1;
+
+static const uint8_t *at, *end;
+
+static uint64_t
+take(unsigned bytes)
+{
+    uint64_t value = 0;
+    while (bytes-- && at < end)
+        value = value << 8 | *at++;
+    return value;
+}
+
+/* A number that is near something. */
+static uint64_t
+number(void)
+{
+    uint8_t how = (uint8_t)take(1);
+    switch (how >> 6) {
+    case 0: return how & 63;
+    case 1: return UINT64_MAX - (how & 63);
+    case 2: return (UINT64_C(1) << (how & 63)) + take(1) % 3 - 1;
+    default: return take(1 + how % 8);
+    }
+}
+
+/* Usually 0. */
+static uint64_t
+flags(uint64_t known)
+{
+    uint8_t how = (uint8_t)take(1);
+    return how < 200 ? known & how : number();
+}
+
+static uint64_t
+deadline(void)
+{
+    struct timespec now;
+    if (take(1) % 8)
+        return 0;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec + take(1) * 100;
+}
+
+#define ANY(of) (of[take(1) % (sizeof(of) / sizeof(of[0]))])
+
+static void
+on_call(void *data, int result)
+{
+    (void)data;
+    ONE_OF(result, 0, UNMET);
+}
+
+static void
+on_release(void *data)
+{
+    __atomic_add_fetch((unsigned *)data, 1, __ATOMIC_SEQ_CST);
+}
+
+static int
+run_job(void *data)
+{
+    (void)data;
+    return UMF_JOB_DONE;
+}
+
+static void
+release_job(void *data, int result)
+{
+    ONE_OF(result, 0, UNMET, -ECANCELED);
+    on_release(data);
+}
+
+static struct umf_wait
+entry(void)
+{
+    struct umf_wait wait = { ANY(fences), number(), take(1) % 8 ? UMF_OP_GE : (uint32_t)take(1) % 7, take(1) == 255, 0 };
+    if (take(1) % 8 == 0)
+        wait.mask = number();
+    return wait;
+}
+
+static void
+keep_page(struct umf_page *page, struct umf_page **place)
+{
+    umf_page_unref(*place);
+    *place = page;
+}
+
+static void
+keep_fence(struct umf_fence *fence, unsigned place)
+{
+    umf_fence_unref(fences[place]);
+    fences[place] = fence;
+    seen[place] = umf_fence_value(fence);
+}
+
+/* A file that may be a page. */
+static void
+import(void)
+{
+    uint8_t how = (uint8_t)take(1);
+    struct {
+        uint64_t magic;
+        uint32_t version, count;
+    } header = { UINT64_C(0x6567617020666d75), 2, (uint32_t)take(1) };
+    struct umf_page *page = NULL;
+    int fd = memfd_create("fuzz", MFD_CLOEXEC | (how & 1 ? 0 : MFD_ALLOW_SEALING));
+    CHECK(fd >= 0);
+    size_t length = how & 2 ? take(2) : 4096 + 64 * (size_t)header.count;
+    if (how & 4)
+        header.magic = number();
+    if (how & 8)
+        header.version = (uint32_t)number();
+    if (how & 16)
+        header.count = (uint32_t)number();
+    CHECK(ftruncate(fd, (off_t)length) == 0);
+    if (length >= sizeof(header))
+        CHECK(pwrite(fd, &header, sizeof(header), 0) == sizeof(header));
+    if (!(how & 1))
+        CHECK(fcntl(fd, F_ADD_SEALS, how & 32 ? (int)take(1) & 31 : F_SEAL_SHRINK | F_SEAL_GROW) == 0 || errno == EPERM);
+    int got = ONE_OF(umf_page_import(fd, how == 255 ? number() : 0, &page), 0, -EINVAL, -EACCES);
+    CHECK((got == 0) == (page != NULL));
+    if (page) {
+        CHECK(umf_page_fence_count(page) == header.count && 4096 + 64 * (uint64_t)header.count <= length);
+        keep_page(page, &ANY(pages));
+    }
+    close(fd);
+}
+
+/* What a peer does. */
+static void
+scribble(void)
+{
+    struct umf_page *page = ANY(pages);
+    int fd;
+    if (!page || umf_page_export(page, 0, &fd) != 0)
+        return;
+    uint8_t how = (uint8_t)take(1);
+    uint64_t value = number();
+    if (how % 16 == 0) {
+        CHECK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, how & 16 ? 4096 : 0, 4096) == 0);
+    } else {
+        off_t place = how & 1 ? 4096 + 64 * (off_t)(take(1) % umf_page_fence_count(page)) + 4 * (off_t)(how >> 4)
+                              : (off_t)(take(2) % 4096);
+        if (pwrite(fd, &value, how & 2 ? 4 : 8, place) < 0)
+            abort();
+    }
+    close(fd);
+}
+
+static void
+watch(void)
+{
+    struct umf_callback callback = { take(1) == 255 ? NULL : on_call, on_release, &released };
+    struct umf_loop *loop = ANY(loops);
+    struct umf_wait wait = entry();
+    unsigned which = (unsigned)take(1), place = (unsigned)take(1) % WATCHES;
+    struct umf_watch *made = NULL;
+    uint64_t wait_flags = flags(UMF_WAIT_PENDING), no_flags = flags(0);
+    int got;
+    switch (which % 4) {
+    case 0: got = umf_loop_watch(loop, which == 252 ? NULL : &wait, wait_flags, &callback, &made); break;
+    case 1: got = umf_loop_export_eventfd(loop, &wait, wait_flags, which > 250 ? null : event, &callback, &made); break;
+    case 2:
+        got = umf_loop_export_fence(loop, wait.fence, wait.value, ANY(fences), number(), no_flags, &callback, &made);
+        break;
+    default:
+        got = umf_loop_import_sync_file(loop, wait.fence, wait.value, which > 250 ? (int)number() : -1, no_flags, &callback, &made);
+    }
+    ONE_OF(got, 0, FAILED, -EBADF);
+    CHECK((got == 0) == (made != NULL));
+    if (made) {
+        promised++;
+        umf_watch_unref(watches[place]);
+        watches[place] = made;
+    }
+}
+
+static void
+submit(void)
+{
+    struct umf_wait waits[2] = { entry(), entry() };
+    struct umf_signal signals[2] = { { ANY(fences), number() }, { ANY(fences), number() } };
+    struct umf_job job = { .size = take(1) == 255 ? (uint32_t)number() : sizeof(job), .wait_count = take(1) % 3,
+                           .signal_count = take(1) % 3, .waits = waits, .signals = signals, .run = run_job,
+                           .release = release_job, .data = &released };
+    if (job.size > sizeof(job))
+        job.size = sizeof(job);
+    if (take(1) == 255)
+        job.waits = NULL;
+    promised += ONE_OF(umf_queue_submit(ANY(queues), &job, flags(0)), 0, FAILED) == 0;
+}
+
+static void
+one_call(void)
+{
+    struct umf_wait list[4];
+    struct umf_page *page = NULL;
+    struct umf_fence *fence = NULL;
+    unsigned place = (unsigned)take(1), f = place % FENCES;
+    uint32_t index = 4;
+    int error = 1, fd = -1;
+    switch (take(1) % 28) {
+    case 0:
+        if (ONE_OF(umf_page_create((uint32_t)take(1) % 70, flags(0), &page), 0, -EINVAL) == 0)
+            keep_page(page, &pages[place % PAGES]);
+        break;
+    case 1: import(); break;
+    case 2: keep_page(NULL, &pages[place % PAGES]); break;
+    case 3:
+    case 4:
+        if (ONE_OF(umf_fence_create(ANY(pages), number(), flags(3), &fence), 0, -EINVAL, -ENOSPC) == 0)
+            keep_fence(fence, f);
+        break;
+    case 5:
+        if (ONE_OF(umf_fence_open(ANY(pages), (uint32_t)take(1), flags(0), &fence), 0, -EINVAL, -ENOENT) == 0)
+            keep_fence(fence, f);
+        break;
+    case 6: keep_fence(NULL, f); break;
+    case 7: keep_fence(umf_fence_ref(ANY(fences)), f); break;
+    case 8:
+    case 9: ONE_OF(umf_fence_signal(fences[f], number()), 0, FAILED); break;
+    case 10: ONE_OF(umf_fence_submit(fences[f], number()), 0, FAILED); break;
+    case 11: ONE_OF(umf_fence_notify(fences[f]), 0, -EINVAL, -ESTALE); break;
+    case 12: ONE_OF(umf_fence_set_error(fences[f], (int)number()), 0, -EINVAL, -ESTALE); break;
+    case 13:
+        if (ONE_OF(umf_fence_error(fences[f], place < 250 ? &error : NULL), 0, -EINVAL, -ESTALE) == 0)
+            CHECK(error <= 0 && error >= -4095);
+        break;
+    case 14: ONE_OF(umf_fence_wait(fences[f], number(), deadline()), 0, FAILED, -ETIME); break;
+    case 15:
+    case 16: {
+        uint32_t count = (uint32_t)take(1) % 5;
+        uint64_t wait_flags = flags(3);
+        for (unsigned i = 0; i < 4; i++)
+            list[i] = entry();
+        if (ONE_OF(umf_wait(place == 255 ? NULL : list, count, wait_flags, deadline(), &index), 0, UNMET) != 0 || !(wait_flags & 1))
+            CHECK(index == 4);
+        else
+            CHECK(index < count);
+        break;
+    }
+    case 17:
+    case 18: scribble(); break;
+    case 19: ONE_OF(umf_fence_import_sync_file(fences[f], number(), place > 250 ? (int)number() : -1, 0), 0, FAILED, -EBADF); break;
+    case 20: {
+        struct umf_loop **loop = &loops[place % LOOPS];
+        umf_loop_unref(*loop);
+        *loop = NULL;
+        ONE_OF(umf_loop_create(flags(UMF_LOOP_THREAD), loop), 0, -EINVAL);
+        break;
+    }
+    case 21:
+    case 22: watch(); break;
+    case 23: ONE_OF(umf_loop_dispatch(loops[place % LOOPS], flags(0)), 0, -EINVAL); break;
+    case 24:
+        ONE_OF(umf_watch_cancel(watches[place % WATCHES]), 0, -EINVAL, -EALREADY);
+        ONE_OF(umf_watch_result(watches[place % WATCHES]), 0, UNMET, -ECANCELED);
+        break;
+    case 25: {
+        struct umf_queue **queue = &queues[place % QUEUES];
+        umf_queue_unref(*queue);
+        *queue = NULL;
+        ONE_OF(umf_queue_create(ANY(loops), flags(UMF_QUEUE_INLINE), queue), 0, -EINVAL);
+        break;
+    }
+    case 26:
+        submit();
+        if (place % 8 == 0)
+            ONE_OF(umf_queue_drain(queues[place % QUEUES], deadline()), 0, -EINVAL, -ETIME);
+        if (place % 8 == 1)
+            ONE_OF(umf_queue_cancel(queues[place % QUEUES]), 0, -EINVAL);
+        if (place % 8 == 2)
+            ONE_OF(umf_queue_fail(queues[place % QUEUES], -(int)take(2)), 0, -EINVAL);
+        break;
+    case 27:
+        ONE_OF(umf_graph_write(place > 250 ? (int)number() : null, flags(1), &index), 0, -EINVAL, -EBADF);
+        ONE_OF(umf_page_export(ANY(pages), flags(0), &fd), 0, -EINVAL);
+        if (fd >= 0)
+            close(fd);
+        break;
+    }
+    for (unsigned i = 0; i < FENCES; i++) {
+        if (!fences[i] || umf_fence_offset(fences[i]) % 64)
+            continue;
+        uint64_t value = umf_fence_value(fences[i]);
+        CHECK(value >= seen[i] && umf_fence_pending_value(fences[i]) >= value);
+        seen[i] = value;
+    }
+}
+
+void calls(const uint8_t *data, size_t size);
+
+void
+calls(const uint8_t *data, size_t size)
+{
+    if (event < 0) {
+        setenv("LIBUMF_DEBUG", "1", 1);
+        event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        CHECK(event >= 0 && null >= 0);
+    }
+    at = data;
+    end = data + size;
+    promised = released = 0;
+    while (at < end)
+        one_call();
+    for (unsigned i = 0; i < QUEUES; i++) {
+        umf_queue_unref(queues[i]);
+        queues[i] = NULL;
+    }
+    for (unsigned i = 0; i < LOOPS; i++) {
+        umf_loop_unref(loops[i]);
+        loops[i] = NULL;
+    }
+    for (unsigned i = 0; i < WATCHES; i++) {
+        umf_watch_unref(watches[i]);
+        watches[i] = NULL;
+    }
+    for (unsigned i = 0; i < FENCES; i++)
+        keep_fence(NULL, i);
+    for (unsigned i = 0; i < PAGES; i++)
+        keep_page(NULL, &pages[i]);
+    CHECK(__atomic_load_n(&released, __ATOMIC_SEQ_CST) == promised);
+}
