@@ -619,6 +619,28 @@ truncated_while_it_is_imported(unsigned times)
     printf("%u files that changed while they were imported: %u taken, %u refused\n", times, taken, refused);
 }
 
+/* A peer can move who sleeps on a page's bell to another word. That must not keep the loop from ending. */
+static void
+a_loop_that_was_moved_away_ends(void)
+{
+    const struct umf_callback callback = { on_call, on_release, &(struct told){ 0 } };
+    struct umf_page *moved;
+    struct umf_fence *fence;
+    struct umf_loop *loop;
+    OK(umf_page_create(1, 0, &moved));
+    OK(umf_fence_create(moved, 0, 0, &fence));
+    struct raw words = map_raw(moved);
+    struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+    OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
+    OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
+    while (syscall(SYS_futex, words.bytes + BELL, FUTEX_REQUEUE, 0, (long)INT32_MAX, words.bytes + FENCES + 24, 0) < 1)
+        sched_yield();
+    umf_loop_unref(loop);
+    umf_fence_unref(fence);
+    unmap_raw(&words);
+    umf_page_unref(moved);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -648,6 +670,8 @@ main(int argc, char **argv)
     if (!can_export)
         printf("not here: sync_files that are exported (no udmabuf)\n");
     truncated_while_it_is_imported(rounds(200, 10));
+    if (!RUNNING_ON_VALGRIND)
+        a_loop_that_was_moved_away_ends();
 
     null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     control = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

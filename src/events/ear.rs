@@ -82,6 +82,9 @@ struct Bed {
 /// A page for each word of futex_waitv, but one for `control`.
 const PAGES_MAX: usize = WAITV_MAX - 1;
 
+/// Without futex_waitv.
+const LOOKS_UP_AFTER_NS: u64 = 1_000_000_000;
+
 /// How many pages an ear can hear: where there is no futex_waitv, one.
 fn capacity() -> usize {
     if futex::has_waitv() { PAGES_MAX } else { 1 }
@@ -253,6 +256,11 @@ impl Ear {
             }
             let slice = notifier::slice(heard.restless_since, now);
             bed.until = if is_time { slice } else { slice.min(until) };
+        }
+        if !futex::has_waitv() && !heard.pages.is_empty() {
+            // All that it sleeps on is a peer's too, who can see to it that no wake-up finds it (FUTEX_REQUEUE). Who ends it
+            // must not wait for ever.
+            bed.until = bed.until.min(Deadline::at(time::now().saturating_add(LOOKS_UP_AFTER_NS)));
         }
         true
     }
