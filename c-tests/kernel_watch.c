@@ -545,6 +545,7 @@ end_loop(void *data, int result)
 static void
 a_loop_is_ended_by_its_callback(const struct machine *m, struct loop *l)
 {
+    const int fds = open_fds();
     struct loop ends = new_loop(true);
     struct umf_fence *fences[3] = { new_fence(m, 0), new_fence(m, 0), new_fence(m, 0) };
     struct timeline t = new_timeline(m), ended = new_timeline(m);
@@ -576,6 +577,8 @@ a_loop_is_ended_by_its_callback(const struct machine *m, struct loop *l)
         umf_fence_unref(fences[i]);
     end_timeline(m, &t);
     end_timeline(m, &ended);
+    while (open_fds() > fds) /* its threads go when the callback has returned */
+        sched_yield();
 }
 
 /* Two loops are about to do a point each at the same time, the lower of which was asked for last. It may

@@ -153,8 +153,10 @@ a_pending_sync_file_is_cancelled(const struct machine *m, struct loop *l)
     struct umf_watch *watches[3];
     for (int i = 0; i < 3; i++)
         watches[i] = import_sync_file(l, fence, i + 1, pending);
+    const int fds = open_fds();
     cancel(watches[0]);
     cancel(watches[2]);
+    EXPECT(fds - 2, open_fds());
     vgem_signal(m->vgem, kernel_fence);
     OK(outcome_of(l, watches[1]));
     settle(l, m->page);
@@ -532,6 +534,34 @@ an_unsubmitted_point_is_cancelled(const struct machine *m, struct loop *l)
         sched_yield();
 }
 
+static uint64_t
+cpu_time(void)
+{
+    struct timespec t;
+    CHECK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) == 0);
+    return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
+}
+
+static void
+waiting_takes_no_time(const struct machine *m, struct loop *l)
+{
+    struct umf_fence *fence = new_fence(m, 0);
+    uint32_t handle = syncobj_create(m->gpu, 0);
+    struct umf_syncobj *syncobj = open_syncobj(m, handle);
+    struct umf_watch *watches[2];
+    watches[0] = import_point(l, fence, 1, syncobj, 9);
+    watches[1] = import_point(l, fence, 1, syncobj, 4);
+    settle(l, m->page);
+    const uint64_t before = cpu_time();
+    nanosleep(&(struct timespec){ .tv_nsec = 300 * (long)MS }, NULL);
+    CHECK(cpu_time() - before < 100 * MS);
+    cancel(watches[0]);
+    cancel(watches[1]);
+    umf_syncobj_unref(syncobj);
+    syncobj_destroy(m->gpu, handle);
+    umf_fence_unref(fence);
+}
+
 static void
 a_loop_ends_before_its_points_are_submitted(const struct machine *m, bool has_thread)
 {
@@ -831,6 +861,7 @@ main(int argc, char **argv)
             RUN(many_points, &m, &l, &other, -1);
             RUN(many_points, &m, &l, &mixed, 7);
             RUN(an_unsubmitted_point_is_cancelled, &m, &l);
+            RUN(waiting_takes_no_time, &m, &l);
             RUN(a_loop_ends_before_its_points_are_submitted, &m, has_thread);
             RUN(points_are_submitted_while_they_are_asked_for, &m, &l, &other);
             RUN(the_child_of_a_fork_leaves_all_alone, &m, &l);
