@@ -232,9 +232,11 @@ in_the_child(const struct rig *kind)
         EXPECT(-ESTALE, umf_queue_fail(mine.queue, -EIO));
         CHECK(umf_fence_pending_value(mine.fence[3]) == 0);
         CHECK(umf_queue_ref(mine.queue) == mine.queue);
-        for (int i = 0; i < 2; i++)
+        /* That keeps what the lost threads may have been at, which valgrind would call a leak. */
+        for (int i = 0; i < 2 && !RUNNING_ON_VALGRIND; i++)
             umf_queue_unref(mine.queue);
-        umf_loop_unref(mine.loop);
+        if (!RUNNING_ON_VALGRIND)
+            umf_loop_unref(mine.loop);
         CHECK(held.released == 0 && held.ran == 0 && errno == SENTINEL);
     });
     join_child(child);
