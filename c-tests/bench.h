@@ -80,6 +80,8 @@ uint64_t thread_cpu_ns(void);
 void *shared_memory(size_t size);
 /* As many as root, or the hard limit, allows. Returns how many may be opened from here on. */
 size_t spare_fds(void);
+/* bench_cost.c: what the calling thread allocated. */
+long allocations_so_far(void);
 
 struct umf_page *new_page(uint32_t fences);
 struct umf_fence *new_fence(struct umf_page *page);
@@ -90,6 +92,7 @@ void bench_round_trips(void);
 void bench_crowds(void);
 void bench_wait_many(void);
 void bench_watches(void);
+void bench_queues(void);
 void bench_costs(void);
 void bench_drm(void);
 

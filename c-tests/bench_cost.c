@@ -18,6 +18,12 @@
 
 #define THOUSAND 1000
 
+long
+allocations_so_far(void)
+{
+    return allocations;
+}
+
 static size_t
 heap_in_use(void)
 {
