@@ -207,7 +207,7 @@ pub(crate) struct Queue {
     event_loop: Ref<Loop>,
     inline: Inline,
     state: Mutex<State>,
-    /// Moves when a job is over: the futex word of those who drain.
+    /// Moves when a job is over and somebody drains: the futex word for that.
     moves: AtomicU32,
 }
 
@@ -220,6 +220,8 @@ struct State {
     submitted: u64,
     /// Who runs a job at this moment.
     runner: Option<Runner>,
+    /// How many drain, and may be asleep for a job to be over.
+    drainers: u32,
     /// The watch is at a fence.
     held_up: bool,
     /// While it is, what others are told of that.
@@ -246,6 +248,7 @@ impl Queue {
             flight: VecDeque::new(),
             submitted: 0,
             runner: None,
+            drainers: 0,
             held_up: false,
             claims: Claims::new(),
             lost: None,
@@ -357,7 +360,7 @@ impl Queue {
                 state = self.take_off(state, number, items);
             }
             state.runner = None;
-            self.tell();
+            self.tell(&state);
         }
         if state.held_up {
             let owner = state.claim();
@@ -413,9 +416,11 @@ impl Queue {
     }
 
     /// A job is over: whoever drains may look.
-    fn tell(&self) {
-        self.moves.fetch_add(1, Ordering::Release);
-        futex::wake(&self.moves, NonZeroU32::MAX);
+    fn tell(&self, state: &State) {
+        if state.drainers > 0 {
+            self.moves.fetch_add(1, Ordering::Release);
+            futex::wake(&self.moves, NonZeroU32::MAX);
+        }
     }
 
     /// Drops what has not run: it never will, and its signals fail.
@@ -432,7 +437,6 @@ impl Queue {
         for (_, items) in flight {
             items.fail(errno);
         }
-        self.tell();
     }
 
     fn drop_jobs(&self, mut state: MutexGuard<'_, State>, failure: Failure) {
@@ -443,11 +447,11 @@ impl Queue {
                 watch.recall();
             }
         }
+        self.tell(&state);
         drop(state);
         for job in jobs {
             job.give_up(failure);
         }
-        self.tell();
     }
 
     /// Nobody has a handle any more.
@@ -464,8 +468,7 @@ impl Queue {
     pub(crate) fn drain(&self, deadline: Deadline) -> Result<()> {
         let target = self.lock().submitted;
         loop {
-            let moves = self.moves.load(Ordering::Acquire);
-            let state = self.land(self.lock());
+            let mut state = self.land(self.lock());
             let has_run = state.has_run(target);
             if has_run && state.flight.front().is_none_or(|(number, _)| *number > target) {
                 return Ok(());
@@ -479,8 +482,13 @@ impl Queue {
                 return Err(Error::Invalid);
             }
             if !has_run {
+                // Under the lock: who ends a job from here on sees that somebody drains.
+                let moves = self.moves.load(Ordering::Acquire);
+                state.drainers += 1;
                 drop(state);
-                futex::wait(&self.moves, moves, NonZeroU32::MAX, deadline)?;
+                let slept = futex::wait(&self.moves, moves, NonZeroU32::MAX, deadline);
+                self.lock().drainers -= 1;
+                slept?;
                 continue;
             }
             // None: it was signalled since we looked.
