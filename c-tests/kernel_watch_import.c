@@ -534,6 +534,30 @@ an_unsubmitted_point_is_cancelled(const struct machine *m, struct loop *l)
         sched_yield();
 }
 
+/* A point is submitted; one loop comes to know of it, the other asks for another point before. */
+static void
+a_loop_asks_before_it_looks(const struct machine *m)
+{
+    struct loop l = new_loop(false), other = new_loop(false);
+    struct umf_fence *fence = new_fence(m, 0);
+    uint32_t handle = syncobj_create(m->gpu, 0);
+    struct umf_syncobj *syncobj = open_syncobj(m, handle);
+    struct umf_watch *late = import_point(&other, fence, 1, syncobj, 5);
+    struct umf_watch *never = import_point(&l, fence, 2, syncobj, 7);
+    syncobj_timeline_signal(m->gpu, handle, 5);
+    run_loop(&l);
+    EXPECT(-ETIME, umf_watch_result(never));
+    cancel(import_point(&other, fence, 3, syncobj, 8));
+    OK(outcome_of(&other, late));
+    CHECK(umf_fence_value(fence) == 1);
+    cancel(never);
+    umf_syncobj_unref(syncobj);
+    syncobj_destroy(m->gpu, handle);
+    umf_loop_unref(l.umf);
+    umf_loop_unref(other.umf);
+    umf_fence_unref(fence);
+}
+
 static uint64_t
 cpu_time(void)
 {
@@ -837,6 +861,8 @@ main(int argc, char **argv)
         printf("  (no umf_test_fence.ko for this kernel: no fence fails)\n");
 
     struct leftovers before = leftovers(&m);
+    if (m.syncobj)
+        RUN(a_loop_asks_before_it_looks, &m);
     for (int has_thread = 0; has_thread < 2; has_thread++) {
         struct loop l = new_loop(has_thread), other = new_loop(has_thread), mixed = new_loop(!has_thread);
         printf(has_thread ? "  with a thread:\n" : "  dispatched:\n");
