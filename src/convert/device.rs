@@ -20,7 +20,7 @@ pub(crate) struct DeviceCaps {
 
 /// A DRM device. syncobj handles belong to an open file; this one is the caller's, duplicated.
 ///
-/// No handle outlives a call. The child of a fork shares the open file and so the handles: one that either kept, the other
+/// No handle that this makes outlives a call ([`super::Syncobj`] takes care of its own). The child of a fork shares the open file and so the handles: one that either kept, the other
 /// could destroy, and the kernel would give its number to another syncobj, whose fence may be pending.
 pub(crate) struct Device {
     fd: OwnedFd,
