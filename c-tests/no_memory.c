@@ -7,6 +7,14 @@
 
 #include "allocations.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+
+#ifndef PR_GET_AUXV_NUMBER
+#define PR_GET_AUXV_NUMBER 0x41555856
+#endif
+
 /* Enough of each that tables have to grow, more than once. */
 #define ENOUGH 70
 
@@ -101,6 +109,32 @@ import_signaled(int i)
 {
     struct umf_callback to_call = tell_of(&told[i]);
     return umf_loop_import_sync_file(running_loop, watched[i], 0, -1, 0, &to_call, &watches[i]);
+}
+
+/* The first call of a process, in which things may be found out once, on a kernel as before 6.4,
+ * which has no PR_GET_AUXV to find them by. */
+static void
+the_first_call_has_no_memory(void)
+{
+    struct sock_filter steps[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PR_GET_AUXV_NUMBER, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = { sizeof(steps) / sizeof(steps[0]), steps };
+    pid_t pid;
+    IN_CHILD(pid, {
+        CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+        if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0)
+            printf("not here: seccomp filters, so no kernel without PR_GET_AUXV\n");
+        fflush(stdout);
+        allocations_left = 0;
+        EXPECT(-ENOMEM, umf_page_create(1, 0, &page));
+    });
+    join_child(pid);
 }
 
 static void
@@ -416,6 +450,7 @@ main(void)
     }
     /* Waits leave notes, which takes no memory either. */
     CHECK(setenv("LIBUMF_DEBUG", "1", 1) == 0);
+    the_first_call_has_no_memory();
     struct peer peer = start_peer(create_for_us);
     OK(umf_page_create(ENOUGH + 1, 0, &page));
     theirs = recv_page(peer.sock);
