@@ -19,7 +19,8 @@ install_filter(struct sock_filter *steps, unsigned short count)
     CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
     if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) {
         printf("not here: seccomp filters\n");
-        _exit(0);
+        fflush(stdout);
+        _exit(SKIPPED);
     }
 }
 

@@ -9,6 +9,7 @@
 #include "others.h"
 
 #include <limits.h>
+#include <link.h>
 #include <stddef.h>
 #include <sys/auxv.h>
 #include <sys/ptrace.h>
@@ -116,16 +117,18 @@ end_child(pid_t pid)
     CHECK(waitpid(pid, &status, 0) == pid);
 }
 
-/* Whether it is the kernel's code in the process, which reads the clock, and begins again where the
- * clock moved on meanwhile: not the same way each time. */
+/* Whether an instruction is the kernel's, in the vDSO. The way through its clock depends on the time. */
 static inline bool
 is_in_vdso(uintptr_t pc)
 {
-    return pc - getauxval(AT_SYSINFO_EHDR) < 0x4000;
+    uintptr_t start = getauxval(AT_SYSINFO_EHDR);
+    const ElfW(Ehdr) *header = (const ElfW(Ehdr) *)start;
+    return header && pc - start < header->e_shoff + (size_t)header->e_shnum * header->e_shentsize;
 }
 
 /* The addresses of all instructions that the function runs, until it sleeps or ends, each once.
- * A child that is forked later by the same process has its code at the same addresses. */
+ * A child that is forked later by the same process has its code at the same addresses. Not those
+ * of the vDSO, which knows nothing of the library: to be stopped there is to be stopped before it. */
 struct points {
     uintptr_t at[8000];
     unsigned count;
