@@ -1,0 +1,270 @@
+/*
+ * Two programs that were built for different processors share pages: what one writes the other finds at the same place,
+ * and each wakes the other, tells it of errors, and sees what it waits for.
+ *
+ *     mixed COMMAND...     COMMAND runs this test as it was built for the other processor
+ *
+ * The first process starts the second, which shares nothing with it but a socket. Both then run the same steps, one as the
+ * mirror of the other. Waits have no deadline, the watchdog does.
+ */
+#include "others.h"
+
+#define ON_SOCKET "--on-socket"
+
+static int sock;
+static pid_t other_pid;
+static struct umf_page *page, *second_page;
+
+/* The fences of a game: what we signal and what the other does. Both widths, and one of the second page; and one that
+ * nobody signals. */
+enum { WIDE, NARROW, ELSEWHERE, COUNT };
+static struct umf_fence *mine[COUNT], *theirs[COUNT], *never;
+
+/* What both have to agree about. */
+static void
+agree(uint64_t number)
+{
+    tell(sock, number);
+    CHECK(hear(sock) == number);
+}
+
+static struct umf_fence *
+hand_over(struct umf_page *of, uint64_t value, uint64_t flags)
+{
+    struct umf_fence *fence;
+    OK(umf_fence_create(of, value, flags, &fence));
+    tell(sock, umf_fence_index(fence));
+    return fence;
+}
+
+/* Values that need all of a fence's bits: beyond 2^32, and across the end of 32 bits. */
+static uint64_t wide(uint64_t i) { return (UINT64_C(1) << 40) - 2000 + i; }
+static uint64_t narrow(uint64_t i) { return (uint32_t)(UINT32_MAX - 2000 + i); }
+
+static void
+the_layout_is_the_same(void)
+{
+    agree(umf_page_fence_count(page));
+    for (int i = 0; i < COUNT; i++) {
+        tell(sock, umf_fence_offset(mine[i]));
+        CHECK(hear(sock) == umf_fence_offset(theirs[i]));
+        tell(sock, umf_fence_value(mine[i]));
+        CHECK(hear(sock) == umf_fence_value(theirs[i]));
+    }
+    CHECK(umf_fence_value(theirs[WIDE]) == wide(0) && umf_fence_value(theirs[NARROW]) == narrow(0));
+    /* Of what a device writes, all bits arrive. */
+    struct raw raw = map_raw(page);
+    agree(raw.length);
+    write_raw(&raw, mine[WIDE], wide(1));
+    agree(1);
+    OK(umf_fence_wait(theirs[WIDE], wide(1), 0));
+    CHECK(umf_fence_value(theirs[WIDE]) == wide(1));
+    agree(2);
+    unmap_raw(&raw);
+}
+
+static void
+wait_for_round(uint64_t i)
+{
+    const struct umf_wait all[COUNT] = {
+        [WIDE] = { .fence = theirs[WIDE], .value = wide(i) },
+        [NARROW] = { .fence = theirs[NARROW], .value = narrow(i) },
+        [ELSEWHERE] = { .fence = theirs[ELSEWHERE], .value = i },
+    };
+    uint32_t index = 9;
+    switch (i % 6) {
+    case 0:
+        OK(umf_fence_wait(theirs[WIDE], wide(i), FOREVER));
+        break;
+    case 1:
+        OK(umf_fence_wait(theirs[NARROW], narrow(i), FOREVER));
+        break;
+    case 2:
+        OK(umf_wait(all, COUNT, 0, FOREVER, NULL));
+        break;
+    case 3:
+        OK(umf_wait(all, COUNT, UMF_WAIT_ANY, FOREVER, &index));
+        CHECK(index < COUNT);
+        break;
+    default: {
+        /* On one page, and on two. */
+        const struct umf_wait any[2] = { { .fence = never, .value = 1 }, all[i % 6 == 4 ? WIDE : ELSEWHERE] };
+        OK(umf_wait(any, 2, UMF_WAIT_ANY, FOREVER, &index));
+        CHECK(index == 1);
+    }
+    }
+}
+
+static void
+signal_round(uint64_t i)
+{
+    OK(umf_fence_signal(mine[ELSEWHERE], i));
+    OK(umf_fence_signal(mine[NARROW], narrow(i)));
+    OK(umf_fence_signal(mine[WIDE], wide(i)));
+}
+
+/* One signals first. */
+static void
+ping_pong(bool first, uint64_t from, uint64_t to)
+{
+    for (uint64_t i = from; i < to; i++) {
+        if (first)
+            signal_round(i);
+        wait_for_round(i);
+        if (!first)
+            signal_round(i);
+    }
+    agree(to);
+}
+
+/* How a wait that the other is in can end. */
+static const struct ending {
+    uint64_t flags, start, target;
+    int result, error;
+} endings[] = {
+    { 0, 7, UINT64_C(1) << 40, 0, 0 },
+    { UMF_FENCE_32BIT, 7, 1 << 30, 0, 0 },
+    { 0, 7, 8, -EIO, -ENODEV },
+    { UMF_FENCE_32BIT, UINT32_MAX, 8, -EIO, -ENODEV },
+    { 0, 7, 8, -ESTALE, 0 },
+};
+
+/* Returns when the graph, which is read from the page's ledger, tells that the other waits. */
+static void
+until_noted(const struct umf_fence *fence, uint64_t target)
+{
+    static char text[1 << 16];
+    char who[64], what[128];
+    struct stat stat;
+    struct raw raw = map_raw(page);
+    CHECK(fstat(raw.fd, &stat) == 0);
+    snprintf(who, sizeof(who), " of pid %d (", (int)other_pid);
+    snprintf(what, sizeof(what), " waits for fence %" PRIu64 ":%" PRIu32 " >= %" PRIu64 " (now %" PRIu64 ")",
+             (uint64_t)stat.st_ino, umf_fence_index(fence), target, umf_fence_value(fence));
+    unmap_raw(&raw);
+    for (bool noted = false; !noted;) {
+        uint32_t deadlocks;
+        int fd = memfd_create("graph", MFD_CLOEXEC);
+        OK(umf_graph_write(fd, 0, &deadlocks));
+        CHECK(deadlocks == 0);
+        ssize_t length = pread(fd, text, sizeof(text) - 1, 0);
+        CHECK(length > 0);
+        text[length] = '\0';
+        close(fd);
+        for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+            noted = noted || (strstr(line, who) && strstr(line, what));
+    }
+}
+
+static void
+wait_to_be_woken(const struct ending *how)
+{
+    struct umf_fence *fence = recv_fence(sock, page);
+    EXPECT(how->result, umf_fence_wait(fence, how->target, FOREVER));
+    if (how->error) {
+        int error = 0;
+        OK(umf_fence_error(fence, &error));
+        EXPECT(how->error, error);
+    }
+    umf_fence_unref(fence);
+    agree(how->target);
+}
+
+static void
+wake(const struct ending *how)
+{
+    struct umf_fence *fence = hand_over(page, how->start, how->flags);
+    until_noted(fence, how->target);
+    if (how->error)
+        OK(umf_fence_set_error(fence, how->error));
+    else if (how->result == 0)
+        OK(umf_fence_signal(fence, how->target));
+    if (how->result == -ESTALE)
+        umf_fence_unref(fence);
+    agree(how->target);
+    if (how->result != -ESTALE)
+        umf_fence_unref(fence);
+}
+
+/* What both do, from the two pages on. */
+static void
+play(bool first)
+{
+    const uint64_t starts[COUNT] = { [WIDE] = wide(0), [NARROW] = narrow(0), [ELSEWHERE] = 0 };
+    const uint64_t flags[COUNT] = { [NARROW] = UMF_FENCE_32BIT };
+    for (int i = 0; i < COUNT; i++)
+        mine[i] = hand_over(i == ELSEWHERE ? second_page : page, starts[i], flags[i]);
+    for (int i = 0; i < COUNT; i++)
+        theirs[i] = recv_fence(sock, i == ELSEWHERE ? second_page : page);
+    OK(umf_fence_create(page, 0, 0, &never));
+
+    the_layout_is_the_same();
+    const uint64_t games = rounds(20000, 300);
+    agree(games);
+    /* As it is used; and asleep in each wait. */
+    ping_pong(first, 2, games);
+    OK(umf_set_spin(0, 0, 0));
+    ping_pong(!first, games, 2 * games);
+
+    for (size_t i = 0; i < 2 * sizeof(endings) / sizeof(endings[0]); i++) {
+        if (first == (i % 2 == 0))
+            wake(&endings[i / 2]);
+        else
+            wait_to_be_woken(&endings[i / 2]);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        umf_fence_unref(mine[i]);
+        umf_fence_unref(theirs[i]);
+    }
+    umf_fence_unref(never);
+    umf_page_unref(page);
+    umf_page_unref(second_page);
+}
+
+static void
+start_the_other(char **command, int count)
+{
+    int ends[2];
+    char number[16], **arguments = calloc((size_t)count + 3, sizeof(*arguments));
+    CHECK(arguments && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
+    snprintf(number, sizeof(number), "%d", ends[1]);
+    for (int i = 0; i < count; i++)
+        arguments[i] = command[i];
+    arguments[count] = ON_SOCKET;
+    arguments[count + 1] = number;
+    IN_CHILD(other_pid, {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        CHECK(fcntl(ends[1], F_SETFD, 0) == 0);
+        execvp(arguments[0], arguments);
+        perror(arguments[0]);
+        _exit(1);
+    });
+    free(arguments);
+    close(ends[1]);
+    sock = ends[0];
+}
+
+int
+main(int argc, char **argv)
+{
+    watchdog(50);
+    CHECK(argc > 1 && setenv("LIBUMF_DEBUG", "1", 1) == 0);
+    if (argc == 3 && strcmp(argv[1], ON_SOCKET) == 0) {
+        sock = atoi(argv[2]);
+        other_pid = getppid();
+        page = recv_page(sock);
+        second_page = recv_page(sock);
+        tell(sock, sizeof(void *));
+        play(false);
+        return 0;
+    }
+    start_the_other(argv + 1, argc - 1);
+    OK(umf_page_create(100, 0, &page));
+    OK(umf_page_create(1 << 12, 0, &second_page));
+    send_page(sock, page);
+    send_page(sock, second_page);
+    printf("%zu bits with %" PRIu64 "\n", 8 * sizeof(void *), 8 * hear(sock));
+    play(true);
+    join_child(other_pid);
+    return 0;
+}
