@@ -430,30 +430,34 @@ drain_sleeps_for_what_came_before(const struct rig *kind)
 {
     struct rig rig = set_up(kind);
     struct umf_fence *a = rig.fence[0], *b = rig.fence[1], *c = rig.fence[2];
-    struct work works[4] = { { .answer = UMF_JOB_SUBMITTED }, { 0 }, { 0 }, { 0 } };
+    struct work works[4] = { { .answer = UMF_JOB_SUBMITTED }, { 0 }, { .answer = UMF_JOB_SUBMITTED } };
+    struct work last = { .answer = UMF_JOB_SUBMITTED };
     struct drainer drainers[2];
     if (!is_dispatched(&rig)) {
         OK(submit(rig.queue, &works[0], NULL, 0, a, 1));
         OK(submit(rig.queue, &works[1], b, 1, b, 2));
         for (int i = 0; i < 2; i++)
             start_drainer(&drainers[i], rig.queue);
-        OK(submit(rig.queue, &works[2], c, 1, c, 2));
+        OK(submit(rig.queue, &works[2], NULL, 0, c, 1));
+        OK(submit(rig.queue, &works[3], c, 1, NULL, 0));
         OK(umf_fence_signal(b, 1));
-        until(&rig, &works[1].released, 1);
+        until(&rig, &works[2].released, 1);
         settle(&rig);
         CHECK(!drainers[0].done && !drainers[1].done);
         OK(umf_fence_signal(a, 1));
         for (int i = 0; i < 2; i++)
             end_drainer(&drainers[i]);
-        CHECK(works[2].ran == 0);
+        CHECK(umf_fence_value(c) == 0 && works[3].ran == 0);
+        OK(umf_fence_signal(c, 1));
+        OK(umf_queue_drain(rig.queue, FOREVER));
         /* And what was submitted fails or is cancelled: that too is over. */
+        works[3].released = 0;
+        OK(submit(rig.queue, &works[3], c, 2, NULL, 0));
         start_drainer(&drainers[0], rig.queue);
         OK(umf_queue_cancel(rig.queue));
         end_drainer(&drainers[0]);
-        works[0] = works[3];
-        works[0].answer = UMF_JOB_SUBMITTED;
-        OK(submit(rig.queue, &works[0], NULL, 0, a, 2));
-        until(&rig, &works[0].released, 1);
+        OK(submit(rig.queue, &last, NULL, 0, a, 2));
+        until(&rig, &last.released, 1);
         start_drainer(&drainers[0], rig.queue);
         start_drainer(&drainers[1], rig.queue);
         OK(umf_queue_fail(rig.queue, -ENODEV));

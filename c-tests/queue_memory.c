@@ -158,29 +158,33 @@ one_block_for_each_job(const struct rig *kind)
     }
 }
 
-/* The same where many are in the queue at a time, and the loop's thread runs them. */
+/* The same where many are in the queue at a time, the loop's thread runs them, and what they began
+ * goes on. */
 static void
 none_to_run_it(void)
 {
     struct rig rig = set_up(&kinds[0]);
     static struct work works[500];
-    for (int round = 0; round < 3; round++) {
-        uint64_t base = 1000 * (uint64_t)round;
+    for (uint64_t round = 1; round <= 3; round++) {
         memset(works, 0, sizeof(works));
         at_last_run = -1;
         in_running = 0;
-        OK(submit(rig.queue, &works[0], rig.fence[0], base + 1, rig.fence[1], base));
+        OK(submit(rig.queue, &works[0], rig.fence[0], round, NULL, 0));
         settle(&rig);
         for (size_t i = 1; i < COUNT(works); i++) {
             works[i].in_run = count_allocations;
+            works[i].answer = i % 3 ? UMF_JOB_SUBMITTED : UMF_JOB_DONE;
             long before = allocations;
-            OK(submit(rig.queue, &works[i], rig.fence[1], base + i - 1, rig.fence[1], base + i));
-            if (round > 0)
+            OK(submit(rig.queue, &works[i], rig.fence[1], 0, rig.fence[2 + i % 3], round));
+            if (round > 1)
                 CHECK(allocations - before <= 1);
         }
-        OK(umf_fence_signal(rig.fence[0], base + 1));
-        OK(umf_queue_drain(rig.queue, FOREVER));
+        OK(umf_fence_signal(rig.fence[0], round));
+        until(&rig, &works[COUNT(works) - 1].released, 1);
         CHECK(in_running == 0);
+        OK(umf_fence_signal(rig.fence[3], round));
+        OK(umf_fence_signal(rig.fence[4], round));
+        OK(umf_queue_drain(rig.queue, FOREVER));
         settle(&rig);
     }
     tear_down(&rig);
