@@ -42,8 +42,8 @@
  *             -EACCES      the kernel or a sandbox refuses it
  *             -ENOMEM, -EMFILE, -ENFILE  memory or file descriptors have run out
  * fork      A child may go on using the handles it inherits; the fences its parent created stay the parent's, and so do loops,
- *           watches and queues, of which the child can do no more than end its references. Where
- *           several threads ran, only what is async-signal-safe may be called between fork and exec, as POSIX has it.
+ *           watches and queues, of which the child can do no more than end its references. Where several threads ran, only
+ *           what is async-signal-safe may be called between fork and exec, as POSIX has it.
  * Peers     Whoever was given a page can signal, fail and garble its fences at any time, and so delay or deceive
  *           those who wait for them; but no more than that: not crash them, corrupt them, or touch other pages.
  */
