@@ -27,6 +27,7 @@ wait_before_signal(const struct rig *kind)
     }
     CHECK(theirs.turn == 1 && theirs.ran == 1);
     OK(umf_fence_wait(a, COUNT(works), 0));
+    settle(&rig);
     OK(umf_queue_drain(rig.queue, 0));
     umf_queue_unref(other);
     tear_down(&rig);
@@ -126,6 +127,7 @@ many_jobs(const struct rig *kind)
         until(&rig, &works[i].released, 1);
         CHECK(works[i].ran == 1 && works[i].turn == (int)i + 1);
     }
+    settle(&rig);
     OK(umf_queue_drain(rig.queue, 0));
     tear_down(&rig);
 }
@@ -317,6 +319,7 @@ a_signal_that_goes_back_is_told(const struct rig *kind)
     CHECK(work.ran == 1 && work.result == -EINVAL);
     CHECK(umf_fence_value(rig.fence[0]) == 2 && error_of(rig.fence[0]) == 0);
     CHECK(umf_fence_value(rig.fence[1]) == 1);
+    settle(&rig);
     OK(umf_queue_drain(rig.queue, 0));
     tear_down(&rig);
 }
@@ -407,6 +410,7 @@ drain(void *argument)
     return NULL;
 }
 
+/* To be called when nothing happens to the queue: asleep it is then in there, and not for a lock. */
 static void
 start_drainer(struct drainer *d, struct umf_queue *queue)
 {
@@ -436,6 +440,7 @@ drain_sleeps_for_what_came_before(const struct rig *kind)
     if (!is_dispatched(&rig)) {
         OK(submit(rig.queue, &works[0], NULL, 0, a, 1));
         OK(submit(rig.queue, &works[1], b, 1, b, 2));
+        settle(&rig);
         for (int i = 0; i < 2; i++)
             start_drainer(&drainers[i], rig.queue);
         OK(submit(rig.queue, &works[2], NULL, 0, c, 1));
@@ -453,11 +458,13 @@ drain_sleeps_for_what_came_before(const struct rig *kind)
         /* And what was submitted fails or is cancelled: that too is over. */
         works[3].released = 0;
         OK(submit(rig.queue, &works[3], c, 2, NULL, 0));
+        settle(&rig);
         start_drainer(&drainers[0], rig.queue);
         OK(umf_queue_cancel(rig.queue));
         end_drainer(&drainers[0]);
         OK(submit(rig.queue, &last, NULL, 0, a, 2));
         until(&rig, &last.released, 1);
+        settle(&rig);
         start_drainer(&drainers[0], rig.queue);
         start_drainer(&drainers[1], rig.queue);
         OK(umf_queue_fail(rig.queue, -ENODEV));

@@ -286,6 +286,7 @@ what_is_waited_for_fails(const struct rig *kind)
             EXPECT(rows[r].result, failed.result);
             EXPECT(rows[r].errno_of_signals, error_of(rig.fence[1]));
             EXPECT(before ? rows[r].errno_of_signals : 0, error_of(rig.fence[2]));
+            settle(&rig);
             OK(umf_queue_drain(rig.queue, 0));
             tear_down(&rig);
         }
