@@ -199,8 +199,10 @@ play(bool first)
     OK(umf_fence_create(page, 0, 0, &never));
 
     the_layout_is_the_same();
-    const uint64_t games = rounds(20000, 300);
-    agree(games);
+    /* One of the two may be slower than the other knows. */
+    const uint64_t games = first ? rounds(20000, 300) : hear(sock);
+    if (first)
+        tell(sock, games);
     /* As it is used; and asleep in each wait. */
     ping_pong(first, 2, games);
     OK(umf_set_spin(0, 0, 0));
@@ -257,6 +259,10 @@ main(int argc, char **argv)
         tell(sock, sizeof(void *));
         play(false);
         return 0;
+    }
+    if (RUNNING_ON_VALGRIND) {
+        printf("not here: the other process would run without valgrind, and more rounds\n");
+        return SKIPPED;
     }
     start_the_other(argv + 1, argc - 1);
     OK(umf_page_create(100, 0, &page));
