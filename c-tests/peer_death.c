@@ -215,6 +215,28 @@ only_the_end_counts(void)
     close(pipes[1]);
 }
 
+/* The same as a program of its own: we have threads by then, of which a child could inherit a lock. */
+#define SIGNALLER "--signaller"
+
+static pid_t
+start_signaller_program(int (*sock)[2])
+{
+    char number[16];
+    pid_t pid;
+    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, *sock) == 0);
+    snprintf(number, sizeof(number), "%d", (*sock)[1]);
+    pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        fcntl((*sock)[1], F_SETFD, 0);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        execl("/proc/self/exe", "peer_death", SIGNALLER, number, NULL);
+        _exit(1);
+    }
+    close((*sock)[1]);
+    return pid;
+}
+
 /* Signals as fast as it can, and creates and ends fences, until it is killed. */
 static void
 signal_for_ever(int sock)
@@ -265,7 +287,7 @@ killed_at_any_time(unsigned times)
     for (unsigned i = 0; i < times; i++) {
         int sock[2];
         struct umf_fence *fence;
-        pid_t pid = start_signaller(&sock, signal_for_ever);
+        pid_t pid = start_signaller_program(&sock);
         send_page(sock[0], page);
         OK(umf_fence_open(page, (uint32_t)hear(sock[0]), 0, &fence));
         int peer = pidfd_of(pid);
@@ -296,6 +318,8 @@ killed_at_any_time(unsigned times)
 int
 main(int argc, char **argv)
 {
+    if (argc == 3 && strcmp(argv[1], SIGNALLER) == 0)
+        signal_for_ever(atoi(argv[2]));
     unsigned times = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : rounds(200, 5);
     int probe = pidfd_of(getpid());
     if (probe < 0) {
