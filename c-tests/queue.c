@@ -234,7 +234,7 @@ what_was_met_stays_so(const struct rig *kind)
         waits[0] = (struct umf_wait){ .fence = h, .value = 5, .op = UMF_OP_EQ };
         job.data = &next;
         OK(umf_queue_submit(rig.queue, &job, 0));
-        settle(&rig);
+        settle_down(&rig);
         OK(umf_fence_signal(h, 5));
         until_due(&rig);
         OK(umf_fence_signal(h, 6));
@@ -253,7 +253,7 @@ what_was_met_is_the_jobs_own(const struct rig *kind)
     struct work first = { 0 }, second = { 0 };
     if (is_dispatched(&rig)) {
         OK(submit(rig.queue, &first, rig.fence[0], 1, NULL, 0));
-        settle(&rig);
+        settle_down(&rig);
         OK(umf_fence_signal(rig.fence[0], 1));
         until_due(&rig);
         OK(umf_queue_cancel(rig.queue));

@@ -132,6 +132,21 @@ until(const struct rig *rig, atomic_int *count, int value)
     CHECK(atomic_load(count) == value);
 }
 
+/* Returns once the loop's threads are asleep, which might otherwise yet find that nothing is due. */
+static inline void
+until_threads_sleep(void)
+{
+    struct dirent *task;
+    DIR *tasks = opendir("/proc/self/task");
+    CHECK(tasks);
+    while ((task = readdir(tasks))) {
+        pid_t thread = (pid_t)atoi(task->d_name);
+        if (thread > 0 && thread != gettid())
+            until_asleep(getpid(), thread);
+    }
+    closedir(tasks);
+}
+
 /* Returns once the loop has done what was to be done by now. */
 static inline void
 settle(const struct rig *rig)
@@ -144,6 +159,21 @@ settle(const struct rig *rig)
         until(rig, &markers[i].released, 1);
     }
     umf_queue_unref(other);
+}
+
+/* The same, and nothing becomes due before something happens: for threads that do nothing else. */
+static inline void
+settle_down(const struct rig *rig)
+{
+    settle(rig);
+    if (is_dispatched(rig)) {
+        struct pollfd fd = { .fd = umf_loop_fd(rig->loop), .events = POLLIN };
+        until_threads_sleep();
+        while (poll(&fd, 1, 0) == 1) {
+            OK(umf_loop_dispatch(rig->loop, 0));
+            until_threads_sleep();
+        }
+    }
 }
 
 static inline int

@@ -26,7 +26,7 @@ what_was_due_when_it_was_cancelled_is_armed_once(const struct rig *kind)
     if (is_dispatched(&rig)) {
         OK(umf_loop_watch(rig.loop, &before, 0, &callback, NULL));
         OK(submit(rig.queue, &first, f, 1, NULL, 0));
-        settle(&rig);
+        settle_down(&rig);
         OK(umf_fence_signal(f, 1));
         until_due(&rig);
         OK(umf_queue_cancel(rig.queue));
@@ -497,7 +497,7 @@ a_job_ends_its_loop(const struct rig *kind)
     struct work work = { .in_run = unref_all, .data = &rig }, next = { 0 };
     OK(submit(rig.queue, &work, rig.fence[0], 1, rig.fence[1], 1));
     OK(submit(rig.queue, &next, NULL, 0, rig.fence[2], 1));
-    settle(&rig);
+    settle_down(&rig);
     OK(umf_fence_signal(rig.fence[0], 1));
     if (is_dispatched(&rig)) {
         until_due(&rig);
