@@ -115,7 +115,8 @@ pub unsafe extern "C" fn umf_queue_ref(queue: *mut umf_queue) -> *mut umf_queue 
 }
 
 /// Ends a reference to a queue. With the last, what has not run is cancelled, as by umf_queue_cancel(). A job that is running
-/// at this moment on another thread is not waited for: its release tells. NULL does nothing.
+/// at this moment on another thread is not waited for: its release tells; but if the queue had the loop's last reference, that ends
+/// too, and waits as umf_loop_unref() does. NULL does nothing.
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -159,7 +160,8 @@ pub unsafe extern "C" fn umf_queue_submit(queue: *mut umf_queue, job: *const umf
 }
 
 /// Waits until every job that was submitted by now has run and its signals are signalled, or it is certain that this will
-/// not be: jobs that failed or were cancelled are not waited for.
+/// not be: jobs that failed or were cancelled are not waited for. This, like umf_queue_submit(), lets go of the fences of jobs
+/// that have signalled; an idle queue keeps those of its last.
 ///
 /// \param queue           the queue.
 /// \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
