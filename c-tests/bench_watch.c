@@ -98,7 +98,7 @@ sample_delivery(void *state)
 
 /* Ways to deliver */
 
-/* The thread that was started last: numbers grow. */
+/* The thread that was started last: the last in the list. Numbers grow, but begin again. */
 static pid_t
 newest_thread(void)
 {
@@ -107,7 +107,7 @@ newest_thread(void)
     long newest = 0;
     CHECK(tasks);
     while ((entry = readdir(tasks)))
-        newest = atol(entry->d_name) > newest ? atol(entry->d_name) : newest;
+        newest = atol(entry->d_name) > 0 ? atol(entry->d_name) : newest;
     closedir(tasks);
     return (pid_t)newest;
 }
