@@ -14,6 +14,10 @@ GRACE_SECONDS = 30
 KERNEL_ARGUMENTS = "console=ttyS0 loglevel=5 panic=-1 log_buf_len=4M"
 
 
+class Silence(Failure):
+    """The machine went down, or hung."""
+
+
 class _Gone(Exception):
     """QEMU has exited."""
 
@@ -66,7 +70,7 @@ class Machine:
             file.close()
 
     def boot(self):
-        """Returns once the machine is ready to run programs."""
+        """Returns once the machine is ready to run programs; raises Silence when it does not get there."""
         self.release = self._expect("ready", BOOT_SECONDS)
 
     def run(self, programs):
@@ -95,9 +99,9 @@ class Machine:
         try:
             report = self._next_report(time.monotonic() + seconds)
         except TimeoutError:
-            raise self._failure(f"the machine hung: waited {seconds} s for \"{what}\"") from None
+            raise self._failure(f"the machine hung: waited {seconds} s for \"{what}\"", Silence) from None
         except _Gone:
-            raise self._failure(f"the machine went down: waited for \"{what}\"") from None
+            raise self._failure(f"the machine went down: waited for \"{what}\"", Silence) from None
         if report != what and not report.startswith(what + " "):
             raise self._failure(f"the machine reported \"{report}\" instead of \"{what}\"")
         return report[len(what) + 1 :]
@@ -125,7 +129,7 @@ class Machine:
             raise _Gone from None
         return report.decode(errors="replace")
 
-    def _failure(self, text):
+    def _failure(self, text, kind=Failure):
         errors = self._files["errors"].read_text(errors="replace").strip()
         console = self._files["console"].read_text(errors="replace").splitlines()[-80:]
-        return Failure("\n".join([text, *filter(None, [errors]), *(f"console: {line}" for line in console)]))
+        return kind("\n".join([text, *filter(None, [errors]), *(f"console: {line}" for line in console)]))
