@@ -2,12 +2,14 @@
  * A page whose creator alone signals: whoever is given it can wait, asleep, and nothing else. What
  * would write to it is refused, and is not tried.
  */
-#include "others.h"
+#include "sandbox.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
 
 #define ROUNDS 2000
+
+static bool in_sandbox; /* one that forbids futex_waitv */
 
 static int
 never_runs(void *data)
@@ -64,10 +66,26 @@ on_call(void *data, int result)
     atomic_fetch_add((atomic_int *)data, 1);
 }
 
+/* The only watch of a page, given up before it is due. */
+static void
+watch_and_cancel(struct umf_loop *loop, struct umf_fence *fence)
+{
+    atomic_int called = 0;
+    struct umf_wait wait = { .fence = fence, .value = UINT64_MAX };
+    struct umf_callback callback = { on_call, NULL, &called };
+    struct umf_watch *watch;
+    OK(umf_loop_watch(loop, &wait, 0, &callback, &watch));
+    OK(umf_watch_cancel(watch));
+    umf_watch_unref(watch);
+    CHECK(called == 0);
+}
+
 /* All ways to wait, each asleep when the signal comes. */
 static void
 receiver(int sock)
 {
+    if (in_sandbox)
+        forbid_futex_waitv(EPERM);
     int fd = recv_fd(sock);
     struct umf_page *page, *own;
     struct umf_fence *fence, *idle;
@@ -95,6 +113,7 @@ receiver(int sock)
             OK(umf_loop_watch(loop, list, 0, &callback, NULL));
             while (atomic_load(&called) < (int)(value / 4 + 1))
                 sched_yield();
+            watch_and_cancel(loop, fence);
         }
     }
     /* The end of the fence, and its failure, wake as everywhere. */
@@ -144,8 +163,10 @@ whoever_made_the_page_lies(void)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
+    (void)argv;
+    in_sandbox = argc > 1;
     struct umf_page *page;
     struct umf_fence *fence, *device;
     struct peer peer = start_peer(receiver);

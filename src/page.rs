@@ -148,6 +148,14 @@ impl Page {
         unsafe { self.mapping.start().byte_add(size_of::<Header>()).cast::<Bell>().as_ref() }
     }
 
+    /// Wakes those who sleep on the bell, though nobody rang: they look up. Nobody wakes where this process cannot write; who
+    /// sleeps there looks up by itself.
+    pub(crate) fn stir(&self) {
+        if self.is_writable {
+            self.bell().stir();
+        }
+    }
+
     /// Who waits for the page's fences, and who promised to signal them.
     pub(crate) fn ledger(&self) -> &Ledger {
         // SAFETY: as for `bell`: it lies before the slots, at a multiple of its alignment, and consists of atomics.

@@ -163,7 +163,7 @@ impl Ear {
         if let Some(page) = page {
             // The ear holds on to the page while it sleeps, and may sleep on that bell alone.
             if !futex::has_waitv() {
-                page.page.bell().stir();
+                page.page.stir();
             }
             self.poke();
         }
@@ -195,7 +195,7 @@ impl Ear {
         futex::wake(&self.control, NonZeroU32::MAX);
         if !futex::has_waitv() {
             // It may sleep on the one bell it can hear.
-            self.lock().pages.iter().for_each(|heard| stir(&heard.page));
+            self.lock().pages.iter().for_each(|heard| heard.page.stir());
         }
     }
 
@@ -213,7 +213,7 @@ impl Ear {
         };
         self.poke();
         for heard in pages {
-            stir(&heard.page);
+            heard.page.stir();
             let spots = heard.ringing.0.into_values().chain(heard.devices.0.into_values()).flatten();
             for watch in spots.flat_map(Spot::into_watches) {
                 let _ = watch.cancel();
@@ -451,12 +451,6 @@ fn look(spots: &mut Vec<Spot>, left: &mut Left) -> bool {
 fn sweep(spots: &mut Vec<Spot>, left: &mut Left) {
     while let Some(at) = spots.iter().position(Spot::is_empty) {
         left.push(spots.swap_remove(at).into_fence());
-    }
-}
-
-fn stir(page: &Page) {
-    if page.is_writable() {
-        page.bell().stir();
     }
 }
 
