@@ -45,6 +45,11 @@ pub(crate) enum Error {
 /// The result of everything in this crate that can fail.
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
+/// What C is told of a result: 0, or the errno, negated.
+pub(crate) fn code(result: Result<()>) -> i32 {
+    result.map_or_else(Error::code, |()| 0)
+}
+
 impl Error {
     /// The value the C face returns: the errno, negated.
     pub(crate) const fn code(self) -> i32 {

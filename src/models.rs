@@ -52,13 +52,13 @@ fn waits(fence: &Ref<Fence>, value: u64) -> thread::JoinHandle<Result<()>> {
 fn waits_for_submission(fence: &Ref<Fence>, value: u64) -> thread::JoinHandle<Result<()>> {
     let fence = fence.clone();
     thread::spawn(move || {
-        let condition = Condition { until: Until::Submitted, ..Condition::reached(&fence, value) };
+        let condition = Condition { until: Until::Submitted, ..Condition::reached(&fence, value).unwrap() };
         wait::one(condition, Deadline::NEVER)
     })
 }
 
 fn wait_for(fence: &Fence, value: u64) -> Result<()> {
-    wait::one(Condition::reached(fence, value), Deadline::NEVER)
+    wait::one(Condition::reached(fence, value)?, Deadline::NEVER)
 }
 
 struct Many<'a>(Vec<(&'a Fence, u64)>, Until);
@@ -69,7 +69,7 @@ impl Conditions for Many<'_> {
     }
     fn get(&self, index: usize) -> Result<Condition<'_>> {
         let (fence, value) = self.0[index];
-        Ok(Condition { until: self.1, ..Condition::reached(fence, value) })
+        Ok(Condition { until: self.1, ..Condition::reached(fence, value)? })
     }
 }
 
@@ -190,7 +190,7 @@ fn a_timeout_races_a_signal_and_takes_it_from_nobody() {
         let (_page, fence) = fence(0);
         let mortal = {
             let fence = fence.clone();
-            thread::spawn(move || wait::one(Condition::reached(&fence, 1), SOMETIME))
+            thread::spawn(move || wait::one(Condition::reached(&fence, 1)?, SOMETIME))
         };
         let patient = waits(&fence, 1);
         let clock = thread::spawn(futex::expire);
@@ -477,7 +477,7 @@ impl Ear {
 
 /// W2 and W3.
 fn is_over(fence: &Fence, value: u64) -> bool {
-    let condition = Condition::reached(fence, value);
+    let condition = Condition::reached(fence, value).unwrap();
     condition.met().unwrap() || {
         condition.announce();
         condition.met().unwrap()

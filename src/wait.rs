@@ -91,10 +91,10 @@ impl Demand {
 }
 
 impl<'a> Condition<'a> {
-    /// The everyday one: until the fence has reached the value.
-    #[cfg(loom)]
-    pub(crate) fn reached(fence: &'a Fence, value: u64) -> Condition<'a> {
-        Condition { fence, value, test: Test::Reached, until: Until::Signaled }
+    /// The everyday one: until the fence has reached the value. `Invalid` for a value that the fence cannot have.
+    pub(crate) fn reached(fence: &'a Fence, value: u64) -> Result<Condition<'a>> {
+        let condition = Condition { fence, value, test: Test::Reached, until: Until::Signaled };
+        if fence.width().holds(value) { Ok(condition) } else { Err(Error::Invalid) }
     }
 
     /// `fence`'s value `op` `value`, under `mask` unless that is 0. `Invalid` for a value that the fence cannot have, and for

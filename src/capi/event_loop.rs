@@ -8,7 +8,7 @@ use crate::fence::Fence;
 use crate::notifier::Data;
 use crate::rc::Ref;
 use crate::sys::{eventfd, memfd, poll};
-use crate::wait::{Condition, Demand, Op, Until};
+use crate::wait::{Condition, Demand, Until};
 use rustix::fd::AsRawFd;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::AtomicPtr;
@@ -264,7 +264,7 @@ pub unsafe extern "C" fn umf_loop_export_fence(
             return Err(Error::Invalid);
         }
         target.check_writable()?;
-        let demand = reached(&fence, value)?;
+        let demand = Condition::reached(&fence, value)?.demand();
         let effect = Effect::Signal { fence: target, value: target_value };
         // SAFETY: the face's contract (mod.rs).
         unsafe { arm(event_loop, callback, out_watch, |order| order.watch(&fence, demand, effect)) }
@@ -401,11 +401,6 @@ pub unsafe extern "C" fn umf_watch_cancel(watch: *mut umf_watch) -> c_int {
 pub unsafe extern "C" fn umf_watch_result(watch: *const umf_watch) -> c_int {
     // SAFETY: the face's contract (mod.rs).
     answer_keeping_errno(|| unsafe { borrow(watch)? }.result())
-}
-
-/// A fence that reaches a value.
-pub(super) fn reached(fence: &Fence, value: u64) -> Result<Demand> {
-    Ok(Condition::new(fence, Op::Ge, value, 0, Until::Signaled)?.demand())
 }
 
 /// What a watch waits for.

@@ -7,7 +7,7 @@ use crate::sys::{memfd, poll};
 use crate::fence::Fence;
 use crate::slot::{Kind, Width};
 use crate::sys::time::Deadline;
-use crate::wait::{self, Condition, Op, Until};
+use crate::wait::{self, Condition};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::AtomicPtr;
 
@@ -390,6 +390,6 @@ pub unsafe extern "C" fn umf_fence_wait(fence: *mut umf_fence, value: u64, abs_t
     answer_keeping_errno(|| {
         // SAFETY: the face's contract (mod.rs).
         let fence = unsafe { borrow(fence)? };
-        wait::one(Condition::new(fence, Op::Ge, value, 0, Until::Signaled)?, Deadline::at(abs_timeout_ns))
+        wait::one(Condition::reached(fence, value)?, Deadline::at(abs_timeout_ns))
     })
 }

@@ -33,7 +33,7 @@ mod queue;
 #[rustfmt::skip]
 mod graph;
 
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::rc::Ref;
 use rustix::fd::BorrowedFd;
 use std::ffi::c_int;
@@ -48,8 +48,7 @@ trait Handle {
 #[inline(always)]
 fn answer(body: impl FnOnce() -> Result<()>) -> c_int {
     match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(())) => 0,
-        Ok(Err(error)) => error.code(),
+        Ok(result) => error::code(result),
         Err(_) => Error::Unforeseen.code(),
     }
 }

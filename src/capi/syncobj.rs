@@ -1,9 +1,10 @@
 use super::convert::access;
 use super::device::umf_device;
-use super::event_loop::{arm, reached, umf_callback, umf_loop, umf_watch};
+use super::event_loop::{arm, umf_callback, umf_loop, umf_watch};
 use super::fence::umf_fence;
 use super::{Handle, answer_keeping_errno, hand_out, lent, no_flags, reference, required, share, unreference};
 use crate::events::Timeline;
+use crate::wait::Condition;
 use std::ffi::c_int;
 
 /// A reference to a drm_syncobj, for conversions that go on by themselves. Reference counted.
@@ -108,7 +109,7 @@ pub unsafe extern "C" fn umf_loop_export_syncobj(
         no_flags(flags)?;
         // SAFETY: the face's contract (mod.rs).
         let (fence, timeline) = unsafe { (share(fence)?, share(syncobj)?) };
-        let demand = reached(&fence, value)?;
+        let demand = Condition::reached(&fence, value)?.demand();
         // SAFETY: the face's contract (mod.rs).
         unsafe { arm(event_loop, callback, out_watch, |order| order.export_point(&fence, demand, &timeline, point)) }
     })

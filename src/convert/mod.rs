@@ -20,11 +20,11 @@ use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::sys::sync_file::Outcome;
 use crate::sys::time::Deadline;
-use crate::wait::{self, Condition, Op, Until};
+use crate::wait::{self, Condition};
 
 /// Waits until a kernel fence may be made of `fence` at `value`.
 fn reach(fence: &Fence, value: u64, deadline: Deadline) -> Result<()> {
-    wait::one(Condition::new(fence, Op::Ge, value, 0, Until::Signaled)?, deadline)
+    wait::one(Condition::reached(fence, value)?, deadline)
 }
 
 /// Whether a kernel fence can become `value` of `fence`, asked before the wait for it: what must fail changes nothing

@@ -2,7 +2,7 @@
 //!
 //! A queue that is not held up has nothing to tell: what it signals is pending, and on its way.
 
-use super::queue::Signals;
+use super::queue::Items;
 use crate::fence::Fence;
 use crate::ledger::Note;
 use crate::owner::{Owner, OwnerKind};
@@ -38,18 +38,18 @@ impl Claims {
     }
 
     /// It will signal this, once it goes on.
-    pub(crate) fn promise(&mut self, signals: &impl Signals) {
-        self.add(self.owner, signals);
+    pub(crate) fn promise(&mut self, items: &Items) {
+        self.add(self.owner, items);
     }
 
     /// It has started what will signal this, however long it is held up.
-    pub(crate) fn started(&mut self, signals: &impl Signals) {
-        self.add(self.owner.work(), signals);
+    pub(crate) fn started(&mut self, items: &Items) {
+        self.add(self.owner.work(), items);
     }
 
     /// Where there is no memory there is no note.
-    fn add(&mut self, owner: Owner, signals: &impl Signals) {
-        signals.each(|fence, value| {
+    fn add(&mut self, owner: Owner, items: &Items) {
+        for (fence, value) in items.signals() {
             let address = std::ptr::from_ref(fence) as usize;
             let known = self.promises.iter().find(|known| known.owner == owner && known.fence == address);
             if let Some(known) = known {
@@ -57,7 +57,7 @@ impl Claims {
             } else if self.promises.try_reserve(1).is_ok() {
                 self.promises.push(Promise { owner, fence: address, note: fence.note_promise(owner, value) });
             }
-        });
+        }
     }
 
     /// It goes on.

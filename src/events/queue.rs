@@ -8,13 +8,13 @@ use super::claims::Claims;
 use super::event_loop::{Loop, LoopHandle};
 use super::graph;
 use super::watch::{Effect, Failure, Watch};
-use crate::error::{Error, FenceErrno, Result};
+use crate::error::{self, Error, FenceErrno, Result};
 use crate::fence::Fence;
 use crate::owner::Owner;
 use crate::rc::Ref;
 use crate::sys::futex;
 use crate::sys::time::Deadline;
-use crate::wait::{self, Condition, Demand, Op, Until};
+use crate::wait::{self, Condition, Demand};
 use rustix::thread::{Pid, gettid};
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
@@ -77,7 +77,7 @@ pub(crate) struct Job {
 }
 
 /// What a job waits for, and then what it signals: one block of memory.
-struct Items {
+pub(super) struct Items {
     items: Vec<Item>,
     /// How many of the waits are met.
     met: usize,
@@ -112,7 +112,7 @@ impl Job {
 
     fn release(&self, result: Result<()>) {
         if let Some(release) = self.release {
-            release(self.data.load(Ordering::Relaxed), result.map_or_else(Error::code, |()| 0));
+            release(self.data.load(Ordering::Relaxed), error::code(result));
         }
     }
 
@@ -120,17 +120,6 @@ impl Job {
     fn give_up(self, failure: Failure) {
         self.items.fail(failure.errno);
         self.release(Err(failure.error));
-    }
-}
-
-/// What a job signals.
-pub(crate) trait Signals {
-    fn each(&self, tell: impl FnMut(&Fence, u64));
-}
-
-impl Signals for Items {
-    fn each(&self, mut tell: impl FnMut(&Fence, u64)) {
-        self.signals().for_each(|(fence, value)| tell(fence, value));
     }
 }
 
@@ -142,7 +131,8 @@ enum Next<'a> {
 }
 
 impl Items {
-    fn signals(&self) -> impl Iterator<Item = (&Fence, u64)> {
+    /// What the job signals.
+    pub(super) fn signals(&self) -> impl Iterator<Item = (&Fence, u64)> {
         self.items.iter().filter_map(|item| match item {
             Item::Signal(fence, value) => Some((&**fence, *value)),
             Item::Wait(..) => None,
@@ -195,11 +185,7 @@ impl Items {
 
 /// Whether a fence has reached a value, or never will.
 fn is_over(fence: &Fence, value: u64) -> bool {
-    reached(fence, value).is_ok_and(|condition| condition.met() != Ok(false))
-}
-
-fn reached(fence: &Fence, value: u64) -> Result<Condition<'_>> {
-    Condition::new(fence, Op::Ge, value, 0, Until::Signaled)
+    Condition::reached(fence, value).is_ok_and(|condition| condition.met() != Ok(false))
 }
 
 /// Jobs that run in order.
@@ -495,7 +481,7 @@ impl Queue {
             let Some((fence, value)) = state.first_unsignaled() else { continue };
             drop(state);
             // Failed is over too.
-            if wait::one(reached(&fence, value)?, deadline) == Err(Error::TimedOut) {
+            if wait::one(Condition::reached(&fence, value)?, deadline) == Err(Error::TimedOut) {
                 return Err(Error::TimedOut);
             }
         }

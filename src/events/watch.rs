@@ -4,7 +4,7 @@ use super::ear::Ear;
 use super::event_loop::Loop;
 use super::queue::Queue;
 use super::timeline::Timeline;
-use crate::error::{Error, FenceErrno, Result};
+use crate::error::{self, Error, FenceErrno, Result};
 use crate::fence::Fence;
 use crate::ledger::Note;
 use crate::notifier::Data;
@@ -126,14 +126,7 @@ pub(crate) struct Callback {
 
 impl Callback {
     fn run(self, result: Result<()>) {
-        (self.call)(self.data.data.load(Ordering::Relaxed), code(result));
-    }
-}
-
-fn code(result: Result<()>) -> c_int {
-    match result {
-        Ok(()) => 0,
-        Err(error) => error.code(),
+        (self.call)(self.data.data.load(Ordering::Relaxed), error::code(result));
     }
 }
 
@@ -355,17 +348,17 @@ impl Watch {
         };
         let result = work.effect.perform(self, outcome);
         drop(work.notes);
-        self.end(Stage::Over(result));
+        self.end(result);
         if let Some(callback) = work.callback {
             callback.run(result);
         }
         true
     }
 
-    /// Nothing comes after this stage.
-    fn end(&self, stage: Stage) {
+    /// It is over.
+    fn end(&self, result: Result<()>) {
         let mut state = self.lock();
-        state.stage = stage;
+        state.stage = Stage::Over(result);
         // Dropped after the lock.
         let _event_loop = state.event_loop.take();
         drop(state);
