@@ -4,8 +4,6 @@
  */
 #include "watching.h"
 
-#include <malloc.h>
-
 static const uint64_t modes[] = { 0, UMF_LOOP_THREAD };
 static uint64_t mode;
 static struct umf_loop *loop;
@@ -292,10 +290,10 @@ thousands(void)
         struct umf_callback callback = tell_of(&told[at]);
         OK(umf_loop_watch(loop, &wait, 0, &callback, &watches[at]));
         if (i == 8 * LIVE)
-            before = mallinfo2().uordblks;
+            before = allocated();
     }
     if (!RUNNING_ON_VALGRIND)
-        CHECK(mallinfo2().uordblks <= before + before / 4);
+        CHECK(allocated() <= before + before / 4);
     for (unsigned at = 0; at < LIVE; at++) {
         OK(umf_watch_cancel(watches[at]));
         was_cancelled(watches[at], &told[at]);
@@ -314,7 +312,7 @@ a_burst_leaves_no_memory(void)
     enum { BURST = 20000 };
     static struct told told[BURST];
     struct umf_loop *short_lived = create_loop(mode);
-    size_t before = mallinfo2().uordblks;
+    size_t before = allocated();
     for (unsigned i = 0; i < BURST; i++)
         umf_watch_unref(watch_value(short_lived, fence, last + 1, &told[i]));
     OK(umf_fence_signal(fence, ++last));
@@ -322,7 +320,7 @@ a_burst_leaves_no_memory(void)
         until_called(short_lived, &told[i], 0);
     until_loop_sleeps();
     if (!RUNNING_ON_VALGRIND)
-        CHECK(mallinfo2().uordblks <= before + 100000);
+        CHECK(allocated() <= before + 100000);
     umf_loop_unref(short_lived);
 }
 

@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,17 +68,37 @@ in_ns(uint64_t ns)
     return now_ns() + ns;
 }
 
-/* How many file descriptors this process has open. */
 static inline int
-open_fds(void)
+entries(const char *path)
 {
-    int count = 0;
-    DIR *dir = opendir("/proc/self/fd");
+    int count = -2; /* . and .. */
+    DIR *dir = opendir(path);
     CHECK(dir);
     while (readdir(dir))
         count++;
     closedir(dir);
     return count;
+}
+
+/* How many file descriptors this process has open, and one with which they are counted. */
+static inline int
+open_fds(void)
+{
+    return entries("/proc/self/fd");
+}
+
+/* How many threads it has. */
+static inline int
+threads(void)
+{
+    return entries("/proc/self/task");
+}
+
+/* Bytes that are allocated, by whomever. Only a difference means something. */
+static inline size_t
+allocated(void)
+{
+    return mallinfo2().uordblks;
 }
 
 /* Runs a child, which must not return. */

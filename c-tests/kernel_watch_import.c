@@ -481,19 +481,6 @@ many_points(const struct machine *m, struct loop *l, struct loop *other, int ste
     check_leftovers(m, before);
 }
 
-/* How many threads this process has. */
-static int
-threads(void)
-{
-    int count = 0;
-    DIR *dir = opendir("/proc/self/task");
-    CHECK(dir);
-    while (readdir(dir))
-        count++;
-    closedir(dir);
-    return count;
-}
-
 static void
 an_unsubmitted_point_is_cancelled(const struct machine *m, struct loop *l)
 {

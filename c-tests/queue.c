@@ -476,17 +476,6 @@ drain_sleeps_for_what_came_before(const struct rig *kind)
 }
 
 /* What is cancelled behind a job that runs does not make drain return before that one has run. */
-static atomic_bool gate;
-
-static void
-wait_at_the_gate(struct work *work)
-{
-    work->ran++;
-    while (!gate)
-        sched_yield();
-    work->ran--;
-}
-
 static void
 drain_waits_for_the_job_that_runs(const struct rig *kind)
 {

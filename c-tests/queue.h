@@ -61,6 +61,18 @@ submit(struct umf_queue *queue, struct work *work, struct umf_fence *wait, uint6
     return umf_queue_submit(queue, &job, 0);
 }
 
+/* What holds up a job that runs, until it is opened. */
+static atomic_bool gate;
+
+static inline void
+wait_at_the_gate(struct work *work)
+{
+    work->ran++;
+    while (!gate)
+        sched_yield();
+    work->ran--;
+}
+
 /* A loop, a queue of it, and fences. */
 struct rig {
     const char *name;

@@ -45,18 +45,6 @@ what_was_due_when_it_was_cancelled_is_armed_once(const struct rig *kind)
     tear_down(&rig);
 }
 
-
-static atomic_bool gate;
-
-static void
-wait_at_the_gate(struct work *work)
-{
-    work->ran++;
-    while (!gate)
-        sched_yield();
-    work->ran--;
-}
-
 /* The first is held up, the others are behind it; then the queue takes jobs as before. */
 static void
 cancel_what_is_held_up(const struct rig *kind)
@@ -476,18 +464,6 @@ unref_all(struct work *work)
     struct rig *rig = work->data;
     umf_queue_unref(rig->queue);
     umf_loop_unref(rig->loop);
-}
-
-static int
-threads(void)
-{
-    int count = -2; /* . and .. */
-    DIR *dir = opendir("/proc/self/task");
-    CHECK(dir);
-    while (readdir(dir))
-        count++;
-    closedir(dir);
-    return count;
 }
 
 static void

@@ -6,20 +6,7 @@
 
 #include "allocations.h"
 
-#include <malloc.h>
-
 #define SENTINEL 12345
-
-/* Bytes that are allocated, by whomever. Only a difference means something. */
-static size_t
-allocated(void)
-{
-#if __GLIBC_PREREQ(2, 33)
-    return mallinfo2().uordblks;
-#else
-    return 0;
-#endif
-}
 
 static void
 create_without_memory(const struct rig *kind)

@@ -7,7 +7,6 @@
 
 #include <dlfcn.h>
 #include <locale.h>
-#include <malloc.h>
 #include <sys/resource.h>
 
 extern char **environ;
@@ -43,18 +42,6 @@ static void
 unload(struct library *l)
 {
     CHECK(dlclose(l->handle) == 0);
-}
-
-static int
-threads(void)
-{
-    int count = -2; /* . and .. */
-    DIR *dir = opendir("/proc/self/task");
-    CHECK(dir);
-    while (readdir(dir))
-        count++;
-    closedir(dir);
-    return count;
 }
 
 /* What a process can notice of itself. */
@@ -205,17 +192,6 @@ nothing_is_printed(void)
     close(out);
     close(err);
     close(paper);
-}
-
-/* Bytes that are allocated, by whomever. Only a difference means something. */
-static size_t
-allocated(void)
-{
-#if __GLIBC_PREREQ(2, 33)
-    return mallinfo2().uordblks;
-#else
-    return 0;
-#endif
 }
 
 static void

@@ -144,18 +144,6 @@ loop_threads(pid_t *tids, int count)
     return found;
 }
 
-static inline int
-threads(void)
-{
-    int count = -2; /* . and .. */
-    DIR *dir = opendir("/proc/self/task");
-    CHECK(dir);
-    while (readdir(dir))
-        count++;
-    closedir(dir);
-    return count;
-}
-
 /* Returns once each thread of the process's only loop sleeps, so that what it has to hear has to wake it. */
 static inline void
 until_loop_sleeps(void)
