@@ -8,6 +8,8 @@
 
 #include <limits.h>
 #include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/signalfd.h>
 #include <sys/timerfd.h>
 
 #define SENTINEL 12345
@@ -259,6 +261,17 @@ watches(void)
     struct umf_fence *small;
     OK(umf_fence_create(page, 0, UMF_FENCE_32BIT, &small));
     CHECK(event >= 0 && blocks >= 0 && pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+    /* The kernel's other objects without a name, which differ from an eventfd in what they can do only. */
+    sigset_t none;
+    sigemptyset(&none);
+    const int nameless[] = {
+        epoll_create1(EPOLL_CLOEXEC),
+        timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK),
+        signalfd(-1, &none, SFD_CLOEXEC | SFD_NONBLOCK),
+        inotify_init1(IN_CLOEXEC | IN_NONBLOCK),
+        (int)syscall(434 /* pidfd_open, Linux 5.3 */, getpid(), 0),
+    };
+    const size_t nameless_count = sizeof(nameless) / sizeof(nameless[0]);
 
     ROW(-EINVAL, umf_loop_create(0, NULL));
     ROW(-EINVAL, umf_loop_fd(NULL));
@@ -286,6 +299,12 @@ watches(void)
         ROW(-EINVAL, umf_loop_export_eventfd(l, &good, 0, blocks, &callback, &out.watch));
         ROW(-EINVAL, umf_loop_export_eventfd(l, &good, 0, ends[1], &callback, &out.watch));
         ROW(-EINVAL, umf_loop_export_eventfd(l, &good, 0, null_fd, &callback, &out.watch));
+        for (size_t i = 0; i < nameless_count; i++) {
+            if (nameless[i] < 0)
+                continue; /* a kernel before it */
+            CHECK(fcntl(nameless[i], F_SETFL, O_NONBLOCK) == 0);
+            ROW(-EINVAL, umf_loop_export_eventfd(l, &good, 0, nameless[i], &callback, &out.watch));
+        }
         ROW(-EBADF, umf_loop_export_eventfd(l, &good, 0, -1, &callback, &out.watch));
         ROW(-EBADF, umf_loop_export_eventfd(l, &good, 0, INT_MIN, &callback, &out.watch));
         ROW(-EBADF, umf_loop_export_eventfd(l, &good, 0, INT_MAX, &callback, &out.watch));
@@ -329,6 +348,8 @@ watches(void)
     }
     CHECK(threads() == 1); /* nothing came of any of it */
     umf_fence_unref(small);
+    for (size_t i = 0; i < nameless_count; i++)
+        close(nameless[i]);
     close(event);
     close(blocks);
     close(ends[0]);

@@ -3,19 +3,25 @@
 use crate::error::{Error, Result};
 use rustix::event::EventfdFlags;
 use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::io::Errno;
 
 /// A new one, at zero.
 pub(crate) fn create() -> Result<OwnedFd> {
     Ok(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
 }
 
-/// `Invalid` for what cannot be one of the kernel's objects without a name. (There is no way to ask whether it is an eventfd.)
+/// `Invalid` for what is no eventfd. The kernel does not tell what one of its objects without a name is; but of those eventfds are
+/// nearly the only ones that can be written to. (fanotify, bpf and vfio have others. /proc would tell them apart, and is not
+/// everywhere.)
 pub(crate) fn require(fd: BorrowedFd<'_>) -> Result<()> {
     let mode = rustix::fs::fstat(fd)?.st_mode;
-    if rustix::fs::FileType::from_raw_mode(mode) == rustix::fs::FileType::Unknown {
-        Ok(())
-    } else {
-        Err(Error::Invalid)
+    if rustix::fs::FileType::from_raw_mode(mode) != rustix::fs::FileType::Unknown {
+        return Err(Error::Invalid);
+    }
+    // A list of no buffers: the answer is whether the file can be written to, and the file does not hear of it.
+    match rustix::io::writev(fd, &[]) {
+        Err(Errno::INVAL | Errno::BADF) => Err(Error::Invalid),
+        _ => Ok(()),
     }
 }
 
