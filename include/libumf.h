@@ -39,7 +39,8 @@
  *             -ENOENT      the index or the handle names nothing
  *             -EBADF       the file descriptor is not open
  *             -EOPNOTSUPP  the kernel, the device or the machine cannot do it
- *             -EACCES      the kernel or a sandbox refuses it
+ *             -EACCES      the kernel or a sandbox refuses it. Where a sandbox refuses what every kernel has, whatever needs that
+ *                          returns this, or -EOPNOTSUPP, also where it is not listed
  *             -ENOMEM, -EMFILE, -ENFILE  memory or file descriptors have run out
  * fork      A child may go on using the handles it inherits; the fences its parent created stay the parent's, and so do loops,
  *           watches and queues, of which the child can do no more than end its references. Where several threads ran, only

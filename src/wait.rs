@@ -657,10 +657,7 @@ impl<'a> Bells<'a> {
             return futex::wait(only.word, only.expected, NonZeroU32::MAX, deadline);
         }
         match futex::wait_many(words, deadline) {
-            Err(Error::NotSupported | Error::Denied) => {
-                futex::lost_waitv();
-                Ok(self.lost_waitv())
-            }
+            Err(error) if futex::lost_waitv(error) => Ok(self.lost_waitv()),
             slept => slept,
         }
     }

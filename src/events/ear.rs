@@ -291,8 +291,11 @@ impl Run for Ear {
         while self.listen(&mut bed) {
             self.let_go();
             self.event_loop.run_due_as_thread();
-            if self.sleep(&bed).is_err() {
-                futex::lost_waitv();
+            match self.sleep(&bed) {
+                Ok(_) => {}
+                // It goes on with what is left.
+                Err(error) if futex::lost_waitv(error) => {}
+                Err(_) => futex::doze(bed.until),
             }
         }
         // What it found to be over at the end.

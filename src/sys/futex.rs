@@ -23,7 +23,7 @@ pub(crate) const WAITV_MAX: usize = 128;
 pub(crate) fn wait(word: &AtomicU32, expected: u32, bits: NonZeroU32, deadline: Deadline) -> Result<Sleep> {
     // FUTEX_WAIT_BITSET takes absolute CLOCK_MONOTONIC time, FUTEX_WAIT relative time.
     let timeout = deadline.timespec();
-    outcome(futex::wait_bitset(word, futex::Flags::empty(), expected, timeout.as_ref(), bits))
+    outcome(futex::wait_bitset(word, futex::Flags::empty(), expected, timeout.as_ref(), bits), deadline)
 }
 
 /// Wakes everybody who sleeps on `word` with one of `bits`.
@@ -52,7 +52,8 @@ pub(crate) fn wait_many<'a>(words: impl Iterator<Item = Word<'a>>, deadline: Dea
     }
     let timeout = deadline.timespec();
     let list = list.get(..count).unwrap_or(&[]);
-    outcome(futex::waitv(list, futex::WaitvFlags::empty(), timeout.as_ref(), ClockId::Monotonic).map(drop))
+    let answer = futex::waitv(list, futex::WaitvFlags::empty(), timeout.as_ref(), ClockId::Monotonic);
+    outcome(answer.map(drop), deadline)
 }
 
 /// Whether this kernel (5.16), and the sandbox around this process, let us call futex_waitv, as far as is known.
@@ -69,9 +70,14 @@ pub(crate) fn has_waitv() -> bool {
     }
 }
 
-/// A process may enter its sandbox after it asked.
-pub(crate) fn lost_waitv() {
-    WAITV.store(NO, Ordering::Relaxed);
+/// Whether a sleep that failed so says that there is no futex_waitv any more: a process may enter its sandbox after it asked.
+/// What else fails may pass.
+pub(crate) fn lost_waitv(error: Error) -> bool {
+    let lost = matches!(error, Error::NotSupported | Error::Denied);
+    if lost {
+        WAITV.store(NO, Ordering::Relaxed);
+    }
+    lost
 }
 
 static WAITV: AtomicU8 = AtomicU8::new(UNKNOWN);
@@ -79,12 +85,23 @@ const UNKNOWN: u8 = 0;
 const YES: u8 = 1;
 const NO: u8 = 2;
 
-fn outcome(answer: rustix::io::Result<()>) -> Result<Sleep> {
+/// A short sleep that nothing but time ends, for when the kernel gives no other.
+pub(crate) fn doze(deadline: Deadline) {
+    let _ = rustix::event::poll(&mut [], deadline.within(DOZE_NS).remaining().as_ref());
+}
+
+const DOZE_NS: u64 = 1_000_000;
+
+fn outcome(answer: rustix::io::Result<()>, deadline: Deadline) -> Result<Sleep> {
     match answer {
         // AGAIN: the word changed before we slept. INTR: a signal handler ran. FAULT: a peer punched a hole where the word is, at
         // the moment when the kernel looked it up; the next time it is there. All for the caller's loop.
         Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::FAULT) => Ok(Sleep::Woken),
         Err(Errno::TIMEDOUT) => Ok(Sleep::TimedOut),
+        Err(Errno::NOMEM) => {
+            doze(deadline);
+            Ok(if deadline.has_passed() { Sleep::TimedOut } else { Sleep::Woken })
+        }
         Err(errno) => Err(Error::from(errno)),
     }
 }
@@ -94,11 +111,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hole_in_the_page_is_no_error_of_the_wait() {
-        for passing in [Errno::AGAIN, Errno::INTR, Errno::FAULT] {
-            assert_eq!(outcome(Err(passing)), Ok(Sleep::Woken));
+    fn what_passes_is_no_error_of_the_wait() {
+        let outcome = |errno| outcome(Err(errno), Deadline::NEVER);
+        for passing in [Errno::AGAIN, Errno::INTR, Errno::FAULT, Errno::NOMEM] {
+            assert_eq!(outcome(passing), Ok(Sleep::Woken));
         }
-        assert_eq!(outcome(Err(Errno::TIMEDOUT)), Ok(Sleep::TimedOut));
-        assert_eq!(outcome(Err(Errno::NOSYS)), Err(Error::NotSupported));
+        assert_eq!(outcome(Errno::TIMEDOUT), Ok(Sleep::TimedOut));
+        assert_eq!(outcome(Errno::NOSYS), Err(Error::NotSupported));
     }
 }

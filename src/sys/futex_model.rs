@@ -4,7 +4,7 @@
 //! one queue for all words. Time passes when a model says so: see [`expire`].
 
 use super::time::Deadline;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sync::{AtomicU32, Ordering};
 use loom::sync::{Condvar, Mutex, MutexGuard};
 use std::num::NonZeroU32;
@@ -64,7 +64,9 @@ pub(crate) fn has_waitv() -> bool {
     true
 }
 
-pub(crate) fn lost_waitv() {}
+pub(crate) fn lost_waitv(_: Error) -> bool {
+    false
+}
 
 fn sleep(words: &[Word<'_>], bits: u32, deadline: Deadline) -> Result<Sleep> {
     let mut queue = queue();
