@@ -144,6 +144,15 @@ loop_threads(pid_t *tids, int count)
     return found;
 }
 
+/* Returns once there are so many. The kernel lists one that was joined for a moment longer. */
+static inline void
+until_threads(int count)
+{
+    uint64_t give_up = in_ns(20 * SECOND);
+    while (threads() != count)
+        CHECK(now_ns() < give_up);
+}
+
 /* Returns once each thread of the process's only loop sleeps, so that what it has to hear has to wake it. */
 static inline void
 until_loop_sleeps(void)
