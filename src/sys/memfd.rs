@@ -52,9 +52,23 @@ fn create_unsealed(len: u64) -> Result<OwnedFd> {
         other => other?,
     };
     rustix::fs::ftruncate(&fd, len)?;
-    // Memory that is missing is an error here, not a SIGBUS when the first fence is touched.
-    super::retry(|| rustix::fs::fallocate(&fd, FallocateFlags::empty(), 0, len))?;
+    allocate(fd.as_fd(), len)?;
     Ok(fd)
+}
+
+/// Memory that is missing is an error here, not a SIGBUS when the first fence is touched.
+fn allocate(fd: BorrowedFd<'_>, len: u64) -> Result<()> {
+    let (mut done, mut step) = (0, len);
+    while done < len {
+        step = step.min(len - done);
+        match rustix::fs::fallocate(fd, FallocateFlags::empty(), done, step) {
+            Ok(()) => done += step,
+            // The kernel gives back what an interrupted call had got. Where signals come faster than it gets all, smaller steps do.
+            Err(Errno::INTR) => step = (step / 2).max(page_size() as u64),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
 }
 
 /// The length of a file whose seals promise that it stays so, and whether they let us write. `Invalid` for any other kind of
