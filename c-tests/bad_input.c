@@ -194,7 +194,7 @@ every_unknown_flag(void)
             ROW(-EINVAL, umf_page_create(1, flag, &out.page));
         ROW(-EINVAL, umf_page_import(page_fd, flag, &out.page));
         ROW(-EINVAL, umf_page_export(page, flag, &out.fd));
-        if (!(flag & (UMF_FENCE_32BIT | UMF_FENCE_DEVICE)))
+        if (!(flag & (UMF_FENCE_32BIT | UMF_FENCE_DEVICE | UMF_FENCE_LASTING)))
             ROW(-EINVAL, umf_fence_create(page, 0, flag, &out.fence));
         ROW(-EINVAL, umf_set_spin(10, 50000, flag));
         ROW(-EINVAL, umf_fence_open(page, umf_fence_index(fence), flag, &out.fence));

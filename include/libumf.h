@@ -100,6 +100,13 @@
  */
 #define UMF_FENCE_DEVICE (UINT64_C(1) << 1)
 
+/**
+ * In the flags of umf_fence_create(): the fence does not end with its creator's last reference to it, but lives as long as its
+ * page, which is as long as anybody has that open or a descriptor of it, and can open the fence again. Its slot is never
+ * free again. For pages that are handed over with all that is in them, as the payload of a Vulkan semaphore is. Since 0.1.
+ */
+#define UMF_FENCE_LASTING (UINT64_C(1) << 2)
+
 /** The most entries of one umf_wait(). Since 0.1. */
 #define UMF_WAIT_MAX 1048576
 
@@ -454,11 +461,11 @@ struct umf_page *umf_page_ref(struct umf_page *page);
 void umf_page_unref(struct umf_page *page);
 
 /**
- * Creates a fence in a free slot of a page. It lives until this process ends its last reference to it; then its waiters
- * everywhere get -ESTALE, and the slot is free for a new fence, which handles on the old one never see. What was signalled
- * before the end stays so for those who look before the slot is used again: slots take turns, so that is as far away as the
- * page has slots free. A process that dies without umf_fence_unref() ends nothing: its slots stay in use, and its waiters
- * asleep until somebody fails the fences it owed.
+ * Creates a fence in a free slot of a page. It lives until this process ends its last reference to it (but see
+ * UMF_FENCE_LASTING); then its waiters everywhere get -ESTALE, and the slot is free for a new fence, which handles on the old
+ * one never see. What was signalled before the end stays so for those who look before the slot is used again: slots take
+ * turns, so that is as far away as the page has slots free. A process that dies without umf_fence_unref() ends nothing: its
+ * slots stay in use, and its waiters asleep until somebody fails the fences it owed.
  *
  * \param page       the page; the fence keeps a reference to it.
  * \param value      the value to start with: every wait for it or less is met.
@@ -508,8 +515,8 @@ int umf_fence_open(struct umf_page *page,
 struct umf_fence *umf_fence_ref(struct umf_fence *fence);
 
 /**
- * Ends a reference to a fence. With the last one of the process that created it, the fence ends: see
- * umf_fence_create(). Nobody may be waiting through this reference. NULL does nothing.
+ * Ends a reference to a fence. With the last one of the process that created it, the fence ends, if it is not
+ * UMF_FENCE_LASTING: see umf_fence_create(). Nobody may be waiting through this reference. NULL does nothing.
  *
  * Thread-safe. Since 0.1.
  */

@@ -18,8 +18,9 @@ pub(crate) struct Fence {
     tag: Tag,
     /// Whether this process may write to the page.
     is_writable: bool,
-    /// The process that created the fence, if it is this one. The child of a fork inherits the handle, not the fence.
-    creator: Option<Pid>,
+    /// The process with whose last handle the fence ends, if it does and if it is this one: its creator. The child of a fork
+    /// inherits the handle, not the fence.
+    ends_with: Option<Pid>,
     /// The highest value this process has seen. A peer may write a smaller one, or punch a hole where the value was; what
     /// was seen as signalled stays signalled.
     seen: AtomicU64,
@@ -32,6 +33,15 @@ pub(crate) struct Fence {
 impl Fence {
     /// A new fence at `value` in a free slot of `page`. It ends with the last handle of this process.
     pub(crate) fn create(page: &Ref<Page>, kind: Kind, value: u64) -> Result<Ref<Fence>> {
+        Fence::create_until(page, kind, value, Some(getpid()))
+    }
+
+    /// The same, but it lives as long as its page, whoever lets go of it.
+    pub(crate) fn create_lasting(page: &Ref<Page>, kind: Kind, value: u64) -> Result<Ref<Fence>> {
+        Fence::create_until(page, kind, value, None)
+    }
+
+    fn create_until(page: &Ref<Page>, kind: Kind, value: u64, ends_with: Option<Pid>) -> Result<Ref<Fence>> {
         if !kind.width.holds(value) {
             return Err(Error::Invalid);
         }
@@ -44,7 +54,7 @@ impl Fence {
                 place: place.clone(),
                 tag,
                 is_writable: true,
-                creator: Some(getpid()),
+                ends_with,
                 seen: AtomicU64::new(value),
                 spinning: Learnt::new(),
                 notifier: Notifier::new(),
@@ -64,7 +74,7 @@ impl Fence {
                 place: place.clone(),
                 tag,
                 is_writable: page.is_writable(),
-                creator: None,
+                ends_with: None,
                 seen: AtomicU64::new(value),
                 spinning: Learnt::new(),
                 notifier: Notifier::new(),
@@ -267,7 +277,7 @@ impl Fence {
 impl Drop for Fence {
     fn drop(&mut self) {
         self.page().fences().forget(self.index(), self);
-        if self.creator == Some(getpid()) {
+        if self.ends_with == Some(getpid()) {
             self.slot().retire(self.tag, self.rope());
         }
     }

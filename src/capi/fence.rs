@@ -30,11 +30,16 @@ pub const UMF_FENCE_32BIT: u64 = 1 << 0;
 /// time: after an eighth of the time waited so far, never more than 4 ms. Since 0.1.
 pub const UMF_FENCE_DEVICE: u64 = 1 << 1;
 
-/// Creates a fence in a free slot of a page. It lives until this process ends its last reference to it; then its waiters
-/// everywhere get -ESTALE, and the slot is free for a new fence, which handles on the old one never see. What was signalled
-/// before the end stays so for those who look before the slot is used again: slots take turns, so that is as far away as the
-/// page has slots free. A process that dies without umf_fence_unref() ends nothing: its slots stay in use, and its waiters
-/// asleep until somebody fails the fences it owed.
+/// In the flags of umf_fence_create(): the fence does not end with its creator's last reference to it, but lives as long as its
+/// page, which is as long as anybody has that open or a descriptor of it, and can open the fence again. Its slot is never
+/// free again. For pages that are handed over with all that is in them, as the payload of a Vulkan semaphore is. Since 0.1.
+pub const UMF_FENCE_LASTING: u64 = 1 << 2;
+
+/// Creates a fence in a free slot of a page. It lives until this process ends its last reference to it (but see
+/// UMF_FENCE_LASTING); then its waiters everywhere get -ESTALE, and the slot is free for a new fence, which handles on the old
+/// one never see. What was signalled before the end stays so for those who look before the slot is used again: slots take
+/// turns, so that is as far away as the page has slots free. A process that dies without umf_fence_unref() ends nothing: its
+/// slots stay in use, and its waiters asleep until somebody fails the fences it owed.
 ///
 /// \param page       the page; the fence keeps a reference to it.
 /// \param value      the value to start with: every wait for it or less is met.
@@ -57,7 +62,7 @@ pub unsafe extern "C" fn umf_fence_create(
     out_fence: *mut *mut umf_fence,
 ) -> c_int {
     answer_keeping_errno(|| {
-        if flags & !(UMF_FENCE_32BIT | UMF_FENCE_DEVICE) != 0 {
+        if flags & !(UMF_FENCE_32BIT | UMF_FENCE_DEVICE | UMF_FENCE_LASTING) != 0 {
             return Err(Error::Invalid);
         }
         let width = if flags & UMF_FENCE_32BIT != 0 { Width::Bits32 } else { Width::Bits64 };
@@ -65,8 +70,10 @@ pub unsafe extern "C" fn umf_fence_create(
         required(out_fence)?;
         // SAFETY: the face's contract (mod.rs).
         let page = unsafe { share(page)? };
+        let lasting = flags & UMF_FENCE_LASTING != 0;
+        let create = if lasting { Fence::create_lasting } else { Fence::create };
         // SAFETY: the face's contract (mod.rs).
-        unsafe { hand_out(Fence::create(&page, kind, value)?, out_fence) };
+        unsafe { hand_out(create(&page, kind, value)?, out_fence) };
         Ok(())
     })
 }
@@ -112,8 +119,8 @@ pub unsafe extern "C" fn umf_fence_ref(fence: *mut umf_fence) -> *mut umf_fence 
     unsafe { reference(fence) }
 }
 
-/// Ends a reference to a fence. With the last one of the process that created it, the fence ends: see
-/// umf_fence_create(). Nobody may be waiting through this reference. NULL does nothing.
+/// Ends a reference to a fence. With the last one of the process that created it, the fence ends, if it is not
+/// UMF_FENCE_LASTING: see umf_fence_create(). Nobody may be waiting through this reference. NULL does nothing.
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
