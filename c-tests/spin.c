@@ -75,7 +75,10 @@ cpu_of_sharing_a_processor(struct umf_page *page)
     return taken / TRIPS;
 }
 
-/* Short sleeps look as if spinning paid, and it does not. Allowed all of a core, spins of 1 ms would cost ten times the floor. */
+/*
+ * Short sleeps look as if spinning paid, and it does not. Allowed all of a core, spins of 1 ms would cost ten times the floor, each
+ * time. A third program on the same processor makes sleeps long, and what is learnt wrong; it does not stay for all tries.
+ */
 static void
 two_on_one_processor(struct umf_page *page)
 {
@@ -85,12 +88,15 @@ two_on_one_processor(struct umf_page *page)
     CPU_SET(sched_getcpu(), &one);
     CHECK(sched_setaffinity(0, sizeof(one), &one) == 0);
 
-    OK(umf_set_spin(0, 0, 0));
-    uint64_t floor = cpu_of_sharing_a_processor(page);
-    OK(umf_set_spin(1000, 1000000, 0));
-    uint64_t spinning = cpu_of_sharing_a_processor(page);
-    printf("two on one processor: a wait takes %" PRIu64 " ns, %" PRIu64 " ns with spinning\n", floor, spinning);
-    CHECK(spinning < 4 * floor);
+    uint64_t floor = 0, spinning = UINT64_MAX;
+    for (int tries = 0; tries < 5 && spinning / 4 >= floor; tries++) {
+        OK(umf_set_spin(0, 0, 0));
+        floor = cpu_of_sharing_a_processor(page);
+        OK(umf_set_spin(1000, 1000000, 0));
+        spinning = cpu_of_sharing_a_processor(page);
+        printf("two on one processor: a wait takes %" PRIu64 " ns, %" PRIu64 " ns with spinning\n", floor, spinning);
+    }
+    CHECK(spinning / 4 < floor);
 
     CHECK(sched_setaffinity(0, sizeof(before), &before) == 0);
 }
