@@ -1,7 +1,7 @@
 /*
  * A guest in somebody's program: loading, using and unloading the library starts no thread, changes
  * no signal handler, environment or other state of the process, prints nothing, opens only what is
- * closed on exec, and leaves nothing behind.
+ * closed on exec, and leaves nothing behind but itself.
  */
 #include "others.h"
 
@@ -215,8 +215,9 @@ what_is_loaded_again_and_again_leaves_nothing(void)
         CHECK(mappings() == maps);
         CHECK(allocated() == memory);
     }
-    /* It really went away each time. */
-    CHECK(!dlopen(LIBUMF_SO, RTLD_NOW | RTLD_NOLOAD));
+    /* It was there all the time, once: unloaded.c says why. */
+    void *still = dlopen(LIBUMF_SO, RTLD_NOW | RTLD_NOLOAD);
+    CHECK(still && dlclose(still) == 0);
 }
 
 int

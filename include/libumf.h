@@ -22,7 +22,8 @@
  * Structs   Those that start with size grow at the end, in later versions.
  * Threads   Every function is thread-safe; those marked async-signal-safe may also be called in a signal handler. The
  *           library installs no signal handler, and starts no thread but for a struct umf_loop: umf_loop_create(). It reads
- *           LIBUMF_SPIN from the environment: umf_set_spin(); and LIBUMF_DEBUG: umf_graph_write().
+ *           LIBUMF_SPIN from the environment: umf_set_spin(); and LIBUMF_DEBUG: umf_graph_write(). Once loaded it stays, also
+ *           after dlclose(): a thread of a loop that ended in its own callback may have yet to return.
  * Blocking  Calls that take a timeout block; umf_loop_unref(), umf_queue_unref() and umf_graph_write() may; no other does. Instead, watch:
  *           umf_loop_watch(), the conversions umf_loop_export_*() and umf_loop_import_*(), and umf_queue_submit().
  * Errors    What the codes mean wherever they are not explained further:
