@@ -72,6 +72,10 @@ null_arguments(void)
     ROW(-EINVAL, umf_page_import(fd, 0, NULL));
     ROW(-EINVAL, umf_page_export(NULL, 0, &out.fd));
     ROW(-EINVAL, umf_page_export(page, 0, NULL));
+    ROW(-EINVAL, umf_page_export_dma_buf(NULL, 0, &out.fd));
+    ROW(-EINVAL, umf_page_export_dma_buf(page, 0, NULL));
+    ROW(-EINVAL, umf_fence_create_in(page, NULL, 0, &out.fence));
+    ROW(-EINVAL, umf_fence_open_in(page, umf_fence_index(fence), NULL, 0, &out.fence));
     ROW(-EINVAL, umf_fence_create(NULL, 0, 0, &out.fence));
     ROW(-EINVAL, umf_fence_create(page, 0, 0, NULL));
     ROW(-EINVAL, umf_fence_open(NULL, 0, 0, &out.fence));

@@ -7,6 +7,7 @@
 #include "others.h"
 
 #define MAGIC UINT64_C(0x6567617020666d75) /* "umf page" */
+#define VERSION 3
 #define HUGE_PAGE (2 << 20)
 
 #define SIZE (F_SEAL_SHRINK | F_SEAL_GROW)
@@ -28,36 +29,36 @@ static const struct {
     unsigned flags;
     int expected;
 } files[] = {
-    { "as the library makes it", MAGIC, 2, 4, 8192, SIZE | F_SEAL_SEAL, 0, 0 },
-    { "seals that can still be added to", MAGIC, 2, 4, 8192, SIZE, 0, 0 },
-    { "cannot be written", MAGIC, 2, 4, 8192, SIZE | F_SEAL_WRITE, 0, 0 },
-    { "cannot be written any more", MAGIC, 2, 4, 8192, SIZE | F_SEAL_FUTURE_WRITE, 0, 0 },
-    { "just long enough for one", MAGIC, 2, 1, 4160, SIZE, 0, 0 },
-    { "just long enough for four", MAGIC, 2, 4, 4352, SIZE, 0, 0 },
-    { "the most fences of all", MAGIC, 2, MOST, 4096 + INT64_C(64) * MOST, SIZE, 0, 0 },
+    { "as the library makes it", MAGIC, VERSION, 4, 8192, SIZE | F_SEAL_SEAL, 0, 0 },
+    { "seals that can still be added to", MAGIC, VERSION, 4, 8192, SIZE, 0, 0 },
+    { "cannot be written", MAGIC, VERSION, 4, 8192, SIZE | F_SEAL_WRITE, 0, 0 },
+    { "cannot be written any more", MAGIC, VERSION, 4, 8192, SIZE | F_SEAL_FUTURE_WRITE, 0, 0 },
+    { "just long enough for one", MAGIC, VERSION, 1, 4160, SIZE, 0, 0 },
+    { "just long enough for four", MAGIC, VERSION, 4, 4352, SIZE, 0, 0 },
+    { "the most fences of all", MAGIC, VERSION, MOST, 4096 + INT64_C(64) * MOST, SIZE, 0, 0 },
 
-    { "no seals", MAGIC, 2, 4, 8192, 0, 0, -EINVAL },
-    { "may shrink", MAGIC, 2, 4, 8192, F_SEAL_GROW | F_SEAL_SEAL, 0, -EINVAL },
-    { "may grow", MAGIC, 2, 4, 8192, F_SEAL_SHRINK | F_SEAL_SEAL, 0, -EINVAL },
-    { "only the seals sealed", MAGIC, 2, 4, 8192, F_SEAL_SEAL, 0, -EINVAL },
-    { "huge pages", MAGIC, 2, 4, HUGE_PAGE, SIZE, MFD_HUGETLB, -EINVAL },
+    { "no seals", MAGIC, VERSION, 4, 8192, 0, 0, -EINVAL },
+    { "may shrink", MAGIC, VERSION, 4, 8192, F_SEAL_GROW | F_SEAL_SEAL, 0, -EINVAL },
+    { "may grow", MAGIC, VERSION, 4, 8192, F_SEAL_SHRINK | F_SEAL_SEAL, 0, -EINVAL },
+    { "only the seals sealed", MAGIC, VERSION, 4, 8192, F_SEAL_SEAL, 0, -EINVAL },
+    { "huge pages", MAGIC, VERSION, 4, HUGE_PAGE, SIZE, MFD_HUGETLB, -EINVAL },
 
     { "empty", 0, 0, 0, 0, SIZE, 0, -EINVAL },
     { "one byte", 0, 0, 0, 1, SIZE, 0, -EINVAL },
-    { "a header and nothing else", MAGIC, 2, 1, 64, SIZE, 0, -EINVAL },
-    { "no room for one", MAGIC, 2, 1, 4159, SIZE, 0, -EINVAL },
-    { "no room for four", MAGIC, 2, 4, 4351, SIZE, 0, -EINVAL },
-    { "one more than there is room for", MAGIC, 2, 65, 8192, SIZE, 0, -EINVAL },
-    { "no fence", MAGIC, 2, 0, 8192, SIZE, 0, -EINVAL },
-    { "one more than the most", MAGIC, 2, MOST + 1, 4096 + INT64_C(64) * (MOST + 1), SIZE, 0,
+    { "a header and nothing else", MAGIC, VERSION, 1, 64, SIZE, 0, -EINVAL },
+    { "no room for one", MAGIC, VERSION, 1, 4159, SIZE, 0, -EINVAL },
+    { "no room for four", MAGIC, VERSION, 4, 4351, SIZE, 0, -EINVAL },
+    { "one more than there is room for", MAGIC, VERSION, 65, 8192, SIZE, 0, -EINVAL },
+    { "no fence", MAGIC, VERSION, 0, 8192, SIZE, 0, -EINVAL },
+    { "one more than the most", MAGIC, VERSION, MOST + 1, 4096 + INT64_C(64) * (MOST + 1), SIZE, 0,
       -EINVAL },
-    { "2^26 fences, which are 2^32 bytes", MAGIC, 2, UINT32_C(1) << 26, 8192, SIZE, 0, -EINVAL },
-    { "UINT32_MAX fences", MAGIC, 2, UINT32_MAX, 8192, SIZE, 0, -EINVAL },
-    { "another magic", MAGIC + 1, 2, 4, 8192, SIZE, 0, -EINVAL },
-    { "no magic", 0, 2, 4, 8192, SIZE, 0, -EINVAL },
+    { "2^26 fences, which are 2^32 bytes", MAGIC, VERSION, UINT32_C(1) << 26, 8192, SIZE, 0, -EINVAL },
+    { "UINT32_MAX fences", MAGIC, VERSION, UINT32_MAX, 8192, SIZE, 0, -EINVAL },
+    { "another magic", MAGIC + 1, VERSION, 4, 8192, SIZE, 0, -EINVAL },
+    { "no magic", 0, VERSION, 4, 8192, SIZE, 0, -EINVAL },
     { "layout version 0", MAGIC, 0, 4, 8192, SIZE, 0, -EINVAL },
-    { "layout version 1", MAGIC, 1, 4, 8192, SIZE, 0, -EINVAL },
-    { "layout version 3", MAGIC, 3, 4, 8192, SIZE, 0, -EINVAL },
+    { "the layout before", MAGIC, VERSION - 1, 4, 8192, SIZE, 0, -EINVAL },
+    { "the layout after", MAGIC, VERSION + 1, 4, 8192, SIZE, 0, -EINVAL },
     { "layout version UINT32_MAX", MAGIC, UINT32_MAX, 4, 8192, SIZE, 0, -EINVAL },
 };
 
@@ -110,7 +111,7 @@ every_file(void)
 static void
 a_header_that_changes_after_the_import_changes_nothing(void)
 {
-    const struct header lie = { MAGIC, 2, UINT32_MAX };
+    const struct header lie = { MAGIC, VERSION, UINT32_MAX };
     struct umf_page *page;
     struct umf_fence *fences[4], *fence;
     int fd = make(0);

@@ -92,6 +92,8 @@ main(void)
     pid_t pid;
     int status;
     struct raw raw = map_raw(page);
+    const uint64_t far = UINT64_MAX;
+    const struct umf_mapping elsewhere = { .size = sizeof(elsewhere), .value = &far };
     int fds = open_fds(), maps = mappings();
     IN_CHILD(pid, {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -104,8 +106,13 @@ main(void)
             use(created, i);
             use(created, i + 40);
         }
-        if (ONE_OF(umf_fence_open(page, (uint32_t)(i % (SLOTS + 1)), 0, &opened), 0, -ENOENT) == 0)
+        if (ONE_OF(umf_fence_open(page, (uint32_t)(i % (SLOTS + 1)), 0, &opened), 0, -ENOENT, -EOPNOTSUPP) == 0)
             use(opened, i);
+        if (ONE_OF(umf_fence_open_in(page, (uint32_t)(i % (SLOTS + 1)), &elsewhere, 0, &opened), 0, -ENOENT, -EINVAL) == 0) {
+            uint64_t value = umf_fence_value(opened);
+            CHECK(value == UINT64_MAX || value == UINT32_MAX); /* whatever the page says */
+            umf_fence_unref(opened);
+        }
         ONE_OF(umf_page_import(raw.fd, 0, &again), 0, -EINVAL);
         CHECK(umf_page_fence_count(page) == SLOTS);
         CHECK(!again || again == page);

@@ -50,6 +50,14 @@ static int import_page(int i) { return umf_page_import(their_fds[i], 0, &pages[i
 static int create_fence(int i) { return umf_fence_create(page, 7, 0, &fences[i]); }
 static int open_fence(int i) { return umf_fence_open(theirs, their_indices[i], 0, &fences[i]); }
 
+static uint64_t device_value = 7;
+static int released;
+static void count_release(void *data) { ++*(int *)data; }
+static const struct umf_mapping device_memory = { .size = sizeof(device_memory), .value = &device_value, .data = &released,
+                                                  .release = count_release };
+
+static int create_fence_in(int i) { return umf_fence_create_in(page, &device_memory, 0, &fences[i]); }
+
 static int
 set_callback(int i)
 {
@@ -153,6 +161,15 @@ unref_fence(int i)
     fences[i] = NULL;
 }
 
+/* Given back once, and by a call that fails not at all. */
+static void
+unref_fence_in(int i)
+{
+    CHECK(released == i);
+    unref_fence(i);
+    CHECK(released == i + 1);
+}
+
 static void
 unref_loop(int i)
 {
@@ -197,6 +214,7 @@ static const struct {
     { "umf_page_create", create_page, unref_page },
     { "umf_page_import", import_page, unref_page },
     { "umf_fence_create", create_fence, unref_fence },
+    { "umf_fence_create_in", create_fence_in, unref_fence_in },
     { "umf_fence_open", open_fence, unref_fence },
     { "umf_fence_set_notifier, wait", set_callback, unset_notifier },
     { "umf_fence_set_notifier, fd", set_descriptor, unset_notifier },

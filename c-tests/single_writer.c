@@ -131,7 +131,7 @@ receiver(int sock)
 static void
 whoever_made_the_page_lies(void)
 {
-    static const uint32_t header[4] = { 0x20666d75, 0x65676170, 2, 4 };
+    static const uint32_t header[4] = { 0x20666d75, 0x65676170, 3, 4 };
     uint32_t live = 2;
     struct umf_page *page;
     struct umf_fence *fence;

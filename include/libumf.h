@@ -221,6 +221,26 @@ struct umf_caps {
     uint32_t max_waits;
 };
 
+/** Memory of a driver's that a fence's value is in: see umf_fence_create_in(). Grows at the end. */
+struct umf_mapping {
+    /** sizeof(struct umf_mapping). */
+    uint32_t size;
+    /** 0. */
+    uint32_t reserved;
+    /**
+     * Where this process has mapped the value: 8 bytes aligned to 8, or for a 32-bit fence 4 bytes aligned to 4. To be read is
+     * enough.
+     */
+    const void *value;
+    /** For release, as it is. */
+    void *data;
+    /**
+     * Called once, with data, when the library will not read there any more: after the fence's last reference of this process
+     * ended, on whatever thread. It may unmap and free. May be NULL. Not called where the call fails that was given this.
+     */
+    void (*release)(void *data);
+};
+
 /** How waits of this process hear that a device wrote a fence's value: see umf_fence_set_notifier(). Grows at the end. */
 struct umf_notifier {
     /** sizeof(struct umf_notifier). */
@@ -433,6 +453,32 @@ int umf_page_export(struct umf_page *page,
                     int *out_fd);
 
 /**
+ * Gives out the page as a dma-buf, which a GPU's driver can import (PRIME, VK_EXT_external_memory_dma_buf) so that the GPU writes
+ * fences at umf_fence_offset(). It is the same memory, made of /dev/udmabuf (Linux 4.20; many distributions let only root or
+ * the user at the seat open it), and pinned as long as the dma-buf exists, also beyond the page. Whoever has it can write to the
+ * whole page: only to be given to who may signal and fail every fence. It is no page to umf_page_import(), and the kernel's
+ * futexes refuse its mappings, so a process that waits needs the descriptor of umf_page_export(). Some drivers import no memory
+ * that is not theirs; they say so at the import.
+ *
+ * \param page    the page.
+ * \param flags   0.
+ * \param out_fd  receives a new descriptor, close-on-exec, that the caller closes. Written only on success.
+ *
+ * \return 0, or
+ *         -EINVAL  page or out_fd NULL, flags not 0.
+ *         -EACCES  the page was made with UMF_PAGE_SINGLE_WRITER: nobody gets a dma-buf of it, as its holder could write.
+ *         -EOPNOTSUPP  there is no /dev/udmabuf, this process may not open it, or the page is larger than its size_limit_mb
+ *                  (64 MiB by default).
+ *         -ENOMEM  no memory.
+ *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_page_export_dma_buf(struct umf_page *page,
+                            uint64_t flags,
+                            int *out_fd);
+
+/**
  * UMF_PAGE_SINGLE_WRITER if the page is sealed against writing by others than who created it, else 0. 0 for NULL.
  *
  * Thread-safe, async-signal-safe. Since 0.1.
@@ -499,6 +545,7 @@ int umf_fence_create(struct umf_page *page,
  * \return 0, or
  *         -EINVAL  page or out_fence NULL, flags not 0.
  *         -ENOENT  the page has no such index, or no fence lives there now.
+ *         -EOPNOTSUPP  the value is not in the page: umf_fence_open_in(). Not where the fence is open in this process.
  *         -ENOMEM  no memory.
  *
  * Thread-safe. Since 0.1.
@@ -507,6 +554,69 @@ int umf_fence_open(struct umf_page *page,
                    uint32_t index,
                    uint64_t flags,
                    struct umf_fence **out_fence);
+
+/**
+ * Creates a fence whose value is in memory of a driver's: a buffer object's mapping, host-visible Vulkan memory, pinned memory of
+ * CUDA's. As a fence of umf_fence_create() with UMF_FENCE_DEVICE, but that
+ *
+ * - only the device writes the value. The library reads it and writes nothing there, so the mapping may be write-combined,
+ *   uncached or read-only; umf_fence_signal(), and imports and watches that would signal, return -EACCES. A CPU may write
+ *   there as a device does, with one store, and then call umf_fence_notify();
+ * - waits wake by words in the slot, as the kernel's futexes refuse such memory: the page is still what one waits with;
+ * - whoever else opens the fence has to have the memory too: umf_fence_open_in(). The page tells nobody where it is;
+ * - after the fence has ended, what is in the memory counts for nobody.
+ *
+ * The memory has to be coherent: what the device wrote, a load finds in finite time, without any call (in Vulkan
+ * VK_MEMORY_PROPERTY_HOST_COHERENT_BIT). Memory that has to be invalidated or synchronised before it is read cannot be used, and
+ * the library cannot know that: its waits would not end. It has to stay readable until release is called, also when the
+ * device is lost; for that, fail the fence with umf_fence_set_error(). The device writes the value in one access of its size, that is
+ * atomic, after what it stands for has become visible; and never one that is behind.
+ *
+ * \param page       the page whose slot the fence takes; it keeps a reference to it.
+ * \param memory     where the value is; what is there now is what the fence begins with. The struct stays the caller's.
+ * \param flags      UMF_FENCE_32BIT, or 0.
+ * \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
+ *
+ * \return 0, or
+ *         -EINVAL  page, memory, memory->value or out_fence NULL; memory->size less than the first version of the struct;
+ *                  memory->reserved not 0; memory->value not aligned; unknown flags.
+ *         -ENOSPC  all slots of the page are in use.
+ *         -EACCES  the page is another process's: UMF_PAGE_SINGLE_WRITER.
+ *         -EOPNOTSUPP  the page is made with UMF_PAGE_SINGLE_WRITER: as for UMF_FENCE_DEVICE.
+ *         -ENOMEM  no memory.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_fence_create_in(struct umf_page *page,
+                        const struct umf_mapping *memory,
+                        uint64_t flags,
+                        struct umf_fence **out_fence);
+
+/**
+ * Opens a fence that another process created with umf_fence_create_in(), where this one has mapped the same memory. Opening the
+ * same fence twice gives two references to one object, which stays with the memory that it was opened in first; what is brought
+ * along later is released before the call returns.
+ *
+ * \param page       the page, usually imported; the fence keeps a reference to it.
+ * \param index      what umf_fence_index() says in the process that created the fence.
+ * \param memory     where the value is. The struct stays the caller's.
+ * \param flags      0.
+ * \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
+ *
+ * \return 0, or
+ *         -EINVAL  page, memory, memory->value or out_fence NULL; memory->size less than the first version of the struct;
+ *                  memory->reserved not 0; memory->value not aligned for the fence's width; flags not 0; the fence's value is in
+ *                  the page.
+ *         -ENOENT  the page has no such index, or no fence lives there now.
+ *         -ENOMEM  no memory.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_fence_open_in(struct umf_page *page,
+                      uint32_t index,
+                      const struct umf_mapping *memory,
+                      uint64_t flags,
+                      struct umf_fence **out_fence);
 
 /**
  * Another reference to a fence, to be ended with umf_fence_unref(). Returns fence; NULL for NULL.
@@ -533,12 +643,14 @@ uint32_t umf_fence_index(const struct umf_fence *fence);
 
 /**
  * The offset of the fence's value in its page, in bytes: 8 bytes aligned to 64, or for a 32-bit fence 4 bytes aligned to 4,
- * in the machine's byte order. This is what a device has to write to, in one access, and never a value that is behind.
- * UINT64_MAX for NULL.
+ * in the machine's byte order. This is what a device has to write to, in one access of that size that is atomic, after what it
+ * stands for has become visible, and never a value that is behind. UINT64_MAX for NULL, and where the value is not in the page:
+ * umf_fence_create_in().
  *
  * To reach it, map the descriptor of umf_page_export() from its start, with MAP_SHARED; fstat() tells its size, which is in
- * whole memory pages. It is ordinary cached memory, sealed against a change of size and not against writing, so udmabuf
- * takes it. A device may write the values of its fences and nothing else.
+ * whole memory pages. It is ordinary cached memory. A device gets at it by umf_page_export_dma_buf(), or by that mapping, which
+ * VK_EXT_external_memory_host, CL_MEM_USE_HOST_PTR and cuMemHostRegister() import; the page's byte n is then byte n there. A
+ * device may write the values of its fences and nothing else.
  *
  * Thread-safe, async-signal-safe. Since 0.1.
  */
@@ -564,7 +676,7 @@ uint64_t umf_fence_value(const struct umf_fence *fence);
  *         -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed.
  *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
  *         -ESTALE      the fence ended: see umf_fence_create().
- *         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+ *         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
  *
  * Thread-safe, async-signal-safe. No system call unless somebody sleeps for it. Since 0.1.
  */
@@ -827,7 +939,7 @@ int umf_fence_export_sync_file(struct umf_fence *fence,
  *         -EIO         the sync_file failed, or the fence carried an error before.
  *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
  *         -ESTALE      the fence ended: see umf_fence_create().
- *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+ *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
  *         -ENOMEM      no memory.
  *
  * Thread-safe. Since 0.1.
@@ -886,7 +998,7 @@ int umf_fence_export_syncobj(struct umf_fence *fence,
  *         -EIO         the fence of the point failed, or the UMF carried an error before.
  *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
  *         -ESTALE      the fence ended: see umf_fence_create().
- *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+ *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
  *         -ENOMEM      no memory.
  *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
  *
@@ -947,7 +1059,7 @@ int umf_fence_export_dma_buf(struct umf_fence *fence,
  *         -EIO         a fence of the buffer failed, or the UMF carried an error before.
  *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
  *         -ESTALE      the fence ended: see umf_fence_create().
- *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+ *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
  *         -ENOMEM      no memory.
  *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
  *
@@ -1102,7 +1214,7 @@ int umf_loop_export_eventfd(struct umf_loop *event_loop,
  * \return 0, also if the value is reached already; or
  *         -EINVAL  event_loop, fence or target NULL, callback->call NULL, flags not 0, a value that its fence cannot have (32
  *                  bits).
- *         -EACCES  target is for others to signal: UMF_PAGE_SINGLE_WRITER.
+ *         -EACCES  target is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
  *         -ENOMEM  no memory, or no thread.
  *         -ESTALE  the loop belongs to another process.
  *
@@ -1312,7 +1424,7 @@ int umf_loop_export_syncobj(struct umf_loop *event_loop,
  *         -EBADF       sync_file_fd is not open, or below -1.
  *         -EIO, -EOWNERDEAD  the fence carries an error.
  *         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
- *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+ *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
  *         -ENOMEM      no memory, or no thread.
  *         -EMFILE      no file descriptor left in the process.
  *
@@ -1348,7 +1460,7 @@ int umf_loop_import_sync_file(struct umf_loop *event_loop,
  *         -EOPNOTSUPP  the device has no timelines.
  *         -EIO, -EOWNERDEAD  the fence carries an error.
  *         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
- *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+ *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
  *         -ENOMEM      no memory, or no thread.
  *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
  *
@@ -1382,7 +1494,7 @@ int umf_loop_import_syncobj(struct umf_loop *event_loop,
  *         -EOPNOTSUPP  the kernel cannot.
  *         -EIO, -EOWNERDEAD  the fence carries an error.
  *         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
- *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+ *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
  *         -ENOMEM      no memory, or no thread.
  *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
  *
@@ -1448,7 +1560,7 @@ void umf_queue_unref(struct umf_queue *queue);
  *                      signal that its fence cannot have.
  *         -EIO, -EOWNERDEAD  the device was lost, or the fence of a signal carries an error.
  *         -ESTALE      the fence of a signal ended; or the queue belongs to another process.
- *         -EACCES      the fence of a signal is for others to signal: UMF_PAGE_SINGLE_WRITER.
+ *         -EACCES      the fence of a signal is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
  *         -ENOMEM      no memory.
  *
  * Thread-safe. Takes one block of memory. Since 0.1.

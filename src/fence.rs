@@ -2,6 +2,7 @@
 
 use crate::error::{Error, FenceErrno, Result};
 use crate::ledger::{Note, Role, Said};
+use crate::memory::{Lent, Memory};
 use crate::notifier::Notifier;
 use crate::owner::Owner;
 use crate::page::{Page, Place};
@@ -12,18 +13,25 @@ use crate::sync::{AtomicU64, Ordering};
 use rustix::process::{Pid, getpid};
 
 /// A fence that is open in this process. There is one of these for each fence, however often it is opened.
+///
+/// What every look takes comes first, in one cache line or two: lists of fences are looked through.
+#[repr(C)]
 pub(crate) struct Fence {
     place: Place,
+    /// The highest value this process has seen. A peer may write a smaller one, or punch a hole where the value was; what
+    /// was seen as signalled stays signalled.
+    seen: AtomicU64,
     /// Which of the slot's fences this is: after its end, the slot's next fence is none of ours.
     tag: Tag,
     /// Whether this process may write to the page.
     is_writable: bool,
+    /// Whether it may write the value too.
+    is_signalable: bool,
     /// The process with whose last handle the fence ends, if it does and if it is this one: its creator. The child of a fork
     /// inherits the handle, not the fence.
     ends_with: Option<Pid>,
-    /// The highest value this process has seen. A peer may write a smaller one, or punch a hole where the value was; what
-    /// was seen as signalled stays signalled.
-    seen: AtomicU64,
+    /// Where the value is, if it is not in the slot.
+    memory: Option<Memory>,
     /// Whether spinning for this fence pays.
     pub(crate) spinning: Learnt,
     /// How to hear of what a device writes.
@@ -45,6 +53,21 @@ impl Fence {
         if !kind.width.holds(value) {
             return Err(Error::Invalid);
         }
+        Fence::create_at(page, kind, value, (ends_with, None))
+    }
+
+    /// A new fence whose value is in memory that a device writes, and is what it is there. The slot has the rest.
+    pub(crate) fn create_in(page: &Ref<Page>, width: Width, lent: Lent) -> Result<Ref<Fence>> {
+        let kind = Kind { width, device: true, elsewhere: true, ..Kind::PLAIN };
+        Fence::create_at(page, kind, lent.load(width), (Some(getpid()), Some(lent)))
+    }
+
+    fn create_at(
+        page: &Ref<Page>,
+        kind: Kind,
+        value: u64,
+        (ends_with, lent): (Option<Pid>, Option<Lent>),
+    ) -> Result<Ref<Fence>> {
         let (index, tag) = page.claim(kind, value)?;
         let place = Place::new(page, index)?;
         let make = || {
@@ -53,7 +76,9 @@ impl Fence {
             Ok(Fence {
                 place: place.clone(),
                 tag,
+                memory: lent.map(Memory::new),
                 is_writable: true,
+                is_signalable: lent.is_none(),
                 ends_with,
                 seen: AtomicU64::new(value),
                 spinning: Learnt::new(),
@@ -63,17 +88,53 @@ impl Fence {
         page.fences().get_or_make(index, |fence| fence.tag == tag, make).inspect_err(|_| place.slot().unclaim(tag))
     }
 
-    /// The fence that lives in slot `index` now. `NotFound` if none does.
+    /// The fence that lives in slot `index` now. `NotFound` if none does; `NotSupported` if its value is elsewhere, and the fence not
+    /// open here.
     pub(crate) fn open(page: &Ref<Page>, index: u32) -> Result<Ref<Fence>> {
+        let (place, tag) = Fence::find(page, index)?;
+        Fence::open_at(page, place, tag, &mut None)
+    }
+
+    /// The fence whose value is elsewhere, and here at what `lend` makes of its width. `Invalid` for any other. Takes nothing
+    /// of a fence that is open already, and gives back at once what it lends.
+    pub(crate) fn open_in(
+        page: &Ref<Page>,
+        index: u32,
+        lend: impl FnOnce(Width) -> Result<Lent>,
+    ) -> Result<Ref<Fence>> {
+        let (place, tag) = Fence::find(page, index)?;
+        if !tag.is_elsewhere() {
+            return Err(Error::Invalid);
+        }
+        let mut lent = Some(lend(tag.width())?);
+        let fence = Fence::open_at(page, place, tag, &mut lent)?;
+        drop(lent.map(Memory::new));
+        Ok(fence)
+    }
+
+    fn find(page: &Ref<Page>, index: u32) -> Result<(Place, Tag)> {
         let place = Place::new(page, index)?;
         let tag = place.slot().tag().ok_or(Error::NotFound)?;
+        Ok((place, tag))
+    }
+
+    /// Takes `lent` if it makes a handle of it.
+    fn open_at(page: &Ref<Page>, place: Place, tag: Tag, lent: &mut Option<Lent>) -> Result<Ref<Fence>> {
+        let index = place.index();
+        let elsewhere = lent.as_ref().map(|lent| lent.load(tag.width()));
         // The slot may have become another's by now.
         let value = place.slot().value(tag).map_err(|_| Error::NotFound)?;
+        let value = elsewhere.unwrap_or(value);
         let make = || {
+            if tag.is_elsewhere() && lent.is_none() {
+                return Err(Error::NotSupported);
+            }
             Ok(Fence {
                 place: place.clone(),
                 tag,
+                memory: lent.take().map(Memory::new),
                 is_writable: page.is_writable(),
+                is_signalable: page.is_writable() && !tag.is_elsewhere(),
                 ends_with: None,
                 seen: AtomicU64::new(value),
                 spinning: Learnt::new(),
@@ -88,13 +149,14 @@ impl Fence {
         self.place.index()
     }
 
-    /// The byte offset of its value in the page.
-    pub(crate) fn offset(&self) -> u64 {
+    /// The byte offset of its value in the page, if it is there.
+    pub(crate) fn offset(&self) -> Option<u64> {
         let within = match self.width() {
+            _ if self.memory.is_some() => return None,
             Width::Bits64 => 0,
             Width::Bits32 => VALUE32_OFFSET as u64,
         };
-        self.place.offset() + within
+        Some(self.place.offset() + within)
     }
 
     pub(crate) fn page(&self) -> &Page {
@@ -131,6 +193,12 @@ impl Fence {
         if self.is_writable { Ok(()) } else { Err(Error::Denied) }
     }
 
+    /// The same for the value, which may be a device's alone to write.
+    #[inline]
+    pub(crate) fn check_signalable(&self) -> Result<()> {
+        if self.is_signalable { Ok(()) } else { Err(Error::Denied) }
+    }
+
     /// Leaves word that somebody waits: see [`Slot::announce`].
     #[inline]
     pub(crate) fn announce(&self, bed: Bed, residues: Residues) {
@@ -144,7 +212,7 @@ impl Fence {
         if !self.is_writable {
             return;
         }
-        self.slot().monitor(self.tag, value);
+        self.slot().monitor(self.width(), value, self.read().unwrap_or(0));
     }
 
     #[inline]
@@ -162,6 +230,12 @@ impl Fence {
         self.tag
     }
 
+    /// Whether this is the fence that some process noted.
+    #[cfg(not(loom))]
+    pub(crate) fn is_of(&self, tag: Tag) -> bool {
+        self.tag == tag
+    }
+
     /// Whether the value has 64 bits and grows, or 32 and goes round.
     #[inline]
     pub(crate) fn width(&self) -> Width {
@@ -171,16 +245,43 @@ impl Fence {
     /// The value, or the highest that this process has seen if that is more.
     #[inline]
     pub(crate) fn value(&self) -> u64 {
+        // The everyday fence takes one question; each choice costs.
+        if self.tag.is_everyday() { self.latch(self.slot().value(self.tag)) } else { self.unusual_value() }
+    }
+
+    #[cold]
+    fn unusual_value(&self) -> u64 {
+        match self.read() {
+            Ok(value) if !self.latches() => value,
+            read => self.latch(read),
+        }
+    }
+
+    /// Holds on to what was read, and tells what holds: also after the end of the fence, what was seen stays.
+    #[inline(always)]
+    fn latch(&self, read: Result<u64>) -> u64 {
         // Acquire, and Release below: who relies on what another thread saw also sees what the signaller did before.
         let seen = self.seen.load(Ordering::Acquire);
-        match self.slot().value(self.tag) {
-            Ok(value) if value > seen && self.latches() => {
+        match read {
+            Ok(value) if value > seen => {
                 self.seen.fetch_max(value, Ordering::AcqRel);
                 value
             }
-            Ok(value) if !self.latches() => value,
-            // Also after the end of the fence: what was seen stays.
             _ => seen,
+        }
+    }
+
+    /// The value as it is now, wherever it is. `Stale` for what may be another fence's.
+    #[inline]
+    fn read(&self) -> Result<u64> {
+        match &self.memory {
+            None => self.slot().value(self.tag),
+            Some(memory) => {
+                let value = memory.load(self.width());
+                // From its end on, the memory may be used for anything.
+                self.slot().check_life(self.tag)?;
+                Ok(value)
+            }
         }
     }
 
@@ -193,7 +294,7 @@ impl Fence {
     /// What `check` would say of a value reached, where that takes the fewest looks: false means that it takes more.
     #[inline]
     pub(crate) fn is_plainly_reached(&self, value: u64) -> bool {
-        self.latches() && self.value() >= value
+        self.tag.is_everyday() && self.value() >= value
     }
 
     /// A value that goes round cannot be latched: that it is behind what was seen may mean that a peer took it back, or that
@@ -221,7 +322,7 @@ impl Fence {
     /// Signals `value`. `Invalid` if the fence is beyond it; the error's if the fence failed; `Denied` if it is not ours to signal.
     #[inline]
     pub(crate) fn signal(&self, value: u64) -> Result<()> {
-        self.check_writable()?;
+        self.check_signalable()?;
         self.slot().signal(self.tag, self.rope(), value)
     }
 

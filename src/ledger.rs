@@ -311,7 +311,7 @@ mod tests {
 
     fn fence() -> Result<(Ref<Page>, Ref<Fence>)> {
         let page = Page::create(2)?;
-        let fence = Fence::create(&page, Kind { width: Width::Bits64, device: false, shouts: false }, 0)?;
+        let fence = Fence::create(&page, Kind::PLAIN, 0)?;
         Ok((page, fence))
     }
 
@@ -499,7 +499,7 @@ mod tests {
     #[test]
     fn what_is_read_is_of_one_use() -> Result<()> {
         let (page, fence) = fence()?;
-        let other = Fence::create(&page, Kind { width: Width::Bits64, device: false, shouts: false }, 0)?;
+        let other = Fence::create(&page, Kind::PLAIN, 0)?;
         let writing = AtomicU32::new(1);
         std::thread::scope(|scope| {
             scope.spawn(|| {

@@ -16,6 +16,7 @@
 //! | `error` | the closed list of errors |
 //! | `sys` | the only room that talks to the kernel |
 //! | `sync`, `rc` | atomics; counted references |
+//! | `memory` | a value in memory that a driver mapped |
 //! | `slot` | the 64 bytes of a fence, and why no wake-up is lost |
 //! | `spin` | when it pays to wait awake, and the promise it keeps |
 //! | `notifier` | sleeping for what a device writes |
@@ -28,7 +29,7 @@
 //! | `events` | loops, watches, what goes on by itself |
 //! | `capi` | every `extern "C"` function |
 //!
-//! `unsafe` lives in sys, rc, page and capi only.
+//! `unsafe` lives in sys, rc, memory, page and capi only.
 #![cfg_attr(loom, allow(dead_code))]
 
 // Under loom, what the model checker runs is there and the rest is not: `models` says what it checks.
@@ -42,6 +43,7 @@ mod error;
 mod events;
 mod fence;
 mod ledger;
+mod memory;
 #[cfg(all(loom, test))]
 #[allow(clippy::unwrap_used)]
 mod models;

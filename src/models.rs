@@ -242,7 +242,7 @@ fn a_device_writes_and_somebody_notifies() {
 fn a_device_that_interrupts_only_beyond_the_monitored_value_is_heard() {
     check(|| {
         let page = Page::create(1).unwrap();
-        let fence = Fence::create(&page, Kind { width: Width::Bits64, device: true, shouts: false }, 0).unwrap();
+        let fence = Fence::create(&page, Kind { device: true, ..Kind::PLAIN }, 0).unwrap();
         let waiter = waits(&fence, 2);
         for value in 1..=3 {
             if fence.slot().device_writes_and_would_interrupt(value) {
@@ -379,7 +379,7 @@ fn a_wait_for_all_hears_of_the_failure_of_a_fence_it_has_not_got_to() {
 fn op_hears(width: Width, start: u64, steps: &'static [u64], op: Op, value: u64, mask: u64) {
     check(move || {
         let page = Page::create(1).unwrap();
-        let fence = Fence::create(&page, Kind { width, device: false, shouts: false }, start).unwrap();
+        let fence = Fence::create(&page, Kind { width, ..Kind::PLAIN }, start).unwrap();
         let waiter = {
             let fence = fence.clone();
             thread::spawn(move || {

@@ -15,6 +15,7 @@ use crate::rc::{Ref, Registry};
 use crate::slot::{Bell, Kind, Rope, Slot, Tag};
 use crate::spin;
 use crate::sys::memfd::{self, Access, FileId, Mapping};
+use crate::sys::udmabuf;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -25,7 +26,7 @@ pub(crate) const MAX_FENCES: u32 = 1 << 20;
 /// "umf page", read as a little-endian number.
 const MAGIC: u64 = u64::from_le_bytes(*b"umf page");
 /// Any change of this page's, the slot's, the bell's or the ledger's layout or meaning is a new version.
-const LAYOUT_VERSION: u32 = 2;
+const LAYOUT_VERSION: u32 = 3;
 
 const LEDGER_OFFSET: usize = size_of::<Header>() + size_of::<Bell>();
 const SLOTS_OFFSET: usize = LEDGER_OFFSET + size_of::<Ledger>();
@@ -118,6 +119,20 @@ impl Page {
     /// A new descriptor of the page, CLOEXEC, for another process.
     pub(crate) fn export(&self) -> Result<OwnedFd> {
         memfd::dup(&self.memfd)
+    }
+
+    /// The page as a dma-buf, CLOEXEC, which gives its holder the memory to write to: `Denied` on a page that others may only read.
+    /// `NotSupported` where the machine makes none, or none of this size.
+    pub(crate) fn export_dma_buf(&self) -> Result<OwnedFd> {
+        if self.access == Access::ReadOnly {
+            return Err(Error::Denied);
+        }
+        let len = layout_len(self.fence_count).next_multiple_of(memfd::page_size());
+        // All else of it is in order, so what may be refused is the size.
+        udmabuf::create(self.memfd.as_fd(), len as u64).map_err(|error| match error {
+            Error::Invalid => Error::NotSupported,
+            error => error,
+        })
     }
 
     /// How many fences the page has room for.

@@ -162,6 +162,11 @@ impl<K: Copy + Eq + Hash, T> Registry<K, T> {
         Ok(object)
     }
 
+    /// The live object of `key`, if there is one.
+    pub(crate) fn get(&self, key: K) -> Option<Ref<T>> {
+        self.lock().get(&key).and_then(|counted| Self::upgrade(*counted))
+    }
+
     /// A reference to each live object, in no particular order.
     pub(crate) fn all(&self) -> Result<Vec<Ref<T>>> {
         // Declared before the lock is taken, so dropped after it is released: dropping may call `forget`.

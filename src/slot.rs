@@ -127,13 +127,20 @@ const LIFE: u32 = 3;
 const IS_32_BIT: u32 = 4;
 const IS_DEVICE: u32 = 8;
 const SHOUTS: u32 = 16;
-const KIND: u32 = IS_32_BIT | IS_DEVICE | SHOUTS;
-const GENERATION: u32 = 32;
+const IS_ELSEWHERE: u32 = 32;
+const KIND: u32 = IS_32_BIT | IS_DEVICE | SHOUTS | IS_ELSEWHERE;
+const GENERATION: u32 = 64;
 
 impl Tag {
     #[inline]
     pub(crate) fn width(self) -> Width {
         if self.0 & IS_32_BIT == 0 { Width::Bits64 } else { Width::Bits32 }
+    }
+
+    /// 64 bits wide, and in the slot.
+    #[inline]
+    pub(crate) fn is_everyday(self) -> bool {
+        self.0 & (IS_32_BIT | IS_ELSEWHERE) == 0
     }
 
     /// As it is written down in shared memory ...
@@ -162,6 +169,12 @@ impl Tag {
     pub(crate) fn shouts(self) -> bool {
         self.0 & SHOUTS != 0
     }
+
+    /// Whether the value is not in the slot: see [`Kind::elsewhere`].
+    #[inline]
+    pub(crate) fn is_elsewhere(self) -> bool {
+        self.0 & IS_ELSEWHERE != 0
+    }
 }
 
 /// What a fence is created as.
@@ -172,16 +185,18 @@ pub(crate) struct Kind {
     /// Its waiters may not write to the page, so they leave no word: every signal does S4 and S5, for all. What is proved above
     /// holds the more.
     pub(crate) shouts: bool,
+    /// The value is in memory that a driver mapped (`memory`), and the slot's own means nothing.
+    pub(crate) elsewhere: bool,
 }
 
 impl Kind {
     /// 64 bits wide, and signalled by programs.
-    #[cfg(loom)]
-    pub(crate) const PLAIN: Kind = Kind { width: Width::Bits64, device: false, shouts: false };
+    pub(crate) const PLAIN: Kind = Kind { width: Width::Bits64, device: false, shouts: false, elsewhere: false };
 
     fn bits(self) -> u32 {
         let width = if self.width == Width::Bits32 { IS_32_BIT } else { 0 };
-        width | if self.device { IS_DEVICE } else { 0 } | if self.shouts { SHOUTS } else { 0 }
+        let writer = if self.device { IS_DEVICE } else { 0 } | if self.elsewhere { IS_ELSEWHERE } else { 0 };
+        width | writer | if self.shouts { SHOUTS } else { 0 }
     }
 }
 
@@ -325,7 +340,8 @@ impl Slot {
         }
     }
 
-    fn check_life(&self, tag: Tag) -> Result<()> {
+    /// `Stale` from the end of the fence on.
+    pub(crate) fn check_life(&self, tag: Tag) -> Result<()> {
         if self.state.load(Ordering::SeqCst) == tag.0 { Ok(()) } else { Err(Error::Stale) }
     }
 
@@ -436,14 +452,12 @@ impl Slot {
     ///
     /// The order is that of WDDM's native fences: the waiter publishes the monitored value, *then* looks at the value; the
     /// device writes the value, *then* looks at the monitored value. So one of them sees the other. The caller has announced
-    /// itself before and looks at the value after.
-    pub(crate) fn monitor(&self, tag: Tag, value: u64) {
-        let width = tag.width();
+    /// itself before, tells what the value was lately, and looks at it after.
+    pub(crate) fn monitor(&self, width: Width, value: u64, lately: u64) {
         let below = value.wrapping_sub(1) & width.mask();
         // What was published for others stays if it is lower, unless the value is beyond it: then they are met.
-        let value = self.load_value(width, Ordering::Relaxed);
         let publish = |now: u64| {
-            let idle = now == NOBODY || width.is_before(now, value);
+            let idle = now == NOBODY || width.is_before(now, lately);
             (idle || width.is_before(below, now)).then_some(below)
         };
         let _ = self.monitored.fetch_update(Ordering::SeqCst, Ordering::Relaxed, publish);

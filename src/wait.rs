@@ -133,6 +133,12 @@ impl<'a> Condition<'a> {
         if self.test == Test::Reached && self.fence.has_seen(self.value) {
             return Ok(true);
         }
+        self.met_by_now()
+    }
+
+    /// The same, by a look at the shared memory: apart, so that lists of what was seen reached are gone through quickly.
+    #[inline(never)]
+    fn met_by_now(&self) -> Result<bool> {
         // The everyday condition is told apart once, here and in `residues`: what follows a sleep runs cold, and each choice costs.
         if self.test == Test::Reached && self.until == Until::Signaled {
             return self.fence.check(|value| !self.fence.width().is_before(value, self.value));

@@ -65,7 +65,7 @@ pub unsafe extern "C" fn umf_fence_export_sync_file(
 ///         -EIO         the sync_file failed, or the fence carried an error before.
 ///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
 ///         -ESTALE      the fence ended: see umf_fence_create().
-///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
 ///         -ENOMEM      no memory.
 ///
 /// Thread-safe. Since 0.1.
@@ -139,7 +139,7 @@ pub unsafe extern "C" fn umf_fence_export_syncobj(
 ///         -EIO         the fence of the point failed, or the UMF carried an error before.
 ///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
 ///         -ESTALE      the fence ended: see umf_fence_create().
-///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
 ///         -ENOMEM      no memory.
 ///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
 ///
@@ -215,7 +215,7 @@ pub unsafe extern "C" fn umf_fence_export_dma_buf(
 ///         -EIO         a fence of the buffer failed, or the UMF carried an error before.
 ///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
 ///         -ESTALE      the fence ended: see umf_fence_create().
-///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
 ///         -ENOMEM      no memory.
 ///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
 ///

@@ -240,7 +240,7 @@ pub unsafe extern "C" fn umf_loop_export_eventfd(
 /// \return 0, also if the value is reached already; or
 ///         -EINVAL  event_loop, fence or target NULL, callback->call NULL, flags not 0, a value that its fence cannot have (32
 ///                  bits).
-///         -EACCES  target is for others to signal: UMF_PAGE_SINGLE_WRITER.
+///         -EACCES  target is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
 ///         -ENOMEM  no memory, or no thread.
 ///         -ESTALE  the loop belongs to another process.
 ///
@@ -263,7 +263,7 @@ pub unsafe extern "C" fn umf_loop_export_fence(
         if !target.width().holds(target_value) {
             return Err(Error::Invalid);
         }
-        target.check_writable()?;
+        target.check_signalable()?;
         let demand = Condition::reached(&fence, value)?.demand();
         let effect = Effect::Signal { fence: target, value: target_value };
         // SAFETY: the face's contract (mod.rs).

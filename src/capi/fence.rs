@@ -5,6 +5,7 @@ use crate::notifier::{Data, Source};
 use crate::rc::Ref;
 use crate::sys::{memfd, poll};
 use crate::fence::Fence;
+use crate::memory::Lent;
 use crate::slot::{Kind, Width};
 use crate::sys::time::Deadline;
 use crate::wait::{self, Condition};
@@ -66,7 +67,7 @@ pub unsafe extern "C" fn umf_fence_create(
             return Err(Error::Invalid);
         }
         let width = if flags & UMF_FENCE_32BIT != 0 { Width::Bits32 } else { Width::Bits64 };
-        let kind = Kind { width, device: flags & UMF_FENCE_DEVICE != 0, shouts: false };
+        let kind = Kind { width, device: flags & UMF_FENCE_DEVICE != 0, ..Kind::PLAIN };
         required(out_fence)?;
         // SAFETY: the face's contract (mod.rs).
         let page = unsafe { share(page)? };
@@ -89,6 +90,7 @@ pub unsafe extern "C" fn umf_fence_create(
 /// \return 0, or
 ///         -EINVAL  page or out_fence NULL, flags not 0.
 ///         -ENOENT  the page has no such index, or no fence lives there now.
+///         -EOPNOTSUPP  the value is not in the page: umf_fence_open_in(). Not where the fence is open in this process.
 ///         -ENOMEM  no memory.
 ///
 /// Thread-safe. Since 0.1.
@@ -108,6 +110,135 @@ pub unsafe extern "C" fn umf_fence_open(
         unsafe { hand_out(Fence::open(&page, index)?, out_fence) };
         Ok(())
     })
+}
+
+/// Memory of a driver's that a fence's value is in: see umf_fence_create_in(). Grows at the end.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct umf_mapping {
+    /// sizeof(struct umf_mapping).
+    pub size: u32,
+    /// 0.
+    pub reserved: u32,
+    /// Where this process has mapped the value: 8 bytes aligned to 8, or for a 32-bit fence 4 bytes aligned to 4. To be read is
+    /// enough.
+    pub value: *const c_void,
+    /// For release, as it is.
+    pub data: *mut c_void,
+    /// Called once, with data, when the library will not read there any more: after the fence's last reference of this process
+    /// ended, on whatever thread. It may unmap and free. May be NULL. Not called where the call fails that was given this.
+    pub release: Option<extern "C" fn(data: *mut c_void)>,
+}
+
+/// Creates a fence whose value is in memory of a driver's: a buffer object's mapping, host-visible Vulkan memory, pinned memory of
+/// CUDA's. As a fence of umf_fence_create() with UMF_FENCE_DEVICE, but that
+///
+/// - only the device writes the value. The library reads it and writes nothing there, so the mapping may be write-combined,
+///   uncached or read-only; umf_fence_signal(), and imports and watches that would signal, return -EACCES. A CPU may write
+///   there as a device does, with one store, and then call umf_fence_notify();
+/// - waits wake by words in the slot, as the kernel's futexes refuse such memory: the page is still what one waits with;
+/// - whoever else opens the fence has to have the memory too: umf_fence_open_in(). The page tells nobody where it is;
+/// - after the fence has ended, what is in the memory counts for nobody.
+///
+/// The memory has to be coherent: what the device wrote, a load finds in finite time, without any call (in Vulkan
+/// VK_MEMORY_PROPERTY_HOST_COHERENT_BIT). Memory that has to be invalidated or synchronised before it is read cannot be used, and
+/// the library cannot know that: its waits would not end. It has to stay readable until release is called, also when the
+/// device is lost; for that, fail the fence with umf_fence_set_error(). The device writes the value in one access of its size, that is
+/// atomic, after what it stands for has become visible; and never one that is behind.
+///
+/// \param page       the page whose slot the fence takes; it keeps a reference to it.
+/// \param memory     where the value is; what is there now is what the fence begins with. The struct stays the caller's.
+/// \param flags      UMF_FENCE_32BIT, or 0.
+/// \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
+///
+/// \return 0, or
+///         -EINVAL  page, memory, memory->value or out_fence NULL; memory->size less than the first version of the struct;
+///                  memory->reserved not 0; memory->value not aligned; unknown flags.
+///         -ENOSPC  all slots of the page are in use.
+///         -EACCES  the page is another process's: UMF_PAGE_SINGLE_WRITER.
+///         -EOPNOTSUPP  the page is made with UMF_PAGE_SINGLE_WRITER: as for UMF_FENCE_DEVICE.
+///         -ENOMEM  no memory.
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_create_in(
+    page: *mut umf_page,
+    memory: *const umf_mapping,
+    flags: u64,
+    out_fence: *mut *mut umf_fence,
+) -> c_int {
+    answer_keeping_errno(|| {
+        let width = match flags {
+            0 => Width::Bits64,
+            UMF_FENCE_32BIT => Width::Bits32,
+            _ => return Err(Error::Invalid),
+        };
+        required(out_fence)?;
+        // SAFETY: the face's contract (mod.rs).
+        let (page, lent) = unsafe { (share(page)?, lend(memory, width)?) };
+        // SAFETY: the face's contract (mod.rs).
+        unsafe { hand_out(Fence::create_in(&page, width, lent)?, out_fence) };
+        Ok(())
+    })
+}
+
+/// Opens a fence that another process created with umf_fence_create_in(), where this one has mapped the same memory. Opening the
+/// same fence twice gives two references to one object, which stays with the memory that it was opened in first; what is brought
+/// along later is released before the call returns.
+///
+/// \param page       the page, usually imported; the fence keeps a reference to it.
+/// \param index      what umf_fence_index() says in the process that created the fence.
+/// \param memory     where the value is. The struct stays the caller's.
+/// \param flags      0.
+/// \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
+///
+/// \return 0, or
+///         -EINVAL  page, memory, memory->value or out_fence NULL; memory->size less than the first version of the struct;
+///                  memory->reserved not 0; memory->value not aligned for the fence's width; flags not 0; the fence's value is in
+///                  the page.
+///         -ENOENT  the page has no such index, or no fence lives there now.
+///         -ENOMEM  no memory.
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_open_in(
+    page: *mut umf_page,
+    index: u32,
+    memory: *const umf_mapping,
+    flags: u64,
+    out_fence: *mut *mut umf_fence,
+) -> c_int {
+    answer_keeping_errno(|| {
+        no_flags(flags)?;
+        required(out_fence)?;
+        required(memory)?;
+        // SAFETY: the face's contract (mod.rs).
+        let page = unsafe { share(page)? };
+        // SAFETY: the face's contract (mod.rs).
+        let fence = Fence::open_in(&page, index, |width| unsafe { lend(memory, width) })?;
+        // SAFETY: the face's contract (mod.rs).
+        unsafe { hand_out(fence, out_fence) };
+        Ok(())
+    })
+}
+
+/// What C says of a driver's memory.
+///
+/// # Safety
+/// `memory` is NULL or as the face's contract (mod.rs) and `umf_fence_create_in` ask.
+unsafe fn lend(memory: *const umf_mapping, width: Width) -> Result<Lent> {
+    // SAFETY: by this function's contract: at least its size is there, and as much as that says.
+    let memory = match unsafe { memory.cast::<u32>().as_ref() } {
+        Some(size) if (*size as usize) < size_of::<umf_mapping>() => return Err(Error::Invalid),
+        // SAFETY: as above.
+        Some(_) => unsafe { &*memory },
+        None => return Err(Error::Invalid),
+    };
+    if memory.reserved != 0 {
+        return Err(Error::Invalid);
+    }
+    // SAFETY: what umf_fence_create_in() asks of its callers.
+    unsafe { Lent::new(memory.value, width, memory.data, memory.release) }
 }
 
 /// Another reference to a fence, to be ended with umf_fence_unref(). Returns fence; NULL for NULL.
@@ -140,18 +271,20 @@ pub unsafe extern "C" fn umf_fence_index(fence: *const umf_fence) -> u32 {
 }
 
 /// The offset of the fence's value in its page, in bytes: 8 bytes aligned to 64, or for a 32-bit fence 4 bytes aligned to 4,
-/// in the machine's byte order. This is what a device has to write to, in one access, and never a value that is behind.
-/// UINT64_MAX for NULL.
+/// in the machine's byte order. This is what a device has to write to, in one access of that size that is atomic, after what it
+/// stands for has become visible, and never a value that is behind. UINT64_MAX for NULL, and where the value is not in the page:
+/// umf_fence_create_in().
 ///
 /// To reach it, map the descriptor of umf_page_export() from its start, with MAP_SHARED; fstat() tells its size, which is in
-/// whole memory pages. It is ordinary cached memory, sealed against a change of size and not against writing, so udmabuf
-/// takes it. A device may write the values of its fences and nothing else.
+/// whole memory pages. It is ordinary cached memory. A device gets at it by umf_page_export_dma_buf(), or by that mapping, which
+/// VK_EXT_external_memory_host, CL_MEM_USE_HOST_PTR and cuMemHostRegister() import; the page's byte n is then byte n there. A
+/// device may write the values of its fences and nothing else.
 ///
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_offset(fence: *const umf_fence) -> u64 {
     // SAFETY: the face's contract (mod.rs).
-    unsafe { borrow(fence) }.map_or(u64::MAX, Fence::offset)
+    unsafe { borrow(fence) }.ok().and_then(Fence::offset).unwrap_or(u64::MAX)
 }
 
 /// The fence's value. A value that this process once saw, by this call or by a wait, stays: nothing a peer writes makes
@@ -175,7 +308,7 @@ pub unsafe extern "C" fn umf_fence_value(fence: *const umf_fence) -> u64 {
 ///         -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed.
 ///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
 ///         -ESTALE      the fence ended: see umf_fence_create().
-///         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+///         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
 ///
 /// Thread-safe, async-signal-safe. No system call unless somebody sleeps for it. Since 0.1.
 #[unsafe(no_mangle)]

@@ -102,6 +102,39 @@ pub unsafe extern "C" fn umf_page_export(page: *mut umf_page, flags: u64, out_fd
     })
 }
 
+/// Gives out the page as a dma-buf, which a GPU's driver can import (PRIME, VK_EXT_external_memory_dma_buf) so that the GPU writes
+/// fences at umf_fence_offset(). It is the same memory, made of /dev/udmabuf (Linux 4.20; many distributions let only root or
+/// the user at the seat open it), and pinned as long as the dma-buf exists, also beyond the page. Whoever has it can write to the
+/// whole page: only to be given to who may signal and fail every fence. It is no page to umf_page_import(), and the kernel's
+/// futexes refuse its mappings, so a process that waits needs the descriptor of umf_page_export(). Some drivers import no memory
+/// that is not theirs; they say so at the import.
+///
+/// \param page    the page.
+/// \param flags   0.
+/// \param out_fd  receives a new descriptor, close-on-exec, that the caller closes. Written only on success.
+///
+/// \return 0, or
+///         -EINVAL  page or out_fd NULL, flags not 0.
+///         -EACCES  the page was made with UMF_PAGE_SINGLE_WRITER: nobody gets a dma-buf of it, as its holder could write.
+///         -EOPNOTSUPP  there is no /dev/udmabuf, this process may not open it, or the page is larger than its size_limit_mb
+///                  (64 MiB by default).
+///         -ENOMEM  no memory.
+///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_page_export_dma_buf(page: *mut umf_page, flags: u64, out_fd: *mut c_int) -> c_int {
+    answer_keeping_errno(|| {
+        no_flags(flags)?;
+        required(out_fd)?;
+        // SAFETY: the face's contract (mod.rs).
+        let fd = unsafe { borrow(page)? }.export_dma_buf()?;
+        // SAFETY: the face's contract (mod.rs).
+        unsafe { out_fd.write(fd.into_raw_fd()) };
+        Ok(())
+    })
+}
+
 /// UMF_PAGE_SINGLE_WRITER if the page is sealed against writing by others than who created it, else 0. 0 for NULL.
 ///
 /// Thread-safe, async-signal-safe. Since 0.1.

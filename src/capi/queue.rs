@@ -138,7 +138,7 @@ pub unsafe extern "C" fn umf_queue_unref(queue: *mut umf_queue) {
 ///                      signal that its fence cannot have.
 ///         -EIO, -EOWNERDEAD  the device was lost, or the fence of a signal carries an error.
 ///         -ESTALE      the fence of a signal ended; or the queue belongs to another process.
-///         -EACCES      the fence of a signal is for others to signal: UMF_PAGE_SINGLE_WRITER.
+///         -EACCES      the fence of a signal is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
 ///         -ENOMEM      no memory.
 ///
 /// Thread-safe. Takes one block of memory. Since 0.1.

@@ -133,7 +133,7 @@ pub unsafe extern "C" fn umf_loop_export_syncobj(
 ///         -EBADF       sync_file_fd is not open, or below -1.
 ///         -EIO, -EOWNERDEAD  the fence carries an error.
 ///         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
-///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
 ///         -ENOMEM      no memory, or no thread.
 ///         -EMFILE      no file descriptor left in the process.
 ///
@@ -179,7 +179,7 @@ pub unsafe extern "C" fn umf_loop_import_sync_file(
 ///         -EOPNOTSUPP  the device has no timelines.
 ///         -EIO, -EOWNERDEAD  the fence carries an error.
 ///         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
-///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
 ///         -ENOMEM      no memory, or no thread.
 ///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
 ///
@@ -222,7 +222,7 @@ pub unsafe extern "C" fn umf_loop_import_syncobj(
 ///         -EOPNOTSUPP  the kernel cannot.
 ///         -EIO, -EOWNERDEAD  the fence carries an error.
 ///         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
-///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
 ///         -ENOMEM      no memory, or no thread.
 ///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
 ///

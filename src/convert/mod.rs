@@ -30,7 +30,7 @@ fn reach(fence: &Fence, value: u64, deadline: Deadline) -> Result<()> {
 /// Whether a kernel fence can become `value` of `fence`, asked before the wait for it: what must fail changes nothing
 /// and need not be waited for.
 pub(crate) fn check_import(fence: &Fence, value: u64) -> Result<()> {
-    fence.check_writable()?;
+    fence.check_signalable()?;
     if let Some(errno) = fence.error()? {
         return Err(Error::of_failed_fence(errno));
     }

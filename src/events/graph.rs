@@ -78,7 +78,7 @@ impl Subject {
         if place.slot().tag() != Some(told.tag) || place.slot().error(told.tag) != Ok(None) {
             return None;
         }
-        let value = place.slot().value(told.tag).ok()?;
+        let value = value(page, told, &place)?;
         let pending = place.slot().pending(told.tag).ok()?;
         let (key, width) = (key(page, told.index, told.tag), told.tag.width());
         Some(Subject { key, value, pending, width, is_mentioned: false })
@@ -91,6 +91,14 @@ impl Subject {
 
     pub(crate) fn is_pending(&self, value: u64) -> bool {
         !self.width.is_before(self.pending, value)
+    }
+}
+
+/// What a fence has reached. Of one whose value is not in the page only who opened it knows, and of others it is where it began.
+fn value(page: &Page, told: &Told, place: &Place) -> Option<u64> {
+    match page.fences().get(told.index) {
+        Some(fence) if told.tag.is_elsewhere() && fence.is_of(told.tag) => Some(fence.value()),
+        _ => place.slot().value(told.tag).ok(),
     }
 }
 

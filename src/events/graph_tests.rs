@@ -3,7 +3,7 @@ use crate::fence::Fence;
 use crate::ledger::{Note, Said};
 use crate::slot::Kind;
 
-const PLAIN: Kind = Kind { width: Width::Bits64, device: false, shouts: false };
+const PLAIN: Kind = Kind::PLAIN;
 
 /// Two queues, and a page of fences that they wait for and promise.
 struct Scene {
@@ -171,7 +171,7 @@ fn who_waits_for_a_submission_is_freed_by_one() -> Result<()> {
 #[test]
 fn values_of_32_bits_go_round() -> Result<()> {
     let page = Page::create(1)?;
-    let fence = Fence::create(&page, Kind { width: Width::Bits32, device: false, shouts: false }, 0xffff_fff0)?;
+    let fence = Fence::create(&page, Kind { width: Width::Bits32, ..Kind::PLAIN }, 0xffff_fff0)?;
     let queue = Owner::new(OwnerKind::Queue);
     let promise = fence.note_promise(queue, 0xffff_fff8);
     let wait = fence.note_wait(queue, 3);

@@ -157,7 +157,7 @@ impl Items {
     fn submit(&self) -> Result<()> {
         // What fails must not have raised any.
         for (fence, _) in self.signals() {
-            fence.check_writable()?;
+            fence.check_signalable()?;
             if let Some(errno) = fence.error()? {
                 return Err(Error::of_failed_fence(errno));
             }

@@ -18,8 +18,8 @@ struct Create {
 const CREATE: Opcode = opcode::write::<Create>(b'u', 0x42);
 const CREATE_CLOEXEC: u32 = 1;
 
-/// A dma-buf of the first `len` bytes of a memfd that is sealed against shrinking. `NotSupported` on a machine without
-/// /dev/udmabuf, or where this process may not open it.
+/// A dma-buf of the first `len` bytes of a memfd that is sealed against shrinking and not against writing. `NotSupported` on a
+/// machine without /dev/udmabuf, or where this process may not open it; `Invalid` for more than its size_limit_mb.
 pub(crate) fn create(memfd: BorrowedFd<'_>, len: u64) -> Result<OwnedFd> {
     let device = open()?;
     let memfd = memfd.as_raw_fd() as u32;
