@@ -27,13 +27,6 @@
 #define RUNNING_ON_VALGRIND 0
 #endif
 
-/* Where the tests' processor is another program that runs on another processor. */
-static inline bool
-is_emulated(void)
-{
-    return getenv("LIBUMF_TEST_EMULATED") != NULL;
-}
-
 /* How often to do something: less where every instruction costs ten (emulated) or fifty. */
 static inline unsigned
 rounds(unsigned native, unsigned on_valgrind)

@@ -215,35 +215,16 @@ only_the_end_counts(void)
     close(pipes[1]);
 }
 
-/* The same as a program of its own: we have threads by then, of which a child could inherit a lock. */
-#define SIGNALLER "--signaller"
-
-static pid_t
-start_signaller_program(int (*sock)[2])
-{
-    char number[16];
-    pid_t pid;
-    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, *sock) == 0);
-    snprintf(number, sizeof(number), "%d", (*sock)[1]);
-    pid = fork();
-    CHECK(pid >= 0);
-    if (pid == 0) {
-        fcntl((*sock)[1], F_SETFD, 0);
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        execl("/proc/self/exe", "peer_death", SIGNALLER, number, NULL);
-        _exit(1);
-    }
-    close((*sock)[1]);
-    return pid;
-}
-
 /* Signals as fast as it can, and creates and ends fences, until it is killed. */
 static void
-signal_for_ever(int sock)
+signal_for_ever(int fd, int sock)
 {
-    struct umf_page *page = recv_page(sock);
+    struct umf_page *page;
     struct umf_fence *fence, *other;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    OK(umf_page_import(fd, 0, &page));
     OK(umf_fence_create(page, 0, 0, &fence));
+    tell(sock, (uint64_t)getpid());
     tell(sock, umf_fence_index(fence));
     for (uint64_t value = 1;; value++) {
         OK(umf_fence_signal(fence, value));
@@ -251,6 +232,19 @@ signal_for_ever(int sock)
             OK(umf_fence_create(page, 0, 0, &other));
             umf_fence_unref(other);
         }
+    }
+}
+
+/* Starts a signaller for each page that comes: we have threads by then, of which a child could inherit a lock. */
+static void
+start_signallers(int sock)
+{
+    while (hear(sock)) {
+        pid_t pid;
+        int status, fd = recv_fd(sock);
+        IN_CHILD(pid, signal_for_ever(fd, sock));
+        close(fd);
+        CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
     }
 }
 
@@ -276,7 +270,7 @@ follow(void *data)
 }
 
 static void
-killed_at_any_time(unsigned times)
+killed_at_any_time(unsigned times, int sock)
 {
     struct umf_page *page;
     struct umf_loop *loop;
@@ -285,11 +279,11 @@ killed_at_any_time(unsigned times)
     OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
     OK(umf_set_spin(0, 0, 0));
     for (unsigned i = 0; i < times; i++) {
-        int sock[2];
         struct umf_fence *fence;
-        pid_t pid = start_signaller_program(&sock);
-        send_page(sock[0], page);
-        OK(umf_fence_open(page, (uint32_t)hear(sock[0]), 0, &fence));
+        tell(sock, 1);
+        send_page(sock, page);
+        pid_t pid = (pid_t)hear(sock);
+        OK(umf_fence_open(page, (uint32_t)hear(sock), 0, &fence));
         int peer = pidfd_of(pid);
         OK(umf_loop_tie_fence(loop, fence, peer, 0, NULL, NULL));
         struct follower followers[2] = { { .fence = fence }, { .fence = fence, .by_bell = true } };
@@ -298,12 +292,11 @@ killed_at_any_time(unsigned times)
         uint64_t at = now_ns() + (uint64_t)rand_r(&seed) % (300 * 1000);
         while (now_ns() < at)
             sched_yield();
-        kill_child(pid);
+        CHECK(kill(pid, SIGKILL) == 0);
         for (int k = 0; k < 2; k++)
             CHECK(pthread_join(followers[k].thread, NULL) == 0);
         umf_fence_unref(fence);
         close(peer);
-        close(sock[0]);
         /* What the dead created stays in use: with a page for each peer nobody minds. */
         if (i % 16 == 15) {
             umf_page_unref(page);
@@ -318,8 +311,6 @@ killed_at_any_time(unsigned times)
 int
 main(int argc, char **argv)
 {
-    if (argc == 3 && strcmp(argv[1], SIGNALLER) == 0)
-        signal_for_ever(atoi(argv[2]));
     unsigned times = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : rounds(200, 5);
     int probe = pidfd_of(getpid());
     if (probe < 0) {
@@ -327,11 +318,14 @@ main(int argc, char **argv)
         return SKIPPED;
     }
     close(probe);
+    struct peer starter = start_peer(start_signallers);
     if (argc == 1)
         watchdog(50);
     only_the_end_counts();
     for (int i = 0; i < 4; i++)
         everybody_hears_of_it(i & 1, i & 2);
-    killed_at_any_time(times);
+    killed_at_any_time(times, starter.sock);
+    tell(starter.sock, 0);
+    end_peer(&starter);
     return 0;
 }
