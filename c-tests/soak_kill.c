@@ -1,0 +1,179 @@
+/* Signallers that are killed at any time and started again; who waits for them is told each time. */
+#include "soak.h"
+
+/* What the dead created stays in use, so each page is for so many. */
+#define DEATHS 16
+
+/* Signals as fast as it can, and creates and ends fences, until it is killed. */
+static void
+signal_for_ever(int fd, int sock)
+{
+    struct umf_page *page;
+    struct umf_fence *fence, *other;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    OK(umf_page_import(fd, 0, &page));
+    OK(umf_fence_create(page, 0, 0, &fence));
+    tell(sock, (uint64_t)getpid());
+    tell(sock, umf_fence_index(fence));
+    for (uint64_t value = 1;; value++) {
+        OK(umf_fence_signal(fence, value));
+        if (value % 64 == 0) {
+            OK(umf_fence_create(page, 0, 0, &other));
+            umf_fence_unref(other);
+        }
+    }
+}
+
+/* Starts a signaller for each page that comes, and says when it is gone. Who waits for them cannot fork: it has threads. Nobody
+ * here uses the library before the fork, so that each signaller has its own. */
+void
+start_signallers(struct pair *pair, struct process *process, int sock)
+{
+    int status;
+    (void)pair;
+    while (hear(sock)) {
+        pid_t pid;
+        int fd = recv_fd(sock);
+        IN_CHILD(pid, signal_for_ever(fd, sock));
+        close(fd);
+        CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        tell(sock, 0);
+        count(process, ROUNDS, 1);
+        at_rest(process);
+    }
+    until_leave(process);
+}
+
+/* Two who sleep for what comes next, by futex and by bell. */
+struct follower {
+    struct umf_fence *fence;
+    bool by_bell;
+    pthread_t thread;
+};
+
+static void *
+follow(void *data)
+{
+    struct follower *f = data;
+    int result = 0;
+    while (result == 0) {
+        struct umf_wait wait = { .fence = f->fence, .value = umf_fence_value(f->fence) + 3 };
+        result = f->by_bell ? umf_wait(&wait, 1, UMF_WAIT_ANY, FOREVER, NULL)
+                            : umf_fence_wait(f->fence, wait.value, FOREVER);
+    }
+    EXPECT(-EOWNERDEAD, result);
+    return NULL;
+}
+
+/* Whom a loop tells: a watch, a queue's job, and who tied the fence to the process. Each signals that it was. */
+struct heirs {
+    struct umf_fence *told;
+    uint64_t count;
+};
+
+static void
+on_call(void *data, int result)
+{
+    (void)data;
+    EXPECT(-EOWNERDEAD, result);
+}
+
+static void
+on_tie(void *data, int result)
+{
+    (void)data;
+    OK(result);
+}
+
+static void
+on_release(void *data)
+{
+    struct heirs *heirs = data;
+    OK(umf_fence_signal(heirs->told, ++heirs->count));
+}
+
+static void
+on_job_release(void *data, int result)
+{
+    on_call(data, result);
+    on_release(data);
+}
+
+static int
+never(void *data)
+{
+    (void)data;
+    CHECK(!"the job of a fence that failed runs");
+    return 0;
+}
+
+/* 1 for the first. */
+static void
+one_life(struct umf_page *page, struct umf_loop *loop, struct umf_queue *queue, struct heirs *heirs, int sock, uint64_t life)
+{
+    struct umf_fence *fence;
+    tell(sock, 1);
+    send_page(sock, page);
+    pid_t pid = (pid_t)hear(sock);
+    OK(umf_fence_open(page, (uint32_t)hear(sock), 0, &fence));
+    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    CHECK(pidfd >= 0);
+
+    const struct umf_callback to_tie = { on_tie, on_release, heirs }, to_watch = { on_call, on_release, heirs };
+    const struct umf_wait wait = { .fence = fence, .value = UINT64_MAX };
+    const struct umf_job job = { .size = sizeof(job), .wait_count = 1, .waits = &wait, .run = never,
+                                 .release = on_job_release, .data = heirs };
+    if (life % 2)
+        OK(umf_loop_tie_page(loop, page, pidfd, 0, &to_tie, NULL));
+    else
+        OK(umf_loop_tie_fence(loop, fence, pidfd, 0, &to_tie, NULL));
+    OK(umf_loop_watch(loop, &wait, 0, &to_watch, NULL));
+    OK(umf_queue_submit(queue, &job, 0));
+    struct follower followers[2] = { { .fence = fence }, { .fence = fence, .by_bell = true } };
+    for (int i = 0; i < 2; i++)
+        CHECK(pthread_create(&followers[i].thread, NULL, follow, &followers[i]) == 0);
+    nanosleep(&(struct timespec){ .tv_nsec = rand() % (300 * 1000) }, NULL);
+
+    CHECK(kill(pid, SIGKILL) == 0);
+    for (int i = 0; i < 2; i++)
+        CHECK(pthread_join(followers[i].thread, NULL) == 0);
+    OK(umf_fence_wait(heirs->told, 3 * life, FOREVER));
+    EXPECT(0, (int64_t)hear(sock));
+    close(pidfd);
+    umf_fence_unref(fence);
+}
+
+void
+kill_signallers(struct pair *pair, struct process *process, int sock)
+{
+    struct heirs heirs = { 0 };
+    struct umf_page *own;
+    struct umf_loop *loop;
+    struct umf_queue *queue;
+    uint64_t life = 0;
+    (void)pair;
+    OK(umf_set_spin(0, 0, 0));
+    OK(umf_page_create(1, 0, &own));
+    OK(umf_fence_create(own, 0, 0, &heirs.told));
+    OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
+    OK(umf_queue_create(loop, 0, &queue));
+    for (unsigned generation = 0; generation < 2 || !is_last(process); generation++) {
+        struct umf_page *page;
+        OK(umf_page_create(4 * DEATHS, 0, &page));
+        for (int i = 0; i < DEATHS; i++) {
+            one_life(page, loop, queue, &heirs, sock, ++life);
+            count(process, KILLS, 1);
+            count(process, TOLD, 5);
+            count(process, ROUNDS, 1);
+        }
+        umf_page_unref(page);
+        if (generation >= 1)
+            at_rest(process);
+    }
+    tell(sock, 0);
+    until_leave(process);
+    umf_queue_unref(queue);
+    umf_loop_unref(loop);
+    umf_fence_unref(heirs.told);
+    umf_page_unref(own);
+}
