@@ -36,17 +36,30 @@ pidfd_of(pid_t pid)
 
 /* Owes two fences, and does nothing for them. */
 static void
-owe(int sock)
+owe_in(int sock, uint64_t page_flags)
 {
     struct umf_page *page;
     struct umf_fence *fences[2];
-    OK(umf_page_create(4, 0, &page));
+    OK(umf_page_create(4, page_flags, &page));
     OK(umf_fence_create(page, 0, 0, &fences[0]));
     OK(umf_fence_create(page, 0, 0, &fences[1]));
     send_page(sock, page);
     tell(sock, 1);
     for (;;)
         pause();
+}
+
+static void
+owe(int sock)
+{
+    owe_in(sock, 0);
+}
+
+/* The same, and nobody else can write to the page: it cannot be told of its creator's end. */
+static void
+owe_alone(int sock)
+{
+    owe_in(sock, UMF_PAGE_SINGLE_WRITER);
 }
 
 struct told {
@@ -89,11 +102,11 @@ never(void *data)
 
 /* Every way to wait hears of it. */
 static void
-everybody_hears_of_it(bool by_socket, bool one_by_one)
+everybody_hears_of_it(bool by_socket, bool one_by_one, bool single_writer)
 {
     int sock[2];
-    pid_t pid = start_signaller(&sock, owe);
-    struct umf_page *page = recv_page(sock[0]);
+    pid_t pid = start_signaller(&sock, single_writer ? owe_alone : owe);
+    struct umf_page *page = recv_page(sock[0]), *ours = page;
     struct umf_fence *fences[2], *own;
     struct umf_loop *loop;
     struct umf_queue *queue;
@@ -101,7 +114,9 @@ everybody_hears_of_it(bool by_socket, bool one_by_one)
     hear(sock[0]);
     OK(umf_fence_open(page, 0, 0, &fences[0]));
     OK(umf_fence_open(page, 1, 0, &fences[1]));
-    OK(umf_fence_create(page, 0, 0, &own));
+    if (single_writer)
+        OK(umf_page_create(2, 0, &ours));
+    OK(umf_fence_create(ours, 0, 0, &own));
     OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
     OK(umf_queue_create(loop, 0, &queue));
 
@@ -136,8 +151,8 @@ everybody_hears_of_it(bool by_socket, bool one_by_one)
     until_released(&watched);
     until_released(&queued);
     until_released(&tied);
-    printf("by %s, %s: all %d know after %" PRIu64 " us\n", by_socket ? "a socket" : "a pidfd",
-           one_by_one ? "fence by fence" : "the page", 5, (now_ns() - began) / 1000);
+    printf("by %s, %s%s: all %d know after %" PRIu64 " us\n", by_socket ? "a socket" : "a pidfd",
+           one_by_one ? "fence by fence" : "the page", single_writer ? " of one writer" : "", 5, (now_ns() - began) / 1000);
     EXPECT(-EOWNERDEAD, watched.result);
     EXPECT(-EOWNERDEAD, queued.result);
     EXPECT(0, tied.result);
@@ -145,12 +160,20 @@ everybody_hears_of_it(bool by_socket, bool one_by_one)
     int error;
     OK(umf_fence_error(own, &error));
     CHECK(error == -EOWNERDEAD);
-    /* The page can be used again. */
+    OK(umf_fence_error(fences[0], &error));
+    CHECK(error == -EOWNERDEAD);
+    /* What is signalled from here on is not theirs: a page that we may write to can be used again. */
     struct umf_fence *again;
-    OK(umf_fence_create(page, 0, 0, &again));
+    OK(umf_fence_create(ours, 0, 0, &again));
     OK(umf_fence_signal(again, 1));
     OK(umf_fence_wait(again, 1, FOREVER));
     umf_fence_unref(again);
+    /* As long as this process has the page, its fences have failed. */
+    if (single_writer && !one_by_one) {
+        umf_fence_unref(fences[1]);
+        OK(umf_fence_open(page, 1, 0, &fences[1]));
+        EXPECT(-EOWNERDEAD, umf_fence_wait(fences[1], 1, FOREVER));
+    }
 
     umf_queue_unref(queue);
     umf_loop_unref(loop);
@@ -158,6 +181,8 @@ everybody_hears_of_it(bool by_socket, bool one_by_one)
     umf_fence_unref(fences[0]);
     umf_fence_unref(fences[1]);
     umf_page_unref(page);
+    if (single_writer)
+        umf_page_unref(ours);
     if (!by_socket)
         close(peer);
     close(sock[0]);
@@ -322,8 +347,8 @@ main(int argc, char **argv)
     if (argc == 1)
         watchdog(50);
     only_the_end_counts();
-    for (int i = 0; i < 4; i++)
-        everybody_hears_of_it(i & 1, i & 2);
+    for (int i = 0; i < 8; i++)
+        everybody_hears_of_it(i & 1, i & 2, i & 4);
     killed_at_any_time(times, starter.sock);
     tell(starter.sock, 0);
     end_peer(&starter);

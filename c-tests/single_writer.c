@@ -80,6 +80,60 @@ watch_and_cancel(struct umf_loop *loop, struct umf_fence *fence)
     CHECK(called == 0);
 }
 
+static void
+on_end(void *data, int result)
+{
+    EXPECT(-EOWNERDEAD, result);
+    atomic_fetch_add((atomic_int *)data, 1);
+}
+
+/* Who is tied to the page's creator ends while threads fall asleep for its fence: none sleeps on, in no way of waiting. As the
+ * page cannot be told, what a handle of this process heard ends with it, and the next is as new. */
+static void
+its_end_is_heard(struct umf_page *page, uint32_t index, struct umf_fence *idle)
+{
+    struct umf_loop *loop, *other;
+    uint64_t longest = 0;
+    unsigned seed = 1;
+    OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
+    OK(umf_loop_create(UMF_LOOP_THREAD, &other));
+    for (unsigned i = 0; i < (in_sandbox ? 30 : rounds(1000, 10)); i++) {
+        struct umf_fence *fence;
+        int sock[2], error;
+        atomic_int called = 0;
+        OK(umf_fence_open(page, index, 0, &fence));
+        CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sock) == 0);
+        OK(umf_loop_tie_fence(loop, fence, sock[0], 0, NULL, NULL));
+        struct umf_wait list[2] = { { .fence = idle, .value = 1 }, { .fence = fence, .value = 1 } };
+        struct sleeper sleepers[3] = { { .fence = fence, .value = 1 },
+                                       { .waits = list, .count = 2, .flags = UMF_WAIT_ANY },
+                                       { .waits = list, .count = 2 } };
+        struct umf_callback callback = { on_end, NULL, &called };
+        for (int k = 0; k < 3; k++)
+            start_sleeper(&sleepers[k]);
+        OK(umf_loop_watch(loop, &list[1], 0, &callback, NULL));
+        OK(umf_loop_watch(other, &list[1], 0, &callback, NULL));
+        uint64_t began = now_ns(), at = began + (uint64_t)rand_r(&seed) % (100 * 1000);
+        while ((began = now_ns()) < at)
+            ;
+        close(sock[1]);
+        for (int k = 0; k < 3; k++)
+            EXPECT(-EOWNERDEAD, end_of(&sleepers[k]));
+        while (atomic_load(&called) < 2)
+            sched_yield();
+        longest = now_ns() - began > longest ? now_ns() - began : longest;
+        OK(umf_fence_error(fence, &error));
+        CHECK(error == -EOWNERDEAD);
+        OK(umf_fence_wait(fence, 0, 0)); /* what is reached stays so */
+        umf_fence_unref(fence);
+        close(sock[0]);
+    }
+    printf("its end: everybody knows after %" PRIu64 " us at most\n", longest / 1000);
+    fflush(stdout);
+    umf_loop_unref(loop);
+    umf_loop_unref(other);
+}
+
 /* All ways to wait, each asleep when the signal comes. */
 static void
 receiver(int sock)
@@ -91,13 +145,15 @@ receiver(int sock)
     struct umf_fence *fence, *idle;
     OK(umf_page_import(fd, 0, &page));
     CHECK(umf_page_flags(page) == UMF_PAGE_SINGLE_WRITER);
-    OK(umf_fence_open(page, (uint32_t)hear(sock), 0, &fence));
-    all_is_refused(page, fence);
-    the_kernel_refuses_too(fd);
-    close(fd);
     OK(umf_set_spin(0, 0, 0));
     OK(umf_page_create(1, 0, &own));
     OK(umf_fence_create(own, 0, 0, &idle));
+    uint32_t index = (uint32_t)hear(sock);
+    its_end_is_heard(page, index, idle);
+    OK(umf_fence_open(page, index, 0, &fence));
+    all_is_refused(page, fence);
+    the_kernel_refuses_too(fd);
+    close(fd);
     struct umf_loop *loop;
     atomic_int called = 0;
     OK(umf_loop_create(UMF_LOOP_THREAD, &loop));

@@ -4,16 +4,25 @@
 /* What the dead created stays in use, so each page is for so many. */
 #define DEATHS 16
 
-/* Signals as fast as it can, and creates and ends fences, until it is killed. */
+/* Where a signaller's fence is to be. */
+enum { ENOUGH, IN_ITS_OWN_PAGE, IN_OUR_PAGE };
+
+/* Signals as fast as it can, and creates and ends fences, until it is killed. Without a page, in one that nobody else can write
+ * to. */
 static void
 signal_for_ever(int fd, int sock)
 {
     struct umf_page *page;
     struct umf_fence *fence, *other;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    OK(umf_page_import(fd, 0, &page));
-    OK(umf_fence_create(page, 0, 0, &fence));
     tell(sock, (uint64_t)getpid());
+    if (fd >= 0) {
+        OK(umf_page_import(fd, 0, &page));
+    } else {
+        OK(umf_page_create(2, UMF_PAGE_SINGLE_WRITER, &page));
+        send_page(sock, page);
+    }
+    OK(umf_fence_create(page, 0, 0, &fence));
     tell(sock, umf_fence_index(fence));
     for (uint64_t value = 1;; value++) {
         OK(umf_fence_signal(fence, value));
@@ -24,18 +33,20 @@ signal_for_ever(int fd, int sock)
     }
 }
 
-/* Starts a signaller for each page that comes, and says when it is gone. Who waits for them cannot fork: it has threads. Nobody
- * here uses the library before the fork, so that each signaller has its own. */
+/* Starts signallers, and says when one is gone. Who waits for them cannot fork: it has threads. Nobody here uses the library
+ * before the fork, so that each signaller has its own. */
 void
 start_signallers(struct pair *pair, struct process *process, int sock)
 {
     int status;
+    uint64_t where;
     (void)pair;
-    while (hear(sock)) {
+    while ((where = hear(sock)) != ENOUGH) {
         pid_t pid;
-        int fd = recv_fd(sock);
+        int fd = where == IN_OUR_PAGE ? recv_fd(sock) : -1;
         IN_CHILD(pid, signal_for_ever(fd, sock));
-        close(fd);
+        if (fd >= 0)
+            close(fd);
         CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
         tell(sock, 0);
         count(process, ROUNDS, 1);
@@ -109,12 +120,16 @@ never(void *data)
 
 /* 1 for the first. */
 static void
-one_life(struct umf_page *page, struct umf_loop *loop, struct umf_queue *queue, struct heirs *heirs, int sock, uint64_t life)
+one_life(struct umf_page *own, struct umf_loop *loop, struct umf_queue *queue, struct heirs *heirs, int sock, uint64_t life)
 {
     struct umf_fence *fence;
-    tell(sock, 1);
-    send_page(sock, page);
+    struct umf_page *page;
+    const uint64_t where = life % 4 < 2 ? IN_OUR_PAGE : IN_ITS_OWN_PAGE;
+    tell(sock, where);
+    if (where == IN_OUR_PAGE)
+        send_page(sock, own);
     pid_t pid = (pid_t)hear(sock);
+    page = where == IN_OUR_PAGE ? umf_page_ref(own) : recv_page(sock);
     OK(umf_fence_open(page, (uint32_t)hear(sock), 0, &fence));
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     CHECK(pidfd >= 0);
@@ -141,6 +156,7 @@ one_life(struct umf_page *page, struct umf_loop *loop, struct umf_queue *queue, 
     EXPECT(0, (int64_t)hear(sock));
     close(pidfd);
     umf_fence_unref(fence);
+    umf_page_unref(page);
 }
 
 void
@@ -170,7 +186,7 @@ kill_signallers(struct pair *pair, struct process *process, int sock)
         if (generation >= 1)
             at_rest(process);
     }
-    tell(sock, 0);
+    tell(sock, ENOUGH);
     until_leave(process);
     umf_queue_unref(queue);
     umf_loop_unref(loop);

@@ -71,8 +71,8 @@
 
 /**
  * In umf_caps.flags: one wait sleeps on the fences of up to 128 pages (Linux 5.16, and no sandbox that forbids
- * futex_waitv). Without it, umf_wait() on fences of more than one page looks from time to time, as with UMF_FENCE_DEVICE.
- * Since 0.1.
+ * futex_waitv). Without it, umf_wait() on fences of more than one page looks from time to time, as with UMF_FENCE_DEVICE; and so
+ * does any wait for what only another process may signal (UMF_PAGE_SINGLE_WRITER). Since 0.1.
  */
 #define UMF_CAP_WAIT_MANY_PAGES (UINT64_C(1) << 0)
 
@@ -1234,6 +1234,9 @@ int umf_loop_export_fence(struct umf_loop *event_loop,
  * and conversion, in every process, that waits for a value it has not reached. A signaller that was killed between writing
  * a value and waking its waiters leaves them asleep, too; this wakes them.
  *
+ * A page with UMF_PAGE_SINGLE_WRITER that this process was given cannot be told of it. Then the fence fails for this process
+ * alone, and as long as this process has it open: whoever waits there ties it for himself.
+ *
  * \param event_loop  the loop. With UMF_LOOP_THREAD it takes no longer than the kernel takes to tell.
  * \param fence       a fence that the process owes. The watch keeps a reference to it until it is over; cancel it to untie them.
  * \param peer_fd     a pidfd, which tells of the end of its process; or a socket to it, which tells when nobody has the other
@@ -1246,7 +1249,6 @@ int umf_loop_export_fence(struct umf_loop *event_loop,
  * \return 0, also if the process is gone already; or
  *         -EINVAL  event_loop or fence NULL, callback->call NULL, flags not 0, peer_fd is neither pidfd nor socket.
  *         -EBADF   peer_fd is not open.
- *         -EACCES  the fence is for others to signal, and so to fail: UMF_PAGE_SINGLE_WRITER.
  *         -ENOMEM  no memory, or no thread.
  *         -EMFILE  no file descriptor left in the process.
  *         -ESTALE  the loop belongs to another process.
@@ -1261,7 +1263,8 @@ int umf_loop_tie_fence(struct umf_loop *event_loop,
                        struct umf_watch **out_watch);
 
 /**
- * Ties all fences of a page to the life of a process, as umf_loop_tie_fence() does one: those that live when it is gone.
+ * Ties all fences of a page to the life of a process, as umf_loop_tie_fence() does one: those that live when it is gone; and of
+ * a page with UMF_PAGE_SINGLE_WRITER that this process was given, all, as long as this process has the page.
  *
  * \param event_loop  the loop.
  * \param page        the page. The watch keeps a reference to it until it is over.

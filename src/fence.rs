@@ -4,12 +4,14 @@ use crate::error::{Error, FenceErrno, Result};
 use crate::ledger::{Note, Role, Said};
 use crate::memory::{Lent, Memory};
 use crate::notifier::Notifier;
+#[cfg(not(loom))]
+use crate::orphans;
 use crate::owner::Owner;
 use crate::page::{Page, Place};
 use crate::rc::Ref;
 use crate::slot::{Bed, Kind, MONITORED_OFFSET, Residues, Rope, Slot, Tag, VALUE32_OFFSET, Width};
 use crate::spin::Learnt;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use rustix::process::{Pid, getpid};
 
 /// A fence that is open in this process. There is one of these for each fence, however often it is opened.
@@ -32,6 +34,8 @@ pub(crate) struct Fence {
     ends_with: Option<Pid>,
     /// Where the value is, if it is not in the slot.
     memory: Option<Memory>,
+    /// Whether its signaller is known to be gone, where that cannot be written into the page.
+    is_orphaned: AtomicBool,
     /// Whether spinning for this fence pays.
     pub(crate) spinning: Learnt,
     /// How to hear of what a device writes.
@@ -80,6 +84,7 @@ impl Fence {
                 is_writable: true,
                 is_signalable: lent.is_none(),
                 ends_with,
+                is_orphaned: AtomicBool::new(false),
                 seen: AtomicU64::new(value),
                 spinning: Learnt::new(),
                 notifier: Notifier::new(),
@@ -136,6 +141,7 @@ impl Fence {
                 is_writable: page.is_writable(),
                 is_signalable: page.is_writable() && !tag.is_elsewhere(),
                 ends_with: None,
+                is_orphaned: AtomicBool::new(false),
                 seen: AtomicU64::new(value),
                 spinning: Learnt::new(),
                 notifier: Notifier::new(),
@@ -310,7 +316,7 @@ impl Fence {
         if fits(self.value()) {
             return Ok(true);
         }
-        let error = match self.slot().error(self.tag) {
+        let error = match self.error() {
             Ok(None) => return Ok(false),
             Ok(Some(errno)) => Error::of_failed_fence(errno),
             Err(stale) => stale,
@@ -369,9 +375,23 @@ impl Fence {
         self.slot().set_error(self.tag, self.rope(), errno)
     }
 
-    /// The error that the fence carries.
+    /// Who owed it is gone: fails it for everybody, or where only its creator may write, for this process.
+    #[cfg(not(loom))]
+    pub(crate) fn orphan(&self) -> Result<()> {
+        if self.is_writable {
+            return self.set_error(Error::OwnerDead.errno());
+        }
+        // O1 (orphans.rs).
+        self.is_orphaned.store(true, Ordering::Release);
+        orphans::tell();
+        Ok(())
+    }
+
+    /// The error that the fence carries, or would if it could be written down.
     pub(crate) fn error(&self) -> Result<Option<FenceErrno>> {
-        self.slot().error(self.tag)
+        let is_orphaned =
+            || !self.is_writable && (self.is_orphaned.load(Ordering::Acquire) || self.page().is_orphaned());
+        Ok(self.slot().error(self.tag)?.or_else(|| is_orphaned().then(|| Error::OwnerDead.errno())))
     }
 }
 

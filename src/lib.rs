@@ -20,6 +20,7 @@
 //! | `slot` | the 64 bytes of a fence, and why no wake-up is lost |
 //! | `spin` | when it pays to wait awake, and the promise it keeps |
 //! | `notifier` | sleeping for what a device writes |
+//! | `orphans` | sleeping for what only a process writes that may die |
 //! | `owner`, `ledger` | who waits for what, and who promised it |
 //! | `debug` | whether plain waits tell that too |
 //! | `page`, `fence` | shared memory; a handle on a fence |
@@ -48,6 +49,7 @@ mod memory;
 #[allow(clippy::unwrap_used)]
 mod models;
 mod notifier;
+mod orphans;
 mod owner;
 #[cfg_attr(loom, path = "page_model.rs")]
 mod page;

@@ -8,9 +8,10 @@
 //! ```
 
 use crate::debug;
-use crate::error::{Error, FenceErrno, Result};
+use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::ledger::Ledger;
+use crate::orphans;
 use crate::rc::{Ref, Registry};
 use crate::slot::{Bell, Kind, Rope, Slot, Tag};
 use crate::spin;
@@ -18,7 +19,7 @@ use crate::sys::memfd::{self, Access, FileId, Mapping};
 use crate::sys::udmabuf;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// The most fences a page can hold: 64 MiB of them.
 pub(crate) const MAX_FENCES: u32 = 1 << 20;
@@ -50,6 +51,8 @@ pub(crate) struct Page {
     /// Who can write to it; and this process, whether it can.
     access: Access,
     is_writable: bool,
+    /// Whether its creator is known to be gone, where that cannot be written into the page.
+    is_orphaned: AtomicBool,
     id: FileId,
     /// Read from the header once, checked, and never looked at there again: a peer can write to the header.
     fence_count: u32,
@@ -112,7 +115,10 @@ impl Page {
         spin::configure();
         debug::configure();
         let id = memfd::file_id(memfd.as_fd())?;
-        let make = || Ok(Page { mapping, memfd, access, is_writable, id, fence_count, fences: Registry::new() });
+        let make = || {
+            let (is_orphaned, fences) = (AtomicBool::new(false), Registry::new());
+            Ok(Page { mapping, memfd, access, is_writable, is_orphaned, id, fence_count, fences })
+        };
         PAGES.get_or_make(id, |_| true, make)
     }
 
@@ -187,19 +193,28 @@ impl Page {
         self.id
     }
 
-    /// Fails every fence of the page that lives now. `Denied` if it is not ours to write to.
-    pub(crate) fn fail(&self, errno: FenceErrno) -> Result<()> {
+    /// Who owed its fences is gone: fails every one that lives now, for everybody. Where only its creator may write, for this
+    /// process, and all of them.
+    pub(crate) fn orphan(&self) -> Result<()> {
         if !self.is_writable {
-            return Err(Error::Denied);
+            // O1.
+            self.is_orphaned.store(true, Ordering::Release);
+            orphans::tell();
+            return Ok(());
         }
         for index in 0..self.fence_count {
             let slot = self.slot(index)?;
             if let Some(tag) = slot.tag() {
                 // One that has ended meanwhile has told its waiters.
-                let _ = slot.set_error(tag, Rope { bell: self.bell(), index }, errno);
+                let _ = slot.set_error(tag, Rope { bell: self.bell(), index }, Error::OwnerDead.errno());
             }
         }
         Ok(())
+    }
+
+    /// Whether all of its fences have failed, for this process.
+    pub(crate) fn is_orphaned(&self) -> bool {
+        self.is_orphaned.load(Ordering::Acquire)
     }
 
     /// The slot of an index, which may come from anywhere. `NotFound` if the page has no such slot.

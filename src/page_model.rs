@@ -31,6 +31,10 @@ impl Page {
         true
     }
 
+    pub(crate) fn is_orphaned(&self) -> bool {
+        false
+    }
+
     pub(crate) fn ledger(&self) -> &Ledger {
         &self.ledger
     }

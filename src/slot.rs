@@ -53,7 +53,7 @@
 
 use crate::error::{Error, FenceErrno, Result};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
-use crate::sys::futex::{self, Sleep};
+use crate::sys::futex::{self, Sleep, Word};
 use crate::sys::time::Deadline;
 use std::num::NonZeroU32;
 
@@ -531,11 +531,12 @@ impl Slot {
         rmw_before_load();
     }
 
-    /// W1 to W4, once: sleeps unless `look`, which is W3, says not to. Who is woken starts over. `None` leaves no word: the fence
-    /// shouts.
+    /// W1 to W4, once: sleeps unless `look`, which is W3, says not to. Who is woken starts over. No `residues` leave no word: the
+    /// fence shouts. `besides` is slept on too, where there is futex_waitv.
     pub(crate) fn sleep(
         &self,
         residues: Option<NonZeroU32>,
+        besides: Option<Word<'_>>,
         deadline: Deadline,
         look: impl FnOnce() -> bool,
     ) -> Result<Sleep> {
@@ -544,7 +545,15 @@ impl Slot {
             self.announce(Bed::Slot, residues.get());
         }
         let residues = residues.unwrap_or(NonZeroU32::MAX);
-        if look() { futex::wait(&self.sequence, seen, residues, deadline) } else { Ok(Sleep::Woken) }
+        if look() {
+            let own = Word { word: &self.sequence, expected: seen };
+            match besides {
+                None => futex::wait(own.word, own.expected, residues, deadline),
+                Some(besides) => futex::wait_many([own, besides].into_iter(), deadline),
+            }
+        } else {
+            Ok(Sleep::Woken)
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::ledger::{Note, Role, Said};
 use crate::notifier;
+use crate::orphans;
 use crate::owner::Owner;
 use crate::page::Page;
 use crate::slot::{self, Bed, Width};
@@ -263,20 +264,28 @@ fn asleep(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
     let fence = condition.fence;
     let residues =
         if fence.hears_waiters() { NonZeroU32::new(condition.residues()).or(Some(NonZeroU32::MAX)) } else { None };
-    let began = if fence.is_device() { time::now() } else { 0 };
+    let may_be_orphaned = !fence.page().is_writable();
+    let began = if fence.is_device() || may_be_orphaned { time::now() } else { 0 };
     let mut notifier_rests = false;
     loop {
-        let until = if fence.is_device() { deadline.min(notifier::slice(began, time::now())) } else { deadline };
+        let is_deaf = may_be_orphaned && !futex::has_waitv();
+        let orphans = if may_be_orphaned && !is_deaf { orphans::word(orphans::heard()) } else { None };
+        let sliced = fence.is_device() || is_deaf;
+        let until = if sliced { deadline.min(notifier::slice(began, time::now())) } else { deadline };
         let mut led = Ok(false);
         let mut answer = None;
-        let slept = fence.slot().sleep(residues, until, || {
+        let slept = fence.slot().sleep(residues, orphans, until, || {
             condition.monitor();
             answer = condition.settled().break_value();
             if answer.is_none() && fence.is_device() && !notifier_rests {
                 led = fence.notifier.lead(condition.first_value(), deadline);
             }
             answer.is_none() && led == Ok(false)
-        })?;
+        });
+        let slept = match slept {
+            Err(error) if orphans.is_some() && futex::lost_waitv(error) => Sleep::Woken,
+            slept => slept?,
+        };
         if let Some(answer) = answer {
             return answer;
         }
@@ -549,6 +558,9 @@ struct Bells<'a> {
     crowded: bool,
     /// Not everything that is waited for rings: a crowd, or a fence that a device writes.
     sliced: bool,
+    /// One of the pages cannot be written to; and what was read before looking at its fences.
+    may_be_orphaned: bool,
+    orphans: u32,
     began: u64,
 }
 
@@ -574,11 +586,20 @@ impl<'a> Bells<'a> {
     fn of(conditions: &'a impl Conditions) -> Result<Bells<'a>> {
         let most = if futex::has_waitv() { WAITV_MAX } else { 1 };
         let began = time::now();
-        let mut bells = Bells { rung: [const { None }; WAITV_MAX], count: 0, crowded: false, sliced: false, began };
+        let mut bells = Bells {
+            rung: [const { None }; WAITV_MAX],
+            count: 0,
+            crowded: false,
+            sliced: false,
+            may_be_orphaned: false,
+            orphans: 0,
+            began,
+        };
         for index in 0..conditions.count() {
             let fence = conditions.get(index)?.fence;
             bells.sliced |= fence.is_device();
             let page = fence.page();
+            bells.may_be_orphaned |= !page.is_writable();
             // Most recently added first: neighbours in a list tend to share their page.
             if bells.rung.iter().take(bells.count).flatten().rev().any(|rung| std::ptr::eq(rung.page, page)) {
                 continue;
@@ -597,7 +618,7 @@ impl<'a> Bells<'a> {
     /// W1 for every bell. To be called before announcing oneself to any slot. Tells whether a fence of these pages may
     /// have failed since the last time.
     fn listen(&mut self) -> bool {
-        let mut failed = self.crowded;
+        let mut failed = self.crowded | self.hear_of_orphans();
         for rung in self.rung.iter_mut().flatten() {
             rung.sequence = rung.page.bell().sequence().load(Ordering::Acquire);
             let failures = rung.page.bell().failures();
@@ -613,7 +634,7 @@ impl<'a> Bells<'a> {
         if self.crowded || !index.is_quick(conditions.count()) {
             return Ok(false);
         }
-        let mut known = true;
+        let mut known = !self.hear_of_orphans();
         for (number, rung) in self.rung.iter_mut().flatten().enumerate() {
             let heard = rung.sequence;
             // W1 for this page: before announcing to any of its slots again.
@@ -633,6 +654,12 @@ impl<'a> Bells<'a> {
         Ok(known)
     }
 
+    /// W1 of orphans.rs. Tells whether a fence of these pages may have lost its signaller since the last time.
+    fn hear_of_orphans(&mut self) -> bool {
+        let heard = if self.may_be_orphaned { orphans::heard() } else { 0 };
+        std::mem::replace(&mut self.orphans, heard) != heard
+    }
+
     fn number_of(&self, page: &Page) -> Option<usize> {
         self.rung.iter().flatten().position(|rung| std::ptr::eq(rung.page, page))
     }
@@ -642,8 +669,12 @@ impl<'a> Bells<'a> {
     /// A kernel before 5.16 (or a sandbox) without futex_waitv and several pages, or more than 128 pages: nothing can sleep on
     /// all of them. Nor can anything sleep for a device that wakes nobody. Then the sleep is cut into slices.
     fn sleep(&mut self, deadline: Deadline) -> Result<Rest> {
-        let until = if self.sliced { deadline.min(notifier::slice(self.began, time::now())) } else { deadline };
-        Ok(match self.sleep_listening(until)? {
+        let has_waitv = futex::has_waitv();
+        // The sleep has to have room for one word more.
+        let is_deaf = self.may_be_orphaned && (self.count == WAITV_MAX || !has_waitv);
+        let sliced = self.sliced || is_deaf;
+        let until = if sliced { deadline.min(notifier::slice(self.began, time::now())) } else { deadline };
+        Ok(match self.sleep_listening(has_waitv, until)? {
             Sleep::TimedOut if until == deadline => Rest::Over,
             // Also after a wake-up: a peer that wakes us all the time must not keep us.
             _ if deadline.has_passed() => Rest::Over,
@@ -652,13 +683,14 @@ impl<'a> Bells<'a> {
         })
     }
 
-    fn sleep_listening(&mut self, deadline: Deadline) -> Result<Sleep> {
+    fn sleep_listening(&mut self, has_waitv: bool, deadline: Deadline) -> Result<Sleep> {
         let word = |rung: &Rung<'a>| Word { word: rung.page.bell().sequence(), expected: rung.sequence };
-        let mut words = self.rung.iter().flatten().map(word);
-        if self.count > 1 && !self.crowded && !futex::has_waitv() {
+        let orphans = if self.may_be_orphaned { orphans::word(self.orphans) } else { None };
+        let mut words = self.rung.iter().flatten().map(word).chain(orphans);
+        if self.count > 1 && !self.crowded && !has_waitv {
             return Ok(self.lost_waitv());
         }
-        if self.count == 1 || !futex::has_waitv() {
+        if (self.count == 1 && orphans.is_none()) || !has_waitv {
             let only = words.next().ok_or(Error::Unforeseen)?;
             return futex::wait(only.word, only.expected, NonZeroU32::MAX, deadline);
         }

@@ -17,8 +17,8 @@ pub const UMF_PAGE_MAX_FENCES: u32 = 1048576;
 const _: () = assert!(UMF_PAGE_MAX_FENCES == MAX_FENCES);
 
 /// In umf_caps.flags: one wait sleeps on the fences of up to 128 pages (Linux 5.16, and no sandbox that forbids
-/// futex_waitv). Without it, umf_wait() on fences of more than one page looks from time to time, as with UMF_FENCE_DEVICE.
-/// Since 0.1.
+/// futex_waitv). Without it, umf_wait() on fences of more than one page looks from time to time, as with UMF_FENCE_DEVICE; and so
+/// does any wait for what only another process may signal (UMF_PAGE_SINGLE_WRITER). Since 0.1.
 pub const UMF_CAP_WAIT_MANY_PAGES: u64 = 1 << 0;
 /// In umf_caps.flags: /dev/udmabuf can be opened, so sync_files can be exported without a DRM device. Since 0.1.
 pub const UMF_CAP_UDMABUF: u64 = 1 << 1;

@@ -5,7 +5,7 @@ use super::timeline::Timeline;
 use super::watch::{Callback, Effect, Notes, Owed, Watch};
 use crate::convert::{self, Access};
 use crate::debug;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fence::Fence;
 use crate::owner::{Owner, OwnerKind};
 use crate::rc::Ref;
@@ -107,13 +107,8 @@ impl<'a> Order<'a> {
         })
     }
 
-    /// The end of the process behind a pidfd or a socket to the fences that it owed. `Denied` if they are not ours to fail.
+    /// The end of the process behind a pidfd or a socket to the fences that it owed.
     pub(crate) fn tie(self, owed: Owed, peer: BorrowedFd<'_>) -> Result<Ref<Watch>> {
-        match &owed {
-            Owed::Fence(fence) => fence.check_writable()?,
-            Owed::Page(page) if !page.is_writable() => return Err(Error::Denied),
-            Owed::Page(_) => {}
-        }
         let (tells, peer) = (peer::tells(peer)?, memfd::dup(peer)?);
         self.arm(Effect::Orphan(owed), |event_loop, watch| event_loop.eye().add_peer(event_loop, peer, tells, watch))
     }

@@ -1,7 +1,7 @@
 //! A thread asleep on the bells of pages: how a loop hears of fences.
 //!
 //! Whoever signals a fence can wake only who sleeps on a futex, and nothing but a thread can. The ear hears for all watches of
-//! up to 127 pages; who adds a watch to a page that it listens to already need not wake it:
+//! up to 126 pages; who adds a watch to a page that it listens to already need not wake it:
 //!
 //! ```text
 //!   ear                                    add a watch                      signal (slot.rs)
@@ -21,6 +21,7 @@ use super::watch::{Address, Home, Watch};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::notifier;
+use crate::orphans;
 use crate::page::Page;
 use crate::rc::Ref;
 use crate::sys::futex::{self, Sleep, WAITV_MAX, Word};
@@ -74,13 +75,17 @@ struct Left {
 
 /// What an ear sleeps on. It holds on to the pages, which others may forget meanwhile.
 struct Bed {
+    /// For one sleep on all of it: asked once, for another thread may find out meanwhile.
+    has_waitv: bool,
     control: u32,
+    /// What was read before looking: see `orphans`.
+    orphans: u32,
     pages: [Option<(Ref<Page>, u32)>; PAGES_MAX],
     until: Deadline,
 }
 
-/// A page for each word of futex_waitv, but one for `control`.
-const PAGES_MAX: usize = WAITV_MAX - 1;
+/// A page for each word of futex_waitv, but one for `control` and one for orphans.
+const PAGES_MAX: usize = WAITV_MAX - 2;
 
 /// Without futex_waitv.
 const LOOKS_UP_AFTER_NS: u64 = 1_000_000_000;
@@ -232,7 +237,10 @@ impl Ear {
         if heard.ended {
             return false;
         }
+        bed.has_waitv = futex::has_waitv();
         bed.control = self.control.load(Ordering::Acquire);
+        let orphans = orphans::heard();
+        let may_be_orphaned = std::mem::replace(&mut bed.orphans, orphans) != orphans;
         // Nothing can sleep on several bells any more: a sandbox has closed around us. Or we could not be roused from the one.
         let cannot_stir = || !futex::has_waitv() && heard.pages.iter().any(|heard| !heard.page.is_writable());
         let is_deaf = heard.pages.len() > capacity() || cannot_stir();
@@ -240,7 +248,8 @@ impl Ear {
         let is_time = bed.until.has_passed();
         let mut found = false;
         for page in &mut heard.pages {
-            found |= page.listen(is_time && is_deaf, &mut heard.left);
+            let all = is_time && is_deaf || may_be_orphaned && !page.page.is_writable();
+            found |= page.listen(all, &mut heard.left);
             found |= is_time && page.devices.look(&mut heard.left);
         }
         heard.pages.retain(|page| !page.is_empty());
@@ -272,8 +281,11 @@ impl Ear {
             .iter()
             .flatten()
             .map(|(page, sequence)| Word { word: page.bell().sequence(), expected: *sequence });
-        if futex::has_waitv() {
-            return futex::wait_many(std::iter::once(control).chain(bells), bed.until);
+        if bed.has_waitv {
+            return futex::wait_many(
+                std::iter::once(control).chain(orphans::word(bed.orphans)).chain(bells),
+                bed.until,
+            );
         }
         let word = match (bells.next(), bells.next()) {
             (Some(only), None) => only,
@@ -287,7 +299,8 @@ impl Run for Ear {
     const NAME: &CStr = THREAD_NAME;
 
     fn run(&self) {
-        let mut bed = Bed { control: 0, pages: [const { None }; PAGES_MAX], until: Deadline::NEVER };
+        let mut bed =
+            Bed { has_waitv: true, control: 0, orphans: 0, pages: [const { None }; PAGES_MAX], until: Deadline::NEVER };
         while self.listen(&mut bed) {
             self.let_go();
             self.event_loop.run_due_as_thread();

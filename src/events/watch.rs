@@ -94,7 +94,7 @@ impl Effect {
                 }
                 result
             }
-            Effect::Orphan(owed) => owed.fail(Error::OwnerDead.errno()),
+            Effect::Orphan(owed) => owed.orphan(),
             // `begin` sees to it.
             Effect::Queue(_) => reported,
         }
@@ -109,10 +109,10 @@ pub(crate) enum Owed {
 }
 
 impl Owed {
-    fn fail(self, errno: FenceErrno) -> Result<()> {
+    fn orphan(self) -> Result<()> {
         match self {
-            Owed::Fence(fence) => fence.set_error(errno),
-            Owed::Page(page) => page.fail(errno),
+            Owed::Fence(fence) => fence.orphan(),
+            Owed::Page(page) => page.orphan(),
         }
     }
 }
