@@ -219,7 +219,7 @@ impl Eye {
                     self.look_at_timeline(&mut files, number);
                 }
                 Some(File::Fence(fence, watch)) => {
-                    if let Some(outcome) = outcome(fence) {
+                    if let Some(outcome) = outcome(fence).unwrap_or_else(|error| Some(Err(Failure::from(error)))) {
                         Watch::decide(watch, outcome);
                         let _file = self.remove(&mut files, number);
                         drop(files);
@@ -238,7 +238,7 @@ impl Eye {
 
     /// Watches the fence, unless it is over already: then true.
     fn watch_fence(&self, files: &mut Files, fence: OwnedFd, watch: &Ref<Watch>) -> Result<bool> {
-        if let Some(outcome) = outcome(&fence) {
+        if let Some(outcome) = outcome(&fence)? {
             return Ok(Watch::decide(watch, outcome));
         }
         let number = files.number()?;
@@ -377,10 +377,6 @@ impl Files {
 }
 
 /// What the fence of a sync_file came to; `None` while it is pending.
-fn outcome(fence: &OwnedFd) -> Option<Outcome> {
-    match sync_file::outcome(fence.as_fd()) {
-        Ok(None) => None,
-        Ok(Some(outcome)) => Some(outcome.map_err(Failure::of_fence)),
-        Err(error) => Some(Err(Failure::from(error))),
-    }
+fn outcome(fence: &OwnedFd) -> Result<Option<Outcome>> {
+    Ok(sync_file::outcome(fence.as_fd())?.map(|outcome| outcome.map_err(Failure::of_fence)))
 }
