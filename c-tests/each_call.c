@@ -304,17 +304,17 @@ EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_fence_export_sync_file, NONE,
 EACH(2, NO_MEMORY, WITH_SYNCOBJ, umf_fence_export_sync_file, NONE,
      umf_fence_export_sync_file(going, umf_fence_value(going), NULL, 0, &out.fd), close(out.fd))
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_import_sync_file, next++, umf_fence_import_sync_file(going, next, -1, 0), NONE)
-EACH(2, SOME_MEMORY, WITH_SYNCOBJ, umf_fence_import_sync_file, next++,
+EACH(2, NO_MEMORY, WITH_SYNCOBJ, umf_fence_import_sync_file, next++,
      umf_fence_import_sync_file(going, next, signalled, FOREVER), NONE)
 EACH(3, SOME_MEMORY, WITH_SYNCOBJ, umf_fence_import_sync_file, next++,
      umf_fence_import_sync_file(going, next, many_signalled, FOREVER), NONE)
 EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_fence_export_syncobj, point++,
      umf_fence_export_syncobj(going, umf_fence_value(going), m.device, handle, point, 0), NONE)
-EACH(, SOME_MEMORY, WITH_SYNCOBJ, umf_fence_import_syncobj, next++,
+EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_fence_import_syncobj, next++,
      umf_fence_import_syncobj(going, next, m.device, handle, 1, FOREVER), NONE)
 EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_fence_export_dma_buf, NONE,
      umf_fence_export_dma_buf(going, umf_fence_value(going), m.device, buffer, UMF_DMA_BUF_WRITE, 0), NONE)
-EACH(, SOME_MEMORY, WITH_SYNCOBJ, umf_fence_import_dma_buf, next++,
+EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_fence_import_dma_buf, next++,
      umf_fence_import_dma_buf(going, next, buffer, UMF_DMA_BUF_READ, FOREVER), NONE)
 
 EACH(, SOME_MEMORY, ANYWHERE, umf_loop_create, NONE, umf_loop_create(0, &out.loop), umf_loop_unref(out.loop))

@@ -30,6 +30,9 @@ struct FenceInfo {
     timestamp_ns: u64,
 }
 
+/// So many are looked at without memory.
+const FEW: usize = 8;
+
 const FILE_INFO: Opcode = opcode::read_write::<FileInfo>(b'>', 4);
 
 /// What a fence that signalled came to.
@@ -64,9 +67,17 @@ pub(crate) fn outcome(fd: BorrowedFd<'_>) -> Result<Option<Outcome>> {
     if info.status == 1 && info.num_fences > 0 {
         // The status of a container (a chain: what a timeline point is) tells that all of it signalled, but not with
         // what. Given room for the fences inside, the kernel answers with the first error among them.
-        let mut inside = Vec::new();
-        inside.try_reserve_exact(info.num_fences as usize).map_err(|_| Error::NoMemory)?;
-        inside.resize(info.num_fences as usize, FenceInfo::default());
+        let count = info.num_fences as usize;
+        // Nearly always one. Who fires a watch has no memory to ask for.
+        let (mut few, mut many) = ([FenceInfo::default(); FEW], Vec::new());
+        let inside = match few.get_mut(..count) {
+            Some(few) => few,
+            None => {
+                many.try_reserve_exact(count).map_err(|_| Error::NoMemory)?;
+                many.resize(count, FenceInfo::default());
+                many.as_mut_slice()
+            }
+        };
         info.sync_fence_info = inside.as_mut_ptr() as usize as u64;
         file_info(fd, &mut info)?;
     }
