@@ -1,8 +1,8 @@
 /*
- * When file descriptors or address space run out: -EMFILE or -ENOMEM, nothing kept, and the same
- * call succeeds as soon as there is enough again.
+ * When file descriptors, address space, mappings or threads run out: -EMFILE or -ENOMEM, nothing kept, and the same
+ * call succeeds as soon as there is enough again. (Each descriptor of each function: each_call.c.)
  */
-#include "others.h"
+#include "watching.h"
 
 #include <sys/resource.h>
 
@@ -126,6 +126,135 @@ without_address_space(void)
     close(big_fd);
 }
 
+/* A loop whose thread cannot start is as good as new. */
+static struct umf_loop *loop;
+static struct umf_fence *watched;
+static struct told told;
+
+static int
+watch(void)
+{
+    struct umf_wait wait = { watched, 1, UMF_OP_GE, 0, 0 };
+    struct umf_callback callback = tell_of(&told);
+    return umf_loop_watch(loop, &wait, 0, &callback, NULL);
+}
+
+static void
+begin_loop(void)
+{
+    OK(umf_fence_create(page, 0, 0, &watched));
+    loop = create_loop(UMF_LOOP_THREAD);
+}
+
+static void
+refuse_threads(void)
+{
+    struct umf_queue *queue;
+    for (int i = 0; i < 3; i++) {
+        EXPECT(-ENOMEM, watch());
+        EXPECT(-ENOMEM, umf_queue_create(loop, 0, &queue));
+        EXPECT(-ENOMEM, umf_loop_import_sync_file(loop, watched, 0, -1, 0, NULL, NULL));
+    }
+    CHECK(told.releases == 0 && threads() == 1);
+}
+
+static void
+end_loop(void)
+{
+    OK(watch());
+    OK(umf_fence_signal(watched, 1));
+    until_called(loop, &told, 0);
+    umf_loop_unref(loop);
+    umf_fence_unref(watched);
+}
+
+/* What exists goes on without any of it. */
+static void
+go_on(struct umf_fence *fence, uint64_t value)
+{
+    OK(umf_fence_signal(fence, value));
+    OK(umf_fence_wait(fence, value, FOREVER));
+    EXPECT(-ETIME, umf_fence_wait(fence, value + 1, in_ns(MS)));
+}
+
+/* Address space for a page of fences, but not for a thread's stack. */
+static void
+without_stacks(void)
+{
+    begin_loop();
+    int fds = open_fds(), maps = mappings();
+    allow_address_space(UINT64_C(1) << 20);
+    OK(create_page());
+    refuse_threads();
+    CHECK(open_fds() == fds && mappings() == maps);
+    allow_address_space(UINT64_C(1) << 30);
+    end_loop();
+}
+
+/* A process has room for so many mappings (vm.max_map_count), whatever their size. */
+static void
+without_mappings(void)
+{
+    const size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    size_t most = 0, taken = 0;
+    struct umf_fence *fence;
+    FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
+    if (!file || fscanf(file, "%zu", &most) != 1 || most > 300000) {
+        printf("not here: a limit of mappings that can be reached\n");
+        return;
+    }
+    fclose(file);
+    OK(umf_fence_create(page, 0, 0, &fence));
+    begin_loop();
+    int fds = open_fds();
+    /* Every second page of one mapping, which so becomes ever more. */
+    char *many = mmap(NULL, (2 * most + 2) * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(many != MAP_FAILED);
+    while (mprotect(many + (2 * taken + 1) * size, size, PROT_READ) == 0)
+        CHECK(taken++ < most);
+    CHECK(errno == ENOMEM && taken > most / 4);
+    /* Two more may be left, as one gives two. */
+    while (mmap(NULL, size, taken++ % 2 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
+        ;
+    CHECK(errno == ENOMEM);
+    EXPECT(-ENOMEM, create_page());
+    refuse_threads();
+    OK(export_page());
+    EXPECT(-ENOMEM, import_page());
+    go_on(fence, 1);
+    CHECK(open_fds() == fds);
+    CHECK(munmap(many, (2 * most + 2) * size) == 0);
+    OK(create_page());
+    OK(import_page());
+    end_loop();
+    umf_fence_unref(fence);
+}
+
+/* A user may have so many threads (RLIMIT_NPROC). The superuser may always, so another is asked. */
+static void
+without_threads(void)
+{
+    const uid_t nobody = 65534;
+    struct rlimit limit;
+    begin_loop();
+    CHECK(getrlimit(RLIMIT_NPROC, &limit) == 0);
+    limit.rlim_cur = 1;
+    CHECK(setrlimit(RLIMIT_NPROC, &limit) == 0);
+    if (geteuid() == 0 && setresuid(nobody, nobody, 0) != 0) {
+        printf("not here: to be another user\n");
+        return;
+    }
+    refuse_threads();
+    OK(create_page());
+    go_on(watched, 0);
+    /* As himself again, or where the limit allows it. */
+    if (setresuid(0, 0, 0) != 0) {
+        limit.rlim_cur = limit.rlim_max;
+        CHECK(setrlimit(RLIMIT_NPROC, &limit) == 0);
+    }
+    end_loop();
+}
+
 int
 main(void)
 {
@@ -141,6 +270,11 @@ main(void)
     join_child(pid);
     IN_CHILD(pid, without_address_space());
     join_child(pid);
+    void (*const more[])(void) = { without_stacks, without_mappings, without_threads };
+    for (size_t i = 0; i < sizeof(more) / sizeof(more[0]); i++) {
+        IN_CHILD(pid, (watchdog(20), more[i](), fflush(stdout)));
+        join_child(pid);
+    }
     close(page_fd);
     umf_page_unref(page);
     return 0;
