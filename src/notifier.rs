@@ -8,7 +8,8 @@
 //! Who sleeps there cannot hear a futex at the same time, so he looks up now and then for signals and errors from programs.
 //! Where there is no notifier nobody hears the device, and the sleep comes in slices, which grow with the time that was waited
 //! already: a wait of a millisecond is late by an eighth of it at most, and a wait of hours wakes 250 times a second to look
-//! at one word.
+//! at one word. Who waits again and again for jobs that take about as long looks when the next is due, and seldom before: see
+//! [`Pace`].
 
 use crate::error::Result;
 use crate::rc::Ref;
@@ -17,7 +18,7 @@ use crate::sys::poll;
 use crate::sys::time::Deadline;
 use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::{AtomicPtr, AtomicU64};
 use std::sync::{Mutex, PoisonError, TryLockError};
 
 /// The shortest and the longest slice.
@@ -33,6 +34,50 @@ const LED_NS: u64 = 50_000_000;
 pub(crate) fn slice(began: u64, now: u64) -> Deadline {
     let length = ((now - began) / SLICE_PART).clamp(*SLICE_NS.start(), *SLICE_NS.end());
     Deadline::at(now.saturating_add(length))
+}
+
+/// How long the waits for a fence took lately, as far as they ended well: a mean, and how far from it they are (the estimate by
+/// which TCP times its retransmissions, RFC 6298). A guess, so all accesses are relaxed and a lost update does not matter.
+pub(crate) struct Pace {
+    mean_ns: AtomicU64,
+    deviation_ns: AtomicU64,
+}
+
+/// Around the mean, so many deviations are looked through, in so many looks for each side.
+const DEVIATIONS: u64 = 2;
+const LOOKS: u64 = 16;
+
+/// Waits whose deviation is more than this part of the mean have no pace.
+const STEADY_PART: u64 = 8;
+
+impl Pace {
+    const fn new() -> Pace {
+        Pace { mean_ns: AtomicU64::new(0), deviation_ns: AtomicU64::new(0) }
+    }
+
+    /// Tells that a wait took so long.
+    pub(crate) fn learn(&self, took: u64) {
+        let (mean, deviation) = (self.mean_ns.load(Ordering::Relaxed), self.deviation_ns.load(Ordering::Relaxed));
+        let (mean, deviation) = match mean {
+            0 => (took, took / 2),
+            _ => (mean - mean / 8 + took / 8, deviation - deviation / 4 + took.abs_diff(mean) / 4),
+        };
+        self.mean_ns.store(mean, Ordering::Relaxed);
+        self.deviation_ns.store(deviation, Ordering::Relaxed);
+    }
+
+    /// The end of the next slice of a wait that began at `began`. Before it is due it is looked at after a quarter of that time and a
+    /// half. Where it is due, closely. Beyond that, and where there is no pace, as ever.
+    pub(crate) fn slice(&self, began: u64, now: u64) -> Deadline {
+        let (mean, deviation) = (self.mean_ns.load(Ordering::Relaxed), self.deviation_ns.load(Ordering::Relaxed));
+        let (waited, margin) = (now - began, DEVIATIONS * deviation);
+        if deviation > mean / STEADY_PART || waited > mean + margin {
+            return slice(began, now);
+        }
+        let due = mean - margin;
+        let length = if waited < due { (due - waited).min(waited.max(due / 4)) } else { margin / LOOKS };
+        Deadline::at(now.saturating_add(length.max(*SLICE_NS.start())))
+    }
 }
 
 /// A driver's blocking wait: returns when its device interrupted, or at the deadline, or at any time.
@@ -64,11 +109,13 @@ pub(crate) struct Notifier {
     source: Mutex<Option<Ref<Source>>>,
     /// Somebody sleeps there.
     led: AtomicBool,
+    /// When to look without a source.
+    pub(crate) pace: Pace,
 }
 
 impl Notifier {
     pub(crate) fn new() -> Notifier {
-        Notifier { source: Mutex::new(None), led: AtomicBool::new(false) }
+        Notifier { source: Mutex::new(None), led: AtomicBool::new(false), pace: Pace::new() }
     }
 
     /// Takes the place of the source that was there. A wait that is in it keeps it until it returns.
@@ -102,5 +149,48 @@ impl Notifier {
         };
         self.led.store(false, Ordering::Release);
         slept
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// How often, and how late at most, a wait looks for a value that comes after `took`.
+    fn looks(pace: &Pace, took: u64) -> (u32, u64) {
+        let (mut now, mut count) = (0, 0);
+        while now < took {
+            now = pace.slice(0, now).ns();
+            count += 1;
+        }
+        (count, now - took)
+    }
+
+    #[test]
+    fn a_steady_device_is_looked_at_when_it_is_due() {
+        let pace = Pace::new();
+        for round in 0..100 {
+            pace.learn(16_000_000 + round % 5 * 40_000);
+        }
+        let (count, late) = looks(&pace, 16_100_000);
+        assert!(count <= 20 && late <= 30_000, "{count} looks, {late} ns late");
+        // One that is early is noticed after a quarter, or twice the time, and one that is late after an eighth more.
+        for took in [100_000, 3_000_000, 9_000_000] {
+            assert!(looks(&pace, took).1 <= took.max(4_000_000));
+        }
+        assert!(looks(&pace, 160_000_000).1 <= 4_000_000);
+    }
+
+    #[test]
+    fn a_device_without_a_pace_is_looked_at_as_ever() {
+        let pace = Pace::new();
+        for round in 0..100 {
+            assert_eq!(pace.slice(7, 1_000_007), slice(7, 1_000_007));
+            pace.learn(if round % 2 == 0 { 1_000_000 } else { 16_000_000 });
+        }
+        for took in [0, u64::MAX / 4, 1, u64::MAX / 4, u64::MAX / 4] {
+            pace.learn(took);
+            assert!(pace.slice(5, 6) > Deadline::at(6));
+        }
     }
 }

@@ -258,20 +258,33 @@ pub(crate) fn one(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
     spinning.sample(|| asleep(condition, deadline))
 }
 
-/// Waits for one condition without spinning. It is looked at once more after the deadline, so a signal has the last word.
+/// Waits for one condition without spinning. How long a device takes is learnt for the next time.
 fn asleep(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
+    let fence = condition.fence;
+    let may_be_sliced = fence.is_device() || !fence.page().is_writable();
+    let began = if may_be_sliced { time::now() } else { 0 };
+    asleep_since(began, condition, deadline)?;
+    if fence.is_device() {
+        fence.notifier.pace.learn(time::now() - began);
+    }
+    Ok(())
+}
+
+/// The same, for a wait that began at `began`, which counts where it is cut into slices. The condition is looked at once more after the
+/// deadline, so a signal has the last word.
+fn asleep_since(began: u64, condition: Condition<'_>, deadline: Deadline) -> Result<()> {
     let _note = note_wait(&condition);
     let fence = condition.fence;
     let residues =
         if fence.hears_waiters() { NonZeroU32::new(condition.residues()).or(Some(NonZeroU32::MAX)) } else { None };
     let may_be_orphaned = !fence.page().is_writable();
-    let began = if fence.is_device() || may_be_orphaned { time::now() } else { 0 };
     let mut notifier_rests = false;
     loop {
         let is_deaf = may_be_orphaned && !futex::has_waitv();
         let orphans = if may_be_orphaned && !is_deaf { orphans::word(orphans::heard()) } else { None };
         let sliced = fence.is_device() || is_deaf;
-        let until = if sliced { deadline.min(notifier::slice(began, time::now())) } else { deadline };
+        let slice = || fence.notifier.pace.slice(began, time::now());
+        let until = if sliced { deadline.min(slice()) } else { deadline };
         let mut led = Ok(false);
         let mut answer = None;
         let slept = fence.slot().sleep(residues, orphans, until, || {

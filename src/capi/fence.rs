@@ -28,7 +28,8 @@ pub const UMF_FENCE_32BIT: u64 = 1 << 0;
 
 /// In the flags of umf_fence_create(): a device writes the value, without waking anybody. umf_fence_wait() uses what
 /// umf_fence_set_notifier() was given; else, and in umf_wait(), until somebody calls umf_fence_notify(), they look at the value from time to
-/// time: after an eighth of the time waited so far, never more than 4 ms. Since 0.1.
+/// time: after an eighth of the time waited so far, never more than 4 ms. Where its waits of late took about as long, umf_fence_wait()
+/// looks more closely when the value is due, and less often before. Since 0.1.
 pub const UMF_FENCE_DEVICE: u64 = 1 << 1;
 
 /// In the flags of umf_fence_create(): the fence does not end with its creator's last reference to it, but lives as long as its

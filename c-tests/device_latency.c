@@ -1,0 +1,194 @@
+/*
+ * How soon the CPU knows what a device wrote, and at what cost. The device is another process, which writes the value through a
+ * mapping of its own and wakes nobody; it notes the time right before. Beside libumf, in turn, its peer: a bare loop that looks at
+ * the value, or a bare poll() of the interrupt's descriptor. A number: rounds of each, and a last line of as many values as that.
+ */
+#include "others.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+
+enum how { BARE_LOOP, SPINNING, SLEEPING, BARE_POLL, NOTIFIED, HOW };
+
+/* What the device is asked for, beside the page. */
+struct order {
+    _Atomic uint64_t number; /* of the order: the value to write */
+    _Atomic uint64_t delay_ns;
+    _Atomic int in_its_sleep; /* whether the device sleeps for that time, or counts it off */
+    _Atomic int interrupts;
+    _Atomic uint64_t written_ns;
+};
+
+static struct order *order;
+static struct umf_page *page;
+static struct umf_fence *fence;
+static struct raw raw;
+static int interrupt;
+
+static _Noreturn void
+device(void)
+{
+    for (uint64_t v = 1;; v++) {
+        for (unsigned looks = 0; order->number < v; looks++)
+            if (looks > 2000)
+                nanosleep(&(struct timespec){ .tv_nsec = 20000 }, NULL);
+        uint64_t due = in_ns(order->delay_ns);
+        if (order->in_its_sleep) {
+            const struct timespec until = { .tv_sec = (time_t)(due / SECOND), .tv_nsec = (long)(due % SECOND) };
+            clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+        }
+        while (now_ns() < due)
+            ;
+        order->written_ns = now_ns();
+        write_raw(&raw, fence, v);
+        if (order->interrupts)
+            CHECK(write(interrupt, &(uint64_t){ 1 }, 8) == 8);
+    }
+}
+
+static void
+wait_for(enum how how, uint64_t value)
+{
+    const _Atomic uint64_t *word = (const void *)(raw.bytes + umf_fence_offset(fence));
+    struct pollfd entry = { interrupt, POLLIN, 0 };
+    switch (how) {
+    case BARE_LOOP:
+        while (*word < value)
+            ;
+        break;
+    case BARE_POLL:
+        while (*word < value) {
+            CHECK(poll(&entry, 1, -1) == 1);
+            if (read(interrupt, &(uint64_t){ 0 }, 8) < 0)
+                CHECK(errno == EAGAIN);
+        }
+        break;
+    default:
+        OK(umf_fence_wait(fence, value, FOREVER));
+    }
+}
+
+static int
+compare(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double
+cpu_ns(void)
+{
+    struct timespec t;
+    CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+struct figures {
+    double median_us, p90_us, cpu_percent;
+};
+
+/* Rounds of this and that in turn, so that what disturbs one disturbs the other. The delay varies by so many percent. */
+static void
+measure(const enum how *hows, int count, unsigned rounds, uint64_t delay_ns, unsigned percent, struct figures *out)
+{
+    static uint64_t value;
+    static unsigned seed = 1;
+    double *late[2] = { NULL, NULL }, cpu[2] = { 0, 0 }, wall[2] = { 0, 0 };
+    for (int i = 0; i < count; i++)
+        CHECK((late[i] = calloc(rounds, sizeof(double))));
+    value = order->number;
+    for (unsigned round = 0; round < rounds; round++) {
+        for (int i = 0; i < count; i++) {
+            OK(umf_set_spin(hows[i] == SPINNING ? 1000 : hows[i] == NOTIFIED || hows[i] == SLEEPING ? 0 : 10, 1000000, 0));
+            struct umf_notifier notifier = { .size = sizeof(notifier), .fd = interrupt };
+            if (round % 64 == 0) {
+                while (read(interrupt, &(uint64_t){ 0 }, 8) == 8)
+                    ;
+                OK(umf_fence_set_notifier(fence, hows[i] == NOTIFIED ? &notifier : NULL));
+            } else if (count > 1 && (hows[i] == NOTIFIED || hows[i] == BARE_POLL)) {
+                OK(umf_fence_set_notifier(fence, hows[i] == NOTIFIED ? &notifier : NULL));
+            }
+            order->interrupts = hows[i] == NOTIFIED || hows[i] == BARE_POLL;
+            order->in_its_sleep = hows[i] == SLEEPING;
+            const int64_t range = (int64_t)(delay_ns * percent / 100);
+            const int64_t jitter = range ? (int64_t)(rand_r(&seed) % (2 * (uint64_t)range + 1)) - range : 0;
+            order->delay_ns = (uint64_t)((int64_t)delay_ns + jitter);
+            double began = (double)now_ns(), used = cpu_ns();
+            order->number = ++value;
+            wait_for(hows[i], value);
+            double ended = (double)now_ns();
+            CHECK(umf_fence_value(fence) == value);
+            late[i][round] = (ended - (double)order->written_ns) / 1e3;
+            cpu[i] += cpu_ns() - used;
+            wall[i] += ended - began;
+        }
+    }
+    for (int i = 0; i < count; i++) {
+        qsort(late[i], rounds, sizeof(double), compare);
+        out[i] = (struct figures){ late[i][rounds / 2], late[i][rounds * 9 / 10], 100 * cpu[i] / wall[i] };
+        free(late[i]);
+    }
+}
+
+int
+main(int argc, char **argv)
+{
+    const bool in_suite = argc < 2;
+    const unsigned rounds = in_suite ? 50 : (unsigned)atoi(argv[1]);
+    struct figures figures[2];
+    pid_t pid;
+    watchdog(in_suite ? 50 : 1200);
+    order = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(order != MAP_FAILED);
+    interrupt = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    CHECK(interrupt >= 0);
+    OK(umf_page_create(1, 0, &page));
+    OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &fence));
+    raw = map_raw(page);
+    IN_CHILD(pid, {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        device();
+    });
+
+    printf("                                     median     p90        ratio   CPU of a core\n");
+    measure((const enum how[]){ BARE_LOOP, SPINNING }, 2, rounds, 10000, 50, figures);
+    printf("a bare loop, 10 us                   %-7.2f us %-7.2f us          %.1f%%\n", figures[0].median_us, figures[0].p90_us,
+           figures[0].cpu_percent);
+    printf("libumf spinning                      %-7.2f us %-7.2f us %.2f    %.1f%%\n", figures[1].median_us, figures[1].p90_us,
+           figures[1].median_us / figures[0].median_us, figures[1].cpu_percent);
+    measure((const enum how[]){ BARE_POLL, NOTIFIED }, 2, rounds, 200000, 50, figures);
+    printf("a bare poll() of the interrupt       %-7.2f us %-7.2f us          %.1f%%\n", figures[0].median_us, figures[0].p90_us,
+           figures[0].cpu_percent);
+    printf("libumf with it as notifier           %-7.2f us %-7.2f us %.2f    %.1f%%\n", figures[1].median_us, figures[1].p90_us,
+           figures[1].median_us / figures[0].median_us, figures[1].cpu_percent);
+    const struct {
+        uint64_t ms;
+        unsigned percent;
+    } jobs[] = { { 1, 3 }, { 4, 3 }, { 16, 1 }, { 16, 3 }, { 16, 10 }, { 16, 90 }, { 100, 3 } };
+    for (size_t i = 0; i < sizeof(jobs) / sizeof(jobs[0]) && !(in_suite && i > 2); i++) {
+        const unsigned few = in_suite ? 20 : rounds < 4000 / (unsigned)jobs[i].ms ? rounds : 4000 / (unsigned)jobs[i].ms + 20;
+        measure((const enum how[]){ SLEEPING }, 1, few, jobs[i].ms * MS, jobs[i].percent, figures);
+        printf("no notifier, %3d ms +- %2u%%           %-7.2f us %-7.2f us         %.2f%%\n", (int)jobs[i].ms, jobs[i].percent,
+               figures[0].median_us, figures[0].p90_us, figures[0].cpu_percent);
+    }
+    uint64_t count = in_suite ? 2000 : 1000000, lost = 0, began = now_ns();
+    order->in_its_sleep = order->interrupts = 0;
+    order->delay_ns = 0;
+    OK(umf_set_spin(1000, 1000000, 0));
+    OK(umf_fence_set_notifier(fence, NULL));
+    for (uint64_t i = 0, value = order->number; i < count; i++) {
+        order->number = ++value;
+        OK(umf_fence_wait(fence, value, FOREVER));
+        lost += umf_fence_value(fence) != value;
+    }
+    printf("%" PRIu64 " values, one at a time: %" PRIu64 " lost, %.2f us each\n", count, lost,
+           (double)(now_ns() - began) / 1e3 / (double)count);
+    CHECK(lost == 0);
+    kill(pid, SIGKILL);
+    CHECK(waitpid(pid, NULL, 0) == pid);
+    umf_fence_unref(fence);
+    umf_page_unref(page);
+    unmap_raw(&raw);
+    close(interrupt);
+    return 0;
+}
