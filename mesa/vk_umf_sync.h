@@ -1,0 +1,122 @@
+/*
+ * Copyright © 2026 The libumf authors
+ * SPDX-License-Identifier: MIT
+ */
+
+#ifndef VK_UMF_SYNC_H
+#define VK_UMF_SYNC_H
+
+#include "vk_sync.h"
+
+#include "util/simple_mtx.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct umf_device;
+struct umf_fence;
+struct umf_loop;
+struct umf_page;
+
+struct vk_queue;
+
+/* The first page of fences has room for 256; each further one for twice as many as the one before. */
+#define VK_UMF_FIRST_PAGE_FENCES 256
+#define VK_UMF_MAX_PAGES 13
+
+/* How many fences of finished binary syncs are kept for new ones */
+#define VK_UMF_MAX_IDLE 64
+
+/** A vk_sync_type whose timelines are native: userspace memory fences of libumf
+ *
+ * One type is both binary and timeline, so that a wait for many syncs of both kinds is one call.  It lives in the physical
+ * device, in front of NULL in vk_physical_device::supported_sync_types, and is all there need be in it.
+ */
+struct vk_umf_sync_type {
+   struct vk_sync_type sync;
+
+   /** Makes sync_files that have signaled; NULL where there is no DRM device */
+   struct umf_device *device;
+
+   /** Guards what is below */
+   simple_mtx_t lock;
+
+   /** Signals what pending sync_files were imported into; made when it is first needed, for it has a thread */
+   struct umf_loop *loop;
+
+   /** Fences of syncs that are not shared */
+   struct umf_page *pages[VK_UMF_MAX_PAGES];
+   uint32_t page_count;
+
+   /** The page that had a free fence last */
+   uint32_t page_hint;
+
+   /** Fences of binary syncs that were finished */
+   struct umf_fence *idle[VK_UMF_MAX_IDLE];
+   uint32_t idle_count;
+};
+
+/** Initializes a vk_umf_sync_type
+ *
+ * drm_fd is -1, or a DRM device whose syncobjs sync_files are made with.  It stays the caller's.
+ */
+VkResult vk_umf_sync_type_init(struct vk_umf_sync_type *type, int drm_fd);
+
+/** Finishes one; all syncs of the type are finished by now */
+void vk_umf_sync_type_finish(struct vk_umf_sync_type *type);
+
+struct vk_umf_sync {
+   struct vk_sync base;
+
+   /** What is signaled.  The value of a timeline is the value of this fence.
+    *
+    * A binary sync is a timeline as well: every signal operation is a point of it, one beyond the last that was reset.
+    * It is signaled if the fence has reached that point, pending if umf_fence_submit() has announced it.
+    */
+   struct umf_fence *fence;
+
+   /** Binary: the last point that was reset, in resets if the payload is shareable, else in last_reset */
+   struct umf_fence *resets;
+   uint64_t last_reset;
+
+   /** Shareable: a page with nothing but this payload in it */
+   struct umf_page *page;
+
+   /** The fence is that of the sync which this one was moved from: to be waited for, and no more */
+   bool moved_here;
+};
+
+/** What one submission to a queue signals, from vkQueueSubmit() until the work is done */
+struct vk_umf_signals;
+
+/** Takes note of what a submission signals
+ *
+ * To be called by vk_queue::driver_submit, first of all.  The syncs may be finished, reset and moved before the work is done.
+ */
+VkResult vk_umf_signals_create(struct vk_device *device,
+                               uint32_t signal_count,
+                               const struct vk_sync_signal *signals,
+                               struct vk_umf_signals **signals_out);
+
+/** Says that work was submitted which will signal: who waits with VK_SYNC_WAIT_PENDING goes on
+ *
+ * To be called before anything is waited for or done that takes time, and where the work is to go on after driver_submit.
+ */
+void vk_umf_signals_announce(struct vk_umf_signals *signals);
+
+/** The work is done: signals, and frees.  On any thread; does not block. */
+void vk_umf_signals_complete(struct vk_umf_signals *signals);
+
+/** Fails what was submitted to a queue that is lost
+ *
+ * To be called by vk_queue::driver_submit when it fails, with what it was to signal, or NULL.  Nothing that is in the queue's
+ * list will run any more, so all that it would have signaled fails, for this and for other processes.
+ */
+void vk_umf_queue_fail(struct vk_queue *queue, struct vk_umf_signals *signals);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* VK_UMF_SYNC_H */
