@@ -21,16 +21,11 @@ lp_fence_add_callback(struct lp_fence *fence, void (*call)(void *data), void *da
 {
    assert(fence->type == LP_FENCE_TYPE_SW);
 
-   struct lp_fence_callback *callback = malloc(sizeof(*callback));
-   if (callback == NULL) {
-      lp_fence_wait(fence);
-      return false;
-   }
-   *callback = (struct lp_fence_callback) { .call = call, .data = data };
-
    mtx_lock(&fence->mutex);
    const bool pending = fence->count < fence->rank;
-   if (pending) {
+   struct lp_fence_callback *callback = pending ? malloc(sizeof(*callback)) : NULL;
+   if (callback) {
+      *callback = (struct lp_fence_callback) { .call = call, .data = data };
       struct lp_fence_callback **end = &fence->callbacks;
       while (*end)
          end = &(*end)->next;
@@ -38,9 +33,10 @@ lp_fence_add_callback(struct lp_fence *fence, void (*call)(void *data), void *da
    }
    mtx_unlock(&fence->mutex);
 
-   if (!pending)
-      free(callback);
-   return pending;
+   /* Without memory, the caller has to wait for it. */
+   if (pending && !callback)
+      lp_fence_wait(fence);
+   return callback != NULL;
 }
 
 void

@@ -30,19 +30,12 @@ execute(struct lvp_queue *queue, struct vk_queue_submit *submit)
    return result;
 }
 
-/* What the rasterizer has still to do for what was submitted up to now, or NULL */
-static struct lp_fence *
-rasterization(const struct lvp_queue *queue)
-{
-   struct lp_fence *fence = (struct lp_fence *)queue->last_fence;
-   return fence && !lp_fence_signalled(fence) ? fence : NULL;
-}
-
 static bool
 takes_time(const struct lvp_queue *queue, const struct vk_queue_submit *submit)
 {
-   return submit->wait_count > 0 || submit->command_buffer_count > 0 || vk_queue_submit_has_bind(submit) ||
-          rasterization(queue) != NULL;
+   struct lp_fence *fence = (struct lp_fence *)queue->last_fence;
+   return submit->command_buffer_count > 0 || vk_queue_submit_has_bind(submit) ||
+          (fence && !lp_fence_signalled(fence));
 }
 
 /* On the queue's own thread, which the runtime gives to whoever asks: a wait is a wait of this thread.  The rasterizer's threads
@@ -53,24 +46,27 @@ lvp_umf_queue_submit(struct vk_queue *vk_queue, struct vk_queue_submit *submit)
 {
    struct lvp_queue *queue = container_of(vk_queue, struct lvp_queue, vk);
    struct vk_device *device = &queue->device->vk;
-   struct vk_umf_signals *signals = NULL;
+   struct vk_umf_signals *signals;
 
-   VkResult result = vk_umf_signals_create(device, submit->signal_count, submit->signals, &signals);
+   VkResult result = vk_sync_wait_many(device, submit->wait_count, submit->waits,
+                                       VK_SYNC_WAIT_COMPLETE, UINT64_MAX);
    if (result == VK_SUCCESS) {
-      if (takes_time(queue, submit))
-         vk_umf_signals_announce(signals);
-      result = vk_sync_wait_many(device, submit->wait_count, submit->waits,
-                                 VK_SYNC_WAIT_COMPLETE, UINT64_MAX);
+      vk_umf_waits_complete(submit->wait_count, submit->waits);
+      result = vk_umf_signals_create(device, submit->signal_count, submit->signals, &signals);
    }
-   if (result == VK_SUCCESS)
-      result = execute(queue, submit);
    if (result != VK_SUCCESS) {
-      vk_umf_queue_fail(vk_queue, signals);
+      vk_umf_queue_fail(vk_queue, submit);
       return result;
    }
 
-   struct lp_fence *fence = rasterization(queue);
+   if (takes_time(queue, submit))
+      vk_umf_signals_announce(signals);
+   result = execute(queue, submit);
+   if (result != VK_SUCCESS)
+      vk_umf_queue_fail(vk_queue, submit);
+
+   struct lp_fence *fence = (struct lp_fence *)queue->last_fence;
    if (fence == NULL || !lp_fence_add_callback(fence, complete_signals, signals))
       vk_umf_signals_complete(signals);
-   return VK_SUCCESS;
+   return result;
 }

@@ -248,18 +248,23 @@ binary_point(const struct vk_umf_sync *sync)
    return last == UINT64_MAX ? last : last + 1;
 }
 
-/* After this, nothing that was submitted until now signals the sync. */
+/* The sync is not signaled any more by anything up to this point. */
+static int
+reset_to(struct vk_umf_sync *sync, uint64_t point)
+{
+   if (sync->resets) {
+      /* -EINVAL: a peer has reset it beyond that. */
+      int ret = umf_fence_signal(sync->resets, point);
+      return ret == -EINVAL ? 0 : ret;
+   }
+   p_atomic_set(&sync->last_reset, point);
+   return 0;
+}
+
 static int
 reset_binary(struct vk_umf_sync *sync)
 {
-   const uint64_t submitted = umf_fence_pending_value(sync->fence);
-   if (sync->resets) {
-      /* -EINVAL: a peer has reset it beyond that. */
-      int ret = umf_fence_signal(sync->resets, submitted);
-      return ret == -EINVAL ? 0 : ret;
-   }
-   p_atomic_set(&sync->last_reset, submitted);
-   return 0;
+   return reset_to(sync, umf_fence_pending_value(sync->fence));
 }
 
 /* vk_sync_type */
@@ -277,7 +282,9 @@ vk_umf_sync_init(struct vk_device *device, struct vk_sync *vk_sync, uint64_t ini
       ret = init_timeline_payload(sync, initial_value);
    else
       ret = init_binary_payload(sync, signaled);
-   return to_result(device, ret);
+
+   /* Vulkan knows no other error here. */
+   return to_result(device, ret == -EMFILE || ret == -ENFILE ? -ENOMEM : ret);
 }
 
 static void
@@ -335,13 +342,14 @@ vk_umf_sync_move(struct vk_device *device, struct vk_sync *vk_dst, struct vk_syn
    struct vk_umf_sync *src = to_umf(vk_src);
    assert(!src->moved_here && !(vk_dst->flags & VK_SYNC_IS_SHAREABLE));
 
+   const uint64_t point = binary_point(src);
    struct vk_umf_sync moved = {
       .fence = umf_fence_ref(src->fence),
-      .last_reset = last_reset(src),
+      .last_reset = point - 1,
       .moved_here = true,
    };
    take_payload(to_umf(vk_dst), &moved);
-   return to_result(device, reset_binary(src));
+   return to_result(device, reset_to(src, point));
 }
 
 static VkResult
@@ -448,6 +456,7 @@ static VkResult
 vk_umf_sync_export_opaque_fd(struct vk_device *device, struct vk_sync *vk_sync, int *fd)
 {
    struct vk_umf_sync *sync = to_umf(vk_sync);
+   assert(sync->page || !is_timeline(sync));
 
    int ret = sync->page ? 0 : make_shareable(sync);
    if (ret == 0)
@@ -570,6 +579,25 @@ vk_umf_sync_type_finish(struct vk_umf_sync_type *type)
 
 /* Submissions */
 
+static bool
+is_umf(const struct vk_sync *sync)
+{
+   return sync->type->init == vk_umf_sync_init;
+}
+
+void
+vk_umf_waits_complete(uint32_t wait_count, const struct vk_sync_wait *waits)
+{
+   for (uint32_t i = 0; i < wait_count; i++) {
+      if (!is_umf(waits[i].sync))
+         continue;
+
+      struct vk_umf_sync *sync = to_umf(waits[i].sync);
+      if (!is_timeline(sync) && !sync->moved_here)
+         (void)reset_to(sync, binary_point(sync));
+   }
+}
+
 struct vk_umf_signals {
    uint32_t count;
    struct umf_signal list[];
@@ -636,22 +664,22 @@ vk_umf_signals_complete(struct vk_umf_signals *signals)
    finish_signals(signals);
 }
 
+static void
+fail_signals(const struct vk_queue_submit *submit)
+{
+   for (uint32_t i = 0; i < submit->signal_count; i++)
+      (void)umf_fence_set_error(to_umf(submit->signals[i].sync)->fence, -EIO);
+}
+
 void
-vk_umf_queue_fail(struct vk_queue *queue, struct vk_umf_signals *signals)
+vk_umf_queue_fail(struct vk_queue *queue, const struct vk_queue_submit *submit)
 {
    /* From here on nothing is added to the list. */
    (void)vk_queue_set_lost(queue, "A submission failed");
 
-   if (signals) {
-      for (uint32_t i = 0; i < signals->count; i++)
-         (void)umf_fence_set_error(signals->list[i].fence, -EIO);
-      finish_signals(signals);
-   }
-
+   fail_signals(submit);
    mtx_lock(&queue->submit.mutex);
-   list_for_each_entry(struct vk_queue_submit, submit, &queue->submit.submits, link) {
-      for (uint32_t i = 0; i < submit->signal_count; i++)
-         (void)umf_fence_set_error(to_umf(submit->signals[i].sync)->fence, -EIO);
-   }
+   list_for_each_entry(struct vk_queue_submit, behind, &queue->submit.submits, link)
+      fail_signals(behind);
    mtx_unlock(&queue->submit.mutex);
 }

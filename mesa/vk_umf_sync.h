@@ -20,6 +20,7 @@ struct umf_loop;
 struct umf_page;
 
 struct vk_queue;
+struct vk_queue_submit;
 
 /* The first page of fences has room for 256; each further one for twice as many as the one before. */
 #define VK_UMF_FIRST_PAGE_FENCES 256
@@ -87,12 +88,19 @@ struct vk_umf_sync {
    bool moved_here;
 };
 
-/** What one submission to a queue signals, from vkQueueSubmit() until the work is done */
+/** The waits of a submission are over
+ *
+ * To be called by vk_queue::driver_submit, between its waits and its signals.  A wait resets a binary sync.  The runtime has seen
+ * to that where it could; but a payload that was imported temporarily may be another's who shares it with us.
+ */
+void vk_umf_waits_complete(uint32_t wait_count, const struct vk_sync_wait *waits);
+
+/** What one submission signals when its work is done */
 struct vk_umf_signals;
 
 /** Takes note of what a submission signals
  *
- * To be called by vk_queue::driver_submit, first of all.  The syncs may be finished, reset and moved before the work is done.
+ * To be called by vk_queue::driver_submit, after its waits.  The syncs may be finished, reset and moved before the work is done.
  */
 VkResult vk_umf_signals_create(struct vk_device *device,
                                uint32_t signal_count,
@@ -101,7 +109,7 @@ VkResult vk_umf_signals_create(struct vk_device *device,
 
 /** Says that work was submitted which will signal: who waits with VK_SYNC_WAIT_PENDING goes on
  *
- * To be called before anything is waited for or done that takes time, and where the work is to go on after driver_submit.
+ * To be called before work that takes time, or goes on after driver_submit has returned.
  */
 void vk_umf_signals_announce(struct vk_umf_signals *signals);
 
@@ -110,10 +118,10 @@ void vk_umf_signals_complete(struct vk_umf_signals *signals);
 
 /** Fails what was submitted to a queue that is lost
  *
- * To be called by vk_queue::driver_submit when it fails, with what it was to signal, or NULL.  Nothing that is in the queue's
- * list will run any more, so all that it would have signaled fails, for this and for other processes.
+ * To be called by vk_queue::driver_submit when it fails.  Nothing that is in the queue's list will run any more, so all that this
+ * submission and they would have signaled fails, for this and for other processes.
  */
-void vk_umf_queue_fail(struct vk_queue *queue, struct vk_umf_signals *signals);
+void vk_umf_queue_fail(struct vk_queue *queue, const struct vk_queue_submit *submit);
 
 #ifdef __cplusplus
 }
