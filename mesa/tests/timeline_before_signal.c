@@ -1,0 +1,54 @@
+/*
+ * A submission may wait for a value that nobody has submitted a signal for yet. vkQueueSubmit returns all the same, since
+ * else nobody could ever signal it: in this program the one thread that submits is also the one that signals.
+ */
+#include "gpu.h"
+
+/* All are submitted before the first signal, each waiting for what comes last. */
+static void
+by_host(const struct gpu *gpu, uint32_t submissions)
+{
+    VkSemaphore in = timeline(gpu, 0), out = timeline(gpu, 0);
+    VkFence fence = unsignalled(gpu);
+    for (uint64_t i = 1; i < submissions; i++)
+        submit(gpu, WAITS(POINT(in, i)), SIGNALS(POINT(out, i)));
+    submit(gpu, WAITS(POINT(in, submissions)), SIGNALS(POINT(out, submissions)), .fence = fence);
+    CHECK(value_of(gpu, out) == 0);
+    VK(VK_NOT_READY, vkGetFenceStatus(gpu->device, fence));
+    VK(VK_TIMEOUT, wait_for(gpu, out, 1, MS));
+    signal_to(gpu, in, submissions);
+    VK_OK(wait_fence(gpu, fence, FOREVER));
+    CHECK(value_of(gpu, out) == submissions);
+    vkDestroyFence(gpu->device, fence, NULL);
+    destroy(gpu, in);
+    destroy(gpu, out);
+}
+
+/* The signal comes from another queue of the same device, submitted after the wait. */
+static void
+by_other_queue(const struct gpu *gpu)
+{
+    VkSemaphore ping = timeline(gpu, 0), pong = timeline(gpu, 0);
+    for (uint64_t i = 1; i <= 100; i++) {
+        submit_to(gpu->queues[0], &(struct work){ WAITS(POINT(ping, i)), SIGNALS(POINT(pong, i)) });
+        submit_to(gpu->queues[1], &(struct work){ WAITS(POINT(pong, i - 1)), SIGNALS(POINT(ping, i)) });
+    }
+    VK_OK(wait_for(gpu, pong, 100, FOREVER));
+    VK_OK(vkDeviceWaitIdle(gpu->device));
+    destroy(gpu, ping);
+    destroy(gpu, pong);
+}
+
+int
+main(void)
+{
+    watchdog(60);
+    struct gpu gpu = open_gpu();
+    by_host(&gpu, 1);
+    by_host(&gpu, 2);
+    by_host(&gpu, 100);
+    if (gpu.queue_count > 1)
+        by_other_queue(&gpu);
+    close_gpu(&gpu);
+    return 0;
+}

@@ -1,0 +1,53 @@
+/* Values are 64 bits everywhere: near the end, over the middle, and in jumps as far as the driver says it can. */
+#include "gpu.h"
+
+/* A sleeper on either side of the API, and a jump from one value to another over its target. */
+static void
+jump(const struct gpu *gpu, uint64_t from, uint64_t target, uint64_t to)
+{
+    if (to - from > gpu->max_difference)
+        return;
+    VkSemaphore semaphore = timeline(gpu, from), out = timeline(gpu, from);
+    struct waiter host = { .gpu = gpu, .count = 1, .semaphores = &semaphore, .values = &target };
+    struct waiter device = { .gpu = gpu, .count = 1, .semaphores = &out, .values = &target };
+    VK(VK_TIMEOUT, wait_for(gpu, semaphore, target, 0));
+    submit(gpu, WAITS(POINT(semaphore, target)), SIGNALS(POINT(out, to)));
+    start_waiter(&host);
+    start_waiter(&device);
+    signal_to(gpu, semaphore, to);
+    end_waiter(&host);
+    end_waiter(&device);
+    CHECK(value_of(gpu, semaphore) == to);
+    CHECK(value_of(gpu, out) == to);
+    VK_OK(vkQueueWaitIdle(gpu->queues[0]));
+    destroy(gpu, semaphore);
+    destroy(gpu, out);
+}
+
+int
+main(void)
+{
+    const uint64_t half = UINT64_C(1) << 32;
+    watchdog(60);
+    struct gpu gpu = open_gpu();
+    CHECK(gpu.max_difference >= INT32_MAX); /* Vulkan's least */
+
+    jump(&gpu, 0, 1, gpu.max_difference);
+    jump(&gpu, 0, gpu.max_difference, gpu.max_difference);
+    jump(&gpu, 1, 2, UINT64_MAX);
+    jump(&gpu, 0, UINT64_MAX, UINT64_MAX);
+    jump(&gpu, UINT64_MAX - gpu.max_difference, UINT64_MAX - 1, UINT64_MAX - 1);
+    jump(&gpu, UINT64_MAX - 1, UINT64_MAX, UINT64_MAX);
+    jump(&gpu, INT64_MAX, (uint64_t)INT64_MAX + 1, (uint64_t)INT64_MAX + 1);
+    jump(&gpu, INT64_MAX, (uint64_t)INT64_MAX + 1, UINT64_MAX);
+    /* What 32 bits of the value would not show. */
+    jump(&gpu, 0, half, half);
+    jump(&gpu, 7, half + 7, half + 7);
+    jump(&gpu, half - 1, half, half);
+    jump(&gpu, 7, 8, 7 + 5 * half);
+    /* Differences that number the bits of a mask. */
+    for (unsigned bit = 0; bit < 64; bit++)
+        jump(&gpu, 0, UINT64_C(1) << bit, UINT64_C(1) << bit);
+    close_gpu(&gpu);
+    return 0;
+}
