@@ -1,0 +1,68 @@
+/*
+ * A binary semaphore's signal as a sync_file: what is exported is signalled when the work is done, is taken away from the
+ * semaphore, and can be imported, for one wait, by any other. -1 stands for one that is signalled already.
+ */
+#include "external.h"
+#include "slow.h"
+
+#include <poll.h>
+
+/* Whether a sync_file is signalled. */
+static bool
+is_signalled(int fd)
+{
+    struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+    if (fd < 0)
+        return true;
+    CHECK(poll(&poll_fd, 1, 0) >= 0);
+    CHECK(!(poll_fd.revents & POLLNVAL));
+    return poll_fd.revents & POLLIN;
+}
+
+int
+main(void)
+{
+    watchdog(60);
+    struct gpu gpu = open_gpu();
+    need_semaphore(&gpu, VK_SEMAPHORE_TYPE_BINARY, SEMAPHORE_SYNC);
+    VkSemaphore from = make_semaphore(&gpu, VK_SEMAPHORE_TYPE_BINARY, 0, SEMAPHORE_SYNC), to = binary(&gpu);
+    VkFence fence = unsignalled(&gpu);
+    struct slow slow = make_slow(&gpu, 2 * MS);
+    int fds = open_fds();
+    for (uint32_t round = 1; round <= 100; round++) {
+        submit(&gpu, SIGNALS(POINT(from, 0)), .commands = slow.commands);
+        int fd = export_semaphore(&gpu, from, SEMAPHORE_SYNC);
+        CHECK(!is_signalled(fd) || slow.numbers->runs == round);
+        VK_OK(import_semaphore(&gpu, to, SEMAPHORE_SYNC, VK_SEMAPHORE_IMPORT_TEMPORARY_BIT, fd));
+        submit(&gpu, WAITS(POINT(to, 0)), .fence = fence);
+        VK_OK(wait_fence(&gpu, fence, FOREVER));
+        VK_OK(vkResetFences(gpu.device, 1, &fence));
+        CHECK(slow.numbers->runs == round);
+    }
+
+    /* A semaphore that was exported has no signal left, and may be signalled and waited for again. */
+    submit(&gpu, SIGNALS(POINT(from, 0)));
+    int fd = export_semaphore(&gpu, from, SEMAPHORE_SYNC);
+    if (fd >= 0)
+        close(fd);
+    submit(&gpu, SIGNALS(POINT(from, 0)), .commands = slow.commands);
+    submit(&gpu, WAITS(POINT(from, 0)), .fence = fence);
+    VK_OK(wait_fence(&gpu, fence, FOREVER));
+    VK_OK(vkResetFences(gpu.device, 1, &fence));
+    CHECK(slow.numbers->runs == 101);
+
+    for (unsigned round = 0; round < 10; round++) {
+        VK_OK(import_semaphore(&gpu, to, SEMAPHORE_SYNC, VK_SEMAPHORE_IMPORT_TEMPORARY_BIT, -1));
+        submit(&gpu, WAITS(POINT(to, 0)), .fence = fence);
+        VK_OK(wait_fence(&gpu, fence, FOREVER));
+        VK_OK(vkResetFences(gpu.device, 1, &fence));
+    }
+    VK_OK(vkQueueWaitIdle(gpu.queues[0]));
+    CHECK(open_fds() <= fds);
+    vkDestroyFence(gpu.device, fence, NULL);
+    destroy(&gpu, from);
+    destroy(&gpu, to);
+    destroy_slow(&gpu, &slow);
+    close_gpu(&gpu);
+    return 0;
+}
