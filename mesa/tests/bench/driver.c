@@ -1,0 +1,15 @@
+/* Says which driver VK_DRIVER_FILES names. */
+#include "gpu.h"
+
+#include "driver.h"
+
+int
+main(void)
+{
+    struct gpu gpu = open_gpu();
+    char text[DRIVER_TEXT];
+    name_driver(&gpu, text);
+    printf("%s, queues: %u\n", text, gpu.queue_count);
+    close_gpu(&gpu);
+    return 0;
+}

@@ -1,0 +1,78 @@
+/*
+ * Threads that make, use and destroy timeline semaphores at once, all on one core: who is woken may run before the one who
+ * woke it has done the rest of its work, so that whatever a driver touches after a signal is seen to be touched too late.
+ */
+#include "gpu.h"
+
+#define THREADS 3
+#define INPUTS 24
+#define SECONDS 10
+
+static uint64_t end_time;
+static atomic_uint rounds_done;
+
+/* The submission waits for all of these; they are destroyed as soon as what it signals is seen. */
+static void
+one_round(const struct gpu *gpu, uint64_t value)
+{
+    struct point inputs[INPUTS];
+    VkSemaphore out = timeline(gpu, 0);
+    for (unsigned i = 0; i < INPUTS; i++)
+        inputs[i] = POINT(timeline(gpu, 0), value + i);
+    submit(gpu, .waits = inputs, .wait_count = INPUTS, SIGNALS(POINT(out, value)));
+    for (unsigned i = 0; i < INPUTS; i++)
+        signal_to(gpu, inputs[i].semaphore, inputs[i].value);
+    VK_OK(wait_for(gpu, out, value, FOREVER));
+    destroy(gpu, out);
+    for (unsigned i = 0; i < INPUTS; i++)
+        destroy(gpu, inputs[i].semaphore);
+}
+
+/* The same as a chain of submissions, each for the next one to wait for. */
+static void
+chain_round(const struct gpu *gpu)
+{
+    VkSemaphore links[INPUTS];
+    for (unsigned i = 0; i < INPUTS; i++)
+        links[i] = timeline(gpu, 0);
+    for (unsigned i = 0; i + 1 < INPUTS; i++)
+        submit(gpu, WAITS(POINT(links[i], 1)), SIGNALS(POINT(links[i + 1], 1)));
+    signal_to(gpu, links[0], 1);
+    VK_OK(wait_for(gpu, links[INPUTS - 1], 1, FOREVER));
+    for (unsigned i = 0; i < INPUTS; i++)
+        destroy(gpu, links[i]);
+}
+
+/* Each thread has a device, and thus a queue, of its own. */
+static void *
+run(void *argument)
+{
+    struct gpu gpu = open_second(argument);
+    for (uint64_t round = 1; now_ns() < end_time; round++) {
+        one_round(&gpu, round);
+        chain_round(&gpu);
+        atomic_fetch_add(&rounds_done, 1);
+    }
+    close_second(&gpu);
+    return NULL;
+}
+
+int
+main(void)
+{
+    cpu_set_t set;
+    pthread_t threads[THREADS];
+    CPU_ZERO(&set);
+    CPU_SET(sched_getcpu(), &set);
+    CHECK(sched_setaffinity(0, sizeof(set), &set) == 0); /* before there are threads: they inherit it */
+    watchdog(60);
+    struct gpu gpu = open_gpu();
+    end_time = in_ns(SECONDS * SECOND);
+    for (unsigned i = 0; i < THREADS; i++)
+        CHECK(pthread_create(&threads[i], NULL, run, &gpu) == 0);
+    for (unsigned i = 0; i < THREADS; i++)
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    printf("  %u rounds\n", atomic_load(&rounds_done));
+    close_gpu(&gpu);
+    return 0;
+}
