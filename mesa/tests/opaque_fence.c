@@ -26,6 +26,7 @@ run_peer(int sock)
         CHECK(hear(sock) == AGAIN);
         submit(&gpu, .fence = fence);
         VK_OK(wait_fence(&gpu, fence, FOREVER));
+        tell(sock, SIGNALLED);
         CHECK(hear(sock) == RESET);
         VK(VK_NOT_READY, vkGetFenceStatus(gpu.device, fence));
     }
@@ -76,6 +77,7 @@ main(void)
         tell(peer.sock, AGAIN);
         VK_OK(vkWaitForFences(gpu.device, 2, (VkFence[]){ other, fence }, VK_FALSE, FOREVER));
         VK(VK_TIMEOUT, vkWaitForFences(gpu.device, 2, (VkFence[]){ other, fence }, VK_TRUE, 0));
+        CHECK(hear(peer.sock) == SIGNALLED); /* it has seen it too */
         VK_OK(vkResetFences(gpu.device, 1, &fence));
         tell(peer.sock, RESET);
     }

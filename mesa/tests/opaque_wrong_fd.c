@@ -156,9 +156,9 @@ as_fence(const struct gpu *gpu)
 static void
 closed(const struct gpu *gpu)
 {
+    VkSemaphore semaphore = shared_timeline(gpu, 0);
     int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     CHECK(fd >= 0 && close(fd) == 0);
-    VkSemaphore semaphore = shared_timeline(gpu, 0);
     refused(import_semaphore(gpu, semaphore, SEMAPHORE_OPAQUE, 0, fd), "a closed descriptor", "timeline semaphore");
     refused(import_semaphore(gpu, semaphore, SEMAPHORE_OPAQUE, 0, INT_MAX), "a number", "timeline semaphore");
     destroy(gpu, semaphore);
