@@ -11,26 +11,27 @@
 static uint64_t end_time;
 static atomic_uint rounds_done;
 
-/* The submission waits for all of these; they are destroyed as soon as what it signals is seen. */
+/* A submission signals all inputs, the next one waits for all; they are destroyed as soon as what that signals is seen. */
 static void
-one_round(const struct gpu *gpu, uint64_t value)
+crowd(const struct gpu *gpu, uint64_t value)
 {
     struct point inputs[INPUTS];
-    VkSemaphore out = timeline(gpu, 0);
+    VkSemaphore start = timeline(gpu, 0), end = timeline(gpu, 0);
     for (unsigned i = 0; i < INPUTS; i++)
         inputs[i] = POINT(timeline(gpu, 0), value + i);
-    submit(gpu, .waits = inputs, .wait_count = INPUTS, SIGNALS(POINT(out, value)));
-    for (unsigned i = 0; i < INPUTS; i++)
-        signal_to(gpu, inputs[i].semaphore, inputs[i].value);
-    VK_OK(wait_for(gpu, out, value, FOREVER));
-    destroy(gpu, out);
+    submit(gpu, WAITS(POINT(start, value)), .signals = inputs, .signal_count = INPUTS);
+    submit(gpu, .waits = inputs, .wait_count = INPUTS, SIGNALS(POINT(end, value)));
+    signal_to(gpu, start, value);
+    VK_OK(wait_for(gpu, end, value, FOREVER));
+    destroy(gpu, start);
+    destroy(gpu, end);
     for (unsigned i = 0; i < INPUTS; i++)
         destroy(gpu, inputs[i].semaphore);
 }
 
-/* The same as a chain of submissions, each for the next one to wait for. */
+/* Each submission waits for the one before it. */
 static void
-chain_round(const struct gpu *gpu)
+chain(const struct gpu *gpu)
 {
     VkSemaphore links[INPUTS];
     for (unsigned i = 0; i < INPUTS; i++)
@@ -49,8 +50,8 @@ run(void *argument)
 {
     struct gpu gpu = open_second(argument);
     for (uint64_t round = 1; now_ns() < end_time; round++) {
-        one_round(&gpu, round);
-        chain_round(&gpu);
+        crowd(&gpu, round);
+        chain(&gpu);
         atomic_fetch_add(&rounds_done, 1);
     }
     close_second(&gpu);
