@@ -80,6 +80,7 @@ temporary(const struct gpu *gpu)
     for (unsigned round = 0; round < 50; round++) {
         int fd = export_semaphore(gpu, shared, SEMAPHORE_OPAQUE);
         submit(gpu, SIGNALS(POINT(semaphore, 0))); /* its own, for later */
+        VK_OK(vkQueueWaitIdle(gpu->queues[0]));
         VK_OK(import_semaphore(gpu, semaphore, SEMAPHORE_OPAQUE, VK_SEMAPHORE_IMPORT_TEMPORARY_BIT, fd));
         submit(gpu, SIGNALS(POINT(shared, 0)));
         submit(gpu, WAITS(POINT(semaphore, 0)), .fence = fence); /* the imported one */

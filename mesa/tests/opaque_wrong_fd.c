@@ -1,6 +1,8 @@
 /*
  * A descriptor that is no semaphore or fence of this driver, or one of the wrong kind, is refused with
  * VK_ERROR_INVALID_EXTERNAL_HANDLE. It stays open and the caller's, and what was to be replaced stays as it was.
+ *
+ * On purpose: VUID-VkImportSemaphoreFdInfoKHR-handleType-03264
  */
 #include "external.h"
 

@@ -1,4 +1,8 @@
-/* A timeline is no binary semaphore, a semaphore no fence: what was exported as the one is refused as the other. */
+/*
+ * A timeline is no binary semaphore, a semaphore no fence: what was exported as the one is refused as the other.
+ *
+ * On purpose: VUID-VkImportSemaphoreFdInfoKHR-handleType-03264
+ */
 #include "external.h"
 
 /* Refused, and still the caller's. */

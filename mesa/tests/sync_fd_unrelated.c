@@ -77,6 +77,7 @@ at_work(const struct gpu *gpu, const struct gpu *other)
         exit(1);
     }
     VK_OK(wait_fence(other, fence, FOREVER));
+    VK_OK(vkQueueWaitIdle(gpu->queues[0]));
     VK_OK(vkQueueWaitIdle(other->queues[0]));
     vkDestroyFence(other->device, fence, NULL);
     destroy(gpu, semaphore);
