@@ -137,6 +137,7 @@ main(int argc, char **argv)
     const unsigned rounds = in_suite ? 50 : (unsigned)atoi(argv[1]);
     struct figures figures[2];
     pid_t pid;
+    setvbuf(stdout, NULL, _IOLBF, 0);
     watchdog(in_suite ? 50 : 1200);
     order = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(order != MAP_FAILED);

@@ -338,6 +338,12 @@ impl Fence {
         self.slot().notify(self.tag, self.rope())
     }
 
+    /// Wakes the other waiters of a fence whose device this one has heard.
+    pub(crate) fn pass_on(&self) -> Result<()> {
+        self.check_writable()?;
+        self.slot().pass_on(self.tag, self.rope())
+    }
+
     /// Says that work was submitted which will signal `value`.
     pub(crate) fn submit(&self, value: u64) -> Result<()> {
         self.check_writable()?;

@@ -447,6 +447,15 @@ impl Slot {
         Ok(())
     }
 
+    /// The same by a waiter that has heard the device, for those who left word. S3 alone will do for S2: who comes after it in the
+    /// order of `sleepers` reads from it, and so sees what was written before the device was heard.
+    pub(crate) fn pass_on(&self, tag: Tag, rope: Rope<'_>) -> Result<()> {
+        self.check_life(tag)?;
+        self.monitored.store(NOBODY, Ordering::Relaxed);
+        self.wake_sleepers(rope, u64::MAX);
+        Ok(())
+    }
+
     /// Tells the device that somebody waits for `value`: that it has to interrupt when it writes that or more, and whoever
     /// hears the interrupt has to `notify`.
     ///

@@ -305,7 +305,7 @@ fn asleep_since(began: u64, condition: Condition<'_>, deadline: Deadline) -> Res
         if led == Ok(true) {
             // The others sleep for what the one who was there has heard; and one of them is there next. If the fence has ended,
             // they were woken for that.
-            let _ = fence.notify();
+            let _ = fence.pass_on();
         }
         // What is ready at once, again and again, must not keep us busy: it is left alone for a slice.
         notifier_rests = led != Ok(false) && until.ns() > time::now();
