@@ -8,8 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include <libumf.h>
-
 #include "util/list.h"
 #include "util/macros.h"
 #include "util/u_atomic.h"
@@ -352,6 +350,18 @@ vk_umf_sync_move(struct vk_device *device, struct vk_sync *vk_dst, struct vk_syn
    return to_result(device, reset_to(src, point));
 }
 
+struct umf_wait
+vk_umf_sync_get_wait(const struct vk_sync_wait *wait)
+{
+   struct vk_umf_sync *sync = to_umf(wait->sync);
+
+   return (struct umf_wait) {
+      .fence = sync->fence,
+      .value = is_timeline(sync) ? wait->wait_value : binary_point(sync),
+      .op = UMF_OP_GE,
+   };
+}
+
 static VkResult
 vk_umf_sync_wait_many(struct vk_device *device,
                       uint32_t wait_count,
@@ -366,14 +376,8 @@ vk_umf_sync_wait_many(struct vk_device *device,
    if (list == NULL)
       return vk_error(device, VK_ERROR_OUT_OF_HOST_MEMORY);
 
-   for (uint32_t i = 0; i < wait_count; i++) {
-      struct vk_umf_sync *sync = to_umf(waits[i].sync);
-      list[i] = (struct umf_wait) {
-         .fence = sync->fence,
-         .value = is_timeline(sync) ? waits[i].wait_value : binary_point(sync),
-         .op = UMF_OP_GE,
-      };
-   }
+   for (uint32_t i = 0; i < wait_count; i++)
+      list[i] = vk_umf_sync_get_wait(&waits[i]);
 
    uint64_t flags = 0;
    if (wait_flags & VK_SYNC_WAIT_ANY)
@@ -597,11 +601,6 @@ vk_umf_waits_complete(uint32_t wait_count, const struct vk_sync_wait *waits)
          (void)reset_to(sync, binary_point(sync));
    }
 }
-
-struct vk_umf_signals {
-   uint32_t count;
-   struct umf_signal list[];
-};
 
 /* A binary sync that has been signaled, or will be, is signaled anew: the last signal operation counts.  A payload that a peer
  * has failed is none of the queue's business: its waiters know.

@@ -6,18 +6,15 @@
 #ifndef VK_UMF_SYNC_H
 #define VK_UMF_SYNC_H
 
-#include "vk_sync.h"
+#include <libumf.h>
 
 #include "util/simple_mtx.h"
+
+#include "vk_sync.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-struct umf_device;
-struct umf_fence;
-struct umf_loop;
-struct umf_page;
 
 struct vk_queue;
 struct vk_queue_submit;
@@ -88,6 +85,13 @@ struct vk_umf_sync {
    bool moved_here;
 };
 
+/** What a wait waits for: a fence, and the value that it has to reach
+ *
+ * For drivers whose device waits by itself: the fence's page, umf_fence_offset() and the value are all that it needs.  Not to be
+ * asked of a binary sync before somebody has submitted its signal (VK_SYNC_WAIT_PENDING).
+ */
+struct umf_wait vk_umf_sync_get_wait(const struct vk_sync_wait *wait);
+
 /** The waits of a submission are over
  *
  * To be called by vk_queue::driver_submit, between its waits and its signals.  A wait resets a binary sync.  The runtime has seen
@@ -95,8 +99,14 @@ struct vk_umf_sync {
  */
 void vk_umf_waits_complete(uint32_t wait_count, const struct vk_sync_wait *waits);
 
-/** What one submission signals when its work is done */
-struct vk_umf_signals;
+/** What one submission signals when its work is done
+ *
+ * A device that writes fences by itself is given the list.
+ */
+struct vk_umf_signals {
+   uint32_t count;
+   struct umf_signal list[];
+};
 
 /** Takes note of what a submission signals
  *
