@@ -25,7 +25,7 @@ static struct umf_queue *queue;
 static struct umf_syncobj *syncobj;
 static struct told told;
 static int fd_of_others, event, null, pidfd, ends[2], buffer = -1, signalled = -1, many_signalled = -1, pending = -1;
-static uint32_t handle, pending_fence, index_of_others;
+static uint32_t handle, pending_fence, index_of_others, index_in_memory;
 static uint64_t next = 1, point = 1;
 
 /* What they put out, and what is at hand for one call. */
@@ -153,6 +153,18 @@ cancel(void)
 /* For what the loop does by itself, at once. */
 static int released_before;
 
+/* Where a device would write. */
+static const uint64_t in_memory;
+static const struct umf_mapping memory = { .size = sizeof(memory), .value = &in_memory, .release = count_release };
+
+static void
+end_fence_in_memory(void)
+{
+    CHECK(told.releases == released_before);
+    umf_fence_unref(out.fence);
+    CHECK(told.releases == released_before + 1);
+}
+
 static void
 until_released(void)
 {
@@ -267,6 +279,7 @@ EACH(2, SOME_MEMORY, ANYWHERE, umf_page_create, NONE, umf_page_create(2, UMF_PAG
 EACH(, SOME_MEMORY, ANYWHERE, umf_page_import, umf_page_unref(page_of_others),
      umf_page_import(fd_of_others, 0, &page_of_others), NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_page_export, NONE, umf_page_export(page, 0, &out.fd), close(out.fd))
+EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_page_export_dma_buf, NONE, umf_page_export_dma_buf(page, 0, &out.fd), close(out.fd))
 EACH(, NO_MEMORY, ANYWHERE, umf_page_flags, NONE, umf_page_flags(page) != 0, NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_page_fence_count, NONE, umf_page_fence_count(page) == 0, NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_page_ref, NONE, umf_page_ref(page) != page, umf_page_unref(page))
@@ -276,6 +289,10 @@ EACH(, SOME_MEMORY, ANYWHERE, umf_fence_create, NONE, umf_fence_create(page, 0, 
      umf_fence_unref(out.fence))
 EACH(, SOME_MEMORY, ANYWHERE, umf_fence_open, NONE, umf_fence_open(page_of_others, index_of_others, 0, &out.fence),
      umf_fence_unref(out.fence))
+EACH(, SOME_MEMORY, ANYWHERE, umf_fence_create_in, NONE, umf_fence_create_in(page, &memory, 0, &out.fence),
+     end_fence_in_memory())
+EACH(, SOME_MEMORY, ANYWHERE, umf_fence_open_in, NONE,
+     umf_fence_open_in(page_of_others, index_in_memory, &memory, 0, &out.fence), end_fence_in_memory())
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_ref, NONE, umf_fence_ref(fence) != fence, umf_fence_unref(fence))
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_unref, a_fence = a_new_fence(0), (umf_fence_unref(a_fence), 0), NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_index, NONE, umf_fence_index(fence) == UINT32_MAX, NONE)
@@ -531,12 +548,15 @@ static void
 create_for_us(int sock)
 {
     struct umf_page *theirs;
-    struct umf_fence *of_theirs;
+    struct umf_fence *of_theirs, *in_memory_of_theirs;
     OK(umf_page_create(2, 0, &theirs));
     OK(umf_fence_create(theirs, 0, 0, &of_theirs));
+    OK(umf_fence_create_in(theirs, &memory, 0, &in_memory_of_theirs));
     send_page(sock, theirs);
     tell(sock, umf_fence_index(of_theirs));
+    tell(sock, umf_fence_index(in_memory_of_theirs));
     hear(sock);
+    umf_fence_unref(in_memory_of_theirs);
     umf_fence_unref(of_theirs);
     umf_page_unref(theirs);
 }
@@ -591,6 +611,7 @@ main(int argc, char **argv)
     struct peer peer = start_peer(create_for_us);
     fd_of_others = recv_fd(peer.sock);
     index_of_others = (uint32_t)hear(peer.sock);
+    index_in_memory = (uint32_t)hear(peer.sock);
     if (argc > 1)
         each_is_here(argv[1]);
     else
