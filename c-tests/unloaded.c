@@ -87,29 +87,45 @@ let_go_and_wait_for_the_thread(void)
     CHECK(called == 1);
 }
 
+/* Nothing is due before the call that asks for it has returned: it needs the loop. */
+static void
+begin(void)
+{
+    OK(l.umf_page_create(1, 0, &page));
+    OK(l.umf_fence_create(page, 0, 0, &fence));
+    OK(l.umf_loop_create(UMF_LOOP_THREAD, &loop));
+}
+
+static void
+signal_and_let_go(void)
+{
+    OK(l.umf_fence_signal(fence, 1));
+    l.umf_fence_unref(fence);
+    l.umf_page_unref(page);
+    let_go_and_wait_for_the_thread();
+}
+
 static void
 a_loop_that_ended_in_its_callback(void)
 {
     struct umf_callback callback = { end_loop, stay_until_told, NULL };
-    OK(l.umf_page_create(1, 0, &page));
-    OK(l.umf_fence_create(page, 1, 0, &fence));
-    OK(l.umf_loop_create(UMF_LOOP_THREAD, &loop));
+    begin();
     struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
     OK(l.umf_loop_watch(loop, &wait, 0, &callback, NULL));
-    l.umf_fence_unref(fence);
-    l.umf_page_unref(page);
-    let_go_and_wait_for_the_thread();
+    signal_and_let_go();
 }
 
 /* As a driver might, whose device goes. */
 static void
 a_queue_that_had_the_last_reference(void)
 {
-    struct umf_job job = { .size = sizeof(job), .run = run_nothing, .release = end_queue_and_loop };
-    OK(l.umf_loop_create(UMF_LOOP_THREAD, &loop));
+    begin();
+    struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+    struct umf_job job = { .size = sizeof(job), .wait_count = 1, .waits = &wait, .run = run_nothing,
+                           .release = end_queue_and_loop };
     OK(l.umf_queue_create(loop, 0, &queue));
     OK(l.umf_queue_submit(queue, &job, 0));
-    let_go_and_wait_for_the_thread();
+    signal_and_let_go();
 }
 
 /* Nobody ended it. It does what it is for, for as long as the program lives. Another process, with a library of its own, sees
