@@ -239,6 +239,17 @@ fn a_device_writes_and_somebody_notifies() {
 }
 
 #[test]
+fn a_device_writes_and_who_heard_it_passes_it_on() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let waiter = waits(&fence, 3);
+        fence.slot().device_writes(3);
+        assert_eq!(fence.pass_on(), Ok(()));
+        assert_eq!(waiter.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
 fn a_device_that_interrupts_only_beyond_the_monitored_value_is_heard() {
     check(|| {
         let page = Page::create(1).unwrap();
