@@ -14,12 +14,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 
 RUNTIME = "src/vulkan/runtime"
-LLVMPIPE = "src/gallium/drivers/llvmpipe"
 LAVAPIPE = "src/gallium/frontends/lavapipe"
 
 NEW_FILES = {
     RUNTIME: ["vk_umf_sync.c", "vk_umf_sync.h"],
-    LLVMPIPE: ["lp_fence_callback.c", "lp_fence_callback.h"],
     LAVAPIPE: ["lvp_umf.c", "lvp_umf.h"],
 }
 
@@ -53,24 +51,6 @@ if dep_libumf.found()
 endif
 
 """)],
-
-    # llvmpipe: the rasterizer's threads tell when a fence has signaled.
-    f"{LLVMPIPE}/meson.build": [(AFTER, "  'lp_fence.c',", """\
-  'lp_fence_callback.c',
-  'lp_fence_callback.h',
-""")],
-    f"{LLVMPIPE}/lp_fence.h": [(AFTER, "   int sync_fd;", """\
-
-   struct lp_fence_callback *callbacks;
-""")],
-    f"{LLVMPIPE}/lp_fence.c": [
-        (AFTER, '#include "lp_fence.h"', """\
-#include "lp_fence_callback.h"
-"""),
-        (BEFORE, "cnd_broadcast(&fence->signalled);", """\
-      lp_fence_run_callbacks(fence);
-"""),
-    ],
 
     # lavapipe: has no other sync type, and what that one can do.
     f"{LAVAPIPE}/meson.build": [
@@ -125,7 +105,6 @@ endif
 """),
         (AFTER, "device->pscreen->destroy(device->pscreen);", """\
 #ifdef HAVE_LIBUMF
-   /* After the rasterizer's threads, which signal */
    vk_umf_sync_type_finish(&device->umf_sync_type);
 #endif
 """),

@@ -5,17 +5,11 @@
 
 #include "lvp_umf.h"
 
-#include "lp_fence.h"
-#include "lp_fence_callback.h"
 #include "lvp_private.h"
 
-static void
-complete_signals(void *data)
-{
-   vk_umf_signals_complete(data);
-}
-
-/* Does the work of a submission, which need not wait for anything any more and leaves the signals to the caller. */
+/* Does the work of a submission, which need not wait for anything any more and leaves the signals to the caller.  It is done when
+ * this returns: lvp_execute_cmds() waits for the rasterizer.
+ */
 static VkResult
 execute(struct lvp_queue *queue, struct vk_queue_submit *submit)
 {
@@ -31,15 +25,13 @@ execute(struct lvp_queue *queue, struct vk_queue_submit *submit)
 }
 
 static bool
-takes_time(const struct lvp_queue *queue, const struct vk_queue_submit *submit)
+has_work(const struct vk_queue_submit *submit)
 {
-   struct lp_fence *fence = (struct lp_fence *)queue->last_fence;
-   return submit->command_buffer_count > 0 || vk_queue_submit_has_bind(submit) ||
-          (fence && !lp_fence_signalled(fence));
+   return submit->command_buffer_count > 0 || vk_queue_submit_has_bind(submit);
 }
 
-/* On the queue's own thread, which the runtime gives to whoever asks: a wait is a wait of this thread.  The rasterizer's threads
- * signal, when they are done; they are lavapipe's device.
+/* On the queue's own thread, which the runtime gives to whoever asks: lavapipe's device is this thread, its waits and signals are
+ * the device's.
  */
 VkResult
 lvp_umf_queue_submit(struct vk_queue *vk_queue, struct vk_queue_submit *submit)
@@ -59,14 +51,13 @@ lvp_umf_queue_submit(struct vk_queue *vk_queue, struct vk_queue_submit *submit)
       return result;
    }
 
-   if (takes_time(queue, submit))
+   if (has_work(submit))
       vk_umf_signals_announce(signals);
    result = execute(queue, submit);
    if (result != VK_SUCCESS)
       vk_umf_queue_fail(vk_queue, submit);
 
-   struct lp_fence *fence = (struct lp_fence *)queue->last_fence;
-   if (fence == NULL || !lp_fence_add_callback(fence, complete_signals, signals))
-      vk_umf_signals_complete(signals);
+   /* If it failed, this finds failed fences, and frees the list. */
+   vk_umf_signals_complete(signals);
    return result;
 }
