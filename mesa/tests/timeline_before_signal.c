@@ -24,6 +24,31 @@ by_host(const struct gpu *gpu, uint32_t submissions)
     destroy(gpu, out);
 }
 
+static void *
+wait_idle(void *argument)
+{
+    const struct gpu *gpu = argument;
+    VK_OK(vkDeviceWaitIdle(gpu->device));
+    return NULL;
+}
+
+/* Who waits for the device to have nothing to do waits for what is held back. */
+static void
+not_idle(struct gpu *gpu)
+{
+    VkSemaphore in = timeline(gpu, 0), out = timeline(gpu, 0);
+    pthread_t thread;
+    submit(gpu, WAITS(POINT(in, 1)), SIGNALS(POINT(out, 1)));
+    CHECK(pthread_create(&thread, NULL, wait_idle, gpu) == 0);
+    VK(VK_TIMEOUT, wait_for(gpu, out, 1, 20 * MS));
+    CHECK(pthread_tryjoin_np(thread, NULL) == EBUSY);
+    signal_to(gpu, in, 1);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(value_of(gpu, out) == 1);
+    destroy(gpu, in);
+    destroy(gpu, out);
+}
+
 /* The signal comes from another queue of the same device, submitted after the wait. */
 static void
 by_other_queue(const struct gpu *gpu)
@@ -47,6 +72,7 @@ main(void)
     by_host(&gpu, 1);
     by_host(&gpu, 2);
     by_host(&gpu, 100);
+    not_idle(&gpu);
     if (gpu.queue_count > 1)
         by_other_queue(&gpu);
     close_gpu(&gpu);
