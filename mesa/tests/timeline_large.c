@@ -8,20 +8,29 @@ jump(const struct gpu *gpu, uint64_t from, uint64_t target, uint64_t to)
     if (to - from > gpu->max_difference)
         return;
     VkSemaphore semaphore = timeline(gpu, from), out = timeline(gpu, from);
+    VkSemaphore idle = timeline(gpu, from);
+    const VkSemaphore either[] = { idle, semaphore };
+    const uint64_t targets[] = { target, target };
+    struct waiter any = { .gpu = gpu, .flags = VK_SEMAPHORE_WAIT_ANY_BIT, .count = 2, .semaphores = either,
+                          .values = targets };
     struct waiter host = { .gpu = gpu, .count = 1, .semaphores = &semaphore, .values = &target };
     struct waiter device = { .gpu = gpu, .count = 1, .semaphores = &out, .values = &target };
     VK(VK_TIMEOUT, wait_for(gpu, semaphore, target, 0));
     submit(gpu, WAITS(POINT(semaphore, target)), SIGNALS(POINT(out, to)));
     start_waiter(&host);
     start_waiter(&device);
+    start_waiter(&any);
     signal_to(gpu, semaphore, to);
     end_waiter(&host);
     end_waiter(&device);
+    end_waiter(&any);
+    VK(VK_TIMEOUT, wait_many(gpu, 0, 2, either, targets, 0));
     CHECK(value_of(gpu, semaphore) == to);
     CHECK(value_of(gpu, out) == to);
     VK_OK(vkQueueWaitIdle(gpu->queues[0]));
     destroy(gpu, semaphore);
     destroy(gpu, out);
+    destroy(gpu, idle);
 }
 
 int
