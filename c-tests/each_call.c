@@ -633,7 +633,7 @@ main(int argc, char **argv)
     loop = create_loop(UMF_LOOP_THREAD);
     dispatched = create_loop(0);
     OK(umf_loop_import_sync_file(loop, going, 0, -1, 0, NULL, NULL));
-    OK(umf_loop_watch(loop, WATCH(fence, 2, &callback), &first));
+    OK(umf_loop_watch(loop, WATCH(a_new_fence(0), 1, &callback), &first));
     OK(umf_queue_create(loop, 0, &queue));
     /* A syncobj keeps the descriptor that it takes for its first wait. */
     if (syncobj)
