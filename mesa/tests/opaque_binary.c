@@ -96,16 +96,20 @@ temporary(const struct gpu *gpu)
     destroy(gpu, semaphore);
 }
 
-/* Two devices of one process: the signal of the one lets the other's work begin, and not earlier. */
+/* Two devices of one process: the signal of the one lets the other's work begin, and not earlier: also where the other one
+ * imports it for one wait each time, which leaves it unsignalled for the next. */
 static void
-two_devices(const struct gpu *first)
+two_devices(const struct gpu *first, VkSemaphoreImportFlags each_time)
 {
     struct gpu second = open_second(first);
     VkSemaphore here = shared_binary(first), there = shared_binary(&second);
     VkFence fence = unsignalled(&second);
     struct slow slow = make_slow(first, 5 * MS);
-    VK_OK(import_semaphore(&second, there, SEMAPHORE_OPAQUE, 0, export_semaphore(first, here, SEMAPHORE_OPAQUE)));
+    if (!each_time)
+        VK_OK(import_semaphore(&second, there, SEMAPHORE_OPAQUE, 0, export_semaphore(first, here, SEMAPHORE_OPAQUE)));
     for (uint32_t round = 1; round <= 20; round++) {
+        if (each_time)
+            VK_OK(import_semaphore(&second, there, SEMAPHORE_OPAQUE, each_time, export_semaphore(first, here, SEMAPHORE_OPAQUE)));
         submit(first, SIGNALS(POINT(here, 0)), .commands = slow.commands);
         submit(&second, WAITS(POINT(there, 0)), .fence = fence);
         CHECK(ends(&second, fence, FOREVER));
@@ -133,7 +137,8 @@ main(void)
     temporary(&gpu);
     int fds = open_fds();
     temporary(&gpu);
-    two_devices(&gpu);
+    two_devices(&gpu, 0);
+    two_devices(&gpu, VK_SEMAPHORE_IMPORT_TEMPORARY_BIT);
     CHECK(open_fds() <= fds);
     close_gpu(&gpu);
     return 0;
