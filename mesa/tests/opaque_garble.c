@@ -1,6 +1,8 @@
 /*
  * Who is given a semaphore may be hostile, and writes into the memory behind its descriptor what it likes. It can falsify
  * that semaphore. It cannot harm this process, nor a semaphore that it was not given, nor cut the memory away.
+ *
+ * On purpose, for nobody can know the value: VUID-VkSemaphoreSignalInfo-value-03258
  */
 #include "external.h"
 
