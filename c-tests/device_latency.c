@@ -1,14 +1,14 @@
 /*
  * How soon the CPU knows what a device wrote, and at what cost. The device is another process, which writes the value through a
  * mapping of its own and wakes nobody; it notes the time right before. Beside libumf, in turn, its peer: a bare loop that looks at
- * the value, or a bare poll() of the interrupt's descriptor. A number: rounds of each, and a last line of as many values as that.
+ * the value, one that naps for 20 us between looks, or a bare poll() of the interrupt's descriptor. A number: rounds of each, and a last line of as many values as that.
  */
 #include "others.h"
 
 #include <poll.h>
 #include <sys/eventfd.h>
 
-enum how { BARE_LOOP, SPINNING, SLEEPING, BARE_POLL, NOTIFIED, HOW };
+enum how { BARE_LOOP, SPINNING, BARE_NAPS, SLEEPING, BARE_POLL, NOTIFIED };
 
 /* What the device is asked for, beside the page. */
 struct order {
@@ -24,6 +24,19 @@ static struct umf_page *page;
 static struct umf_fence *fence;
 static struct raw raw;
 static int interrupt;
+
+/* By hand, each has a processor of its own, so that a loop does not take the other's. -1 is all of them. */
+static void
+move_to(int processor)
+{
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    for (int i = 0; i < CPU_SETSIZE; i++)
+        if (i == processor || processor < 0)
+            CPU_SET(i, &one);
+    if (sched_setaffinity(0, sizeof(one), &one) != 0)
+        printf("not kept apart: %s\n", strerror(errno));
+}
 
 static _Noreturn void
 device(void)
@@ -56,6 +69,10 @@ wait_for(enum how how, uint64_t value)
         while (*word < value)
             ;
         break;
+    case BARE_NAPS:
+        while (*word < value)
+            nanosleep(&(struct timespec){ .tv_nsec = 20000 }, NULL);
+        break;
     case BARE_POLL:
         while (*word < value) {
             CHECK(poll(&entry, 1, -1) == 1);
@@ -84,7 +101,7 @@ cpu_ns(void)
 }
 
 struct figures {
-    double median_us, p90_us, cpu_percent;
+    double p25_us, median_us, p90_us, cpu_percent;
 };
 
 /* Rounds of this and that in turn, so that what disturbs one disturbs the other. The delay varies by so many percent. */
@@ -109,7 +126,7 @@ measure(const enum how *hows, int count, unsigned rounds, uint64_t delay_ns, uns
                 OK(umf_fence_set_notifier(fence, hows[i] == NOTIFIED ? &notifier : NULL));
             }
             order->interrupts = hows[i] == NOTIFIED || hows[i] == BARE_POLL;
-            order->in_its_sleep = hows[i] == SLEEPING;
+            order->in_its_sleep = hows[i] == SLEEPING || hows[i] == BARE_NAPS;
             const int64_t range = (int64_t)(delay_ns * percent / 100);
             const int64_t jitter = range ? (int64_t)(rand_r(&seed) % (2 * (uint64_t)range + 1)) - range : 0;
             order->delay_ns = (uint64_t)((int64_t)delay_ns + jitter);
@@ -125,9 +142,19 @@ measure(const enum how *hows, int count, unsigned rounds, uint64_t delay_ns, uns
     }
     for (int i = 0; i < count; i++) {
         qsort(late[i], rounds, sizeof(double), compare);
-        out[i] = (struct figures){ late[i][rounds / 2], late[i][rounds * 9 / 10], 100 * cpu[i] / wall[i] };
+        out[i] = (struct figures){ late[i][rounds / 4], late[i][rounds / 2], late[i][rounds * 9 / 10], 100 * cpu[i] / wall[i] };
         free(late[i]);
     }
+}
+
+static void
+print(const char *what, const struct figures *figures, const struct figures *peer)
+{
+    printf("%-33s%10.2f%10.2f%10.2f", what, figures->p25_us, figures->median_us, figures->p90_us);
+    if (peer)
+        printf("%8.2f%9.2f%%\n", figures->median_us / peer->median_us, figures->cpu_percent);
+    else
+        printf("%8s%9.2f%%\n", "", figures->cpu_percent);
 }
 
 int
@@ -148,29 +175,33 @@ main(int argc, char **argv)
     raw = map_raw(page);
     IN_CHILD(pid, {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (!in_suite)
+            move_to(0);
         device();
     });
 
-    printf("                                     median     p90        ratio   CPU of a core\n");
+    if (!in_suite)
+        move_to(1);
+    printf("%-33s%10s%10s%10s%8s%10s\n", "late by, in us", "p25", "median", "p90", "ratio", "CPU");
     measure((const enum how[]){ BARE_LOOP, SPINNING }, 2, rounds, 10000, 50, figures);
-    printf("a bare loop, 10 us                   %-7.2f us %-7.2f us          %.1f%%\n", figures[0].median_us, figures[0].p90_us,
-           figures[0].cpu_percent);
-    printf("libumf spinning                      %-7.2f us %-7.2f us %.2f    %.1f%%\n", figures[1].median_us, figures[1].p90_us,
-           figures[1].median_us / figures[0].median_us, figures[1].cpu_percent);
+    print("a bare loop, 10 us", &figures[0], NULL);
+    print("libumf spinning", &figures[1], &figures[0]);
     measure((const enum how[]){ BARE_POLL, NOTIFIED }, 2, rounds, 200000, 50, figures);
-    printf("a bare poll() of the interrupt       %-7.2f us %-7.2f us          %.1f%%\n", figures[0].median_us, figures[0].p90_us,
-           figures[0].cpu_percent);
-    printf("libumf with it as notifier           %-7.2f us %-7.2f us %.2f    %.1f%%\n", figures[1].median_us, figures[1].p90_us,
-           figures[1].median_us / figures[0].median_us, figures[1].cpu_percent);
+    print("a bare poll() of the interrupt", &figures[0], NULL);
+    print("libumf with it as notifier", &figures[1], &figures[0]);
+    if (!in_suite)
+        move_to(-1); /* the sleeps are those of any program */
     const struct {
         uint64_t ms;
         unsigned percent;
     } jobs[] = { { 1, 3 }, { 4, 3 }, { 16, 1 }, { 16, 3 }, { 16, 10 }, { 16, 90 }, { 100, 3 } };
     for (size_t i = 0; i < sizeof(jobs) / sizeof(jobs[0]) && !(in_suite && i > 2); i++) {
         const unsigned few = in_suite ? 20 : rounds < 4000 / (unsigned)jobs[i].ms ? rounds : 4000 / (unsigned)jobs[i].ms + 20;
-        measure((const enum how[]){ SLEEPING }, 1, few, jobs[i].ms * MS, jobs[i].percent, figures);
-        printf("no notifier, %3d ms +- %2u%%           %-7.2f us %-7.2f us         %.2f%%\n", (int)jobs[i].ms, jobs[i].percent,
-               figures[0].median_us, figures[0].p90_us, figures[0].cpu_percent);
+        measure((const enum how[]){ BARE_NAPS, SLEEPING }, 2, few, jobs[i].ms * MS, jobs[i].percent, figures);
+        char what[64];
+        snprintf(what, sizeof(what), "bare naps, %d ms +- %u%%", (int)jobs[i].ms, jobs[i].percent);
+        print(what, &figures[0], NULL);
+        print("libumf without a notifier", &figures[1], &figures[0]);
     }
     uint64_t count = in_suite ? 2000 : 1000000, lost = 0, began = now_ns();
     order->in_its_sleep = order->interrupts = 0;

@@ -44,8 +44,8 @@ pub(crate) struct Pace {
 }
 
 /// Around the mean, so many deviations are looked through, in so many looks for each side.
-const DEVIATIONS: u64 = 2;
-const LOOKS: u64 = 16;
+const DEVIATIONS: u64 = 3;
+const LOOKS: u64 = 24;
 
 /// Waits whose deviation is more than this part of the mean have no pace.
 const STEADY_PART: u64 = 8;
@@ -55,28 +55,36 @@ impl Pace {
         Pace { mean_ns: AtomicU64::new(0), deviation_ns: AtomicU64::new(0) }
     }
 
-    /// Tells that a wait took so long.
+    /// Tells that a wait took so long. One that was held up counts for little, several in a row for ever more.
     pub(crate) fn learn(&self, took: u64) {
         let (mean, deviation) = (self.mean_ns.load(Ordering::Relaxed), self.deviation_ns.load(Ordering::Relaxed));
+        let off = took.abs_diff(mean).min(4 * deviation + mean / 64);
         let (mean, deviation) = match mean {
             0 => (took, took / 2),
-            _ => (mean - mean / 8 + took / 8, deviation - deviation / 4 + took.abs_diff(mean) / 4),
+            _ if took < mean => (mean - off / 8, deviation - deviation / 4 + off / 4),
+            _ => (mean + off / 8, deviation - deviation / 4 + off / 4),
         };
         self.mean_ns.store(mean, Ordering::Relaxed);
         self.deviation_ns.store(deviation, Ordering::Relaxed);
     }
 
     /// The end of the next slice of a wait that began at `began`. Before it is due it is looked at after a quarter of that time and a
-    /// half. Where it is due, closely. Beyond that, and where there is no pace, as ever.
+    /// half; where it is due, closely; and then in slices that grow with the time that it is overdue. Where there is no pace, as ever.
     pub(crate) fn slice(&self, began: u64, now: u64) -> Deadline {
         let (mean, deviation) = (self.mean_ns.load(Ordering::Relaxed), self.deviation_ns.load(Ordering::Relaxed));
-        let (waited, margin) = (now - began, DEVIATIONS * deviation);
-        if deviation > mean / STEADY_PART || waited > mean + margin {
+        if deviation > mean / STEADY_PART {
             return slice(began, now);
         }
+        let (waited, margin) = (now - began, DEVIATIONS * deviation);
         let due = mean - margin;
-        let length = if waited < due { (due - waited).min(waited.max(due / 4)) } else { margin / LOOKS };
-        Deadline::at(now.saturating_add(length.max(*SLICE_NS.start())))
+        let length = match due.checked_sub(waited) {
+            Some(early @ 1..) => early.min(waited.max(due / 4)).max(*SLICE_NS.start()),
+            _ => {
+                let overdue = waited.saturating_sub(mean + margin);
+                (margin / LOOKS + overdue / SLICE_PART).clamp(*SLICE_NS.start(), *SLICE_NS.end())
+            }
+        };
+        Deadline::at(now.saturating_add(length))
     }
 }
 
@@ -174,11 +182,15 @@ mod tests {
         }
         let (count, late) = looks(&pace, 16_100_000);
         assert!(count <= 20 && late <= 30_000, "{count} looks, {late} ns late");
-        // One that is early is noticed after a quarter, or twice the time, and one that is late after an eighth more.
+        // One that was held up changes little.
+        pace.learn(80_000_000);
+        let (count, late) = looks(&pace, 16_100_000);
+        assert!(count <= 30 && late <= 60_000, "{count} looks, {late} ns late");
+        // One that is early is noticed after a quarter, or twice the time, and one that is late after an eighth of what it is late.
         for took in [100_000, 3_000_000, 9_000_000] {
             assert!(looks(&pace, took).1 <= took.max(4_000_000));
         }
-        assert!(looks(&pace, 160_000_000).1 <= 4_000_000);
+        assert!(looks(&pace, 18_000_000).1 <= 250_000 && looks(&pace, 160_000_000).1 <= 4_000_000);
     }
 
     #[test]
