@@ -237,7 +237,8 @@ struct umf_mapping {
     void *data;
     /**
      * Called once, with data, when the library will not read there any more: after the fence's last reference of this process
-     * ended, on whatever thread. It may unmap and free. May be NULL. Not called where the call fails that was given this.
+     * ended, on whatever thread. It may unmap and free. The child of a fork has a reference, a mapping and a call of its own. May be
+     * NULL. Not called where the call fails that was given this.
      */
     void (*release)(void *data);
 };

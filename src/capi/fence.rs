@@ -127,7 +127,8 @@ pub struct umf_mapping {
     /// For release, as it is.
     pub data: *mut c_void,
     /// Called once, with data, when the library will not read there any more: after the fence's last reference of this process
-    /// ended, on whatever thread. It may unmap and free. May be NULL. Not called where the call fails that was given this.
+    /// ended, on whatever thread. It may unmap and free. The child of a fork has a reference, a mapping and a call of its own. May be
+    /// NULL. Not called where the call fails that was given this.
     pub release: Option<extern "C" fn(data: *mut c_void)>,
 }
 
