@@ -27,13 +27,13 @@
 #define RUNNING_ON_VALGRIND 0
 #endif
 
-/* How often to do something: less where every instruction costs ten (emulated) or fifty. */
+/* How often to do something: less where every instruction costs ten (emulated, sanitized) or fifty. */
 static inline unsigned
 rounds(unsigned native, unsigned on_valgrind)
 {
     if (RUNNING_ON_VALGRIND)
         return on_valgrind;
-    if (is_emulated())
+    if (is_emulated() || SANITIZES_THREADS)
         return native / 10 > on_valgrind ? native / 10 : on_valgrind;
     return native;
 }
@@ -76,7 +76,7 @@ static inline void
 watchdog(unsigned seconds)
 {
     CHECK(signal(SIGALRM, overdue) != SIG_ERR);
-    alarm(RUNNING_ON_VALGRIND || is_emulated() ? seconds * 6 : seconds);
+    alarm(RUNNING_ON_VALGRIND || is_emulated() || SANITIZES_THREADS ? seconds * 6 : seconds);
 }
 
 /* Whether a thread is blocked in a futex call. */
@@ -97,6 +97,10 @@ is_asleep(pid_t pid, pid_t tid)
             return false;
 #ifdef SYS_futex_time64
         if (number == SYS_futex_time64)
+            return true;
+#endif
+#ifdef SYS_nanosleep
+        if (SANITIZES_THREADS && (number == SYS_nanosleep || number == SYS_clock_nanosleep))
             return true;
 #endif
 #ifdef __aarch64__
