@@ -43,6 +43,15 @@ forbid_futex_waitv(uint32_t error)
     CHECK(syscall(FUTEX_WAITV, NULL, 0, 0, NULL, 0) == -1 && errno == (int)error);
 }
 
+/* Whether a child can be put into one. It says so if not. */
+static inline bool
+can_have_a_sandbox(void)
+{
+    pid_t pid;
+    IN_CHILD(pid, forbid_futex_waitv(ENOSYS));
+    return join_child_unless_skipped(pid);
+}
+
 /* From here on this thread can start no other, nor fork. */
 static inline void
 forbid_threads(void)
