@@ -117,7 +117,7 @@ pub unsafe extern "C" fn umf_page_export(page: *mut umf_page, flags: u64, out_fd
 ///         -EINVAL  page or out_fd NULL, flags not 0.
 ///         -EACCES  the page was made with UMF_PAGE_SINGLE_WRITER: nobody gets a dma-buf of it, as its holder could write.
 ///         -EOPNOTSUPP  there is no /dev/udmabuf, this process may not open it, or the page is larger than its size_limit_mb
-///                  (64 MiB by default).
+///                  (64 MiB by default in Linux 6.12).
 ///         -ENOMEM  no memory.
 ///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
 ///
