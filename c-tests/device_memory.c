@@ -183,7 +183,6 @@ static void
 any_all_and_watches(void)
 {
     struct umf_fence *plain;
-    struct umf_loop *loop = create_loop(UMF_LOOP_THREAD);
     struct told told;
     uint32_t index;
     pid_t device;
@@ -199,6 +198,7 @@ any_all_and_watches(void)
     join_child(device);
     OK(umf_fence_signal(plain, 1));
     OK(umf_wait(waits, 2, 0, 0, NULL));
+    struct umf_loop *loop = create_loop(UMF_LOOP_THREAD); /* after the fork */
     struct umf_watch *watch = watch_value(loop, fence, 8, &told);
     device_writes_at(&memory, AT, 8);
     until_called(loop, &told, 0);

@@ -252,6 +252,7 @@ pub(crate) fn one(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
         return Err(Error::TimedOut);
     }
     let spinning = &condition.fence.spinning;
+    // Of a value that is elsewhere the line of the slot tells nothing; but a rest ends by itself.
     if let Some(answer) = spinning.spin(condition.fence.slot(), deadline, || condition.settled().break_value()) {
         return answer;
     }
