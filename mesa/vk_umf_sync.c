@@ -505,6 +505,7 @@ vk_umf_sync_import_sync_file(struct vk_device *device, struct vk_sync *vk_sync, 
    }
 
    take_payload(to_umf(vk_sync), &imported);
+   vk_sync->flags |= VK_SYNC_IS_SHAREABLE; /* see make_shareable() */
    return VK_SUCCESS;
 }
 
@@ -663,22 +664,40 @@ vk_umf_signals_complete(struct vk_umf_signals *signals)
    finish_signals(signals);
 }
 
-static void
-fail_signals(const struct vk_queue_submit *submit)
+/* What the queue's list and this submission signal, each with a reference.  NULL without memory. */
+static struct vk_umf_signals *
+gather_signals(struct vk_queue *queue, const struct vk_queue_submit *submit)
 {
+   uint32_t count = submit->signal_count;
+   list_for_each_entry(struct vk_queue_submit, behind, &queue->submit.submits, link)
+      count += behind == submit ? 0 : behind->signal_count;
+
+   struct vk_umf_signals *signals = malloc(sizeof(*signals) + count * sizeof(signals->list[0]));
+   if (signals == NULL)
+      return NULL;
+
+   signals->count = 0;
    for (uint32_t i = 0; i < submit->signal_count; i++)
-      (void)umf_fence_set_error(to_umf(submit->signals[i].sync)->fence, -EIO);
+      signals->list[signals->count++].fence = umf_fence_ref(to_umf(submit->signals[i].sync)->fence);
+   list_for_each_entry(struct vk_queue_submit, behind, &queue->submit.submits, link) {
+      for (uint32_t i = 0; behind != submit && i < behind->signal_count; i++)
+         signals->list[signals->count++].fence = umf_fence_ref(to_umf(behind->signals[i].sync)->fence);
+   }
+   return signals;
 }
 
 void
 vk_umf_queue_fail(struct vk_queue *queue, const struct vk_queue_submit *submit)
 {
-   /* From here on nothing is added to the list. */
-   (void)vk_queue_set_lost(queue, "A submission failed");
-
-   fail_signals(submit);
+   /* Once the device is lost the application may destroy everything: the syncs are not looked at any more then. */
    mtx_lock(&queue->submit.mutex);
-   list_for_each_entry(struct vk_queue_submit, behind, &queue->submit.submits, link)
-      fail_signals(behind);
+   struct vk_umf_signals *signals = gather_signals(queue, submit);
+   (void)vk_queue_set_lost(queue, "A submission failed");
    mtx_unlock(&queue->submit.mutex);
+
+   if (signals == NULL)
+      return;
+   for (uint32_t i = 0; i < signals->count; i++)
+      (void)umf_fence_set_error(signals->list[i].fence, -EIO);
+   finish_signals(signals);
 }
