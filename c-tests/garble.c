@@ -100,7 +100,7 @@ main(void)
         garble(&raw);
     });
     for (uint64_t i = 1; i <= rounds(8000, 500); i++) {
-        struct umf_fence *created = NULL, *opened = NULL;
+        struct umf_fence *created = NULL, *opened = NULL, *there = NULL;
         struct umf_page *again = NULL;
         if (ONE_OF(umf_fence_create(page, i, 0, &created), 0, -ENOSPC) == 0) {
             use(created, i);
@@ -108,16 +108,16 @@ main(void)
         }
         if (ONE_OF(umf_fence_open(page, (uint32_t)(i % (SLOTS + 1)), 0, &opened), 0, -ENOENT, -EOPNOTSUPP) == 0)
             use(opened, i);
-        if (ONE_OF(umf_fence_open_in(page, (uint32_t)(i % (SLOTS + 1)), &elsewhere, 0, &opened), 0, -ENOENT, -EINVAL) == 0) {
-            uint64_t value = umf_fence_value(opened);
+        if (ONE_OF(umf_fence_open_in(page, (uint32_t)(i % (SLOTS + 1)), &elsewhere, 0, &there), 0, -ENOENT, -EINVAL) == 0) {
+            uint64_t value = umf_fence_value(there);
             CHECK(value == UINT64_MAX || value == UINT32_MAX); /* whatever the page says */
-            umf_fence_unref(opened);
         }
         ONE_OF(umf_page_import(raw.fd, 0, &again), 0, -EINVAL);
         CHECK(umf_page_fence_count(page) == SLOTS);
         CHECK(!again || again == page);
         umf_fence_unref(created);
         umf_fence_unref(opened);
+        umf_fence_unref(there);
         umf_page_unref(again);
     }
     CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));

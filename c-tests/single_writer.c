@@ -139,7 +139,7 @@ static void
 receiver(int sock)
 {
     if (in_sandbox)
-        forbid_futex_waitv(EPERM);
+        forbid_futex_waitv(ENOSYS);
     int fd = recv_fd(sock);
     struct umf_page *page, *own;
     struct umf_fence *fence, *idle;
