@@ -161,6 +161,8 @@ def put(path, text):
 def main(source, target=None):
     source, target = Path(source), Path(target or source)
     # All or nothing: whatever does not fit is found before anything is written.
+    if any((source / folder / name).exists() for folder, names in NEW_FILES.items() for name in names):
+        raise Mismatch(f"{source} has been through this")
     results = {name: edit((source / name).read_text(), edits, name) for name, edits in EDITS.items()}
     for folder, names in NEW_FILES.items():
         results |= {f"{folder}/{name}": (HERE / name).read_text() for name in names}
