@@ -452,6 +452,7 @@ nothing_is_kept_longer_than_needed(void)
     struct umf_fence *fence, *more;
     struct umf_watch *watch;
     struct told told;
+    const int fds = open_fds();
     OK(umf_page_create(1, 0, &small));
     for (int round = 0; round < 50; round++) {
         OK(umf_fence_create(small, 0, 0, &fence));
@@ -473,12 +474,12 @@ nothing_is_kept_longer_than_needed(void)
         umf_watch_unref(watch);
     }
     umf_page_unref(small);
+    UNTIL(loop, open_fds() == fds);
     /* And the page with its last watch, while the loop listens to another. */
     struct umf_fence *other = create_fence(0, 0);
     struct told waiting;
     struct umf_watch *keeps = watch_value(loop, other, 1, &waiting);
     for (int cancel = 0; cancel < 2; cancel++) {
-        int fds = open_fds();
         OK(umf_page_create(1, 0, &small));
         OK(umf_fence_create(small, 0, 0, &fence));
         watch = watch_value(loop, fence, 1, &told);
