@@ -73,6 +73,28 @@ fence(const struct gpu *gpu, VkExternalFenceHandleTypeFlagBits handle)
     vkDestroyFence(gpu->device, to, NULL);
 }
 
+/* What was imported as the one and may be exported as the other, can be. The semaphore was made for both. */
+static void
+imported_and_exported(const struct gpu *gpu)
+{
+    VkExternalSemaphoreProperties says = semaphore_properties(gpu, VK_SEMAPHORE_TYPE_BINARY, SEMAPHORE_SYNC);
+    if (!can_share_semaphore(gpu, VK_SEMAPHORE_TYPE_BINARY, SEMAPHORE_SYNC)
+        || !(says.exportFromImportedHandleTypes & SEMAPHORE_OPAQUE))
+        return;
+    VkSemaphore semaphore = make_semaphore(gpu, VK_SEMAPHORE_TYPE_BINARY, 0, SEMAPHORE_OPAQUE | SEMAPHORE_SYNC);
+    VkSemaphore other = shared_binary(gpu);
+    VkFence fence = unsignalled(gpu);
+    VK_OK(import_semaphore(gpu, semaphore, SEMAPHORE_SYNC, VK_SEMAPHORE_IMPORT_TEMPORARY_BIT, -1));
+    int fd = export_semaphore(gpu, semaphore, SEMAPHORE_OPAQUE);
+    VK_OK(import_semaphore(gpu, other, SEMAPHORE_OPAQUE, 0, fd));
+    submit(gpu, WAITS(POINT(other, 0)), .fence = fence);
+    VK_OK(wait_fence(gpu, fence, FOREVER));
+    VK_OK(vkQueueWaitIdle(gpu->queues[0]));
+    vkDestroyFence(gpu->device, fence, NULL);
+    destroy(gpu, semaphore);
+    destroy(gpu, other);
+}
+
 /* What another system has, this one does not claim. */
 static void
 foreign(const struct gpu *gpu)
@@ -100,6 +122,7 @@ main(void)
     semaphore(&gpu, VK_SEMAPHORE_TYPE_BINARY, SEMAPHORE_SYNC);
     fence(&gpu, FENCE_OPAQUE);
     fence(&gpu, FENCE_SYNC);
+    imported_and_exported(&gpu);
     foreign(&gpu);
     close_gpu(&gpu);
     return 0;

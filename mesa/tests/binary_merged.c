@@ -1,0 +1,65 @@
+/*
+ * A driver may make one of the batches of a call. The wait in the second of them is still for the signal that was
+ * submitted before it, and not for the one that comes after, for which the queue could wait for ever.
+ */
+#include "slow.h"
+
+static VkSubmitInfo
+batch(const VkSemaphore *wait, const VkCommandBuffer *commands)
+{
+    static const VkPipelineStageFlags all = VK_PIPELINE_STAGE_ALL_COMMANDS_BIT;
+    return (VkSubmitInfo){
+        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+        .waitSemaphoreCount = wait != NULL,
+        .pWaitSemaphores = wait,
+        .pWaitDstStageMask = &all,
+        .commandBufferCount = 1,
+        .pCommandBuffers = commands,
+    };
+}
+
+static void
+merged(const struct gpu *gpu)
+{
+    VkSemaphore semaphore = binary(gpu);
+    VkFence fence = unsignalled(gpu);
+    struct slow slow = make_slow(gpu, 2 * MS);
+    for (uint32_t round = 1; round <= 20; round++) {
+        const VkSubmitInfo two[] = { batch(NULL, &slow.commands), batch(&semaphore, &slow.commands) };
+        submit(gpu, SIGNALS(POINT(semaphore, 0)), .commands = slow.commands);
+        VK_OK(vkQueueSubmit(gpu->queues[0], 2, two, VK_NULL_HANDLE));
+        submit(gpu, SIGNALS(POINT(semaphore, 0)));
+        submit(gpu, WAITS(POINT(semaphore, 0)), .fence = fence);
+        VK_OK(wait_fence(gpu, fence, FOREVER));
+        VK_OK(vkResetFences(gpu->device, 1, &fence));
+        CHECK(slow.numbers->runs == 3 * round);
+    }
+    VK_OK(vkQueueWaitIdle(gpu->queues[0]));
+    vkDestroyFence(gpu->device, fence, NULL);
+    destroy(gpu, semaphore);
+    destroy_slow(gpu, &slow);
+}
+
+/* A queue that had to wait for the host once may go another way from then on. */
+static void
+wait_for_host(const struct gpu *gpu)
+{
+    VkSemaphore semaphore = timeline(gpu, 0);
+    submit(gpu, WAITS(POINT(semaphore, 1)), SIGNALS(POINT(semaphore, 2)));
+    signal_to(gpu, semaphore, 1);
+    VK_OK(wait_for(gpu, semaphore, 2, FOREVER));
+    VK_OK(vkQueueWaitIdle(gpu->queues[0]));
+    destroy(gpu, semaphore);
+}
+
+int
+main(void)
+{
+    watchdog(60);
+    struct gpu gpu = open_gpu();
+    merged(&gpu);
+    wait_for_host(&gpu);
+    merged(&gpu);
+    close_gpu(&gpu);
+    return 0;
+}
