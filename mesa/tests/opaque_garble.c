@@ -74,6 +74,9 @@ main(void)
         signal_to(&gpu, own, value);
         VK_OK(wait_for(&gpu, kept, value, FOREVER));
     }
+    /* A queue that waits for it gets on, if with nonsense: the peer may have failed it, or taken it to any value. */
+    submit(&gpu, WAITS(POINT(shared, UINT64_MAX)), SIGNALS(POINT(kept, value + 1)));
+    VK_OK(wait_for(&gpu, kept, value + 1, FOREVER));
     CHECK(kill(vandal.pid, SIGKILL) == 0);
     VK_OK(vkQueueWaitIdle(gpu.queues[0]));
     destroy(&gpu, shared);
