@@ -52,6 +52,13 @@ endif
 
 """)],
 
+    # A submission that is merged with the one before keeps what the runtime has to know of its own waits. Without that a binary
+    # semaphore stays signaled, or the queue waits for a signal that is behind it.
+    f"{RUNTIME}/vk_queue.c": [(AFTER, "first->_has_binary_permanent_semaphore_wait;", """\
+   merged->_has_binary_permanent_semaphore_wait |=
+      second->_has_binary_permanent_semaphore_wait;
+""")],
+
     # lavapipe: has no other sync type, and what that one can do.
     f"{LAVAPIPE}/meson.build": [
         (AFTER, "lvp_deps = []", """\

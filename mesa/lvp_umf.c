@@ -40,8 +40,7 @@ lvp_umf_queue_submit(struct vk_queue *vk_queue, struct vk_queue_submit *submit)
    struct vk_device *device = &queue->device->vk;
    struct vk_umf_signals *signals;
 
-   VkResult result = vk_sync_wait_many(device, submit->wait_count, submit->waits,
-                                       VK_SYNC_WAIT_COMPLETE, UINT64_MAX);
+   VkResult result = vk_umf_waits_wait(device, submit->wait_count, submit->waits);
    if (result == VK_SUCCESS) {
       vk_umf_waits_complete(submit->wait_count, submit->waits);
       result = vk_umf_signals_create(device, submit->signal_count, submit->signals, &signals);

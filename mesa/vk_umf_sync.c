@@ -71,6 +71,13 @@ to_result(struct vk_device *device, int ret)
    }
 }
 
+/* Where Vulkan knows no other error: descriptors that have run out. */
+static int
+as_no_memory(int ret)
+{
+   return ret == -EMFILE || ret == -ENFILE ? -ENOMEM : ret;
+}
+
 /* Fences that are not shared: many to a page. */
 
 static int
@@ -173,7 +180,12 @@ init_binary_payload(struct vk_umf_sync *sync, bool signaled)
       return create_fence(to_type(&sync->base), signaled, &sync->fence);
 
    sync->last_reset = umf_fence_pending_value(sync->fence);
-   return signaled ? umf_fence_signal(sync->fence, sync->last_reset + 1) : 0;
+   int ret = signaled ? umf_fence_signal(sync->fence, sync->last_reset + 1) : 0;
+   if (ret < 0) {
+      umf_fence_unref(sync->fence);
+      sync->fence = NULL;
+   }
+   return ret;
 }
 
 static void
@@ -211,6 +223,14 @@ init_shareable_payload(struct vk_umf_sync *sync, uint64_t initial_value)
    return ret;
 }
 
+/* A fence that is open, and that has 64 bits: one of 32 refuses to be waited for at most values. */
+static int
+open_fence(struct umf_page *page, uint32_t index, struct umf_fence **fence_out)
+{
+   int ret = umf_fence_open(page, index, 0, fence_out);
+   return ret == 0 && umf_fence_wait(*fence_out, UINT64_MAX, 0) == -EINVAL ? -EINVAL : ret;
+}
+
 /* The page may come from anybody.  libumf lets it do no more than what a peer may do to its own fences: signal them, or not. */
 static int
 import_payload(struct vk_umf_sync *sync, int fd)
@@ -224,9 +244,9 @@ import_payload(struct vk_umf_sync *sync, int fd)
        umf_page_fence_count(sync->page) != (timeline ? PAYLOAD_TIMELINE_FENCES : PAYLOAD_BINARY_FENCES))
       ret = -EINVAL;
    if (ret == 0)
-      ret = umf_fence_open(sync->page, PAYLOAD_FENCE, 0, &sync->fence);
+      ret = open_fence(sync->page, PAYLOAD_FENCE, &sync->fence);
    if (ret == 0 && !timeline)
-      ret = umf_fence_open(sync->page, PAYLOAD_RESETS, 0, &sync->resets);
+      ret = open_fence(sync->page, PAYLOAD_RESETS, &sync->resets);
    if (ret < 0)
       finish_payload(sync);
    return ret;
@@ -281,8 +301,7 @@ vk_umf_sync_init(struct vk_device *device, struct vk_sync *vk_sync, uint64_t ini
    else
       ret = init_binary_payload(sync, signaled);
 
-   /* Vulkan knows no other error here. */
-   return to_result(device, ret == -EMFILE || ret == -ENFILE ? -ENOMEM : ret);
+   return to_result(device, as_no_memory(ret));
 }
 
 static void
@@ -331,6 +350,13 @@ vk_umf_sync_reset(struct vk_device *device, struct vk_sync *vk_sync)
    return to_result(device, reset_binary(sync));
 }
 
+/* Whether another process may have failed it. */
+static bool
+is_peers(const struct vk_umf_sync *sync)
+{
+   return sync->page != NULL || sync->is_peers;
+}
+
 /* dst waits for the point of src's that is next, whatever becomes of src.  The runtime moves only what was submitted to where
  * it will be waited for, so dst need not be able to do more.
  */
@@ -345,6 +371,7 @@ vk_umf_sync_move(struct vk_device *device, struct vk_sync *vk_dst, struct vk_syn
       .fence = umf_fence_ref(src->fence),
       .last_reset = point - 1,
       .moved_here = true,
+      .is_peers = is_peers(src),
    };
    take_payload(to_umf(vk_dst), &moved);
    return to_result(device, reset_to(src, point));
@@ -387,8 +414,8 @@ vk_umf_sync_wait_many(struct vk_device *device,
    int ret = umf_wait(list, wait_count, flags, abs_timeout_ns, NULL);
    STACK_ARRAY_FINISH(list);
 
-   /* What failed is as good as submitted: who waits until it can be waited for goes on, waits, and is told there. */
-   if ((wait_flags & VK_SYNC_WAIT_PENDING) && (ret == -EIO || ret == -EOWNERDEAD || ret == -ESTALE))
+   /* What cannot be waited for is as good as submitted: who waits until it can be goes on, waits, and is told there. */
+   if ((wait_flags & VK_SYNC_WAIT_PENDING) && ret != -ETIME)
       return VK_SUCCESS;
    return to_result(device, ret);
 }
@@ -417,9 +444,9 @@ vk_umf_sync_import_opaque_fd(struct vk_device *device, struct vk_sync *vk_sync, 
 {
    struct vk_umf_sync imported = { .base = *vk_sync };
 
-   int ret = import_payload(&imported, fd);
-   if (ret == -ENOMEM || ret == -EMFILE || ret == -ENFILE)
-      return vk_error(device, VK_ERROR_OUT_OF_HOST_MEMORY);
+   int ret = as_no_memory(import_payload(&imported, fd));
+   if (ret == -ENOMEM)
+      return to_result(device, ret);
    if (ret < 0)
       return vk_errorf(device, VK_ERROR_INVALID_EXTERNAL_HANDLE, "No such payload: %d", ret);
 
@@ -468,23 +495,69 @@ vk_umf_sync_export_opaque_fd(struct vk_device *device, struct vk_sync *vk_sync, 
    return to_result(device, ret);
 }
 
-/* A sync_file that failed makes the sync fail: who waits for it is told. */
+/* What a pending sync_file signals when it is over. */
+struct sync_file_end {
+   struct umf_fence *fence;
+   uint64_t point;
+};
+
+static void
+sync_file_ended(void *data, int result)
+{
+   struct sync_file_end *end = data;
+   (void)umf_fence_signal(end->fence, end->point);
+}
+
+static void
+free_sync_file_end(void *data)
+{
+   struct sync_file_end *end = data;
+   umf_fence_unref(end->fence);
+   free(end);
+}
+
+static int
+watch_sync_file(struct vk_umf_sync *sync, uint64_t point, struct umf_fence *kernels, int sync_file)
+{
+   struct umf_loop *loop;
+   int ret = get_loop(to_type(&sync->base), &loop);
+   if (ret < 0)
+      return ret;
+
+   struct sync_file_end *end = malloc(sizeof(*end));
+   if (end == NULL)
+      return -ENOMEM;
+   *end = (struct sync_file_end) { umf_fence_ref(sync->fence), point };
+
+   const struct umf_callback callback = { sync_file_ended, free_sync_file_end, end };
+   ret = umf_loop_import_sync_file(loop, kernels, 1, sync_file, 0, &callback, NULL);
+   if (ret < 0)
+      free_sync_file_end(end);
+   return ret;
+}
+
+/* A sync_file that failed signals all the same, as everywhere in Mesa: its work is over, and it is no fault of this device.  So
+ * it is imported into a fence of its own, which may fail.
+ */
 static int
 import_sync_file(struct vk_umf_sync *sync, int sync_file)
 {
    const uint64_t point = binary_point(sync);
-   struct umf_loop *loop;
+   struct umf_fence *kernels;
 
    int ret = umf_fence_submit(sync->fence, point);
    if (ret == 0)
-      ret = umf_fence_import_sync_file(sync->fence, point, sync_file, 0);
-   if (ret != -ETIME)
-      return ret == -EIO || ret == -EOWNERDEAD ? 0 : ret;
-
-   ret = get_loop(to_type(&sync->base), &loop);
+      ret = create_fence(to_type(&sync->base), 0, &kernels);
    if (ret < 0)
       return ret;
-   return umf_loop_import_sync_file(loop, sync->fence, point, sync_file, 0, NULL, NULL);
+
+   ret = umf_fence_import_sync_file(kernels, 1, sync_file, 0);
+   if (ret == -ETIME)
+      ret = watch_sync_file(sync, point, kernels, sync_file);
+   else if (ret == 0 || ret == -EIO || ret == -EOWNERDEAD)
+      ret = umf_fence_signal(sync->fence, point);
+   umf_fence_unref(kernels);
+   return ret;
 }
 
 static VkResult
@@ -494,14 +567,14 @@ vk_umf_sync_import_sync_file(struct vk_device *device, struct vk_sync *vk_sync, 
 
    int ret = init_binary_payload(&imported, false);
    if (ret < 0)
-      return to_result(device, ret);
+      return to_result(device, as_no_memory(ret));
 
    ret = import_sync_file(&imported, sync_file);
    if (ret < 0) {
       finish_payload(&imported);
       if (ret == -EINVAL || ret == -EBADF)
          return vk_error(device, VK_ERROR_INVALID_EXTERNAL_HANDLE);
-      return to_result(device, ret);
+      return to_result(device, as_no_memory(ret));
    }
 
    take_payload(to_umf(vk_sync), &imported);
@@ -588,6 +661,19 @@ static bool
 is_umf(const struct vk_sync *sync)
 {
    return sync->type->init == vk_umf_sync_init;
+}
+
+VkResult
+vk_umf_waits_wait(struct vk_device *device, uint32_t wait_count, const struct vk_sync_wait *waits)
+{
+   for (uint32_t i = 0; i < wait_count; i++) {
+      VkResult result = vk_sync_wait(device, waits[i].sync, waits[i].wait_value, VK_SYNC_WAIT_COMPLETE, UINT64_MAX);
+      if (result == VK_ERROR_DEVICE_LOST && is_umf(waits[i].sync) && is_peers(to_umf(waits[i].sync)))
+         continue;
+      if (result != VK_SUCCESS)
+         return result;
+   }
+   return VK_SUCCESS;
 }
 
 void

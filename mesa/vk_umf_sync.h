@@ -83,6 +83,9 @@ struct vk_umf_sync {
 
    /** The fence is that of the sync which this one was moved from: to be waited for, and no more */
    bool moved_here;
+
+   /** Moved here from a shareable payload, which another process may fail */
+   bool is_peers;
 };
 
 /** What a wait waits for: a fence, and the value that it has to reach
@@ -91,6 +94,13 @@ struct vk_umf_sync {
  * asked of a binary sync before somebody has submitted its signal (VK_SYNC_WAIT_PENDING).
  */
 struct umf_wait vk_umf_sync_get_wait(const struct vk_sync_wait *wait);
+
+/** Waits for what a submission has to wait for
+ *
+ * For drivers whose device cannot wait: to be called by vk_queue::driver_submit.  A shareable payload that failed is waited for no
+ * longer, as its kin in the kernel are when their fence fails: a peer can spoil what he shares, and not take the device away.
+ */
+VkResult vk_umf_waits_wait(struct vk_device *device, uint32_t wait_count, const struct vk_sync_wait *waits);
 
 /** The waits of a submission are over
  *
