@@ -393,6 +393,30 @@ a_page_as_a_dma_buf(void)
     umf_page_unref(page);
 }
 
+/* It clears the slot of a living fence, where the next is then created: what the driver lends for it is given back all the same. */
+static void
+a_peer_clears_the_slot(void)
+{
+    struct device_memory first, second;
+    struct umf_fence *living, *next;
+    create_device_memory(&first);
+    create_device_memory(&second);
+    OK(umf_page_create(1, 0, &page));
+    struct umf_mapping in_first = device_memory_at(&first, 0), in_second = device_memory_at(&second, 0);
+    OK(umf_fence_create_in(page, &in_first, 0, &living));
+    struct raw raw = map_raw(page);
+    memset(raw.bytes + 4096, 0, 64);
+    OK(umf_fence_create_in(page, &in_second, 0, &next));
+    umf_fence_unref(next);
+    CHECK(second.releases == 1);
+    umf_fence_unref(living);
+    CHECK(first.releases == 1);
+    unmap_raw(&raw);
+    umf_page_unref(page);
+    unmap_device_memory(&first);
+    unmap_device_memory(&second);
+}
+
 int
 main(void)
 {
@@ -410,6 +434,7 @@ main(void)
     bad_arguments();
     a_page_for_one_writer_is_no_device_s();
     a_page_as_a_dma_buf();
+    a_peer_clears_the_slot();
     CHECK(open_fds() == fds);
     return 0;
 }

@@ -70,7 +70,7 @@ impl Fence {
         page: &Ref<Page>,
         kind: Kind,
         value: u64,
-        (ends_with, lent): (Option<Pid>, Option<Lent>),
+        (ends_with, mut lent): (Option<Pid>, Option<Lent>),
     ) -> Result<Ref<Fence>> {
         let (index, tag) = page.claim(kind, value)?;
         let place = Place::new(page, index)?;
@@ -80,9 +80,9 @@ impl Fence {
             Ok(Fence {
                 place: place.clone(),
                 tag,
-                memory: lent.map(Memory::new),
-                is_writable: true,
                 is_signalable: lent.is_none(),
+                memory: lent.take().map(Memory::new),
+                is_writable: true,
                 ends_with,
                 is_orphaned: AtomicBool::new(false),
                 seen: AtomicU64::new(value),
@@ -90,7 +90,13 @@ impl Fence {
                 notifier: Notifier::new(),
             })
         };
-        page.fences().get_or_make(index, |fence| fence.tag == tag, make).inspect_err(|_| place.slot().unclaim(tag))
+        let fence = page
+            .fences()
+            .get_or_make(index, |fence| fence.tag == tag, make)
+            .inspect_err(|_| place.slot().unclaim(tag))?;
+        // A peer that cleared the slot has it claimed for the fence that lives there: then nothing was made of what was lent.
+        drop(lent.map(Memory::new));
+        Ok(fence)
     }
 
     /// The fence that lives in slot `index` now. `NotFound` if none does; `NotSupported` if its value is elsewhere, and the fence not
