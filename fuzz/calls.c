@@ -15,6 +15,8 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -53,7 +55,7 @@ static struct umf_loop *loops[LOOPS];
 static struct umf_watch *watches[WATCHES];
 static struct umf_queue *queues[QUEUES];
 static unsigned promised, released; /* of callbacks and jobs */
-static int event = -1, null = -1;
+static int event = -1, null = -1, pidfd = -1, ends[2];
 
 static const uint8_t *at, *end;
 
@@ -158,7 +160,7 @@ import(void)
     struct {
         uint64_t magic;
         uint32_t version, count;
-    } header = { UINT64_C(0x6567617020666d75), 2, (uint32_t)take(1) };
+    } header = { UINT64_C(0x6567617020666d75), 3, (uint32_t)take(1) };
     struct umf_page *page = NULL;
     int fd = memfd_create("fuzz", MFD_CLOEXEC | (how & 1 ? 0 : MFD_ALLOW_SEALING));
     CHECK(fd >= 0);
@@ -194,14 +196,23 @@ scribble(void)
     uint8_t how = (uint8_t)take(1);
     uint64_t value = number();
     if (how % 16 == 0) {
-        CHECK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, how & 16 ? 4096 : 0, 4096) == 0);
+        CHECK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, how & 16 ? 4096 : 0, 4096) == 0 || errno == EPERM);
     } else {
         off_t place = how & 1 ? 4096 + 64 * (off_t)(take(1) % umf_page_fence_count(page)) + 4 * (off_t)(how >> 4)
                               : (off_t)(take(2) % 4096);
-        if (pwrite(fd, &value, how & 2 ? 4 : 8, place) < 0)
-            abort();
+        CHECK(pwrite(fd, &value, how & 2 ? 4 : 8, place) > 0 || errno == EPERM);
     }
     close(fd);
+}
+
+static void
+keep_watch(struct umf_watch *made, unsigned place)
+{
+    if (made) {
+        promised++;
+        umf_watch_unref(watches[place]);
+        watches[place] = made;
+    }
 }
 
 static void
@@ -223,13 +234,9 @@ watch(void)
     default:
         got = umf_loop_import_sync_file(loop, wait.fence, wait.value, which > 250 ? (int)number() : -1, no_flags, &callback, &made);
     }
-    ONE_OF(got, 0, FAILED, -EBADF);
+    ONE_OF(got, 0, FAILED, -EBADF, -EACCES);
     CHECK((got == 0) == (made != NULL));
-    if (made) {
-        promised++;
-        umf_watch_unref(watches[place]);
-        watches[place] = made;
-    }
+    keep_watch(made, place);
 }
 
 static void
@@ -244,7 +251,147 @@ submit(void)
         job.size = sizeof(job);
     if (take(1) == 255)
         job.waits = NULL;
-    promised += ONE_OF(umf_queue_submit(ANY(queues), &job, flags(0)), 0, FAILED) == 0;
+    promised += ONE_OF(umf_queue_submit(ANY(queues), &job, flags(0)), 0, FAILED, -EACCES) == 0;
+}
+
+/* A file of any kind. */
+static int
+any_fd(void)
+{
+    switch (take(1) % 8) {
+    case 0: return event;
+    case 1: return null;
+    case 2: return pidfd;
+    case 3: return ends[0];
+    case 4: return -1;
+    default: return (int)number();
+    }
+}
+
+/* A kernel's fences are not had without a device, but all that is asked before them is. */
+static void
+convert(unsigned place)
+{
+    const struct umf_callback callback = { on_call, on_release, &released };
+    struct umf_device *device = NULL;
+    struct umf_device_caps caps = { .size = sizeof(caps) };
+    struct umf_syncobj *syncobj = NULL;
+    struct umf_watch *made = NULL;
+    struct umf_fence *fence = ANY(fences);
+    uint64_t value = number(), until = deadline();
+    uint32_t handle = (uint32_t)number();
+    int fd = -1;
+    switch (place % 8) {
+    case 0:
+        ONE_OF(umf_device_create(any_fd(), place > 250 ? NULL : &device), -EINVAL, -EBADF);
+        CHECK(!device && !umf_device_ref(device));
+        umf_device_unref(device);
+        ONE_OF(umf_device_query_caps(device, &caps), -EINVAL);
+        break;
+    case 1:
+        ONE_OF(umf_fence_export_sync_file(fence, value, device, until, place > 250 ? NULL : &fd), 0, FAILED, -ETIME, -EOPNOTSUPP);
+        if (fd >= 0)
+            close(fd);
+        break;
+    case 2:
+        ONE_OF(umf_fence_export_dma_buf(fence, value, device, any_fd(), flags(3), until), FAILED, -EBADF, -ETIME, -EOPNOTSUPP);
+        break;
+    case 3: ONE_OF(umf_fence_import_dma_buf(fence, value, any_fd(), flags(3), until), FAILED, -EBADF, -EACCES, -EOPNOTSUPP); break;
+    case 4:
+        ONE_OF(umf_fence_export_syncobj(fence, value, device, handle, number(), until), -EINVAL);
+        ONE_OF(umf_fence_import_syncobj(fence, value, device, handle, number(), until), -EINVAL);
+        break;
+    case 5:
+        ONE_OF(umf_syncobj_open(device, handle, flags(0), &syncobj), -EINVAL);
+        CHECK(!syncobj && !umf_syncobj_ref(syncobj));
+        umf_syncobj_unref(syncobj);
+        ONE_OF(umf_loop_export_syncobj(ANY(loops), fence, value, syncobj, number(), flags(0), &callback, &made), -EINVAL);
+        ONE_OF(umf_loop_import_syncobj(ANY(loops), fence, value, syncobj, number(), flags(0), &callback, &made), -EINVAL);
+        break;
+    case 6:
+        ONE_OF(umf_loop_import_dma_buf(ANY(loops), fence, value, any_fd(), flags(3), &callback, &made), FAILED, -EBADF, -EACCES,
+               -EOPNOTSUPP);
+        break;
+    default:
+        ONE_OF(place & 8 ? umf_loop_tie_fence(ANY(loops), fence, any_fd(), flags(0), &callback, &made)
+                         : umf_loop_tie_page(ANY(loops), ANY(pages), any_fd(), flags(0), &callback, &made),
+               0, -EINVAL, -EBADF);
+        keep_watch(made, place % WATCHES);
+        return;
+    }
+    CHECK(!made);
+}
+
+static int
+hear(void *data, uint64_t value, uint64_t abs_timeout_ns)
+{
+    (void)data;
+    (void)value;
+    (void)abs_timeout_ns;
+    return 0;
+}
+
+/* What devices write, and how they are heard. */
+static void
+device(unsigned place)
+{
+    static uint64_t words[2];
+    struct umf_mapping memory = { .size = take(1) == 255 ? (uint32_t)number() % (sizeof(memory) + 1) : sizeof(memory),
+                                  .value = take(1) == 255 ? (char *)words + 3 : (char *)&words[place % 2], .data = &released,
+                                  .release = on_release };
+    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = -1, .data = &released, .release = on_release };
+    struct umf_fence *fence = NULL;
+    int fd = -1;
+    __atomic_store_n(&words[place % 2], number(), __ATOMIC_SEQ_CST);
+    switch (place % 4) {
+    case 0:
+        if (ONE_OF(umf_fence_create_in(ANY(pages), &memory, flags(1), &fence), 0, -EINVAL, -ENOSPC, -EACCES, -EOPNOTSUPP) == 0)
+            promised++;
+        break;
+    case 1:
+        if (ONE_OF(umf_fence_open_in(ANY(pages), (uint32_t)take(1), &memory, flags(0), &fence), 0, -EINVAL, -ENOENT) == 0)
+            promised++;
+        break;
+    case 2:
+        if (place & 4)
+            notifier.fd = any_fd();
+        if (place & 8)
+            notifier.wait = hear;
+        if (ONE_OF(umf_fence_set_notifier(ANY(fences), place > 250 ? NULL : &notifier), 0, -EINVAL, -EBADF, -ESTALE) == 0)
+            promised += place <= 250 && notifier.wait;
+        return;
+    default:
+        ONE_OF(umf_page_export_dma_buf(ANY(pages), flags(0), &fd), 0, -EINVAL, -EACCES, -EOPNOTSUPP);
+        if (fd >= 0)
+            close(fd);
+        return;
+    }
+    if (fence)
+        keep_fence(fence, place / 4 % FENCES);
+}
+
+/* What only tells, or counts. */
+static void
+ask(unsigned place)
+{
+    struct umf_caps caps = { .size = place > 250 ? (uint32_t)number() % (sizeof(caps) + 1) : sizeof(caps) };
+    struct umf_page *page = ANY(pages);
+    struct umf_fence *fence = ANY(fences);
+    struct umf_loop *loop = ANY(loops);
+    struct umf_watch *watch = ANY(watches);
+    struct umf_queue *queue = ANY(queues);
+    CHECK(ONE_OF(umf_query_caps(&caps), 0, -EINVAL) != 0 || umf_version() == caps.version);
+    CHECK(umf_page_flags(page) <= UMF_PAGE_SINGLE_WRITER);
+    CHECK(fence ? umf_fence_index(fence) < UMF_PAGE_MAX_FENCES : umf_fence_index(fence) == UINT32_MAX);
+    CHECK((umf_fence_monitored_offset(fence) == UINT64_MAX) == !fence);
+    CHECK(umf_page_ref(page) == page && umf_loop_ref(loop) == loop && umf_watch_ref(watch) == watch && umf_queue_ref(queue) == queue);
+    umf_page_unref(page);
+    umf_watch_unref(watch);
+    umf_queue_unref(queue);
+    umf_loop_unref(loop);
+    CHECK(umf_loop_fd(loop) >= 0 || umf_loop_fd(loop) == -EINVAL);
+    ONE_OF(umf_set_spin((uint32_t)number(), (uint32_t)number(), flags(0)), 0, -EINVAL);
+    ONE_OF(umf_set_spin(10, 50000, 0), 0);
 }
 
 static void
@@ -253,19 +400,19 @@ one_call(void)
     struct umf_wait list[4];
     struct umf_page *page = NULL;
     struct umf_fence *fence = NULL;
-    unsigned place = (unsigned)take(1), f = place % FENCES;
+    unsigned place = (unsigned)take(1), f = place % FENCES, which = (unsigned)take(1);
     uint32_t index = 4;
     int error = 1, fd = -1;
-    switch (take(1) % 28) {
+    switch (which < 224 ? which % 28 : 28 + which % 4) {
     case 0:
-        if (ONE_OF(umf_page_create((uint32_t)take(1) % 70, flags(0), &page), 0, -EINVAL) == 0)
+        if (ONE_OF(umf_page_create((uint32_t)take(1) % 70, flags(UMF_PAGE_SINGLE_WRITER), &page), 0, -EINVAL) == 0)
             keep_page(page, &pages[place % PAGES]);
         break;
     case 1: import(); break;
     case 2: keep_page(NULL, &pages[place % PAGES]); break;
     case 3:
     case 4:
-        if (ONE_OF(umf_fence_create(ANY(pages), number(), flags(3), &fence), 0, -EINVAL, -ENOSPC) == 0)
+        if (ONE_OF(umf_fence_create(ANY(pages), number(), flags(7), &fence), 0, -EINVAL, -ENOSPC, -EACCES, -EOPNOTSUPP) == 0)
             keep_fence(fence, f);
         break;
     case 5:
@@ -275,10 +422,10 @@ one_call(void)
     case 6: keep_fence(NULL, f); break;
     case 7: keep_fence(umf_fence_ref(ANY(fences)), f); break;
     case 8:
-    case 9: ONE_OF(umf_fence_signal(fences[f], number()), 0, FAILED); break;
-    case 10: ONE_OF(umf_fence_submit(fences[f], number()), 0, FAILED); break;
-    case 11: ONE_OF(umf_fence_notify(fences[f]), 0, -EINVAL, -ESTALE); break;
-    case 12: ONE_OF(umf_fence_set_error(fences[f], (int)number()), 0, -EINVAL, -ESTALE); break;
+    case 9: ONE_OF(umf_fence_signal(fences[f], number()), 0, FAILED, -EACCES); break;
+    case 10: ONE_OF(umf_fence_submit(fences[f], number()), 0, FAILED, -EACCES); break;
+    case 11: ONE_OF(umf_fence_notify(fences[f]), 0, -EINVAL, -ESTALE, -EACCES); break;
+    case 12: ONE_OF(umf_fence_set_error(fences[f], (int)number()), 0, -EINVAL, -ESTALE, -EACCES); break;
     case 13:
         if (ONE_OF(umf_fence_error(fences[f], place < 250 ? &error : NULL), 0, -EINVAL, -ESTALE) == 0)
             CHECK(error <= 0 && error >= -4095);
@@ -298,7 +445,7 @@ one_call(void)
     }
     case 17:
     case 18: scribble(); break;
-    case 19: ONE_OF(umf_fence_import_sync_file(fences[f], number(), place > 250 ? (int)number() : -1, 0), 0, FAILED, -EBADF); break;
+    case 19: ONE_OF(umf_fence_import_sync_file(fences[f], number(), place > 250 ? (int)number() : -1, 0), 0, FAILED, -EBADF, -EACCES); break;
     case 20: {
         struct umf_loop **loop = &loops[place % LOOPS];
         umf_loop_unref(*loop);
@@ -330,11 +477,16 @@ one_call(void)
             ONE_OF(umf_queue_fail(queues[place % QUEUES], -(int)take(2)), 0, -EINVAL);
         break;
     case 27:
-        ONE_OF(umf_graph_write(place > 250 ? (int)number() : null, flags(1), &index), 0, -EINVAL, -EBADF);
+        /* Not a file that nobody reads: it waits for that. */
+        ONE_OF(umf_graph_write(place > 250 ? -1 - (int)take(1) : null, flags(1), &index), 0, -EINVAL, -EBADF);
         ONE_OF(umf_page_export(ANY(pages), flags(0), &fd), 0, -EINVAL);
         if (fd >= 0)
             close(fd);
         break;
+    case 28:
+    case 29: convert(place); break;
+    case 30: device(place); break;
+    default: ask(place);
     }
     for (unsigned i = 0; i < FENCES; i++) {
         if (!fences[i] || umf_fence_offset(fences[i]) % 64)
@@ -354,7 +506,8 @@ calls(const uint8_t *data, size_t size)
         setenv("LIBUMF_DEBUG", "1", 1);
         event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-        CHECK(event >= 0 && null >= 0);
+        pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+        CHECK(event >= 0 && null >= 0 && pidfd >= 0 && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
     }
     at = data;
     end = data + size;

@@ -1648,6 +1648,7 @@ int umf_queue_fail(struct umf_queue *queue,
  * \return 0, or
  *         -EINVAL  unknown flags, or fd cannot be written to.
  *         -EBADF   fd is not open, or not for writing.
+ *         -EACCES  the file is sealed against writing.
  *         -ENOMEM  no memory, or no room left where fd leads. In the second case a part was written, as may be with -EPROTO.
  *
  * Thread-safe. Since 0.1.

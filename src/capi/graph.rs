@@ -31,6 +31,7 @@ pub const UMF_GRAPH_DOT: u64 = 1 << 0;
 /// \return 0, or
 ///         -EINVAL  unknown flags, or fd cannot be written to.
 ///         -EBADF   fd is not open, or not for writing.
+///         -EACCES  the file is sealed against writing.
 ///         -ENOMEM  no memory, or no room left where fd leads. In the second case a part was written, as may be with -EPROTO.
 ///
 /// Thread-safe. Since 0.1.
