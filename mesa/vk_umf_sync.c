@@ -46,7 +46,7 @@ is_timeline(const struct vk_umf_sync *sync)
 /* The one place where an errno of libumf becomes a VkResult.
  *
  * A fence that failed will never be signaled.  Who waits for it is told so by VK_ERROR_DEVICE_LOST, and no more than that: it may
- * be a peer who failed a semaphore that he shares with us, and all else goes on.  A queue that waits for it is lost.
+ * be a peer who failed a semaphore that he shares with us, and all else goes on.  What a queue makes of it, vk_umf_waits_wait() says.
  */
 static VkResult
 to_result(struct vk_device *device, int ret)
@@ -501,11 +501,18 @@ struct sync_file_end {
    uint64_t point;
 };
 
+static bool
+is_over(int result)
+{
+   return result == 0 || result == -EIO || result == -EOWNERDEAD;
+}
+
+/* If it is not over, and nobody can wait for it any more (no memory), the sync fails: it would be early. */
 static void
 sync_file_ended(void *data, int result)
 {
    struct sync_file_end *end = data;
-   (void)umf_fence_signal(end->fence, end->point);
+   (void)(is_over(result) ? umf_fence_signal(end->fence, end->point) : umf_fence_set_error(end->fence, result));
 }
 
 static void
@@ -554,7 +561,7 @@ import_sync_file(struct vk_umf_sync *sync, int sync_file)
    ret = umf_fence_import_sync_file(kernels, 1, sync_file, 0);
    if (ret == -ETIME)
       ret = watch_sync_file(sync, point, kernels, sync_file);
-   else if (ret == 0 || ret == -EIO || ret == -EOWNERDEAD)
+   else if (is_over(ret))
       ret = umf_fence_signal(sync->fence, point);
    umf_fence_unref(kernels);
    return ret;
@@ -772,12 +779,26 @@ gather_signals(struct vk_queue *queue, const struct vk_queue_submit *submit)
    return signals;
 }
 
+/* The same signals, without memory for a list of them. */
+static void
+fail_signals(struct vk_queue *queue, const struct vk_queue_submit *submit)
+{
+   for (uint32_t i = 0; i < submit->signal_count; i++)
+      (void)umf_fence_set_error(to_umf(submit->signals[i].sync)->fence, -EIO);
+   list_for_each_entry(struct vk_queue_submit, behind, &queue->submit.submits, link) {
+      for (uint32_t i = 0; behind != submit && i < behind->signal_count; i++)
+         (void)umf_fence_set_error(to_umf(behind->signals[i].sync)->fence, -EIO);
+   }
+}
+
 void
 vk_umf_queue_fail(struct vk_queue *queue, const struct vk_queue_submit *submit)
 {
    /* Once the device is lost the application may destroy everything: the syncs are not looked at any more then. */
    mtx_lock(&queue->submit.mutex);
    struct vk_umf_signals *signals = gather_signals(queue, submit);
+   if (signals == NULL)
+      fail_signals(queue, submit);
    (void)vk_queue_set_lost(queue, "A submission failed");
    mtx_unlock(&queue->submit.mutex);
 
