@@ -1266,7 +1266,9 @@ int umf_loop_tie_fence(struct umf_loop *event_loop,
 
 /**
  * Ties all fences of a page to the life of a process, as umf_loop_tie_fence() does one: those that live when it is gone; and of
- * a page with UMF_PAGE_SINGLE_WRITER that this process was given, all, as long as this process has the page.
+ * a page with UMF_PAGE_SINGLE_WRITER that this process was given, all, as long as this process has the page. Only for the process
+ * that made the page, and not for one that passed it on: importing a page that is open already gives the same one, maybe this
+ * process's own.
  *
  * \param event_loop  the loop.
  * \param page        the page. The watch keeps a reference to it until it is over.

@@ -70,18 +70,20 @@ impl Fence {
         page: &Ref<Page>,
         kind: Kind,
         value: u64,
-        (ends_with, mut lent): (Option<Pid>, Option<Lent>),
+        (ends_with, lent): (Option<Pid>, Option<Lent>),
     ) -> Result<Ref<Fence>> {
         let (index, tag) = page.claim(kind, value)?;
         let place = Place::new(page, index)?;
+        let mut is_new = false;
         let make = || {
+            is_new = true;
             // Under the registry's lock: nobody in this process opens the fence before its creator has it.
             place.slot().publish(tag);
             Ok(Fence {
                 place: place.clone(),
                 tag,
                 is_signalable: lent.is_none(),
-                memory: lent.take().map(Memory::new),
+                memory: lent.map(Memory::new),
                 is_writable: true,
                 ends_with,
                 is_orphaned: AtomicBool::new(false),
@@ -94,8 +96,11 @@ impl Fence {
             .fences()
             .get_or_make(index, |fence| fence.tag == tag, make)
             .inspect_err(|_| place.slot().unclaim(tag))?;
-        // A peer that cleared the slot has it claimed for the fence that lives there: then nothing was made of what was lent.
-        drop(lent.map(Memory::new));
+        if !is_new {
+            // A peer made the slot of a fence that lives here look free, and it was claimed once more as the same one.
+            place.slot().unclaim(tag);
+            return Err(Error::PageFull);
+        }
         Ok(fence)
     }
 

@@ -158,10 +158,10 @@ impl Tag {
         (self.0 & !(LIFE | KIND)).wrapping_add(GENERATION) | FREE
     }
 
-    /// Whether a device writes the value, without waking anybody.
+    /// Whether a device writes the value, without waking anybody: always where it is elsewhere, whatever a peer wrote.
     #[inline]
     pub(crate) fn is_device(self) -> bool {
-        self.0 & IS_DEVICE != 0
+        self.0 & (IS_DEVICE | IS_ELSEWHERE) != 0
     }
 
     /// Whether its signals wake without asking who sleeps: see [`Kind::shouts`].
