@@ -253,14 +253,8 @@ main(void)
 {
     void (*const sandboxes[])(void) = { nothing_but_the_list, io_uring_kills, as_flatpak };
     watchdog(50);
-    if (RUNNING_ON_VALGRIND || is_emulated()) {
-        printf("what the emulator needs is refused too\n");
+    if (cannot_be_refused_calls())
         return SKIPPED;
-    }
-    if (sizeof(void *) < 8) {
-        printf("32-bit processes have other system calls for the same\n");
-        return SKIPPED;
-    }
     struct peer peer = start_peer(make_a_page);
     their_page = recv_fd(peer.sock);
     event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

@@ -2,6 +2,7 @@
  * The death of a process fails what it owed, for whoever waits for it in whichever way; and whenever
  * in the middle of what it was killed. peer_death ROUNDS kills so often.
  */
+#include "follower.h"
 #include "others.h"
 
 #include <poll.h>
@@ -271,27 +272,6 @@ start_signallers(int sock)
         close(fd);
         CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
     }
-}
-
-/* Two who sleep for what comes next, by futex and by bell, while the signaller is killed. */
-struct follower {
-    struct umf_fence *fence;
-    bool by_bell;
-    pthread_t thread;
-};
-
-static void *
-follow(void *data)
-{
-    struct follower *f = data;
-    int result = 0;
-    while (result == 0) {
-        struct umf_wait wait = { .fence = f->fence, .value = umf_fence_value(f->fence) + 3 };
-        result = f->by_bell ? umf_wait(&wait, 1, UMF_WAIT_ANY, FOREVER, NULL)
-                            : umf_fence_wait(f->fence, wait.value, FOREVER);
-    }
-    EXPECT(-EOWNERDEAD, result);
-    return NULL;
 }
 
 static void

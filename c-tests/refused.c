@@ -345,14 +345,8 @@ main(void)
 {
     pid_t pid;
     watchdog(50);
-    if (RUNNING_ON_VALGRIND || is_emulated()) {
-        printf("what the emulator needs is refused too\n");
+    if (cannot_be_refused_calls())
         return SKIPPED;
-    }
-    if (sizeof(void *) < 8) {
-        printf("32-bit processes have other system calls for the same\n");
-        return SKIPPED;
-    }
     struct peer peer = start_peer(make_a_page);
     page_fd = recv_fd(peer.sock);
     event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

@@ -24,6 +24,19 @@ install_filter(struct sock_filter *steps, unsigned short count)
     }
 }
 
+/* Whether a test cannot take system calls away by their numbers; says why. */
+static inline bool
+cannot_be_refused_calls(void)
+{
+    if (RUNNING_ON_VALGRIND || is_emulated())
+        printf("what the emulator needs is refused too\n");
+    else if (sizeof(void *) < 8)
+        printf("32-bit processes have other system calls for the same\n");
+    else
+        return false;
+    return true;
+}
+
 /* From here on this thread, and those that it starts, get an error from futex_waitv. ENOSYS is what a kernel before 5.16
  * says, and what such a kernel says to PR_GET_AUXV (6.4) comes with it. */
 static inline void

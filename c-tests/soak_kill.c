@@ -1,4 +1,5 @@
 /* Signallers that are killed at any time and started again; who waits for them is told each time. */
+#include "follower.h"
 #include "soak.h"
 
 /* What the dead created stays in use, so each page is for so many. */
@@ -53,27 +54,6 @@ start_signallers(struct pair *pair, struct process *process, int sock)
         at_rest(process);
     }
     until_leave(process);
-}
-
-/* Two who sleep for what comes next, by futex and by bell. */
-struct follower {
-    struct umf_fence *fence;
-    bool by_bell;
-    pthread_t thread;
-};
-
-static void *
-follow(void *data)
-{
-    struct follower *f = data;
-    int result = 0;
-    while (result == 0) {
-        struct umf_wait wait = { .fence = f->fence, .value = umf_fence_value(f->fence) + 3 };
-        result = f->by_bell ? umf_wait(&wait, 1, UMF_WAIT_ANY, FOREVER, NULL)
-                            : umf_fence_wait(f->fence, wait.value, FOREVER);
-    }
-    EXPECT(-EOWNERDEAD, result);
-    return NULL;
 }
 
 /* Whom a loop tells: a watch, a queue's job, and who tied the fence to the process. Each signals that it was. */

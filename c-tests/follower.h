@@ -1,0 +1,28 @@
+/* Who sleeps for what a signaller does next, until that one is dead. */
+#ifndef FOLLOWER_H
+#define FOLLOWER_H
+
+#include "others.h"
+
+/* By futex, or by bell. */
+struct follower {
+    struct umf_fence *fence;
+    bool by_bell;
+    pthread_t thread;
+};
+
+static inline void *
+follow(void *data)
+{
+    struct follower *f = data;
+    int result = 0;
+    while (result == 0) {
+        struct umf_wait wait = { .fence = f->fence, .value = umf_fence_value(f->fence) + 3 };
+        result = f->by_bell ? umf_wait(&wait, 1, UMF_WAIT_ANY, FOREVER, NULL)
+                            : umf_fence_wait(f->fence, wait.value, FOREVER);
+    }
+    EXPECT(-EOWNERDEAD, result);
+    return NULL;
+}
+
+#endif
