@@ -1,7 +1,8 @@
 //! Whether the user wants to see what hangs: LIBUMF_DEBUG in the environment, 1 or more.
 //!
-//! Then waits that are about to sleep leave a note of that in the page (`ledger`), and a queue that closes a circle of those who
-//! wait for each other has the wait-for graph printed (`events::graph`). Without it, only queues and watches leave notes.
+//! Then waits that are about to sleep leave a note of that in the page (`ledger`), and a queue that
+//! closes a circle of those who wait for each other has the wait-for graph printed
+//! (`events::graph`). Without it, only queues and watches leave notes.
 
 use crate::sys::env;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static ON: AtomicBool = AtomicBool::new(false);
 static CONFIGURED: AtomicBool = AtomicBool::new(false);
 
-/// Asks the environment, once. Called where a page is made, since waits may happen in signal handlers, where the environment
-/// must not be read.
+/// Asks the environment, once. Called where a page is made, since waits may happen in signal
+/// handlers, where the environment must not be read.
 pub(crate) fn configure() {
     if !CONFIGURED.swap(true, Ordering::Relaxed) {
         ON.store(env::number(c"LIBUMF_DEBUG").is_some_and(|level| level > 0), Ordering::Relaxed);

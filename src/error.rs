@@ -1,12 +1,14 @@
 //! The closed list of errors. Each is an errno value, and the C face returns it negated.
 //!
-//! A caller may rely on the list: what a kernel answers that is not in it becomes [`Error::Unforeseen`].
+//! A caller may rely on the list: what a kernel answers that is not in it becomes
+//! [`Error::Unforeseen`].
 
 /// Why a call failed. The discriminant is the errno value.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Error {
-    /// A pointer, flag, count, value or file descriptor is not one the call takes; or a value would go back.
+    /// A pointer, flag, count, value or file descriptor is not one the call takes; or a value would
+    /// go back.
     Invalid = libc::EINVAL,
     /// Memory, address space or room for the shared pages is exhausted.
     NoMemory = libc::ENOMEM,
@@ -61,8 +63,9 @@ impl Error {
         FenceErrno(self as u32)
     }
 
-    /// What a wait on a fence reports whose error word holds `errno`. Only a dead owner has an answer of its own:
-    /// any other number could be mistaken for an error of the wait itself (`ETIME` is a common dma_fence error).
+    /// What a wait on a fence reports whose error word holds `errno`. Only a dead owner has an
+    /// answer of its own: any other number could be mistaken for an error of the wait itself
+    /// (`ETIME` is a common dma_fence error).
     pub(crate) fn of_failed_fence(errno: FenceErrno) -> Error {
         if errno.0 == libc::EOWNERDEAD as u32 { Error::OwnerDead } else { Error::FenceFailed }
     }
@@ -86,7 +89,8 @@ impl From<rustix::io::Errno> for Error {
     }
 }
 
-/// The error a fence carries: an errno value, 1 to 4095, as the kernel's `dma_fence_set_error` takes it.
+/// The error a fence carries: an errno value, 1 to 4095, as the kernel's `dma_fence_set_error`
+/// takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FenceErrno(u32);
 
@@ -96,7 +100,8 @@ impl FenceErrno {
         if errno >= 1 && errno <= 4095 { Some(FenceErrno(errno)) } else { None }
     }
 
-    /// Reads the error word of a shared slot, where a peer may have written anything. 0 is "no error".
+    /// Reads the error word of a shared slot, where a peer may have written anything. 0 is "no
+    /// error".
     pub(crate) fn from_shared(word: u32) -> Option<FenceErrno> {
         match word {
             0 => None,

@@ -14,14 +14,15 @@ use crate::spin::Learnt;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use rustix::process::{Pid, getpid};
 
-/// A fence that is open in this process. There is one of these for each fence, however often it is opened.
+/// A fence that is open in this process. There is one of these for each fence, however often it is
+/// opened.
 ///
 /// What every look takes comes first, in one cache line or two: lists of fences are looked through.
 #[repr(C)]
 pub(crate) struct Fence {
     place: Place,
-    /// The highest value this process has seen. A peer may write a smaller one, or punch a hole where the value was; what
-    /// was seen as signalled stays signalled.
+    /// The highest value this process has seen. A peer may write a smaller one, or punch a hole
+    /// where the value was; what was seen as signalled stays signalled.
     seen: AtomicU64,
     /// Which of the slot's fences this is: after its end, the slot's next fence is none of ours.
     tag: Tag,
@@ -29,8 +30,8 @@ pub(crate) struct Fence {
     is_writable: bool,
     /// Whether it may write the value too.
     is_signalable: bool,
-    /// The process with whose last handle the fence ends, if it does and if it is this one: its creator. The child of a fork
-    /// inherits the handle, not the fence.
+    /// The process with whose last handle the fence ends, if it does and if it is this one: its
+    /// creator. The child of a fork inherits the handle, not the fence.
     ends_with: Option<Pid>,
     /// Where the value is, if it is not in the slot.
     memory: Option<Memory>,
@@ -43,7 +44,8 @@ pub(crate) struct Fence {
 }
 
 impl Fence {
-    /// A new fence at `value` in a free slot of `page`. It ends with the last handle of this process.
+    /// A new fence at `value` in a free slot of `page`. It ends with the last handle of this
+    /// process.
     pub(crate) fn create(page: &Ref<Page>, kind: Kind, value: u64) -> Result<Ref<Fence>> {
         Fence::create_until(page, kind, value, Some(getpid()))
     }
@@ -53,14 +55,20 @@ impl Fence {
         Fence::create_until(page, kind, value, None)
     }
 
-    fn create_until(page: &Ref<Page>, kind: Kind, value: u64, ends_with: Option<Pid>) -> Result<Ref<Fence>> {
+    fn create_until(
+        page: &Ref<Page>,
+        kind: Kind,
+        value: u64,
+        ends_with: Option<Pid>,
+    ) -> Result<Ref<Fence>> {
         if !kind.width.holds(value) {
             return Err(Error::Invalid);
         }
         Fence::create_at(page, kind, value, (ends_with, None))
     }
 
-    /// A new fence whose value is in memory that a device writes, and is what it is there. The slot has the rest.
+    /// A new fence whose value is in memory that a device writes, and is what it is there. The slot
+    /// has the rest.
     pub(crate) fn create_in(page: &Ref<Page>, width: Width, lent: Lent) -> Result<Ref<Fence>> {
         let kind = Kind { width, device: true, elsewhere: true, ..Kind::PLAIN };
         Fence::create_at(page, kind, lent.load(width), (Some(getpid()), Some(lent)))
@@ -77,7 +85,8 @@ impl Fence {
         let mut is_new = false;
         let make = || {
             is_new = true;
-            // Under the registry's lock: nobody in this process opens the fence before its creator has it.
+            // Under the registry's lock: nobody in this process opens the fence before its creator
+            // has it.
             place.slot().publish(tag);
             Ok(Fence {
                 place: place.clone(),
@@ -97,22 +106,24 @@ impl Fence {
             .get_or_make(index, |fence| fence.tag == tag, make)
             .inspect_err(|_| place.slot().unclaim(tag))?;
         if !is_new {
-            // A peer made the slot of a fence that lives here look free, and it was claimed once more as the same one.
+            // A peer made the slot of a fence that lives here look free, and it was claimed once
+            // more as the same one.
             place.slot().unclaim(tag);
             return Err(Error::PageFull);
         }
         Ok(fence)
     }
 
-    /// The fence that lives in slot `index` now. `NotFound` if none does; `NotSupported` if its value is elsewhere, and the fence not
-    /// open here.
+    /// The fence that lives in slot `index` now. `NotFound` if none does; `NotSupported` if its
+    /// value is elsewhere, and the fence not open here.
     pub(crate) fn open(page: &Ref<Page>, index: u32) -> Result<Ref<Fence>> {
         let (place, tag) = Fence::find(page, index)?;
         Fence::open_at(page, place, tag, &mut None)
     }
 
-    /// The fence whose value is elsewhere, and here at what `lend` makes of its width. `Invalid` for any other. Takes nothing
-    /// of a fence that is open already, and gives back at once what it lends.
+    /// The fence whose value is elsewhere, and here at what `lend` makes of its width. `Invalid`
+    /// for any other. Takes nothing of a fence that is open already, and gives back at once what it
+    /// lends.
     pub(crate) fn open_in(
         page: &Ref<Page>,
         index: u32,
@@ -135,7 +146,12 @@ impl Fence {
     }
 
     /// Takes `lent` if it makes a handle of it.
-    fn open_at(page: &Ref<Page>, place: Place, tag: Tag, lent: &mut Option<Lent>) -> Result<Ref<Fence>> {
+    fn open_at(
+        page: &Ref<Page>,
+        place: Place,
+        tag: Tag,
+        lent: &mut Option<Lent>,
+    ) -> Result<Ref<Fence>> {
         let index = place.index();
         let elsewhere = lent.as_ref().map(|lent| lent.load(tag.width()));
         // The slot may have become another's by now.
@@ -197,8 +213,8 @@ impl Fence {
         self.place.offset() + MONITORED_OFFSET as u64
     }
 
-    /// Whether waiters leave word of what they wait for. If not, the fence shouts; or whoever made it so that it does neither
-    /// lets down those who wait for it.
+    /// Whether waiters leave word of what they wait for. If not, the fence shouts; or whoever made
+    /// it so that it does neither lets down those who wait for it.
     #[inline]
     pub(crate) fn hears_waiters(&self) -> bool {
         self.is_writable && !self.tag.shouts()
@@ -263,7 +279,11 @@ impl Fence {
     #[inline]
     pub(crate) fn value(&self) -> u64 {
         // The everyday fence takes one question; each choice costs.
-        if self.tag.is_everyday() { self.latch(self.slot().value(self.tag)) } else { self.unusual_value() }
+        if self.tag.is_everyday() {
+            self.latch(self.slot().value(self.tag))
+        } else {
+            self.unusual_value()
+        }
     }
 
     #[cold]
@@ -274,10 +294,12 @@ impl Fence {
         }
     }
 
-    /// Holds on to what was read, and tells what holds: also after the end of the fence, what was seen stays.
+    /// Holds on to what was read, and tells what holds: also after the end of the fence, what was
+    /// seen stays.
     #[inline(always)]
     fn latch(&self, read: Result<u64>) -> u64 {
-        // Acquire, and Release below: who relies on what another thread saw also sees what the signaller did before.
+        // Acquire, and Release below: who relies on what another thread saw also sees what the
+        // signaller did before.
         let seen = self.seen.load(Ordering::Acquire);
         match read {
             Ok(value) if value > seen => {
@@ -308,14 +330,15 @@ impl Fence {
         self.latches() && self.seen.load(Ordering::Acquire) >= value
     }
 
-    /// What `check` would say of a value reached, where that takes the fewest looks: false means that it takes more.
+    /// What `check` would say of a value reached, where that takes the fewest looks: false means
+    /// that it takes more.
     #[inline]
     pub(crate) fn is_plainly_reached(&self, value: u64) -> bool {
         self.tag.is_everyday() && self.value() >= value
     }
 
-    /// A value that goes round cannot be latched: that it is behind what was seen may mean that a peer took it back, or that
-    /// it went on by more than 2^31 while nobody here looked.
+    /// A value that goes round cannot be latched: that it is behind what was seen may mean that a
+    /// peer took it back, or that it went on by more than 2^31 while nobody here looked.
     #[inline]
     fn latches(&self) -> bool {
         self.width() == Width::Bits64
@@ -336,7 +359,8 @@ impl Fence {
         if fits(self.value()) { Ok(true) } else { Err(error) }
     }
 
-    /// Signals `value`. `Invalid` if the fence is beyond it; the error's if the fence failed; `Denied` if it is not ours to signal.
+    /// Signals `value`. `Invalid` if the fence is beyond it; the error's if the fence failed;
+    /// `Denied` if it is not ours to signal.
     #[inline]
     pub(crate) fn signal(&self, value: u64) -> Result<()> {
         self.check_signalable()?;
@@ -392,7 +416,8 @@ impl Fence {
         self.slot().set_error(self.tag, self.rope(), errno)
     }
 
-    /// Who owed it is gone: fails it for everybody, or where only its creator may write, for this process.
+    /// Who owed it is gone: fails it for everybody, or where only its creator may write, for this
+    /// process.
     #[cfg(not(loom))]
     pub(crate) fn orphan(&self) -> Result<()> {
         if self.is_writable {
@@ -406,8 +431,10 @@ impl Fence {
 
     /// The error that the fence carries, or would if it could be written down.
     pub(crate) fn error(&self) -> Result<Option<FenceErrno>> {
-        let is_orphaned =
-            || !self.is_writable && (self.is_orphaned.load(Ordering::Acquire) || self.page().is_orphaned());
+        let is_orphaned = || {
+            !self.is_writable
+                && (self.is_orphaned.load(Ordering::Acquire) || self.page().is_orphaned())
+        };
         Ok(self.slot().error(self.tag)?.or_else(|| is_orphaned().then(|| Error::OwnerDead.errno())))
     }
 }

@@ -1,24 +1,28 @@
-//! Who waits for what, and who promised it: notes that the processes which share a page leave in it for each other.
+//! Who waits for what, and who promised it: notes that the processes which share a page leave in it
+//! for each other.
 //!
-//! Nothing depends on a note: waits and signals work the same without. Notes are there to be read, when something hangs, by
-//! whoever asks for the wait-for graph (`events::graph`). So a note is never refused and never waited for. Where no record is
-//! free it is left out, and counted, so that a reader knows that he does not see everything.
+//! Nothing depends on a note: waits and signals work the same without. Notes are there to be read,
+//! when something hangs, by whoever asks for the wait-for graph (`events::graph`). So a note is
+//! never refused and never waited for. Where no record is free it is left out, and counted, so that
+//! a reader knows that he does not see everything.
 //!
 //! # A record
 //!
-//! Taking one is a compare-exchange of its `owner` from 0. What it says is written next, and `state`, which makes it
-//! valid, last. Giving it back goes the other way. A reader looks at `state` before and after the rest. Its sequence number
-//! changes with every use of the record, and all stores are releases, all loads acquires: who reads a word of a later use
-//! also finds the later state. So what is read is one use's, but for the value, which may be raised meanwhile. That is
-//! enough for a diagnosis, and needs no model: no wake-up hangs on it.
+//! Taking one is a compare-exchange of its `owner` from 0. What it says is written next, and
+//! `state`, which makes it valid, last. Giving it back goes the other way. A reader looks at
+//! `state` before and after the rest. Its sequence number changes with every use of the record, and
+//! all stores are releases, all loads acquires: who reads a word of a later use also finds the
+//! later state. So what is read is one use's, but for the value, which may be raised meanwhile.
+//! That is enough for a diagnosis, and needs no model: no wake-up hangs on it.
 //!
-//! The records of a process that died stay. They tell of promises that nobody will keep, until room runs out. Then they are
-//! taken over: first their state is made invalid, by a compare-exchange that one taker wins, then the owner is exchanged.
+//! The records of a process that died stay. They tell of promises that nobody will keep, until room
+//! runs out. Then they are taken over: first their state is made invalid, by a compare-exchange
+//! that one taker wins, then the owner is exchanged.
 //!
 //! # What a peer can do
 //!
-//! He may write anything here. A reader checks what it uses: an index and a generation name a fence or they do not. All
-//! that he can do is to lie about who waits, and to use up the records.
+//! He may write anything here. A reader checks what it uses: an index and a generation name a fence
+//! or they do not. All that he can do is to lie about who waits, and to use up the records.
 
 use crate::owner::Owner;
 use crate::page::Place;
@@ -59,8 +63,8 @@ pub(crate) enum Role {
     Promise,
 }
 
-/// A record's state word, from the highest: 32 bits pid namespace, 24 bits sequence number, 5 bits `of`, 3 bits role.
-/// Without a role the record says nothing.
+/// A record's state word, from the highest: 32 bits pid namespace, 24 bits sequence number, 5 bits
+/// `of`, 3 bits role. Without a role the record says nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct State(u64);
 
@@ -76,7 +80,12 @@ impl State {
             Role::Promise => 3,
         };
         let of = (of as u64).clamp(1, MOST_ALTERNATIVES);
-        State(u64::from(namespace) << 32 | (self.sequence().wrapping_add(1) & 0xff_ffff) << 8 | of << 3 | role)
+        State(
+            u64::from(namespace) << 32
+                | (self.sequence().wrapping_add(1) & 0xff_ffff) << 8
+                | of << 3
+                | role,
+        )
     }
 
     /// The same use, over. Whose it was stays readable, should the process die here.
@@ -111,14 +120,16 @@ impl State {
 pub(crate) struct Told {
     pub(crate) owner: Owner,
     pub(crate) role: Role,
-    /// For a wait: of how many alternatives this is one. Each is in a record of its own, up to a limit.
+    /// For a wait: of how many alternatives this is one. Each is in a record of its own, up to a
+    /// limit.
     pub(crate) of: u8,
     /// The slot.
     pub(crate) index: u32,
     /// Which of the slot's fences.
     pub(crate) tag: Tag,
     pub(crate) value: u64,
-    /// Which use of which record this is: the same place and state later mean that it stood all the time between.
+    /// Which use of which record this is: the same place and state later mean that it stood all the
+    /// time between.
     pub(crate) at: usize,
     pub(crate) state: u64,
 }
@@ -134,7 +145,9 @@ impl Record {
     }
 
     fn try_take(&self, from: u64, owner: Owner) -> bool {
-        self.owner.compare_exchange(from, owner.to_shared(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.owner
+            .compare_exchange(from, owner.to_shared(), Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// Takes the record of a process that is gone.
@@ -152,14 +165,16 @@ impl Record {
 
     /// Says what a record of ours is about. The state that makes it valid is returned.
     fn fill(&self, owner: Owner, place: &Place, tag: Tag, said: Said) -> State {
-        self.fence.store(u64::from(tag.to_shared()) << 32 | u64::from(place.index()), Ordering::Release);
+        self.fence
+            .store(u64::from(tag.to_shared()) << 32 | u64::from(place.index()), Ordering::Release);
         self.value.store(said.value, Ordering::Release);
         let state = self.state().next(owner.namespace(), said.role, said.of);
         self.state.store(state.0, Ordering::Release);
         state
     }
 
-    /// Whether it is still the use that `owner` and `state` tell of. It is, unless somebody who thought us dead took it over.
+    /// Whether it is still the use that `owner` and `state` tell of. It is, unless somebody who
+    /// thought us dead took it over.
     fn is_still(&self, owner: Owner, state: State) -> bool {
         self.owner(state) == owner && self.state() == state
     }
@@ -167,9 +182,17 @@ impl Record {
     /// Gives a record back.
     fn give_back(&self, owner: Owner, state: State) {
         if self.is_still(owner, state)
-            && self.state.compare_exchange(state.0, state.over().0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            && self
+                .state
+                .compare_exchange(state.0, state.over().0, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
         {
-            let _ = self.owner.compare_exchange(owner.to_shared(), 0, Ordering::Release, Ordering::Relaxed);
+            let _ = self.owner.compare_exchange(
+                owner.to_shared(),
+                0,
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
         }
     }
 
@@ -268,7 +291,9 @@ impl Note {
     pub(crate) fn raise(&self, value: u64) {
         let Kept::Record(at, state) = self.kept else { return };
         let record = self.place.page().ledger().records.get(at);
-        if let Some(record) = record.filter(|record| self.owner.is_ours() && record.is_still(self.owner, state)) {
+        if let Some(record) =
+            record.filter(|record| self.owner.is_ours() && record.is_still(self.owner, state))
+        {
             let further = |old| self.width.is_before(old, value).then_some(value);
             let _ = record.value.fetch_update(Ordering::Release, Ordering::Relaxed, further);
         }
@@ -317,14 +342,16 @@ mod tests {
 
     /// (owner, role, value) of all notes.
     fn told(page: &Page) -> Vec<(Owner, Role, u64)> {
-        let mut told: Vec<_> = page.ledger().read().map(|told| (told.owner, told.role, told.value)).collect();
+        let mut told: Vec<_> =
+            page.ledger().read().map(|told| (told.owner, told.role, told.value)).collect();
         told.sort_unstable_by_key(|told| (told.0, told.2));
         told
     }
 
     /// An id that no process has.
     fn dead_pid() -> Result<u32> {
-        let mut child = std::process::Command::new("true").spawn().map_err(|_| Error::Unforeseen)?;
+        let mut child =
+            std::process::Command::new("true").spawn().map_err(|_| Error::Unforeseen)?;
         child.wait().map_err(|_| Error::Unforeseen)?;
         Ok(child.id())
     }
@@ -337,7 +364,9 @@ mod tests {
     fn fill_with(page: &Page, owner: Owner) {
         for record in &page.ledger().records {
             record.owner.store(owner.to_shared(), Ordering::Relaxed);
-            record.state.store(State(0).next(owner.namespace(), Role::Promise, 1).0, Ordering::Relaxed);
+            record
+                .state
+                .store(State(0).next(owner.namespace(), Role::Promise, 1).0, Ordering::Relaxed);
         }
     }
 
@@ -374,7 +403,8 @@ mod tests {
     fn what_finds_no_room_is_counted_while_it_stands() -> Result<()> {
         let (page, fence) = fence()?;
         let queue = Owner::new(OwnerKind::Queue);
-        let mut notes: Vec<Note> = (0..RECORDS as u64 + 3).map(|value| fence.note_wait(queue, value + 1)).collect();
+        let mut notes: Vec<Note> =
+            (0..RECORDS as u64 + 3).map(|value| fence.note_wait(queue, value + 1)).collect();
         assert_eq!((told(&page).len(), page.ledger().lost()), (RECORDS, 3));
         notes.pop();
         assert_eq!((told(&page).len(), page.ledger().lost()), (RECORDS, 2));
@@ -392,8 +422,12 @@ mod tests {
         let (page, fence) = fence()?;
         let queue = Owner::new(OwnerKind::Queue);
         fill_with(&page, somebody(dead_pid()?, OwnerKind::Queue));
-        let notes: Vec<Note> = (1..=RECORDS as u64).map(|value| fence.note_wait(queue, value)).collect();
-        assert_eq!(told(&page), (1..=RECORDS as u64).map(|value| (queue, Role::Wait, value)).collect::<Vec<_>>());
+        let notes: Vec<Note> =
+            (1..=RECORDS as u64).map(|value| fence.note_wait(queue, value)).collect();
+        assert_eq!(
+            told(&page),
+            (1..=RECORDS as u64).map(|value| (queue, Role::Wait, value)).collect::<Vec<_>>()
+        );
         assert_eq!(page.ledger().lost(), 0);
         drop(notes);
         assert_eq!(told(&page), []);
@@ -506,7 +540,11 @@ mod tests {
                 let owner = Owner::new(OwnerKind::Queue);
                 for round in 0..200_000 {
                     // The value tells which fence and role belong to it.
-                    drop(if round % 2 == 0 { fence.note_wait(owner, round) } else { other.note_promise(owner, round) });
+                    drop(if round % 2 == 0 {
+                        fence.note_wait(owner, round)
+                    } else {
+                        other.note_promise(owner, round)
+                    });
                 }
                 writing.store(0, Ordering::Relaxed);
             });

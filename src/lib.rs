@@ -1,11 +1,13 @@
 //! Userspace memory fences for Linux graphics.
 //!
-//! A **userspace memory fence** (UMF) is a 64-bit number in memory that only grows. Signalling writes a larger number and
-//! wakes whoever sleeps for it; waiting means "until the number is at least T". This library keeps such fences in pages of
-//! shared memory, passes them between processes, and converts them to and from the kernel's fences, without ever letting
-//! a kernel fence wait for userspace.
+//! A **userspace memory fence** (UMF) is a 64-bit number in memory that only grows. Signalling
+//! writes a larger number and wakes whoever sleeps for it; waiting means "until the number is at
+//! least T". This library keeps such fences in pages of shared memory, passes them between
+//! processes, and converts them to and from the kernel's fences, without ever letting a kernel
+//! fence wait for userspace.
 //!
-//! It is used from C, through `libumf.h`. The Rust items here are its inside: not a stable interface.
+//! It is used from C, through `libumf.h`. The Rust items here are its inside: not a stable
+//! interface.
 //!
 //! # Rooms
 //!
@@ -33,7 +35,8 @@
 //! `unsafe` lives in sys, rc, memory, page and capi only.
 #![cfg_attr(loom, allow(dead_code))]
 
-// Under loom, what the model checker runs is there and the rest is not: `models` says what it checks.
+// Under loom, what the model checker runs is there and the rest is not: `models` says what it
+// checks.
 #[cfg(not(loom))]
 mod capi;
 #[cfg(not(loom))]

@@ -1,5 +1,6 @@
-//! The wake protocol under the model checker: every interleaving, and every value that the memory model lets a load
-//! return, of the code in slot.rs, fence.rs and wait.rs as it is. A lost wake-up is a deadlock, which loom reports.
+//! The wake protocol under the model checker: every interleaving, and every value that the memory
+//! model lets a load return, of the code in slot.rs, fence.rs and wait.rs as it is. A lost wake-up
+//! is a deadlock, which loom reports.
 //!
 //! Run by ci/prove, which also breaks the protocol on purpose and sees these models fail.
 
@@ -35,7 +36,10 @@ fn fence(value: u64) -> (Ref<Page>, Ref<Fence>) {
 /// Of one page.
 fn two_fences() -> (Ref<Page>, Ref<Fence>, Ref<Fence>) {
     let page = Page::create(2).unwrap();
-    let (a, b) = (Fence::create(&page, Kind::PLAIN, 0).unwrap(), Fence::create(&page, Kind::PLAIN, 0).unwrap());
+    let (a, b) = (
+        Fence::create(&page, Kind::PLAIN, 0).unwrap(),
+        Fence::create(&page, Kind::PLAIN, 0).unwrap(),
+    );
     (page, a, b)
 }
 
@@ -52,7 +56,8 @@ fn waits(fence: &Ref<Fence>, value: u64) -> thread::JoinHandle<Result<()>> {
 fn waits_for_submission(fence: &Ref<Fence>, value: u64) -> thread::JoinHandle<Result<()>> {
     let fence = fence.clone();
     thread::spawn(move || {
-        let condition = Condition { until: Until::Submitted, ..Condition::reached(&fence, value).unwrap() };
+        let condition =
+            Condition { until: Until::Submitted, ..Condition::reached(&fence, value).unwrap() };
         wait::one(condition, Deadline::NEVER)
     })
 }
@@ -295,7 +300,8 @@ fn the_end_of_a_fence_ends_its_waits_and_the_next_fence_of_the_slot_is_another()
         slot_user.slot().retire(tag, Rope { bell: page.bell(), index: 0 });
         let (_, next) = page.claim(Kind::PLAIN, 1).unwrap();
         slot_user.slot().publish(next);
-        // The next fence starts at the very value that was waited for: the waiter must not take it for its own.
+        // The next fence starts at the very value that was waited for: the waiter must not take it
+        // for its own.
         assert_eq!(waiter.join().unwrap(), Err(Error::Stale));
         assert_eq!(slot_user.value(), 0);
     });
@@ -333,7 +339,10 @@ fn a_wait_for_any_hears_either_fence() {
     check(|| {
         let (_page, a, b) = two_fences();
         let signal = signals(&b, 1);
-        assert_eq!(wait::any(&Many(vec![(&a, 1), (&b, 1)], Until::Signaled), Deadline::NEVER), Ok(1));
+        assert_eq!(
+            wait::any(&Many(vec![(&a, 1), (&b, 1)], Until::Signaled), Deadline::NEVER),
+            Ok(1)
+        );
         assert_eq!(signal.join().unwrap(), Ok(()));
     });
 }
@@ -366,7 +375,10 @@ fn a_wait_for_all_hears_both_signals_in_any_order() {
     check(|| {
         let (_page, a, b) = two_fences();
         let (one, other) = (signals(&a, 1), signals(&b, 1));
-        assert_eq!(wait::all(&Many(vec![(&a, 1), (&b, 1)], Until::Signaled), Deadline::NEVER), Ok(()));
+        assert_eq!(
+            wait::all(&Many(vec![(&a, 1), (&b, 1)], Until::Signaled), Deadline::NEVER),
+            Ok(())
+        );
         assert_eq!(one.join().unwrap(), Ok(()));
         assert_eq!(other.join().unwrap(), Ok(()));
     });
@@ -449,7 +461,8 @@ fn a_bell_that_rang_more_often_than_it_remembers_is_no_reason_to_sleep_on() {
         let (_page, a) = fence(0);
         let signal = {
             let a = a.clone();
-            // Each of these is announced as residue of the value that is waited for, or of one that was before.
+            // Each of these is announced as residue of the value that is waited for, or of one that
+            // was before.
             thread::spawn(move || (1..=3).try_for_each(|step| a.signal(step * 32)))
         };
         assert_eq!(wait::any(&Many(vec![(&a, 96)], Until::Signaled), Deadline::NEVER), Ok(0));
@@ -459,7 +472,8 @@ fn a_bell_that_rang_more_often_than_it_remembers_is_no_reason_to_sleep_on() {
 
 // Watches: the order of events/ear.rs, without its room.
 
-/// An ear of one page, and the watches that are not over: each a fence and the value it is to reach.
+/// An ear of one page, and the watches that are not over: each a fence and the value it is to
+/// reach.
 struct Ear {
     page: Ref<Page>,
     heard: loom::sync::Mutex<(u32, Vec<(Ref<Fence>, u64)>)>,
@@ -479,7 +493,8 @@ impl Ear {
         let bell = self.page.bell();
         let (before, now) = (heard.0, bell.sequence().load(Ordering::Acquire));
         let rang: Option<Vec<u32>> = bell.rang(before, now).and_then(Iterator::collect);
-        let may_be_over = |fence: &Fence| rang.as_ref().is_none_or(|rang| rang.contains(&fence.index()));
+        let may_be_over =
+            |fence: &Fence| rang.as_ref().is_none_or(|rang| rang.contains(&fence.index()));
         heard.1.retain(|(fence, value)| !(may_be_over(fence) && is_over(fence, *value)));
         heard.0 = now;
         (!heard.1.is_empty()).then_some(now)
@@ -499,7 +514,8 @@ fn is_over(fence: &Fence, value: u64) -> bool {
 fn a_watch_that_is_added_while_the_ear_listens_hears_its_signal() {
     check(|| {
         let (page, a, b) = two_fences();
-        let heard = loom::sync::Mutex::new((page.bell().sequence().load(Ordering::Acquire), Vec::new()));
+        let heard =
+            loom::sync::Mutex::new((page.bell().sequence().load(Ordering::Acquire), Vec::new()));
         let ear = Arc::new(Ear { page, heard });
         ear.add(&a, 1);
         let listens = {

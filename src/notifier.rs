@@ -1,15 +1,18 @@
 //! How a wait sleeps for a value that a device writes: no device calls FUTEX_WAKE.
 //!
-//! Best is a driver whose interrupt ends in `umf_fence_notify`: then the wait is asleep like any other, and the slices below
-//! hardly matter. Where the interrupt arrives in a blocking call (xe's wait_user_fence ioctl) or as a readable descriptor,
-//! one waiter at a time sleeps *there*, and wakes the others when it returns. Both happen only while somebody waits, and the
-//! monitored value in the slot tells the device from which value on anybody cares (the kernel's lazy enable_signaling).
+//! Best is a driver whose interrupt ends in `umf_fence_notify`: then the wait is asleep like any
+//! other, and the slices below hardly matter. Where the interrupt arrives in a blocking call (xe's
+//! wait_user_fence ioctl) or as a readable descriptor, one waiter at a time sleeps *there*, and
+//! wakes the others when it returns. Both happen only while somebody waits, and the monitored value
+//! in the slot tells the device from which value on anybody cares (the kernel's lazy
+//! enable_signaling).
 //!
-//! Who sleeps there cannot hear a futex at the same time, so he looks up now and then for signals and errors from programs.
-//! Where there is no notifier nobody hears the device, and the sleep comes in slices, which grow with the time that was waited
-//! already: a wait of a millisecond is late by an eighth of it at most, and a wait of hours wakes 250 times a second to look
-//! at one word. Who waits again and again for jobs that take about as long looks when the next is due, and seldom before: see
-//! [`Pace`].
+//! Who sleeps there cannot hear a futex at the same time, so he looks up now and then for signals
+//! and errors from programs. Where there is no notifier nobody hears the device, and the sleep
+//! comes in slices, which grow with the time that was waited already: a wait of a millisecond is
+//! late by an eighth of it at most, and a wait of hours wakes 250 times a second to look at one
+//! word. Who waits again and again for jobs that take about as long looks when the next is due, and
+//! seldom before: see [`Pace`].
 
 use crate::error::Result;
 use crate::rc::Ref;
@@ -36,8 +39,9 @@ pub(crate) fn slice(began: u64, now: u64) -> Deadline {
     Deadline::at(now.saturating_add(length))
 }
 
-/// How long the waits for a fence took lately, as far as they ended well: a mean, and how far from it they are (the estimate by
-/// which TCP times its retransmissions, RFC 6298). A guess, so all accesses are relaxed and a lost update does not matter.
+/// How long the waits for a fence took lately, as far as they ended well: a mean, and how far from
+/// it they are (the estimate by which TCP times its retransmissions, RFC 6298). A guess, so all
+/// accesses are relaxed and a lost update does not matter.
 pub(crate) struct Pace {
     mean_ns: AtomicU64,
     deviation_ns: AtomicU64,
@@ -55,9 +59,11 @@ impl Pace {
         Pace { mean_ns: AtomicU64::new(0), deviation_ns: AtomicU64::new(0) }
     }
 
-    /// Tells that a wait took so long. One that was held up counts for little, several in a row for ever more.
+    /// Tells that a wait took so long. One that was held up counts for little, several in a row for
+    /// ever more.
     pub(crate) fn learn(&self, took: u64) {
-        let (mean, deviation) = (self.mean_ns.load(Ordering::Relaxed), self.deviation_ns.load(Ordering::Relaxed));
+        let (mean, deviation) =
+            (self.mean_ns.load(Ordering::Relaxed), self.deviation_ns.load(Ordering::Relaxed));
         let off = took.abs_diff(mean).min(4 * deviation + mean / 64);
         let (mean, deviation) = match mean {
             0 => (took, took / 2),
@@ -68,10 +74,12 @@ impl Pace {
         self.deviation_ns.store(deviation, Ordering::Relaxed);
     }
 
-    /// The end of the next slice of a wait that began at `began`. Before it is due it is looked at after a quarter of that time and a
-    /// half; where it is due, closely; and then in slices that grow with the time that it is overdue. Where there is no pace, as ever.
+    /// The end of the next slice of a wait that began at `began`. Before it is due it is looked at
+    /// after a quarter of that time and a half; where it is due, closely; and then in slices that
+    /// grow with the time that it is overdue. Where there is no pace, as ever.
     pub(crate) fn slice(&self, began: u64, now: u64) -> Deadline {
-        let (mean, deviation) = (self.mean_ns.load(Ordering::Relaxed), self.deviation_ns.load(Ordering::Relaxed));
+        let (mean, deviation) =
+            (self.mean_ns.load(Ordering::Relaxed), self.deviation_ns.load(Ordering::Relaxed));
         if deviation > mean / STEADY_PART {
             return slice(began, now);
         }
@@ -88,8 +96,10 @@ impl Pace {
     }
 }
 
-/// A driver's blocking wait: returns when its device interrupted, or at the deadline, or at any time.
-pub(crate) type Callback = extern "C" fn(data: *mut c_void, value: u64, abs_timeout_ns: u64) -> c_int;
+/// A driver's blocking wait: returns when its device interrupted, or at the deadline, or at any
+/// time.
+pub(crate) type Callback =
+    extern "C" fn(data: *mut c_void, value: u64, abs_timeout_ns: u64) -> c_int;
 
 /// What a driver's callback was given, to be given back when nobody can call it any more.
 pub(crate) struct Data {
@@ -126,17 +136,22 @@ impl Notifier {
         Notifier { source: Mutex::new(None), led: AtomicBool::new(false), pace: Pace::new() }
     }
 
-    /// Takes the place of the source that was there. A wait that is in it keeps it until it returns.
+    /// Takes the place of the source that was there. A wait that is in it keeps it until it
+    /// returns.
     pub(crate) fn set(&self, source: Option<Ref<Source>>) {
         // Dropped after the lock.
-        let _before = std::mem::replace(&mut *self.source.lock().unwrap_or_else(PoisonError::into_inner), source);
+        let _before = std::mem::replace(
+            &mut *self.source.lock().unwrap_or_else(PoisonError::into_inner),
+            source,
+        );
     }
 
-    /// Sleeps for the device to write `value`, for a while and at most until `deadline`, if there is a source and nobody else
-    /// is asleep there. Tells whether it did; the caller then has others look.
+    /// Sleeps for the device to write `value`, for a while and at most until `deadline`, if there
+    /// is a source and nobody else is asleep there. Tells whether it did; the caller then has
+    /// others look.
     pub(crate) fn lead(&self, value: u64, deadline: Deadline) -> Result<bool> {
-        // A wait may be in a signal handler that interrupted `set`, or in the child of a fork: if the lock is taken, it does
-        // without for this slice.
+        // A wait may be in a signal handler that interrupted `set`, or in the child of a fork: if
+        // the lock is taken, it does without for this slice.
         let source = match self.source.try_lock() {
             Ok(source) => source.clone(),
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().clone(),
@@ -186,7 +201,8 @@ mod tests {
         pace.learn(80_000_000);
         let (count, late) = looks(&pace, 16_100_000);
         assert!(count <= 30 && late <= 60_000, "{count} looks, {late} ns late");
-        // One that is early is noticed after a quarter, or twice the time, and one that is late after an eighth of what it is late.
+        // One that is early is noticed after a quarter, or twice the time, and one that is late
+        // after an eighth of what it is late.
         for took in [100_000, 3_000_000, 9_000_000] {
             assert!(looks(&pace, took).1 <= took.max(4_000_000));
         }

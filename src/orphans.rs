@@ -1,9 +1,11 @@
 //! How waits hear that the exporter is gone of a page that this process may not write to.
 //!
-//! Where a process may write, it fails the fences of a dead signaller in the page itself, for everybody. What only its creator
-//! may write to stays as it is, so each process that waits there knows by itself who is gone: a mark in its `Page`, or `Fence`.
-//! Its own sleepers have to look up for that, and nobody here can move the words of the page on which they sleep: a FUTEX_WAKE
-//! alone would be lost on who has looked and does not sleep yet. So they sleep on one more word, which is this process's own:
+//! Where a process may write, it fails the fences of a dead signaller in the page itself, for
+//! everybody. What only its creator may write to stays as it is, so each process that waits there
+//! knows by itself who is gone: a mark in its `Page`, or `Fence`. Its own sleepers have to look up
+//! for that, and nobody here can move the words of the page on which they sleep: a FUTEX_WAKE alone
+//! would be lost on who has looked and does not sleep yet. So they sleep on one more word, which is
+//! this process's own:
 //!
 //! ```text
 //!   the exporter is gone            wait (slot.rs)
@@ -12,12 +14,13 @@
 //!   O3  FUTEX_WAKE(HEARD)           W4  futex_waitv(sequence == s, HEARD == h)
 //! ```
 //!
-//! If W1 reads what O2 wrote, then by release and acquire W3 sees the mark. Else W4 finds that HEARD has moved, or is in the
-//! kernel's queue before O3 looks there.
+//! If W1 reads what O2 wrote, then by release and acquire W3 sees the mark. Else W4 finds that
+//! HEARD has moved, or is in the kernel's queue before O3 looks there.
 //!
-//! One word for all pages is enough: it moves when a process is found to be gone, and who is woken for nothing sleeps on. To count
-//! the sleepers, and wake until each has been, would do without futex_waitv; but then the one who marks waits for the scheduler,
-//! and in the child of a fork for threads that are not there. Without futex_waitv nothing sleeps on both words, and a wait on such
+//! One word for all pages is enough: it moves when a process is found to be gone, and who is woken
+//! for nothing sleeps on. To count the sleepers, and wake until each has been, would do without
+//! futex_waitv; but then the one who marks waits for the scheduler, and in the child of a fork for
+//! threads that are not there. Without futex_waitv nothing sleeps on both words, and a wait on such
 //! a page looks in slices, as where a device writes.
 
 #[cfg(not(loom))]

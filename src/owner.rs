@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Who waits or promises.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Owner {
-    /// The namespace that the process id is of: the same number is another process elsewhere. 0 if unknown.
+    /// The namespace that the process id is of: the same number is another process elsewhere. 0 if
+    /// unknown.
     namespace: u32,
-    /// From the highest: 32 bits process id, 3 bits kind (never 0), 29 bits serial number or thread id.
+    /// From the highest: 32 bits process id, 3 bits kind (never 0), 29 bits serial number or thread
+    /// id.
     word: u64,
 }
 
@@ -38,7 +40,9 @@ impl Owner {
     }
 
     fn of_this_process(kind: OwnerKind, serial: u32) -> Owner {
-        let word = u64::from(process::id()) << 32 | (kind as u64) << SERIAL_BITS | u64::from(serial) & SERIAL;
+        let word = u64::from(process::id()) << 32
+            | (kind as u64) << SERIAL_BITS
+            | u64::from(serial) & SERIAL;
         Owner { namespace: process::namespace(), word }
     }
 
@@ -87,7 +91,8 @@ impl Owner {
         self.pid() == process::id()
     }
 
-    /// Whether its process is known to be gone. A process id of another namespace tells nothing here.
+    /// Whether its process is known to be gone. A process id of another namespace tells nothing
+    /// here.
     pub(crate) fn is_gone(self) -> bool {
         self.kind().is_none() || process::can_judge(self.namespace) && process::is_gone(self.pid())
     }
@@ -101,7 +106,10 @@ mod tests {
     fn an_owner_says_who_it_is() {
         let queue = Owner::new(OwnerKind::Queue);
         assert_eq!((queue.kind(), queue.pid()), (Some(OwnerKind::Queue), process::id()));
-        assert_eq!((queue.work().kind(), queue.work().serial()), (Some(OwnerKind::Work), queue.serial()));
+        assert_eq!(
+            (queue.work().kind(), queue.work().serial()),
+            (Some(OwnerKind::Work), queue.serial())
+        );
         assert_ne!(Owner::new(OwnerKind::Queue), queue);
         assert_eq!(Owner::this_thread().serial(), process::thread_id());
         assert!(queue.is_ours() && !queue.is_gone());

@@ -26,7 +26,8 @@ pub(crate) const MAX_FENCES: u32 = 1 << 20;
 
 /// "umf page", read as a little-endian number.
 const MAGIC: u64 = u64::from_le_bytes(*b"umf page");
-/// Any change of this page's, the slot's, the bell's or the ledger's layout or meaning is a new version.
+/// Any change of this page's, the slot's, the bell's or the ledger's layout or meaning is a new
+/// version.
 const LAYOUT_VERSION: u32 = 3;
 
 const LEDGER_OFFSET: usize = size_of::<Header>() + size_of::<Bell>();
@@ -37,14 +38,16 @@ struct Header {
     magic: AtomicU64,
     version: AtomicU32,
     fence_count: AtomicU32,
-    /// Where the search for a free slot goes on, modulo the number of fences. It only moves forward, so that a slot rests as
-    /// long as possible before it is used again, whoever creates fences.
+    /// Where the search for a free slot goes on, modulo the number of fences. It only moves
+    /// forward, so that a slot rests as long as possible before it is used again, whoever creates
+    /// fences.
     next_free: AtomicU32,
     reserved: [AtomicU32; 11],
 }
 
-/// A page of fences that this process mapped. There is one of these for each memfd, however often it is imported, so
-/// that whatever one handle has seen signalled is signalled for all of this process.
+/// A page of fences that this process mapped. There is one of these for each memfd, however often
+/// it is imported, so that whatever one handle has seen signalled is signalled for all of this
+/// process.
 pub(crate) struct Page {
     mapping: Mapping,
     memfd: OwnedFd,
@@ -54,7 +57,8 @@ pub(crate) struct Page {
     /// Whether its creator is known to be gone, where that cannot be written into the page.
     is_orphaned: AtomicBool,
     id: FileId,
-    /// Read from the header once, checked, and never looked at there again: a peer can write to the header.
+    /// Read from the header once, checked, and never looked at there again: a peer can write to the
+    /// header.
     fence_count: u32,
     /// The fences of this page that are open in this process.
     fences: Registry<u32, Fence>,
@@ -75,7 +79,8 @@ impl Page {
             return Err(Error::Invalid);
         }
         let len = layout_len(fence_count);
-        let (memfd, mapping) = memfd::create_mapped(len.next_multiple_of(memfd::page_size()) as u64, access)?;
+        let (memfd, mapping) =
+            memfd::create_mapped(len.next_multiple_of(memfd::page_size()) as u64, access)?;
         let header = header(&mapping);
         header.version.store(LAYOUT_VERSION, Ordering::Relaxed);
         header.fence_count.store(fence_count, Ordering::Relaxed);
@@ -92,13 +97,15 @@ impl Page {
         let fence_count = {
             let start = Mapping::new(fd, SLOTS_OFFSET, access)?;
             let header = header(&start);
-            if header.magic.load(Ordering::Relaxed) != MAGIC || header.version.load(Ordering::Relaxed) != LAYOUT_VERSION
+            if header.magic.load(Ordering::Relaxed) != MAGIC
+                || header.version.load(Ordering::Relaxed) != LAYOUT_VERSION
             {
                 return Err(Error::Invalid);
             }
             header.fence_count.load(Ordering::Relaxed)
         };
-        // From here on only the copy counts. The slots must lie inside of the file, whose length is sealed.
+        // From here on only the copy counts. The slots must lie inside of the file, whose length is
+        // sealed.
         if fence_count == 0 || fence_count > MAX_FENCES || (layout_len(fence_count) as u64) > len {
             return Err(Error::Invalid);
         }
@@ -127,8 +134,9 @@ impl Page {
         memfd::dup(&self.memfd)
     }
 
-    /// The page as a dma-buf, CLOEXEC, which gives its holder the memory to write to: `Denied` on a page that others may only read.
-    /// `NotSupported` where the machine makes none, or none of this size.
+    /// The page as a dma-buf, CLOEXEC, which gives its holder the memory to write to: `Denied` on a
+    /// page that others may only read. `NotSupported` where the machine makes none, or none of this
+    /// size.
     pub(crate) fn export_dma_buf(&self) -> Result<OwnedFd> {
         if self.access == Access::ReadOnly {
             return Err(Error::Denied);
@@ -163,14 +171,15 @@ impl Page {
 
     /// What those sleep on who wait for many of the page's fences.
     pub(crate) fn bell(&self) -> &Bell {
-        // SAFETY: `register` was given a mapping of at least `layout_len(1)` bytes at a page boundary, so a Bell fits at
-        // this offset and is aligned. It consists of atomics, for which every bit pattern is valid and which other
-        // processes may write at any time. The mapping lives as long as `self`.
+        // SAFETY: `register` was given a mapping of at least `layout_len(1)` bytes at a page
+        // boundary, so a Bell fits at this offset and is aligned. It consists of atomics, for which
+        // every bit pattern is valid and which other processes may write at any time. The mapping
+        // lives as long as `self`.
         unsafe { self.mapping.start().byte_add(size_of::<Header>()).cast::<Bell>().as_ref() }
     }
 
-    /// Wakes those who sleep on the bell, though nobody rang: they look up. Nobody wakes where this process cannot write; who
-    /// sleeps there looks up by itself.
+    /// Wakes those who sleep on the bell, though nobody rang: they look up. Nobody wakes where this
+    /// process cannot write; who sleeps there looks up by itself.
     pub(crate) fn stir(&self) {
         if self.is_writable {
             self.bell().stir();
@@ -179,7 +188,8 @@ impl Page {
 
     /// Who waits for the page's fences, and who promised to signal them.
     pub(crate) fn ledger(&self) -> &Ledger {
-        // SAFETY: as for `bell`: it lies before the slots, at a multiple of its alignment, and consists of atomics.
+        // SAFETY: as for `bell`: it lies before the slots, at a multiple of its alignment, and
+        // consists of atomics.
         unsafe { self.mapping.start().byte_add(LEDGER_OFFSET).cast::<Ledger>().as_ref() }
     }
 
@@ -193,8 +203,8 @@ impl Page {
         self.id
     }
 
-    /// Who owed its fences is gone: fails every one that lives now, for everybody. Where only its creator may write, for this
-    /// process, and all of them.
+    /// Who owed its fences is gone: fails every one that lives now, for everybody. Where only its
+    /// creator may write, for this process, and all of them.
     pub(crate) fn orphan(&self) -> Result<()> {
         if !self.is_writable {
             // O1.
@@ -206,7 +216,11 @@ impl Page {
             let slot = self.slot(index)?;
             if let Some(tag) = slot.tag() {
                 // One that has ended meanwhile has told its waiters.
-                let _ = slot.set_error(tag, Rope { bell: self.bell(), index }, Error::OwnerDead.errno());
+                let _ = slot.set_error(
+                    tag,
+                    Rope { bell: self.bell(), index },
+                    Error::OwnerDead.errno(),
+                );
             }
         }
         Ok(())
@@ -222,13 +236,15 @@ impl Page {
         if index >= self.fence_count {
             return Err(Error::NotFound);
         }
-        // SAFETY: the mapping is `layout_len(fence_count)` bytes long (`create`, `import`), so the slot lies inside of it;
-        // offset and size are multiples of its alignment. Atomics, as for `bell`.
+        // SAFETY: the mapping is `layout_len(fence_count)` bytes long (`create`, `import`), so the
+        // slot lies inside of it; offset and size are multiples of its alignment. Atomics, as for
+        // `bell`.
         unsafe { Ok(self.mapping.start().byte_add(offset_of(index)).cast::<Slot>().as_ref()) }
     }
 
-    /// Takes a free slot for a new fence at `value`; the caller publishes it or gives it back. `Denied` on a page of others,
-    /// `NotSupported` for a device's fence where waiters cannot leave word.
+    /// Takes a free slot for a new fence at `value`; the caller publishes it or gives it back.
+    /// `Denied` on a page of others, `NotSupported` for a device's fence where waiters cannot leave
+    /// word.
     pub(crate) fn claim(&self, kind: Kind, value: u64) -> Result<(u32, Tag)> {
         if !self.is_writable {
             return Err(Error::Denied);
@@ -258,7 +274,8 @@ pub(crate) struct Place {
     slot: NonNull<Slot>,
 }
 
-// SAFETY: a place is a counted reference to a page and an address in its mapping; both may be used on any thread.
+// SAFETY: a place is a counted reference to a page and an address in its mapping; both may be used
+// on any thread.
 unsafe impl Send for Place {}
 // SAFETY: as above: a Slot consists of atomics.
 unsafe impl Sync for Place {}
@@ -288,7 +305,8 @@ impl Place {
 
     #[inline]
     pub(crate) fn slot(&self) -> &Slot {
-        // SAFETY: `new` got the address from a reference into the mapping of `page`, which lives as long as `self`.
+        // SAFETY: `new` got the address from a reference into the mapping of `page`, which lives as
+        // long as `self`.
         unsafe { self.slot.as_ref() }
     }
 }
@@ -300,7 +318,8 @@ impl Drop for Page {
 }
 
 fn header(mapping: &Mapping) -> &Header {
-    // SAFETY: every mapping made here is longer than a Header, and starts at a page boundary. Atomics, as for `bell`.
+    // SAFETY: every mapping made here is longer than a Header, and starts at a page boundary.
+    // Atomics, as for `bell`.
     unsafe { mapping.start().cast::<Header>().as_ref() }
 }
 

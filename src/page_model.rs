@@ -1,4 +1,5 @@
-//! A page for the model checker: the same slots and bell as in page.rs, on the heap, since loom's atomics cannot be mapped.
+//! A page for the model checker: the same slots and bell as in page.rs, on the heap, since loom's
+//! atomics cannot be mapped.
 
 use crate::error::{Error, Result};
 use crate::fence::Fence;
@@ -16,7 +17,9 @@ pub(crate) struct Page {
 impl Page {
     pub(crate) fn create(fence_count: u32) -> Result<Ref<Page>> {
         let slots = (0..fence_count).map(|_| Slot::new()).collect();
-        Ref::try_new(|| Ok(Page { bell: Bell::new(), ledger: Ledger::new(), slots, fences: Registry::new() }))
+        Ref::try_new(|| {
+            Ok(Page { bell: Bell::new(), ledger: Ledger::new(), slots, fences: Registry::new() })
+        })
     }
 
     pub(crate) fn fences(&self) -> &Registry<u32, Fence> {
@@ -40,7 +43,10 @@ impl Page {
     }
 
     pub(crate) fn claim(&self, kind: Kind, value: u64) -> Result<(u32, Tag)> {
-        (0..).zip(&self.slots).find_map(|(index, slot)| Some((index, slot.claim(kind, value)?))).ok_or(Error::PageFull)
+        (0..)
+            .zip(&self.slots)
+            .find_map(|(index, slot)| Some((index, slot.claim(kind, value)?)))
+            .ok_or(Error::PageFull)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Counted references whose allocation can fail, and a registry that keeps one object per key.
 //!
-//! `std::sync::Arc` aborts the process when memory runs out, which a library inside somebody's game must not.
+//! `std::sync::Arc` aborts the process when memory runs out, which a library inside somebody's game
+//! must not.
 
 use crate::error::{Error, Result};
 use std::alloc::{Layout, alloc, dealloc};
@@ -25,14 +26,15 @@ pub(crate) struct Ref<T> {
     owns: PhantomData<Counted<T>>,
 }
 
-// SAFETY: as for `Arc`: references give out `&T` on any thread, and the last one drops the `T` on any thread.
+// SAFETY: as for `Arc`: references give out `&T` on any thread, and the last one drops the `T` on
+// any thread.
 unsafe impl<T: Send + Sync> Send for Ref<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send + Sync> Sync for Ref<T> {}
 
 impl<T> Ref<T> {
-    /// The only reference to a new allocation of what `make` makes. `make` runs last: if memory is missing, nothing was
-    /// made that would have to be dropped.
+    /// The only reference to a new allocation of what `make` makes. `make` runs last: if memory is
+    /// missing, nothing was made that would have to be dropped.
     pub(crate) fn try_new(make: impl FnOnce() -> Result<T>) -> Result<Ref<T>> {
         let layout = Layout::new::<Counted<T>>();
         // SAFETY: the count makes the layout larger than zero.
@@ -109,19 +111,20 @@ impl<T> Drop for Ref<T> {
         if self.counted().count.fetch_sub(1, Ordering::Release) != 1 {
             return;
         }
-        // ... and Acquire: the end comes after what every other thread did with it. A load, which reads from all their releases:
-        // ThreadSanitizer knows no fences.
+        // ... and Acquire: the end comes after what every other thread did with it. A load, which
+        // reads from all their releases: ThreadSanitizer knows no fences.
         self.counted().count.load(Ordering::Acquire);
-        // SAFETY: that was the last reference, so the object is ours alone. A `Registry` may still look at the count,
-        // until the object's own drop has made it forget (see there).
+        // SAFETY: that was the last reference, so the object is ours alone. A `Registry` may still
+        // look at the count, until the object's own drop has made it forget (see there).
         unsafe { (&raw mut (*self.counted.as_ptr()).object).drop_in_place() };
         // SAFETY: allocated by `try_new` with this layout; nobody looks at the count any more.
         unsafe { dealloc(self.counted.as_ptr().cast(), Layout::new::<Counted<T>>()) };
     }
 }
 
-/// At most one live object for each key, however often it is asked for. It holds no references: an object whose last
-/// one goes away leaves the registry, by calling [`Registry::forget`] from its `Drop`.
+/// At most one live object for each key, however often it is asked for. It holds no references: an
+/// object whose last one goes away leaves the registry, by calling [`Registry::forget`] from its
+/// `Drop`.
 pub(crate) struct Registry<K, T> {
     objects: Mutex<Objects<K, T>>,
 }
@@ -129,7 +132,8 @@ pub(crate) struct Registry<K, T> {
 /// No random keys: hashing must not need a system call, and no key here is of a peer's free choice.
 type Objects<K, T> = HashMap<K, NonNull<Counted<T>>, BuildHasherDefault<DefaultHasher>>;
 
-// SAFETY: the registry hands out `Ref<T>` to any thread, and follows its pointers only under the lock.
+// SAFETY: the registry hands out `Ref<T>` to any thread, and follows its pointers only under the
+// lock.
 unsafe impl<K: Send, T: Send + Sync> Send for Registry<K, T> {}
 // SAFETY: as above.
 unsafe impl<K: Send, T: Send + Sync> Sync for Registry<K, T> {}
@@ -139,14 +143,16 @@ impl<K: Copy + Eq + Hash, T> Registry<K, T> {
         Registry { objects: Mutex::new(HashMap::with_hasher(BuildHasherDefault::new())) }
     }
 
-    /// The live object of `key` if there is one that `fits`, else the one that `make` makes, which takes its place.
+    /// The live object of `key` if there is one that `fits`, else the one that `make` makes, which
+    /// takes its place.
     pub(crate) fn get_or_make(
         &self,
         key: K,
         fits: impl FnOnce(&T) -> bool,
         make: impl FnOnce() -> Result<T>,
     ) -> Result<Ref<T>> {
-        // Declared before the lock is taken, so dropped after it is released: dropping may call `forget`.
+        // Declared before the lock is taken, so dropped after it is released: dropping may call
+        // `forget`.
         let _unfit;
         let mut objects = self.lock();
         if let Some(object) = objects.get(&key).and_then(|counted| Self::upgrade(*counted)) {
@@ -155,7 +161,8 @@ impl<K: Copy + Eq + Hash, T> Registry<K, T> {
             }
             _unfit = object;
         }
-        // Room first: once the object is made nothing may fail, or its drop would need the lock that we hold.
+        // Room first: once the object is made nothing may fail, or its drop would need the lock
+        // that we hold.
         objects.try_reserve(1).map_err(|_| Error::NoMemory)?;
         let object = Ref::try_new(make)?;
         objects.insert(key, object.counted);
@@ -169,7 +176,8 @@ impl<K: Copy + Eq + Hash, T> Registry<K, T> {
 
     /// A reference to each live object, in no particular order.
     pub(crate) fn all(&self) -> Result<Vec<Ref<T>>> {
-        // Declared before the lock is taken, so dropped after it is released: dropping may call `forget`.
+        // Declared before the lock is taken, so dropped after it is released: dropping may call
+        // `forget`.
         let mut all = Vec::new();
         let objects = self.lock();
         all.try_reserve_exact(objects.len()).map_err(|_| Error::NoMemory)?;
@@ -180,10 +188,11 @@ impl<K: Copy + Eq + Hash, T> Registry<K, T> {
     /// Called from the drop of `object`, which was registered under `key`.
     pub(crate) fn forget(&self, key: K, object: &T) {
         let mut objects = self.lock();
-        // Another may have taken the place since the count fell to zero.
-        // SAFETY: only the address is compared; entries are live allocations while the lock is held (see `upgrade`).
-        let is_it =
-            |counted: &NonNull<Counted<T>>| unsafe { std::ptr::eq(&raw const (*counted.as_ptr()).object, object) };
+        // Another may have taken the place since the count fell to zero. SAFETY: only the address
+        // is compared; entries are live allocations while the lock is held (see `upgrade`).
+        let is_it = |counted: &NonNull<Counted<T>>| unsafe {
+            std::ptr::eq(&raw const (*counted.as_ptr()).object, object)
+        };
         if objects.get(&key).is_some_and(is_it) {
             objects.remove(&key);
         }
@@ -195,12 +204,14 @@ impl<K: Copy + Eq + Hash, T> Registry<K, T> {
 
     /// A reference, unless the last one is gone already. To be called with the lock held.
     fn upgrade(counted: NonNull<Counted<T>>) -> Option<Ref<T>> {
-        // SAFETY: an entry's allocation is live: it is freed only after the object's drop, which waits for our lock
-        // in order to `forget` the entry.
+        // SAFETY: an entry's allocation is live: it is freed only after the object's drop, which
+        // waits for our lock in order to `forget` the entry.
         let count = unsafe { &(*counted.as_ptr()).count };
         // Acquire pairs with the lock only; the object was complete before it was inserted.
         count
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| if count == 0 { None } else { Some(count + 1) })
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+                if count == 0 { None } else { Some(count + 1) }
+            })
             .ok()?;
         Some(Ref { counted, owns: PhantomData })
     }
@@ -238,7 +249,8 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_no_longer_fits_is_replaced_and_its_end_leaves_the_new_one_alone() -> Result<()> {
+    fn an_object_that_no_longer_fits_is_replaced_and_its_end_leaves_the_new_one_alone() -> Result<()>
+    {
         let old = REGISTRY.get_or_make(8, |_| true, || Ok(Entry(8)))?;
         let new = REGISTRY.get_or_make(8, |_| false, || Ok(Entry(8)))?;
         drop(old);

@@ -2,13 +2,14 @@
 //!
 //! # The words
 //!
-//! The value is at offset 0, so that a device needs one address and nothing else. Futexes are 32 bits wide in every
-//! kernel, so the value itself cannot be the futex word: a jump by a multiple of 2^32 between a waiter's check and its
-//! sleep would be slept through. Waiters sleep on a sequence number beside it, and leave word of *what* they wait for:
-//! bit `T % 32` of `sleepers` says that somebody waits for a value T of that residue. A signal that moves the value
-//! from `old` to `new` concerns exactly the residues of old+1 ..= new, and wakes nobody else (FUTEX_WAKE_BITSET takes
-//! the same 32 bits). The low half of `sleepers` speaks of sleepers on this slot's own sequence, the high half of those
-//! who wait for many fences and sleep on the page's [`Bell`].
+//! The value is at offset 0, so that a device needs one address and nothing else. Futexes are 32
+//! bits wide in every kernel, so the value itself cannot be the futex word: a jump by a multiple of
+//! 2^32 between a waiter's check and its sleep would be slept through. Waiters sleep on a sequence
+//! number beside it, and leave word of *what* they wait for: bit `T % 32` of `sleepers` says that
+//! somebody waits for a value T of that residue. A signal that moves the value from `old` to `new`
+//! concerns exactly the residues of old+1 ..= new, and wakes nobody else (FUTEX_WAKE_BITSET takes
+//! the same 32 bits). The low half of `sleepers` speaks of sleepers on this slot's own sequence,
+//! the high half of those who wait for many fences and sleep on the page's [`Bell`].
 //!
 //! # Why no wake-up is lost
 //!
@@ -22,34 +23,42 @@
 //!   S5  FUTEX_WAKE(sequence, bits)
 //! ```
 //!
-//! *Either the waiter sees the value, or the signaller sees the bit.* S1, S2, W2 and W3 are SeqCst, so there is one
-//! order of all four. If W2 comes before S2, the signaller sees the bit. Otherwise S1 < S2 < W2 < W3, and the waiter
-//! sees the value. (A device's write is no S1 of ours: `notify` does not ask, as said below.)
+//! *Either the waiter sees the value, or the signaller sees the bit.* S1, S2, W2 and W3 are SeqCst,
+//! so there is one order of all four. If W2 comes before S2, the signaller sees the bit. Otherwise
+//! S1 < S2 < W2 < W3, and the waiter sees the value. (A device's write is no S1 of ours: `notify`
+//! does not ask, as said below.)
 //!
-//! *If the signaller sees the bit, the waiter does not sleep on.* Let S3 be the first clearing of this waiter's bit after
-//! its W2. Had W1 read the sequence of S4 or a later one, then by release (S4) and acquire (W1) S3 would come before W2.
-//! So `s` is older than S4: either FUTEX_WAIT finds the sequence changed, or the waiter is in the kernel's queue before
-//! S5 looks there, with a bit that S5 names. It starts over and looks at the value.
+//! *If the signaller sees the bit, the waiter does not sleep on.* Let S3 be the first clearing of
+//! this waiter's bit after its W2. Had W1 read the sequence of S4 or a later one, then by release
+//! (S4) and acquire (W1) S3 would come before W2. So `s` is older than S4: either FUTEX_WAIT finds
+//! the sequence changed, or the waiter is in the kernel's queue before S5 looks there, with a bit
+//! that S5 names. It starts over and looks at the value.
 //!
-//! *If another signaller cleared the bit first*, S3 of that one comes before S2 or S3 of ours in the order of `sleepers`,
-//! and the waiter it wakes sets its bit again with an RMW that reads from ours: it sees our value in W3.
+//! *If another signaller cleared the bit first*, S3 of that one comes before S2 or S3 of ours in
+//! the order of `sleepers`, and the waiter it wakes sets its bit again with an RMW that reads from
+//! ours: it sees our value in W3.
 //!
-//! *An aliasing waiter* (T+32) may lose its bit to a signal that does not concern it. It shares the bit, so S5 wakes it
-//! too, and it sets the bit again. That is the price of 32 bits: a useless wake-up, never a missed one.
+//! *An aliasing waiter* (T+32) may lose its bit to a signal that does not concern it. It shares the
+//! bit, so S5 wakes it too, and it sets the bit again. That is the price of 32 bits: a useless
+//! wake-up, never a missed one.
 //!
-//! What remains, as with every futex: a waiter that is descheduled between W1 and W4 for exactly 2^32 wake-ups of its
-//! slot would sleep through the last. At one per microsecond that is 71 minutes off the processor, to the wake-up.
+//! What remains, as with every futex: a waiter that is descheduled between W1 and W4 for exactly
+//! 2^32 wake-ups of its slot would sleep through the last. At one per microsecond that is 71
+//! minutes off the processor, to the wake-up.
 //!
-//! Timeouts and interrupted sleeps leave a bit behind, at the price of one needless FUTEX_WAKE later.
+//! Timeouts and interrupted sleeps leave a bit behind, at the price of one needless FUTEX_WAKE
+//! later.
 //!
-//! Errors, the end of a fence and `notify` concern every residue, and wake without asking who sleeps: S3, S4, S5, and the bell.
-//! So who waits for *all* of many fences can sleep for one of them and still hear of the failure of another, and who was about
-//! to be woken by a process that died between S3 and S5 is woken after all.
+//! Errors, the end of a fence and `notify` concern every residue, and wake without asking who
+//! sleeps: S3, S4, S5, and the bell. So who waits for *all* of many fences can sleep for one of
+//! them and still hear of the failure of another, and who was about to be woken by a process that
+//! died between S3 and S5 is woken after all.
 //!
 //! # What a peer can do
 //!
-//! Every word here may be written by a hostile process at any time. None is used as an index, a length or an address,
-//! so all it can do is to wake, delay or deceive the waiters of its own fences.
+//! Every word here may be written by a hostile process at any time. None is used as an index, a
+//! length or an address, so all it can do is to wake, delay or deceive the waiters of its own
+//! fences.
 
 use crate::error::{Error, FenceErrno, Result};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
@@ -61,7 +70,8 @@ use std::num::NonZeroU32;
 #[repr(C, align(64))]
 pub(crate) struct Slot {
     value: AtomicU64,
-    /// The highest value that work was submitted for. Means something only while it is above `value`.
+    /// The highest value that work was submitted for. Means something only while it is above
+    /// `value`.
     pending: AtomicU64,
     /// Residues waited for: low half on `sequence`, high half on the page's bell.
     sleepers: AtomicU64,
@@ -71,10 +81,11 @@ pub(crate) struct Slot {
     state: AtomicU32,
     /// 0, or the errno that the fence failed with.
     error: AtomicU32,
-    /// The value of a 32-bit fence. A word of its own: accesses of two sizes to the same bytes have no meaning in the
-    /// memory model.
+    /// The value of a 32-bit fence. A word of its own: accesses of two sizes to the same bytes have
+    /// no meaning in the memory model.
     value32: AtomicU32,
-    /// For the device that writes the value: it need not interrupt for a value up to this one. See [`Slot::monitor`].
+    /// For the device that writes the value: it need not interrupt for a value up to this one. See
+    /// [`Slot::monitor`].
     monitored: AtomicU64,
     reserved: [AtomicU32; 4],
 }
@@ -90,10 +101,10 @@ pub(crate) const MONITORED_OFFSET: usize = 40;
 
 /// The doorbell of a page: what who waits for many of its fences sleeps on.
 ///
-/// It also remembers who rang last, so that who waits for 100,000 fences need not look at each after every ring. Waiters
-/// keep their own place in this log, so it serves any number of them, and nobody clears anything. A waiter that finds less
-/// than it needs (too many rings since it last listened, an entry that is not written yet, or that a peer garbled) looks at
-/// all its fences.
+/// It also remembers who rang last, so that who waits for 100,000 fences need not look at each
+/// after every ring. Waiters keep their own place in this log, so it serves any number of them, and
+/// nobody clears anything. A waiter that finds less than it needs (too many rings since it last
+/// listened, an entry that is not written yet, or that a peer garbled) looks at all its fences.
 #[repr(C, align(64))]
 pub(crate) struct Bell {
     /// The futex word: how many rings there were, modulo 2^32.
@@ -101,7 +112,8 @@ pub(crate) struct Bell {
     /// How many fences of the page failed or ended, modulo 2^32.
     failures: AtomicU32,
     reserved: [AtomicU32; 14],
-    /// Ring r is told at r % LOG: r + 1 in the high half, so that an empty log tells of none, and the slot that rang in the low.
+    /// Ring r is told at r % LOG: r + 1 in the high half, so that an empty log tells of none, and
+    /// the slot that rang in the low.
     log: [AtomicU64; LOG],
 }
 
@@ -148,7 +160,8 @@ impl Tag {
         self.0
     }
 
-    /// ... and read there, where a peer may have written anything: it is some fence's tag if it is that of a slot.
+    /// ... and read there, where a peer may have written anything: it is some fence's tag if it is
+    /// that of a slot.
     pub(crate) fn from_shared(word: u32) -> Tag {
         Tag(word)
     }
@@ -158,7 +171,8 @@ impl Tag {
         (self.0 & !(LIFE | KIND)).wrapping_add(GENERATION) | FREE
     }
 
-    /// Whether a device writes the value, without waking anybody: always where it is elsewhere, whatever a peer wrote.
+    /// Whether a device writes the value, without waking anybody: always where it is elsewhere,
+    /// whatever a peer wrote.
     #[inline]
     pub(crate) fn is_device(self) -> bool {
         self.0 & (IS_DEVICE | IS_ELSEWHERE) != 0
@@ -182,8 +196,8 @@ impl Tag {
 pub(crate) struct Kind {
     pub(crate) width: Width,
     pub(crate) device: bool,
-    /// Its waiters may not write to the page, so they leave no word: every signal does S4 and S5, for all. What is proved above
-    /// holds the more.
+    /// Its waiters may not write to the page, so they leave no word: every signal does S4 and S5,
+    /// for all. What is proved above holds the more.
     pub(crate) shouts: bool,
     /// The value is in memory that a driver mapped (`memory`), and the slot's own means nothing.
     pub(crate) elsewhere: bool,
@@ -191,11 +205,13 @@ pub(crate) struct Kind {
 
 impl Kind {
     /// 64 bits wide, and signalled by programs.
-    pub(crate) const PLAIN: Kind = Kind { width: Width::Bits64, device: false, shouts: false, elsewhere: false };
+    pub(crate) const PLAIN: Kind =
+        Kind { width: Width::Bits64, device: false, shouts: false, elsewhere: false };
 
     fn bits(self) -> u32 {
         let width = if self.width == Width::Bits32 { IS_32_BIT } else { 0 };
-        let writer = if self.device { IS_DEVICE } else { 0 } | if self.elsewhere { IS_ELSEWHERE } else { 0 };
+        let writer =
+            if self.device { IS_DEVICE } else { 0 } | if self.elsewhere { IS_ELSEWHERE } else { 0 };
         width | writer | if self.shouts { SHOUTS } else { 0 }
     }
 }
@@ -205,8 +221,8 @@ impl Kind {
 pub(crate) enum Width {
     /// Grows, and ends at `u64::MAX`.
     Bits64,
-    /// Goes round, as hardware's sequence numbers do: of two values, that one is further which is ahead of the other by
-    /// less than 2^31.
+    /// Goes round, as hardware's sequence numbers do: of two values, that one is further which is
+    /// ahead of the other by less than 2^31.
     Bits32,
 }
 
@@ -247,7 +263,9 @@ impl Width {
         match self {
             Width::Bits64 => passed(old, new),
             // 2^32 is a multiple of 32, so residues go round with the values.
-            Width::Bits32 => passed(old, old.wrapping_add(u64::from((new as u32).wrapping_sub(old as u32)))),
+            Width::Bits32 => {
+                passed(old, old.wrapping_add(u64::from((new as u32).wrapping_sub(old as u32))))
+            }
         }
     }
 }
@@ -288,8 +306,9 @@ impl Bed {
     }
 }
 
-/// Makes a SeqCst RMW come before a SeqCst load after it, which C11 says it does anyway, at no cost.
-/// loom treats SeqCst accesses as AcqRel and knows only SeqCst fences: there, one stands for that order.
+/// Makes a SeqCst RMW come before a SeqCst load after it, which C11 says it does anyway, at no
+/// cost. loom treats SeqCst accesses as AcqRel and knows only SeqCst fences: there, one stands for
+/// that order.
 #[inline(always)]
 fn rmw_before_load() {
     #[cfg(loom)]
@@ -305,8 +324,11 @@ impl Slot {
         if free & LIFE != FREE {
             return None;
         }
-        // Release, below: who reads the new fence's words sees that the old fence's time is over (`value`).
-        self.state.compare_exchange(free, free | CLAIMED, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        // Release, below: who reads the new fence's words sees that the old fence's time is over
+        // (`value`).
+        self.state
+            .compare_exchange(free, free | CLAIMED, Ordering::AcqRel, Ordering::Relaxed)
+            .ok()?;
         self.error.store(0, Ordering::Release);
         self.pending.store(value, Ordering::Release);
         self.value.store(value, Ordering::Release);
@@ -322,7 +344,8 @@ impl Slot {
 
     /// Undoes a `claim` that was never published.
     pub(crate) fn unclaim(&self, tag: Tag) {
-        // Another generation: the value of the fence before is gone, which its handles may still look at (`value`).
+        // Another generation: the value of the fence before is gone, which its handles may still
+        // look at (`value`).
         self.state.store(tag.ended(), Ordering::Release);
     }
 
@@ -332,9 +355,14 @@ impl Slot {
         (state & LIFE == LIVE).then_some(Tag(state))
     }
 
-    /// Ends the fence: its waiters learn that it is stale, and the slot is free for another generation.
+    /// Ends the fence: its waiters learn that it is stale, and the slot is free for another
+    /// generation.
     pub(crate) fn retire(&self, tag: Tag, rope: Rope<'_>) {
-        if self.state.compare_exchange(tag.0, tag.ended(), Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+        if self
+            .state
+            .compare_exchange(tag.0, tag.ended(), Ordering::SeqCst, Ordering::Relaxed)
+            .is_ok()
+        {
             rope.bell.count_failure();
             self.wake_everybody(rope);
         }
@@ -347,11 +375,12 @@ impl Slot {
 
     // Reading.
 
-    /// The value: also after the end of the fence, until the slot is another's, for who signals the last value and ends the
-    /// fence has signalled. Then `Stale`.
+    /// The value: also after the end of the fence, until the slot is another's, for who signals the
+    /// last value and ends the fence has signalled. Then `Stale`.
     ///
-    /// Had what is read been written for a later fence of this slot, then the load (an acquire) would have read from a
-    /// release that follows that fence's claim, and the state after it would be another.
+    /// Had what is read been written for a later fence of this slot, then the load (an acquire)
+    /// would have read from a release that follows that fence's claim, and the state after it would
+    /// be another.
     #[inline]
     pub(crate) fn value(&self, tag: Tag) -> Result<u64> {
         let value = self.load_value(tag.width(), Ordering::SeqCst);
@@ -387,10 +416,12 @@ impl Slot {
         let (success, failure) = (Ordering::SeqCst, Ordering::Acquire);
         match width {
             Width::Bits64 => self.value.compare_exchange_weak(old, new, success, failure).map(drop),
-            Width::Bits32 => match self.value32.compare_exchange_weak(old as u32, new as u32, success, failure) {
-                Ok(_) => Ok(()),
-                Err(now) => Err(now.into()),
-            },
+            Width::Bits32 => {
+                match self.value32.compare_exchange_weak(old as u32, new as u32, success, failure) {
+                    Ok(_) => Ok(()),
+                    Err(now) => Err(now.into()),
+                }
+            }
         }
     }
 
@@ -412,7 +443,8 @@ impl Slot {
 
     // Writing. S1 to S5 of the argument above.
 
-    /// Moves the value forward and wakes who waited for a value on the way. The same value again changes nothing.
+    /// Moves the value forward and wakes who waited for a value on the way. The same value again
+    /// changes nothing.
     #[inline]
     pub(crate) fn signal(&self, tag: Tag, rope: Rope<'_>, value: u64) -> Result<()> {
         let width = tag.width();
@@ -421,8 +453,9 @@ impl Slot {
         }
         let mut old = self.load_value(width, Ordering::Acquire);
         loop {
-            // After reading `old`, hence the acquires: a fence that ended in between has the exchange fail, unless the next fence of this
-            // slot is at the very same value. Slots are reused in turn to make that remote (page.rs).
+            // After reading `old`, hence the acquires: a fence that ended in between has the
+            // exchange fail, unless the next fence of this slot is at the very same value. Slots
+            // are reused in turn to make that remote (page.rs).
             self.check_sound(tag)?;
             if !width.is_before(old, value) {
                 return if value == old { Ok(()) } else { Err(Error::Invalid) };
@@ -437,8 +470,8 @@ impl Slot {
         Ok(())
     }
 
-    /// Wakes everybody, for a value that was written without `signal`: by a device, or by a process that died before it came
-    /// to waking.
+    /// Wakes everybody, for a value that was written without `signal`: by a device, or by a process
+    /// that died before it came to waking.
     pub(crate) fn notify(&self, tag: Tag, rope: Rope<'_>) -> Result<()> {
         self.check_life(tag)?;
         // As S3 clears the bits of those it is about to wake: who is not met sets both again.
@@ -447,8 +480,9 @@ impl Slot {
         Ok(())
     }
 
-    /// The same by a waiter that has heard the device, for those who left word. S3 alone will do for S2: who comes after it in the
-    /// order of `sleepers` reads from it, and so sees what was written before the device was heard.
+    /// The same by a waiter that has heard the device, for those who left word. S3 alone will do
+    /// for S2: who comes after it in the order of `sleepers` reads from it, and so sees what was
+    /// written before the device was heard.
     pub(crate) fn pass_on(&self, tag: Tag, rope: Rope<'_>) -> Result<()> {
         self.check_life(tag)?;
         self.monitored.store(NOBODY, Ordering::Relaxed);
@@ -456,15 +490,17 @@ impl Slot {
         Ok(())
     }
 
-    /// Tells the device that somebody waits for `value`: that it has to interrupt when it writes that or more, and whoever
-    /// hears the interrupt has to `notify`.
+    /// Tells the device that somebody waits for `value`: that it has to interrupt when it writes
+    /// that or more, and whoever hears the interrupt has to `notify`.
     ///
-    /// The order is that of WDDM's native fences: the waiter publishes the monitored value, *then* looks at the value; the
-    /// device writes the value, *then* looks at the monitored value. So one of them sees the other. The caller has announced
-    /// itself before, tells what the value was lately, and looks at it after.
+    /// The order is that of WDDM's native fences: the waiter publishes the monitored value, *then*
+    /// looks at the value; the device writes the value, *then* looks at the monitored value. So one
+    /// of them sees the other. The caller has announced itself before, tells what the value was
+    /// lately, and looks at it after.
     pub(crate) fn monitor(&self, width: Width, value: u64, lately: u64) {
         let below = value.wrapping_sub(1) & width.mask();
-        // What was published for others stays if it is lower, unless the value is beyond it: then they are met.
+        // What was published for others stays if it is lower, unless the value is beyond it: then
+        // they are met.
         let publish = |now: u64| {
             let idle = now == NOBODY || width.is_before(now, lately);
             (idle || width.is_before(below, now)).then_some(below)
@@ -520,8 +556,9 @@ impl Slot {
         }
     }
 
-    /// S3 to S5 for every residue, without looking whether anybody left word. Errors, ends and `notify` are rare, so they can
-    /// afford it; and they wake those whose bits a signaller took away and then died, before it woke them.
+    /// S3 to S5 for every residue, without looking whether anybody left word. Errors, ends and
+    /// `notify` are rare, so they can afford it; and they wake those whose bits a signaller took
+    /// away and then died, before it woke them.
     #[cold]
     fn wake_everybody(&self, rope: Rope<'_>) {
         self.sleepers.fetch_and(0, Ordering::AcqRel);
@@ -532,16 +569,17 @@ impl Slot {
 
     // Waiting. W1 to W4.
 
-    /// W2: leaves word that somebody in `bed` waits for `residues`. The caller read that bed's sequence before, and looks
-    /// at what it waits for after.
+    /// W2: leaves word that somebody in `bed` waits for `residues`. The caller read that bed's
+    /// sequence before, and looks at what it waits for after.
     #[inline]
     pub(crate) fn announce(&self, bed: Bed, residues: Residues) {
         self.sleepers.fetch_or(bed.mask(residues), Ordering::SeqCst);
         rmw_before_load();
     }
 
-    /// W1 to W4, once: sleeps unless `look`, which is W3, says not to. Who is woken starts over. No `residues` leave no word: the
-    /// fence shouts. `besides` is slept on too, where there is futex_waitv.
+    /// W1 to W4, once: sleeps unless `look`, which is W3, says not to. Who is woken starts over. No
+    /// `residues` leave no word: the fence shouts. `besides` is slept on too, where there is
+    /// futex_waitv.
     pub(crate) fn sleep(
         &self,
         residues: Option<NonZeroU32>,
@@ -572,8 +610,9 @@ impl Bell {
         &self.sequence
     }
 
-    /// The slots that rang since `heard`, up to and without `now`, both read from the sequence, with acquire. `None` if that
-    /// cannot be told. A slot may appear twice, and what a peer wrote may appear too.
+    /// The slots that rang since `heard`, up to and without `now`, both read from the sequence,
+    /// with acquire. `None` if that cannot be told. A slot may appear twice, and what a peer wrote
+    /// may appear too.
     pub(crate) fn rang(&self, heard: u32, now: u32) -> Option<impl Iterator<Item = Option<u32>>> {
         let count = now.wrapping_sub(heard);
         if count as usize > LOG {
@@ -591,8 +630,8 @@ impl Bell {
         self.failures.load(Ordering::SeqCst)
     }
 
-    /// S4 and S5 for those who wait for many fences. A waiter that comes between the two lines of S4 finds the ring and no
-    /// entry, and looks at everything.
+    /// S4 and S5 for those who wait for many fences. A waiter that comes between the two lines of
+    /// S4 finds the ring and no entry, and looks at everything.
     fn ring(&self, index: u32) {
         let ring = self.sequence.fetch_add(1, Ordering::Release);
         if let Some(told) = self.log.get(ring as usize % LOG) {
@@ -626,7 +665,17 @@ mod model {
         pub(crate) fn new() -> Slot {
             let [sequence, state, error, value32] = words();
             let [value, pending, sleepers, monitored] = std::array::from_fn(|_| AtomicU64::new(0));
-            Slot { value, pending, sleepers, sequence, state, error, value32, monitored, reserved: words() }
+            Slot {
+                value,
+                pending,
+                sleepers,
+                sequence,
+                state,
+                error,
+                value32,
+                monitored,
+                reserved: words(),
+            }
         }
 
         /// A device's write is ordered with nothing.
@@ -646,7 +695,12 @@ mod model {
     impl Bell {
         pub(crate) fn new() -> Bell {
             let [sequence, failures] = words();
-            Bell { sequence, failures, reserved: words(), log: std::array::from_fn(|_| AtomicU64::new(0)) }
+            Bell {
+                sequence,
+                failures,
+                reserved: words(),
+                log: std::array::from_fn(|_| AtomicU64::new(0)),
+            }
         }
     }
 }
@@ -655,10 +709,23 @@ mod model {
 const _: () = {
     use std::mem::{align_of, offset_of, size_of};
     // The layout is shared between processes of 32 and 64 bits, and the value's place with devices.
-    assert!(size_of::<Slot>() == 64 && align_of::<Slot>() == 64 && size_of::<Bell>() == 64 + 8 * LOG);
-    assert!(offset_of!(Slot, value) == 0 && offset_of!(Slot, pending) == 8 && offset_of!(Slot, sleepers) == 16);
-    assert!(offset_of!(Slot, value32) == VALUE32_OFFSET && offset_of!(Slot, monitored) == MONITORED_OFFSET);
-    assert!(offset_of!(Slot, sequence) == 24 && offset_of!(Slot, state) == 28 && offset_of!(Slot, error) == 32);
+    assert!(
+        size_of::<Slot>() == 64 && align_of::<Slot>() == 64 && size_of::<Bell>() == 64 + 8 * LOG
+    );
+    assert!(
+        offset_of!(Slot, value) == 0
+            && offset_of!(Slot, pending) == 8
+            && offset_of!(Slot, sleepers) == 16
+    );
+    assert!(
+        offset_of!(Slot, value32) == VALUE32_OFFSET
+            && offset_of!(Slot, monitored) == MONITORED_OFFSET
+    );
+    assert!(
+        offset_of!(Slot, sequence) == 24
+            && offset_of!(Slot, state) == 28
+            && offset_of!(Slot, error) == 32
+    );
 };
 
 #[cfg(all(test, not(loom)))]
@@ -684,11 +751,16 @@ mod tests {
             for steps in 1..70 {
                 let new = u64::from((old as u32).wrapping_add(steps));
                 assert!(width.is_before(old, new) && !width.is_before(new, old));
-                let expected = (1..=u64::from(steps)).fold(0, |set, step| set | residue(old + step));
+                let expected =
+                    (1..=u64::from(steps)).fold(0, |set, step| set | residue(old + step));
                 assert_eq!(width.passed(old, new), expected, "{old} to {new}");
             }
         }
-        assert!(!width.is_before(7, 7) && width.is_before(0, 0x7fff_ffff) && !width.is_before(0, 0x8000_0001));
+        assert!(
+            !width.is_before(7, 7)
+                && width.is_before(0, 0x7fff_ffff)
+                && !width.is_before(0, 0x8000_0001)
+        );
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! Spinning before sleeping, within a promise.
 //!
-//! To wake a core that sleeps takes some 40 µs; a signal that comes sooner is worth spinning for. One that does not come is
-//! not: the spin was in vain. So
+//! To wake a core that sleeps takes some 40 µs; a signal that comes sooner is worth spinning for.
+//! One that does not come is not: the spin was in vain. So
 //!
 //! - no spin is longer than a limit, about what a wake-up costs;
 //! - spins in vain cost the whole process at most a share of one core: 1%, by default;
 //! - each fence learns whether spinning for it pays, and is not spun for while it does not;
-//! - to find out whether it pays by now, a fence that was spun for in vain takes a tenth of that share.
+//! - to find out whether it pays by now, a fence that was spun for in vain takes a tenth of that
+//!   share.
 //!
-//! A spin that ends with its signal costs no more than the sleep and the wake-up it saves, and is not counted.
+//! A spin that ends with its signal costs no more than the sleep and the wake-up it saves, and is
+//! not counted.
 
 use crate::error::{Error, Result};
 use crate::sys::env;
@@ -25,23 +27,25 @@ pub(crate) const DEFAULT_LIMIT_NS: u32 = 50_000;
 /// How much of its share a process may use up at once, counted as spins in vain of full length.
 const BURST: u64 = 4;
 
-/// While a fence is not spun for, one sleep in so many is timed, to learn whether spinning would pay by now.
+/// While a fence is not spun for, one sleep in so many is timed, to learn whether spinning would
+/// pay by now.
 const SLEEPS_PER_SAMPLE: u32 = 16;
 
-/// After a spin in vain, short sleeps do not tempt a fence for so many times as long as the promise asks anyway. They mislead
-/// where the signaller needs the very processor that a spin keeps from it.
+/// After a spin in vain, short sleeps do not tempt a fence for so many times as long as the promise
+/// asks anyway. They mislead where the signaller needs the very processor that a spin keeps from
+/// it.
 const REST: u64 = 10;
 
 static SHARE: AtomicU32 = AtomicU32::new(DEFAULT_SHARE);
 static LIMIT_NS: AtomicU32 = AtomicU32::new(DEFAULT_LIMIT_NS);
 static CONFIGURED: AtomicBool = AtomicBool::new(false);
 
-/// When the spins in vain so far will have been paid for. Spinning is allowed while that is at most a burst away (this
-/// is the generic cell rate algorithm).
+/// When the spins in vain so far will have been paid for. Spinning is allowed while that is at most
+/// a burst away (this is the generic cell rate algorithm).
 static PAID_AT_NS: AtomicU64 = AtomicU64::new(0);
 
-/// Sets the promise for this process: thousandths of one core, and the longest spin in nanoseconds. 0 of either is no
-/// spinning. `Invalid` for more than all of a core, or a millisecond.
+/// Sets the promise for this process: thousandths of one core, and the longest spin in nanoseconds.
+/// 0 of either is no spinning. `Invalid` for more than all of a core, or a millisecond.
 pub(crate) fn set(share: u32, limit_ns: u32) -> Result<()> {
     if share > WHOLE_CORE || limit_ns > 1_000_000 {
         return Err(Error::Invalid);
@@ -53,8 +57,8 @@ pub(crate) fn set(share: u32, limit_ns: u32) -> Result<()> {
     Ok(())
 }
 
-/// Takes the share from the environment, once: LIBUMF_SPIN, thousandths of one core. Called where a page is made, since
-/// waits may happen in signal handlers, where the environment must not be read.
+/// Takes the share from the environment, once: LIBUMF_SPIN, thousandths of one core. Called where a
+/// page is made, since waits may happen in signal handlers, where the environment must not be read.
 pub(crate) fn configure() {
     if !CONFIGURED.swap(true, Ordering::Relaxed) {
         if let Some(share) = env::number(c"LIBUMF_SPIN") {
@@ -68,8 +72,8 @@ fn price(ns: u64, share: u64) -> u64 {
     ns * 1000 / share
 }
 
-/// What a fence learnt: how likely a spin for it ends with the signal, in 1/1024. A guess, so all accesses are relaxed and a
-/// lost update does not matter.
+/// What a fence learnt: how likely a spin for it ends with the signal, in 1/1024. A guess, so all
+/// accesses are relaxed and a lost update does not matter.
 pub(crate) struct Learnt {
     likely: AtomicU32,
     sleeps: AtomicU32,
@@ -82,7 +86,11 @@ const WORTH_IT: u32 = 256;
 
 impl Learnt {
     pub(crate) const fn new() -> Learnt {
-        Learnt { likely: AtomicU32::new(512), sleeps: AtomicU32::new(0), rests_until_ns: AtomicU64::new(0) }
+        Learnt {
+            likely: AtomicU32::new(512),
+            sleeps: AtomicU32::new(0),
+            rests_until_ns: AtomicU64::new(0),
+        }
     }
 
     fn towards(&self, target: u32, weight: u32) {
@@ -91,14 +99,20 @@ impl Learnt {
         self.likely.store((i64::from(likely) + step).clamp(0, 1024) as u32, Ordering::Relaxed);
     }
 
-    /// Spins until `met`, which looks at what is in a cache line, answers, if that is worth it and within the promise, and at
-    /// most until the deadline.
-    pub(crate) fn spin<L, T>(&self, line: &L, deadline: Deadline, met: impl FnMut() -> Option<T>) -> Option<T> {
+    /// Spins until `met`, which looks at what is in a cache line, answers, if that is worth it and
+    /// within the promise, and at most until the deadline.
+    pub(crate) fn spin<L, T>(
+        &self,
+        line: &L,
+        deadline: Deadline,
+        met: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
         // The model checker has enough to do with those who sleep.
         if cfg!(loom) || self.likely.load(Ordering::Relaxed) < WORTH_IT {
             return None;
         }
-        let (share, limit_ns) = (u64::from(SHARE.load(Ordering::Relaxed)), u64::from(LIMIT_NS.load(Ordering::Relaxed)));
+        let (share, limit_ns) =
+            (u64::from(SHARE.load(Ordering::Relaxed)), u64::from(LIMIT_NS.load(Ordering::Relaxed)));
         if share == 0 || limit_ns == 0 {
             return None;
         }
@@ -119,8 +133,8 @@ impl Learnt {
         None
     }
 
-    /// Runs a sleep for a fence that is not spun for, and now and then times it: a sleep that ended with its signal within the
-    /// limit is one that a spin might have saved.
+    /// Runs a sleep for a fence that is not spun for, and now and then times it: a sleep that ended
+    /// with its signal within the limit is one that a spin might have saved.
     pub(crate) fn sample<T>(&self, sleep: impl FnOnce() -> Result<T>) -> Result<T> {
         let began = self.is_time_to_sample().then(time::now);
         let answer = sleep()?;
@@ -148,7 +162,8 @@ impl Learnt {
     }
 }
 
-/// Looks until there is an answer, or the end has come. Tells the answer, and the time of the last look at the clock.
+/// Looks until there is an answer, or the end has come. Tells the answer, and the time of the last
+/// look at the clock.
 fn look_until<L, T>(
     best: Pause,
     line: &L,
@@ -156,7 +171,8 @@ fn look_until<L, T>(
     end: Deadline,
     mut met: impl FnMut() -> Option<T>,
 ) -> (Option<T>, u64) {
-    // Who answers at once is not made to wait for a processor that has gone to rest: it rests after the first look at the clock.
+    // Who answers at once is not made to wait for a processor that has gone to rest: it rests after
+    // the first look at the clock.
     let (mut pause, mut now) = (Pause::HINT, began);
     while Deadline::at(now) < end {
         for _ in 0..pause.pauses_per_clock() {

@@ -1,4 +1,5 @@
-//! The atomics that the wake protocol runs on: the processor's, or loom's when the model checker runs it.
+//! The atomics that the wake protocol runs on: the processor's, or loom's when the model checker
+//! runs it.
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};

@@ -20,12 +20,13 @@ use std::ops::ControlFlow;
 pub(crate) enum Until {
     /// The value itself.
     Signaled,
-    /// The pending value: work that will signal it was submitted (Mesa: VK_SYNC_WAIT_PENDING). Only with [`Test::Reached`].
+    /// The pending value: work that will signal it was submitted (Mesa: VK_SYNC_WAIT_PENDING). Only
+    /// with [`Test::Reached`].
     Submitted,
 }
 
-/// How a fence's value is compared with the condition's. What hardware waits can do: xe's wait_user_fence, HSA's signals,
-/// CUDA's stream memory operations.
+/// How a fence's value is compared with the condition's. What hardware waits can do: xe's
+/// wait_user_fence, HSA's signals, CUDA's stream memory operations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Test {
     /// At least the condition's; for a 32-bit fence, not behind it.
@@ -92,15 +93,22 @@ impl Demand {
 }
 
 impl<'a> Condition<'a> {
-    /// The everyday one: until the fence has reached the value. `Invalid` for a value that the fence cannot have.
+    /// The everyday one: until the fence has reached the value. `Invalid` for a value that the
+    /// fence cannot have.
     pub(crate) fn reached(fence: &'a Fence, value: u64) -> Result<Condition<'a>> {
         let condition = Condition { fence, value, test: Test::Reached, until: Until::Signaled };
         if fence.width().holds(value) { Ok(condition) } else { Err(Error::Invalid) }
     }
 
-    /// `fence`'s value `op` `value`, under `mask` unless that is 0. `Invalid` for a value that the fence cannot have, and for
-    /// one that it would have to exceed but cannot.
-    pub(crate) fn new(fence: &'a Fence, op: Op, value: u64, mask: u64, until: Until) -> Result<Condition<'a>> {
+    /// `fence`'s value `op` `value`, under `mask` unless that is 0. `Invalid` for a value that the
+    /// fence cannot have, and for one that it would have to exceed but cannot.
+    pub(crate) fn new(
+        fence: &'a Fence,
+        op: Op,
+        value: u64,
+        mask: u64,
+        until: Until,
+    ) -> Result<Condition<'a>> {
         let width = fence.width();
         if !width.holds(value) {
             return Err(Error::Invalid);
@@ -137,10 +145,12 @@ impl<'a> Condition<'a> {
         self.met_by_now()
     }
 
-    /// The same, by a look at the shared memory: apart, so that lists of what was seen reached are gone through quickly.
+    /// The same, by a look at the shared memory: apart, so that lists of what was seen reached are
+    /// gone through quickly.
     #[inline(never)]
     fn met_by_now(&self) -> Result<bool> {
-        // The everyday condition is told apart once, here and in `residues`: what follows a sleep runs cold, and each choice costs.
+        // The everyday condition is told apart once, here and in `residues`: what follows a sleep
+        // runs cold, and each choice costs.
         if self.test == Test::Reached && self.until == Until::Signaled {
             return self.fence.check(|value| !self.fence.width().is_before(value, self.value));
         }
@@ -186,8 +196,8 @@ impl<'a> Condition<'a> {
         }
     }
 
-    /// The residues of the values at which the condition, which is not met now, can become met: a signal wakes who waits for
-    /// a value that it passes.
+    /// The residues of the values at which the condition, which is not met now, can become met: a
+    /// signal wakes who waits for a value that it passes.
     fn residues(&self) -> slot::Residues {
         if self.test == Test::Reached {
             // The same as below, with fewer choices.
@@ -199,8 +209,9 @@ impl<'a> Condition<'a> {
         }
     }
 
-    /// Of a value that only grows and that the condition is about: the first at which it, which is not met now, may become
-    /// met. `None` where there is no such order: a value that goes round, a mask, a pending value.
+    /// Of a value that only grows and that the condition is about: the first at which it, which is
+    /// not met now, may become met. `None` where there is no such order: a value that goes round, a
+    /// mask, a pending value.
     pub(crate) fn turning_point(&self) -> Option<u64> {
         let ordered = self.fence.width() == Width::Bits64 && self.until == Until::Signaled;
         (ordered && !matches!(self.test, Test::Masked { .. })).then(|| self.first_value())
@@ -223,19 +234,22 @@ impl<'a> Condition<'a> {
         self.note_one_of(1, owner)
     }
 
-    /// A note that `owner` cannot go on until one of `count` conditions is met, of which this is one.
+    /// A note that `owner` cannot go on until one of `count` conditions is met, of which this is
+    /// one.
     fn note_one_of(&self, count: usize, owner: Owner) -> Note {
         let role = if self.until == Until::Submitted { Role::WaitPending } else { Role::Wait };
         self.fence.note(owner, Said { role, of: count, value: self.first_value() })
     }
 
-    /// Leaves word that somebody who listens to the bell waits for this. To be called before looking at the value.
+    /// Leaves word that somebody who listens to the bell waits for this. To be called before
+    /// looking at the value.
     pub(crate) fn announce(&self) {
         self.fence.announce(Bed::Bell, self.residues());
         self.monitor();
     }
 
-    /// Tells the device, if one writes the value, from where on somebody cares. To be called before looking at the value.
+    /// Tells the device, if one writes the value, from where on somebody cares. To be called before
+    /// looking at the value.
     fn monitor(&self) {
         if self.fence.is_device() {
             self.fence.monitor(self.first_value());
@@ -253,7 +267,9 @@ pub(crate) fn one(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
     }
     let spinning = &condition.fence.spinning;
     // Of a value that is elsewhere the line of the slot tells nothing; but a rest ends by itself.
-    if let Some(answer) = spinning.spin(condition.fence.slot(), deadline, || condition.settled().break_value()) {
+    if let Some(answer) =
+        spinning.spin(condition.fence.slot(), deadline, || condition.settled().break_value())
+    {
         return answer;
     }
     spinning.sample(|| asleep(condition, deadline))
@@ -271,18 +287,22 @@ fn asleep(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
     Ok(())
 }
 
-/// The same, for a wait that began at `began`, which counts where it is cut into slices. The condition is looked at once more after the
-/// deadline, so a signal has the last word.
+/// The same, for a wait that began at `began`, which counts where it is cut into slices. The
+/// condition is looked at once more after the deadline, so a signal has the last word.
 fn asleep_since(began: u64, condition: Condition<'_>, deadline: Deadline) -> Result<()> {
     let _note = note_wait(&condition);
     let fence = condition.fence;
-    let residues =
-        if fence.hears_waiters() { NonZeroU32::new(condition.residues()).or(Some(NonZeroU32::MAX)) } else { None };
+    let residues = if fence.hears_waiters() {
+        NonZeroU32::new(condition.residues()).or(Some(NonZeroU32::MAX))
+    } else {
+        None
+    };
     let may_be_orphaned = !fence.page().is_writable();
     let mut notifier_rests = false;
     loop {
         let is_deaf = may_be_orphaned && !futex::has_waitv();
-        let orphans = if may_be_orphaned && !is_deaf { orphans::word(orphans::heard()) } else { None };
+        let orphans =
+            if may_be_orphaned && !is_deaf { orphans::word(orphans::heard()) } else { None };
         let sliced = fence.is_device() || is_deaf;
         let slice = || fence.notifier.pace.slice(began, time::now());
         let until = if sliced { deadline.min(slice()) } else { deadline };
@@ -304,13 +324,15 @@ fn asleep_since(began: u64, condition: Condition<'_>, deadline: Deadline) -> Res
             return answer;
         }
         if led == Ok(true) {
-            // The others sleep for what the one who was there has heard; and one of them is there next. If the fence has ended,
-            // they were woken for that.
+            // The others sleep for what the one who was there has heard; and one of them is there
+            // next. If the fence has ended, they were woken for that.
             let _ = fence.pass_on();
         }
-        // What is ready at once, again and again, must not keep us busy: it is left alone for a slice.
+        // What is ready at once, again and again, must not keep us busy: it is left alone for a
+        // slice.
         notifier_rests = led != Ok(false) && until.ns() > time::now();
-        // Before announcing oneself again: a bit that nobody needs costs the next signal a system call.
+        // Before announcing oneself again: a bit that nobody needs costs the next signal a system
+        // call.
         if let Some(answer) = condition.settled().break_value() {
             return answer;
         }
@@ -350,11 +372,12 @@ pub(crate) trait Conditions {
     fn get(&self, index: usize) -> Result<Condition<'_>>;
 }
 
-/// Waits until one of the conditions is met, and tells which. One that is met counts before one that cannot be met any
-/// more, which ends the wait with its error.
+/// Waits until one of the conditions is met, and tells which. One that is met counts before one
+/// that cannot be met any more, which ends the wait with its error.
 ///
-/// All are looked at, and announced to, once. After that the bells tell who rang, and only those are looked at again: what
-/// the others were told still stands in their slots, for a signal that takes an announcement away rings.
+/// All are looked at, and announced to, once. After that the bells tell who rang, and only those
+/// are looked at again: what the others were told still stands in their slots, for a signal that
+/// takes an announcement away rings.
 pub(crate) fn any(conditions: &impl Conditions, deadline: Deadline) -> Result<usize> {
     if let Some(answer) = look_at_all(conditions, Announce::No)? {
         return answer;
@@ -381,7 +404,8 @@ pub(crate) fn any(conditions: &impl Conditions, deadline: Deadline) -> Result<us
             look.at_all(conditions, Announce::Yes)?;
         }
         if look.met.is_none() && look.failure.is_some() {
-            // Another may be met and have had no time, or no way, to ring. That counts before a failure.
+            // Another may be met and have had no time, or no way, to ring. That counts before a
+            // failure.
             look.at_all(conditions, Announce::No)?;
         }
         if let Some(answer) = look.answer() {
@@ -421,8 +445,8 @@ impl Look {
         Ok(())
     }
 
-    /// Looks at a condition that was announced before, and if it is still not met, announces it again. A bit that nobody needs
-    /// costs the next signal a system call.
+    /// Looks at a condition that was announced before, and if it is still not met, announces it
+    /// again. A bit that nobody needs costs the next signal a system call.
     fn again_at(&mut self, index: usize, condition: Condition<'_>) {
         if !self.at(index, condition) {
             condition.announce();
@@ -465,18 +489,26 @@ impl Index {
     fn of(conditions: &impl Conditions, bells: &Bells<'_>) -> Result<Index> {
         let mut entries = Vec::new();
         // A crowd of pages is looked at as a whole anyway.
-        if conditions.count() <= SCAN_MAX || bells.crowded || entries.try_reserve_exact(conditions.count()).is_err() {
+        if conditions.count() <= SCAN_MAX
+            || bells.crowded
+            || entries.try_reserve_exact(conditions.count()).is_err()
+        {
             return Ok(Index::Scan);
         }
         for number in 0..conditions.count() {
             let fence = conditions.get(number)?.fence;
-            entries.push((bells.number_of(fence.page()).ok_or(Error::Unforeseen)?, fence.index(), number));
+            entries.push((
+                bells.number_of(fence.page()).ok_or(Error::Unforeseen)?,
+                fence.index(),
+                number,
+            ));
         }
         entries.sort_unstable();
         Ok(Index::Sorted(entries))
     }
 
-    /// Whether asking it for what may be hundreds of slots takes less than looking at everything once.
+    /// Whether asking it for what may be hundreds of slots takes less than looking at everything
+    /// once.
     fn is_quick(&self, count: usize) -> bool {
         matches!(self, Index::Sorted(_)) || count <= SCAN_MAX
     }
@@ -493,14 +525,19 @@ impl Index {
             Index::Scan => {
                 for entry in 0..conditions.count() {
                     let condition = conditions.get(entry)?;
-                    if condition.fence.index() == slot && std::ptr::eq(condition.fence.page(), page) {
+                    if condition.fence.index() == slot && std::ptr::eq(condition.fence.page(), page)
+                    {
                         look.again_at(entry, condition);
                     }
                 }
             }
             Index::Sorted(entries) => {
                 let first = entries.partition_point(|entry| (entry.0, entry.1) < (number, slot));
-                for entry in entries.iter().skip(first).take_while(|entry| (entry.0, entry.1) == (number, slot)) {
+                for entry in entries
+                    .iter()
+                    .skip(first)
+                    .take_while(|entry| (entry.0, entry.1) == (number, slot))
+                {
                     look.again_at(entry.2, conditions.get(entry.2)?);
                 }
             }
@@ -509,12 +546,12 @@ impl Index {
     }
 }
 
-/// Waits until each of the conditions was met. One that cannot be met any more ends the wait with its error, whichever
-/// it is.
+/// Waits until each of the conditions was met. One that cannot be met any more ends the wait with
+/// its error, whichever it is.
 ///
-/// The wait goes through the list once, and announces itself only to the fence it has got to: those behind it may go on
-/// without waking anybody. What is reached stays reached; of other conditions it counts how they are when their turn comes.
-/// Failures ring the bell unasked.
+/// The wait goes through the list once, and announces itself only to the fence it has got to: those
+/// behind it may go on without waking anybody. What is reached stays reached; of other conditions
+/// it counts how they are when their turn comes. Failures ring the bell unasked.
 pub(crate) fn all(conditions: &impl Conditions, deadline: Deadline) -> Result<()> {
     let count = conditions.count();
     let first_unmet = |from: usize| -> Result<usize> {
@@ -525,7 +562,8 @@ pub(crate) fn all(conditions: &impl Conditions, deadline: Deadline) -> Result<()
         }
         Ok(count)
     };
-    let any_failure = |from: usize| (from..count).try_for_each(|index| conditions.get(index)?.met().map(drop));
+    let any_failure =
+        |from: usize| (from..count).try_for_each(|index| conditions.get(index)?.met().map(drop));
 
     let mut at = first_unmet(0)?;
     any_failure(at)?;
@@ -615,7 +653,14 @@ impl<'a> Bells<'a> {
             let page = fence.page();
             bells.may_be_orphaned |= !page.is_writable();
             // Most recently added first: neighbours in a list tend to share their page.
-            if bells.rung.iter().take(bells.count).flatten().rev().any(|rung| std::ptr::eq(rung.page, page)) {
+            if bells
+                .rung
+                .iter()
+                .take(bells.count)
+                .flatten()
+                .rev()
+                .any(|rung| std::ptr::eq(rung.page, page))
+            {
                 continue;
             }
             match bells.rung.get_mut(bells.count) {
@@ -629,8 +674,8 @@ impl<'a> Bells<'a> {
         Ok(bells)
     }
 
-    /// W1 for every bell. To be called before announcing oneself to any slot. Tells whether a fence of these pages may
-    /// have failed since the last time.
+    /// W1 for every bell. To be called before announcing oneself to any slot. Tells whether a fence
+    /// of these pages may have failed since the last time.
     fn listen(&mut self) -> bool {
         let mut failed = self.crowded | self.hear_of_orphans();
         for rung in self.rung.iter_mut().flatten() {
@@ -642,9 +687,14 @@ impl<'a> Bells<'a> {
         failed
     }
 
-    /// Listens again, and looks at the conditions about the slots that rang since the last time. False if the bells cannot tell
-    /// which those are.
-    fn look_at_who_rang(&mut self, conditions: &impl Conditions, index: &Index, look: &mut Look) -> Result<bool> {
+    /// Listens again, and looks at the conditions about the slots that rang since the last time.
+    /// False if the bells cannot tell which those are.
+    fn look_at_who_rang(
+        &mut self,
+        conditions: &impl Conditions,
+        index: &Index,
+        look: &mut Look,
+    ) -> Result<bool> {
         if self.crowded || !index.is_quick(conditions.count()) {
             return Ok(false);
         }
@@ -659,7 +709,9 @@ impl<'a> Bells<'a> {
                     for slot in rings {
                         match slot {
                             None => known = false,
-                            Some(slot) => index.look_at((number, rung.page), slot, conditions, look)?,
+                            Some(slot) => {
+                                index.look_at((number, rung.page), slot, conditions, look)?
+                            }
                         }
                     }
                 }
@@ -668,7 +720,8 @@ impl<'a> Bells<'a> {
         Ok(known)
     }
 
-    /// W1 of orphans.rs. Tells whether a fence of these pages may have lost its signaller since the last time.
+    /// W1 of orphans.rs. Tells whether a fence of these pages may have lost its signaller since the
+    /// last time.
     fn hear_of_orphans(&mut self) -> bool {
         let heard = if self.may_be_orphaned { orphans::heard() } else { 0 };
         std::mem::replace(&mut self.orphans, heard) != heard
@@ -680,14 +733,16 @@ impl<'a> Bells<'a> {
 
     /// Sleeps until one of the bells rang since `listen`.
     ///
-    /// A kernel before 5.16 (or a sandbox) without futex_waitv and several pages, or more than 128 pages: nothing can sleep on
-    /// all of them. Nor can anything sleep for a device that wakes nobody. Then the sleep is cut into slices.
+    /// A kernel before 5.16 (or a sandbox) without futex_waitv and several pages, or more than 128
+    /// pages: nothing can sleep on all of them. Nor can anything sleep for a device that wakes
+    /// nobody. Then the sleep is cut into slices.
     fn sleep(&mut self, deadline: Deadline) -> Result<Rest> {
         let has_waitv = futex::has_waitv();
         // The sleep has to have room for one word more.
         let is_deaf = self.may_be_orphaned && (self.count == WAITV_MAX || !has_waitv);
         let sliced = self.sliced || is_deaf;
-        let until = if sliced { deadline.min(notifier::slice(self.began, time::now())) } else { deadline };
+        let until =
+            if sliced { deadline.min(notifier::slice(self.began, time::now())) } else { deadline };
         Ok(match self.sleep_listening(has_waitv, until)? {
             Sleep::TimedOut if until == deadline => Rest::Over,
             // Also after a wake-up: a peer that wakes us all the time must not keep us.
@@ -698,7 +753,8 @@ impl<'a> Bells<'a> {
     }
 
     fn sleep_listening(&mut self, has_waitv: bool, deadline: Deadline) -> Result<Sleep> {
-        let word = |rung: &Rung<'a>| Word { word: rung.page.bell().sequence(), expected: rung.sequence };
+        let word =
+            |rung: &Rung<'a>| Word { word: rung.page.bell().sequence(), expected: rung.sequence };
         let orphans = if self.may_be_orphaned { orphans::word(self.orphans) } else { None };
         let mut words = self.rung.iter().flatten().map(word).chain(orphans);
         if self.count > 1 && !self.crowded && !has_waitv {
@@ -714,7 +770,8 @@ impl<'a> Bells<'a> {
         }
     }
 
-    /// A sandbox has closed around us, or around another thread, since we asked: look at everything, and go on without.
+    /// A sandbox has closed around us, or around another thread, since we asked: look at
+    /// everything, and go on without.
     fn lost_waitv(&mut self) -> Sleep {
         (self.crowded, self.sliced) = (true, true);
         Sleep::Woken

@@ -116,7 +116,12 @@ pub unsafe extern "C" fn umf_fence_export_syncobj(
     answer_keeping_errno(|| {
         // SAFETY: the face's contract (mod.rs).
         let (fence, device) = unsafe { (borrow(fence)?, borrow(device)?) };
-        convert::export_syncobj(fence, value, Point { device, handle, point }, Deadline::at(abs_timeout_ns))
+        convert::export_syncobj(
+            fence,
+            value,
+            Point { device, handle, point },
+            Deadline::at(abs_timeout_ns),
+        )
     })
 }
 
@@ -156,7 +161,12 @@ pub unsafe extern "C" fn umf_fence_import_syncobj(
     answer_keeping_errno(|| {
         // SAFETY: the face's contract (mod.rs).
         let (fence, device) = unsafe { (borrow(fence)?, borrow(device)?) };
-        convert::import_syncobj(fence, value, Point { device, handle, point }, Deadline::at(abs_timeout_ns))
+        convert::import_syncobj(
+            fence,
+            value,
+            Point { device, handle, point },
+            Deadline::at(abs_timeout_ns),
+        )
     })
 }
 
@@ -231,7 +241,13 @@ pub unsafe extern "C" fn umf_fence_import_dma_buf(
     answer_keeping_errno(|| {
         // SAFETY: the face's contract (mod.rs).
         let fence = unsafe { borrow(fence)? };
-        convert::import_dma_buf(fence, value, lent(dma_buf_fd)?, access(flags)?, Deadline::at(abs_timeout_ns))
+        convert::import_dma_buf(
+            fence,
+            value,
+            lent(dma_buf_fd)?,
+            access(flags)?,
+            Deadline::at(abs_timeout_ns),
+        )
     })
 }
 
@@ -247,7 +263,9 @@ unsafe fn optional<'a>(device: *const umf_device) -> Option<&'a Device> {
 pub(super) fn access(flags: u64) -> Result<Access> {
     match flags {
         UMF_DMA_BUF_READ => Ok(Access::Read),
-        _ if flags & !(UMF_DMA_BUF_READ | UMF_DMA_BUF_WRITE) != 0 || flags == 0 => Err(Error::Invalid),
+        _ if flags & !(UMF_DMA_BUF_READ | UMF_DMA_BUF_WRITE) != 0 || flags == 0 => {
+            Err(Error::Invalid)
+        }
         _ => Ok(Access::Write),
     }
 }

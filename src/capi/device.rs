@@ -1,5 +1,7 @@
 use super::library::fill_sized;
-use super::{Handle, answer, answer_keeping_errno, borrow, hand_out, lent, reference, required, unreference};
+use super::{
+    Handle, answer, answer_keeping_errno, borrow, hand_out, lent, reference, required, unreference,
+};
 use crate::convert::Device;
 use crate::rc::Ref;
 use std::ffi::c_int;
@@ -50,7 +52,10 @@ pub struct umf_device_caps {
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn umf_device_create(drm_fd: c_int, out_device: *mut *mut umf_device) -> c_int {
+pub unsafe extern "C" fn umf_device_create(
+    drm_fd: c_int,
+    out_device: *mut *mut umf_device,
+) -> c_int {
     answer_keeping_errno(|| {
         required(out_device)?;
         let fd = lent(drm_fd)?;
@@ -71,7 +76,10 @@ pub unsafe extern "C" fn umf_device_create(drm_fd: c_int, out_device: *mut *mut 
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn umf_device_query_caps(device: *const umf_device, caps: *mut umf_device_caps) -> c_int {
+pub unsafe extern "C" fn umf_device_query_caps(
+    device: *const umf_device,
+    caps: *mut umf_device_caps,
+) -> c_int {
     answer(|| {
         // SAFETY: the face's contract (mod.rs).
         let has = unsafe { borrow(device)? }.caps();
@@ -82,7 +90,8 @@ pub unsafe extern "C" fn umf_device_query_caps(device: *const umf_device, caps: 
             (has.deadline, UMF_DEVICE_CAP_DEADLINE),
         ];
         let flags = flags.iter().filter(|(has, _)| *has).fold(0, |flags, (_, flag)| flags | flag);
-        let known = umf_device_caps { size: size_of::<umf_device_caps>() as u32, reserved: 0, flags };
+        let known =
+            umf_device_caps { size: size_of::<umf_device_caps>() as u32, reserved: 0, flags };
         // SAFETY: the face's contract (mod.rs); umf_device_caps starts with its size and has no padding.
         unsafe { fill_sized(caps, &known) }
     })

@@ -1,7 +1,10 @@
 use super::fence::umf_fence;
 use super::page::umf_page;
 use super::wait::{UMF_WAIT_PENDING, condition, umf_wait};
-use super::{Handle, answer, answer_keeping_errno, borrow, hand_out, lent, no_flags, reference, required, share, unreference};
+use super::{
+    Handle, answer, answer_keeping_errno, borrow, hand_out, lent, no_flags, reference, required,
+    share, unreference,
+};
 use crate::error::{Error, Result};
 use crate::events::{Callback, Effect, LoopHandle, Mode, Order, Owed, Watch};
 use crate::fence::Fence;
@@ -178,7 +181,9 @@ pub unsafe extern "C" fn umf_loop_watch(
         // SAFETY: the face's contract (mod.rs).
         unsafe {
             let (fence, demand) = watched(wait, flags)?;
-            arm(event_loop, callback, out_watch, |order| order.watch(&fence, demand, Effect::Nothing))
+            arm(event_loop, callback, out_watch, |order| {
+                order.watch(&fence, demand, Effect::Nothing)
+            })
         }
     })
 }

@@ -1,13 +1,16 @@
 use super::page::umf_page;
-use super::{Handle, answer, answer_keeping_errno, borrow, hand_out, lent, no_flags, reference, required, share, unreference};
+use super::{
+    Handle, answer, answer_keeping_errno, borrow, hand_out, lent, no_flags, reference, required,
+    share, unreference,
+};
 use crate::error::{Error, FenceErrno, Result};
-use crate::notifier::{Data, Source};
-use crate::rc::Ref;
-use crate::sys::{memfd, poll};
 use crate::fence::Fence;
 use crate::memory::Lent;
+use crate::notifier::{Data, Source};
+use crate::rc::Ref;
 use crate::slot::{Kind, Width};
 use crate::sys::time::Deadline;
+use crate::sys::{memfd, poll};
 use crate::wait::{self, Condition};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::AtomicPtr;
@@ -393,7 +396,10 @@ pub struct umf_notifier {
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn umf_fence_set_notifier(fence: *mut umf_fence, notifier: *const umf_notifier) -> c_int {
+pub unsafe extern "C" fn umf_fence_set_notifier(
+    fence: *mut umf_fence,
+    notifier: *const umf_notifier,
+) -> c_int {
     answer_keeping_errno(|| {
         // SAFETY: the face's contract (mod.rs).
         let fence = unsafe { borrow(fence)? };
@@ -403,7 +409,9 @@ pub unsafe extern "C" fn umf_fence_set_notifier(fence: *mut umf_fence, notifier:
         // SAFETY: the face's contract (mod.rs): at least its size is there, and as much as that says.
         let source = match unsafe { notifier.cast::<u32>().as_ref() } {
             None => None,
-            Some(size) if (*size as usize) < size_of::<umf_notifier>() => return Err(Error::Invalid),
+            Some(size) if (*size as usize) < size_of::<umf_notifier>() => {
+                return Err(Error::Invalid);
+            }
             // SAFETY: as above.
             Some(_) => Some(source(unsafe { &*notifier })?),
         };
@@ -414,9 +422,12 @@ pub unsafe extern "C" fn umf_fence_set_notifier(fence: *mut umf_fence, notifier:
 
 fn source(given: &umf_notifier) -> Result<Ref<Source>> {
     match (given.wait, given.fd) {
-        (Some(wait), -1) => {
-            Ref::try_new(|| Ok(Source::Callback(wait, Data { data: AtomicPtr::new(given.data), release: given.release })))
-        }
+        (Some(wait), -1) => Ref::try_new(|| {
+            Ok(Source::Callback(
+                wait,
+                Data { data: AtomicPtr::new(given.data), release: given.release },
+            ))
+        }),
         (None, fd) if fd != -1 => {
             let fd = lent(fd)?;
             poll::require_nonblocking(fd)?;
@@ -523,7 +534,11 @@ pub unsafe extern "C" fn umf_fence_error(fence: *const umf_fence, out_error: *mu
 /// Thread-safe; async-signal-safe, unless the fence has a notifier that is not. Uses no CPU while it sleeps, but for what
 /// UMF_FENCE_DEVICE says. Since 0.1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn umf_fence_wait(fence: *mut umf_fence, value: u64, abs_timeout_ns: u64) -> c_int {
+pub unsafe extern "C" fn umf_fence_wait(
+    fence: *mut umf_fence,
+    value: u64,
+    abs_timeout_ns: u64,
+) -> c_int {
     // The hot path first, without `answer`: nothing in there can panic.
     // SAFETY: the face's contract (mod.rs).
     if unsafe { borrow(fence) }.is_ok_and(|fence| fence.is_plainly_reached(value)) {

@@ -113,7 +113,9 @@ pub(super) unsafe fn fill_sized<T: Copy>(out: *mut T, known: &T) -> Result<()> {
         return Err(Error::Invalid);
     }
     // SAFETY: `size_of::<T>()` bytes are valid for writing, as just compared ...
-    unsafe { out.cast::<u8>().copy_from_nonoverlapping(std::ptr::from_ref(known).cast(), size_of::<T>()) };
+    unsafe {
+        out.cast::<u8>().copy_from_nonoverlapping(std::ptr::from_ref(known).cast(), size_of::<T>())
+    };
     // SAFETY: ... and so is the rest, up to `size`.
     unsafe { out.cast::<u8>().add(size_of::<T>()).write_bytes(0, size - size_of::<T>()) };
     Ok(())

@@ -12,25 +12,15 @@
 #![allow(non_camel_case_types)] // these are the names that C sees
 
 // In the order in which the header tells them.
-#[rustfmt::skip]
 mod library;
-#[rustfmt::skip]
 mod page;
-#[rustfmt::skip]
 mod fence;
-#[rustfmt::skip]
 mod wait;
-#[rustfmt::skip]
 mod device;
-#[rustfmt::skip]
 mod convert;
-#[rustfmt::skip]
 mod event_loop;
-#[rustfmt::skip]
 mod syncobj;
-#[rustfmt::skip]
 mod queue;
-#[rustfmt::skip]
 mod graph;
 
 use crate::error::{self, Error, Result};

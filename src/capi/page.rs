@@ -1,4 +1,7 @@
-use super::{Handle, answer_keeping_errno, borrow, hand_out, lent, no_flags, reference, required, unreference};
+use super::{
+    Handle, answer_keeping_errno, borrow, hand_out, lent, no_flags, reference, required,
+    unreference,
+};
 use crate::error::Error;
 use crate::page::Page;
 use crate::sys::memfd::Access;
@@ -35,7 +38,11 @@ pub const UMF_PAGE_SINGLE_WRITER: u64 = 1 << 0;
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn umf_page_create(fence_count: u32, flags: u64, out_page: *mut *mut umf_page) -> c_int {
+pub unsafe extern "C" fn umf_page_create(
+    fence_count: u32,
+    flags: u64,
+    out_page: *mut *mut umf_page,
+) -> c_int {
     answer_keeping_errno(|| {
         let access = match flags {
             0 => Access::All,
@@ -67,7 +74,11 @@ pub unsafe extern "C" fn umf_page_create(fence_count: u32, flags: u64, out_page:
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn umf_page_import(fd: c_int, flags: u64, out_page: *mut *mut umf_page) -> c_int {
+pub unsafe extern "C" fn umf_page_import(
+    fd: c_int,
+    flags: u64,
+    out_page: *mut *mut umf_page,
+) -> c_int {
     answer_keeping_errno(|| {
         no_flags(flags)?;
         required(out_page)?;
@@ -90,7 +101,11 @@ pub unsafe extern "C" fn umf_page_import(fd: c_int, flags: u64, out_page: *mut *
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn umf_page_export(page: *mut umf_page, flags: u64, out_fd: *mut c_int) -> c_int {
+pub unsafe extern "C" fn umf_page_export(
+    page: *mut umf_page,
+    flags: u64,
+    out_fd: *mut c_int,
+) -> c_int {
     answer_keeping_errno(|| {
         no_flags(flags)?;
         required(out_fd)?;
@@ -123,7 +138,11 @@ pub unsafe extern "C" fn umf_page_export(page: *mut umf_page, flags: u64, out_fd
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn umf_page_export_dma_buf(page: *mut umf_page, flags: u64, out_fd: *mut c_int) -> c_int {
+pub unsafe extern "C" fn umf_page_export_dma_buf(
+    page: *mut umf_page,
+    flags: u64,
+    out_fd: *mut c_int,
+) -> c_int {
     answer_keeping_errno(|| {
         no_flags(flags)?;
         required(out_fd)?;

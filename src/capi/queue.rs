@@ -1,7 +1,9 @@
 use super::event_loop::umf_loop;
 use super::fence::umf_fence;
 use super::wait::{UMF_WAIT_MAX, condition, umf_wait};
-use super::{Handle, answer_keeping_errno, hand_out, no_flags, reference, required, share, unreference};
+use super::{
+    Handle, answer_keeping_errno, hand_out, no_flags, reference, required, share, unreference,
+};
 use crate::error::{Error, Result};
 use crate::events::{self, Inline, Job, QueueHandle};
 use crate::sys::time::Deadline;
@@ -143,7 +145,11 @@ pub unsafe extern "C" fn umf_queue_unref(queue: *mut umf_queue) {
 ///
 /// Thread-safe. Takes one block of memory. Since 0.1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn umf_queue_submit(queue: *mut umf_queue, job: *const umf_job, flags: u64) -> c_int {
+pub unsafe extern "C" fn umf_queue_submit(
+    queue: *mut umf_queue,
+    job: *const umf_job,
+    flags: u64,
+) -> c_int {
     answer_keeping_errno(|| {
         no_flags(flags)?;
         // SAFETY: the face's contract (mod.rs): at least its size is there, and as much as that says. The queue by a reference of
@@ -230,7 +236,8 @@ unsafe fn read(job: &umf_job) -> Result<Job> {
         return Err(Error::Invalid);
     }
     // SAFETY: by this function's contract.
-    let (waits, signals) = unsafe { (list(job.waits, job.wait_count)?, list(job.signals, job.signal_count)?) };
+    let (waits, signals) =
+        unsafe { (list(job.waits, job.wait_count)?, list(job.signals, job.signal_count)?) };
     let mut read = Job::new(count as usize, run, job.release, job.data)?;
     for wait in waits {
         // SAFETY: by this function's contract.

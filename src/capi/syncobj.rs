@@ -2,7 +2,9 @@ use super::convert::access;
 use super::device::umf_device;
 use super::event_loop::{arm, umf_callback, umf_loop, umf_watch};
 use super::fence::umf_fence;
-use super::{Handle, answer_keeping_errno, hand_out, lent, no_flags, reference, required, share, unreference};
+use super::{
+    Handle, answer_keeping_errno, hand_out, lent, no_flags, reference, required, share, unreference,
+};
 use crate::events::Timeline;
 use crate::wait::Condition;
 use std::ffi::c_int;
@@ -111,7 +113,11 @@ pub unsafe extern "C" fn umf_loop_export_syncobj(
         let (fence, timeline) = unsafe { (share(fence)?, share(syncobj)?) };
         let demand = Condition::reached(&fence, value)?.demand();
         // SAFETY: the face's contract (mod.rs).
-        unsafe { arm(event_loop, callback, out_watch, |order| order.export_point(&fence, demand, &timeline, point)) }
+        unsafe {
+            arm(event_loop, callback, out_watch, |order| {
+                order.export_point(&fence, demand, &timeline, point)
+            })
+        }
     })
 }
 
@@ -154,7 +160,9 @@ pub unsafe extern "C" fn umf_loop_import_sync_file(
         let fence = unsafe { share(fence)? };
         let fd = if sync_file_fd == -1 { None } else { Some(lent(sync_file_fd)?) };
         // SAFETY: the face's contract (mod.rs).
-        unsafe { arm(event_loop, callback, out_watch, |order| order.import_sync_file(&fence, value, fd)) }
+        unsafe {
+            arm(event_loop, callback, out_watch, |order| order.import_sync_file(&fence, value, fd))
+        }
     })
 }
 
@@ -200,7 +208,11 @@ pub unsafe extern "C" fn umf_loop_import_syncobj(
         // SAFETY: the face's contract (mod.rs).
         let (fence, timeline) = unsafe { (share(fence)?, share(syncobj)?) };
         // SAFETY: the face's contract (mod.rs).
-        unsafe { arm(event_loop, callback, out_watch, |order| order.import_point(&fence, value, &timeline, point)) }
+        unsafe {
+            arm(event_loop, callback, out_watch, |order| {
+                order.import_point(&fence, value, &timeline, point)
+            })
+        }
     })
 }
 
@@ -242,6 +254,10 @@ pub unsafe extern "C" fn umf_loop_import_dma_buf(
         let fence = unsafe { share(fence)? };
         let (buffer, access) = (lent(dma_buf_fd)?, access(flags)?);
         // SAFETY: the face's contract (mod.rs).
-        unsafe { arm(event_loop, callback, out_watch, |order| order.import_dma_buf(&fence, value, buffer, access)) }
+        unsafe {
+            arm(event_loop, callback, out_watch, |order| {
+                order.import_dma_buf(&fence, value, buffer, access)
+            })
+        }
     })
 }

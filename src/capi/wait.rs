@@ -111,7 +111,8 @@ impl List<'_> {
             return Err(Error::Invalid);
         }
         // SAFETY: by this function's contract.
-        let list = List { waits: unsafe { std::slice::from_raw_parts(waits, count as usize) }, until };
+        let waits = unsafe { std::slice::from_raw_parts(waits, count as usize) };
+        let list = List { waits, until };
         // A list that is wrong anywhere is refused, also where one of its entries is met.
         (0..list.count()).try_for_each(|index| list.get(index).map(drop))?;
         Ok(list)

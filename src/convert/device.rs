@@ -20,8 +20,9 @@ pub(crate) struct DeviceCaps {
 
 /// A DRM device. syncobj handles belong to an open file; this one is the caller's, duplicated.
 ///
-/// No handle that this makes outlives a call ([`super::Syncobj`] takes care of its own). The child of a fork shares the open file and so the handles: one that either kept, the other
-/// could destroy, and the kernel would give its number to another syncobj, whose fence may be pending.
+/// No handle that this makes outlives a call ([`super::Syncobj`] takes care of its own). The child
+/// of a fork shares the open file and so the handles: one that either kept, the other could
+/// destroy, and the kernel would give its number to another syncobj, whose fence may be pending.
 pub(crate) struct Device {
     fd: OwnedFd,
     caps: DeviceCaps,
@@ -33,7 +34,12 @@ impl Device {
         let syncobj = drm::get_cap(fd, DRM_CAP_SYNCOBJ)? != 0;
         // A kernel before 5.2 does not know this capability.
         let timeline = syncobj && drm::get_cap(fd, DRM_CAP_SYNCOBJ_TIMELINE).unwrap_or(0) != 0;
-        let caps = DeviceCaps { syncobj, timeline, eventfd: timeline && drm::has_eventfd(fd), deadline: false };
+        let caps = DeviceCaps {
+            syncobj,
+            timeline,
+            eventfd: timeline && drm::has_eventfd(fd),
+            deadline: false,
+        };
         let mut device = Device { fd: memfd::dup(fd)?, caps };
         if syncobj {
             let deadline = drm::has_deadline(fd, device.scratch_syncobj(Holds::Signaled)?.handle);

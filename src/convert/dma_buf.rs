@@ -7,7 +7,8 @@ use crate::sys::time::Deadline;
 use crate::sys::{dma_buf, sync_file};
 use rustix::fd::{AsFd, BorrowedFd};
 
-/// Waits until the fence reaches `value`, then adds a signalled fence to the buffer, as one of somebody with `access`.
+/// Waits until the fence reaches `value`, then adds a signalled fence to the buffer, as one of
+/// somebody with `access`.
 pub(crate) fn export_dma_buf(
     fence: &Fence,
     value: u64,
@@ -23,8 +24,8 @@ pub(crate) fn export_dma_buf(
     dma_buf::import_sync_file(buffer, access, source.signaled_sync_file()?.as_fd())
 }
 
-/// Waits for the fences that the buffer has now and that somebody who wants `access` has to wait for, then signals
-/// `value`.
+/// Waits for the fences that the buffer has now and that somebody who wants `access` has to wait
+/// for, then signals `value`.
 pub(crate) fn import_dma_buf(
     fence: &Fence,
     value: u64,

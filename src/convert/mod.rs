@@ -1,9 +1,10 @@
-//! Conversion to and from kernel fences, one file per kernel object. The functions block in userspace; what goes on by itself
-//! (`events`) uses the same parts.
+//! Conversion to and from kernel fences, one file per kernel object. The functions block in
+//! userspace; what goes on by itself (`events`) uses the same parts.
 //!
-//! The kernel's rule is that no kernel fence may wait for userspace (kernel documentation, dma-buf, "Indefinite DMA
-//! Fences"). So everything here that makes a kernel fence out of a UMF waits for the UMF first, and the kernel fence it
-//! then makes is one that has already signalled. No path leads from an unreached UMF to a kernel object.
+//! The kernel's rule is that no kernel fence may wait for userspace (kernel documentation, dma-buf,
+//! "Indefinite DMA Fences"). So everything here that makes a kernel fence out of a UMF waits for
+//! the UMF first, and the kernel fence it then makes is one that has already signalled. No path
+//! leads from an unreached UMF to a kernel object.
 
 mod device;
 mod dma_buf;
@@ -27,15 +28,19 @@ fn reach(fence: &Fence, value: u64, deadline: Deadline) -> Result<()> {
     wait::one(Condition::reached(fence, value)?, deadline)
 }
 
-/// Whether a kernel fence can become `value` of `fence`, asked before the wait for it: what must fail changes nothing
-/// and need not be waited for.
+/// Whether a kernel fence can become `value` of `fence`, asked before the wait for it: what must
+/// fail changes nothing and need not be waited for.
 pub(crate) fn check_import(fence: &Fence, value: u64) -> Result<()> {
     fence.check_signalable()?;
     if let Some(errno) = fence.error()? {
         return Err(Error::of_failed_fence(errno));
     }
     let width = fence.width();
-    if width.holds(value) && !width.is_before(value, fence.value()) { Ok(()) } else { Err(Error::Invalid) }
+    if width.holds(value) && !width.is_before(value, fence.value()) {
+        Ok(())
+    } else {
+        Err(Error::Invalid)
+    }
 }
 
 /// Passes on what a kernel fence came to. A failed one fails the UMF, and the call says so.

@@ -19,8 +19,8 @@ pub(crate) fn export_sync_file(
     source.signaled_sync_file()
 }
 
-/// Waits until the fence behind a sync_file signalled, then signals `value`. No descriptor stands for a fence that has
-/// signalled already, as in Vulkan and EGL.
+/// Waits until the fence behind a sync_file signalled, then signals `value`. No descriptor stands
+/// for a fence that has signalled already, as in Vulkan and EGL.
 pub(crate) fn import_sync_file(
     fence: &Fence,
     value: u64,
@@ -32,7 +32,8 @@ pub(crate) fn import_sync_file(
     settle(fence, value, outcome)
 }
 
-/// Where signalled sync_files come from. Looked for before the wait, so that a machine that has none says so at once.
+/// Where signalled sync_files come from. Looked for before the wait, so that a machine that has
+/// none says so at once.
 pub(crate) enum Source<'a> {
     /// The syncobjs of a device.
     Device(&'a Device),
@@ -53,7 +54,9 @@ impl Source<'_> {
     pub(crate) fn signaled_sync_file(&self) -> Result<OwnedFd> {
         match self {
             Source::Device(device) => device.signaled_sync_file(),
-            Source::Idle(buffer) => dma_buf::export_sync_file(buffer.as_fd(), dma_buf::Access::Write),
+            Source::Idle(buffer) => {
+                dma_buf::export_sync_file(buffer.as_fd(), dma_buf::Access::Write)
+            }
         }
     }
 }

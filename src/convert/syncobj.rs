@@ -19,27 +19,38 @@ pub(crate) struct Point<'a> {
     pub(crate) point: u64,
 }
 
-/// Waits until the fence reaches `value`, then signals the point. Until then nothing is at that point for a kernel fence
-/// to wait for: it is not materialised.
-pub(crate) fn export_syncobj(fence: &Fence, value: u64, point: Point<'_>, deadline: Deadline) -> Result<()> {
+/// Waits until the fence reaches `value`, then signals the point. Until then nothing is at that
+/// point for a kernel fence to wait for: it is not materialised.
+pub(crate) fn export_syncobj(
+    fence: &Fence,
+    value: u64,
+    point: Point<'_>,
+    deadline: Deadline,
+) -> Result<()> {
     point.check_forward()?;
     reach(fence, value, deadline)?;
     point.signal()
 }
 
 /// Waits until the point was submitted and signalled, then signals `value`.
-pub(crate) fn import_syncobj(fence: &Fence, value: u64, point: Point<'_>, deadline: Deadline) -> Result<()> {
+pub(crate) fn import_syncobj(
+    fence: &Fence,
+    value: u64,
+    point: Point<'_>,
+    deadline: Deadline,
+) -> Result<()> {
     check_import(fence, value)?;
     let fence_of_point = point.wait_materialised(deadline)?;
-    // A sync_file, unlike a syncobj wait, tells errors; and it holds on to the fence, which the timeline may prune once it
-    // signalled.
+    // A sync_file, unlike a syncobj wait, tells errors; and it holds on to the fence, which the
+    // timeline may prune once it signalled.
     let outcome = sync_file::wait(fence_of_point.as_fd(), deadline)?;
     settle(fence, value, outcome)
 }
 
 /// A reference to a syncobj that lasts, by a handle of its own: the caller may destroy his.
 ///
-/// The child of a fork shares the device's open file and its handles, but does not touch this one: only who made it destroys it.
+/// The child of a fork shares the device's open file and its handles, but does not touch this one:
+/// only who made it destroys it.
 pub(crate) struct Syncobj {
     device: Ref<Device>,
     handle: u32,
@@ -81,13 +92,17 @@ impl Drop for Syncobj {
 }
 
 impl Point<'_> {
-    /// The kernel takes a point below the last one and answers success, after which both never signal. We do not.
+    /// The kernel takes a point below the last one and answers success, after which both never
+    /// signal. We do not.
     pub(crate) fn check_forward(&self) -> Result<()> {
         let caps = self.device.caps();
         if !caps.syncobj || (self.point != 0 && !caps.timeline) {
             return Err(Error::NotSupported);
         }
-        if caps.timeline && drm::last_submitted(self.device.fd(), self.handle)? >= self.point && self.point != 0 {
+        if caps.timeline
+            && drm::last_submitted(self.device.fd(), self.handle)? >= self.point
+            && self.point != 0
+        {
             return Err(Error::Invalid);
         }
         Ok(())
@@ -121,7 +136,8 @@ impl Point<'_> {
         self.export_sync_file()
     }
 
-    /// Waits until there is a fence at the point, or at another of the same device, and tells whether it is at this one.
+    /// Waits until there is a fence at the point, or at another of the same device, and tells
+    /// whether it is at this one.
     pub(crate) fn wait_materialised_or(&self, other: &Point<'_>) -> Result<bool> {
         let (handles, points) = ([self.handle, other.handle], [self.point, other.point]);
         Ok(drm::wait_materialised(self.device.fd(), &handles, &points, Deadline::NEVER)? == 0)
@@ -131,7 +147,8 @@ impl Point<'_> {
     pub(crate) fn fence(&self) -> Result<Option<OwnedFd>> {
         match self.export_sync_file() {
             Ok(fence) => Ok(Some(fence)),
-            // What the kernel says of a point without a fence. The handle is ours, so nothing else can be invalid.
+            // What the kernel says of a point without a fence. The handle is ours, so nothing else
+            // can be invalid.
             Err(Error::Invalid) => Ok(None),
             Err(error) => Err(error),
         }
@@ -147,7 +164,8 @@ impl Point<'_> {
         if self.point == 0 {
             return drm::export_sync_file(fd, self.handle);
         }
-        // A point's fence comes out by way of a binary syncobj: exporting a point directly came in 6.16 only.
+        // A point's fence comes out by way of a binary syncobj: exporting a point directly came in
+        // 6.16 only.
         let binary = self.device.scratch_syncobj(Holds::Nothing)?;
         drm::transfer_to_binary(fd, self.handle, self.point, binary.handle)?;
         drm::export_sync_file(fd, binary.handle)

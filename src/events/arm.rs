@@ -25,7 +25,11 @@ impl<'a> Order<'a> {
     }
 
     /// Makes a watch with this effect, and hands it to `start`, who makes it known.
-    fn arm(mut self, effect: Effect, start: impl FnOnce(&Ref<Loop>, &Ref<Watch>) -> Result<()>) -> Result<Ref<Watch>> {
+    fn arm(
+        mut self,
+        effect: Effect,
+        start: impl FnOnce(&Ref<Loop>, &Ref<Watch>) -> Result<()>,
+    ) -> Result<Ref<Watch>> {
         let watch = Watch::new(self.event_loop, effect, &mut self.callback)?;
         match start(self.event_loop, &watch) {
             Ok(()) => Ok(watch),
@@ -37,7 +41,12 @@ impl<'a> Order<'a> {
     }
 
     /// A fence's condition, with an effect that needs nothing else.
-    pub(crate) fn watch(self, fence: &Ref<Fence>, demand: Demand, effect: Effect) -> Result<Ref<Watch>> {
+    pub(crate) fn watch(
+        self,
+        fence: &Ref<Fence>,
+        demand: Demand,
+        effect: Effect,
+    ) -> Result<Ref<Watch>> {
         let target = match &effect {
             Effect::Signal { fence, value } => Some((fence.clone(), *value)),
             _ => None,
@@ -48,7 +57,8 @@ impl<'a> Order<'a> {
         })
     }
 
-    /// A fence to a timeline's point: `Invalid` if the point is not beyond the last, or is promised already.
+    /// A fence to a timeline's point: `Invalid` if the point is not beyond the last, or is promised
+    /// already.
     pub(crate) fn export_point(
         self,
         fence: &Ref<Fence>,
@@ -97,7 +107,12 @@ impl<'a> Order<'a> {
         self.import(fence, value, Some(fences))
     }
 
-    fn import(self, fence: &Ref<Fence>, value: u64, kernel_fence: Option<OwnedFd>) -> Result<Ref<Watch>> {
+    fn import(
+        self,
+        fence: &Ref<Fence>,
+        value: u64,
+        kernel_fence: Option<OwnedFd>,
+    ) -> Result<Ref<Watch>> {
         self.arm(Effect::Signal { fence: fence.clone(), value }, |event_loop, watch| {
             note(watch, None, Some((fence.clone(), value)));
             match kernel_fence {
@@ -110,7 +125,9 @@ impl<'a> Order<'a> {
     /// The end of the process behind a pidfd or a socket to the fences that it owed.
     pub(crate) fn tie(self, owed: Owed, peer: BorrowedFd<'_>) -> Result<Ref<Watch>> {
         let (tells, peer) = (peer::tells(peer)?, memfd::dup(peer)?);
-        self.arm(Effect::Orphan(owed), |event_loop, watch| event_loop.eye().add_peer(event_loop, peer, tells, watch))
+        self.arm(Effect::Orphan(owed), |event_loop, watch| {
+            event_loop.eye().add_peer(event_loop, peer, tells, watch)
+        })
     }
 
     /// A timeline's point, which need not be submitted yet, to a fence.
@@ -130,8 +147,8 @@ impl<'a> Order<'a> {
     }
 }
 
-/// Tells who asks for the wait-for graph what a watch waits for, and what it will signal then. One that signals nothing holds up
-/// nobody: it is told of only if the user wants to see everything.
+/// Tells who asks for the wait-for graph what a watch waits for, and what it will signal then. One
+/// that signals nothing holds up nobody: it is told of only if the user wants to see everything.
 fn note(watch: &Watch, wait: Option<(&Fence, Demand)>, target: Option<(Ref<Fence>, u64)>) {
     if target.is_none() && !debug::is_on() {
         return;

@@ -1,4 +1,5 @@
-//! What a queue that is held up tells whoever asks why nothing goes on: what it waits for, and what it will signal then.
+//! What a queue that is held up tells whoever asks why nothing goes on: what it waits for, and what
+//! it will signal then.
 //!
 //! A queue that is not held up has nothing to tell: what it signals is pending, and on its way.
 
@@ -51,11 +52,16 @@ impl Claims {
     fn add(&mut self, owner: Owner, items: &Items) {
         for (fence, value) in items.signals() {
             let address = std::ptr::from_ref(fence) as usize;
-            let known = self.promises.iter().find(|known| known.owner == owner && known.fence == address);
+            let known =
+                self.promises.iter().find(|known| known.owner == owner && known.fence == address);
             if let Some(known) = known {
                 known.note.raise(value);
             } else if self.promises.try_reserve(1).is_ok() {
-                self.promises.push(Promise { owner, fence: address, note: fence.note_promise(owner, value) });
+                self.promises.push(Promise {
+                    owner,
+                    fence: address,
+                    note: fence.note_promise(owner, value),
+                });
             }
         }
     }

@@ -1,13 +1,14 @@
 //! Who can never go on, because those who could end his wait cannot go on either.
 //!
-//! An owner is *stuck* if one of the waits that he has to see met is hopeless, or if all alternatives of a wait for any of
-//! many are. A wait is *hopeless* if somebody promised to end it, and all who did are stuck. One that nobody promised is not:
-//! wait-before-signal is how these fences are used. Neither is one that somebody outside of the graph may end.
+//! An owner is *stuck* if one of the waits that he has to see met is hopeless, or if all
+//! alternatives of a wait for any of many are. A wait is *hopeless* if somebody promised to end it,
+//! and all who did are stuck. One that nobody promised is not: wait-before-signal is how these
+//! fences are used. Neither is one that somebody outside of the graph may end.
 //!
-//! That is found by taking everybody for stuck who waits, and freeing whom that does not hold for, until nothing changes. Those
-//! who are left go round in circles, or wait for those who do. The circles are the strongly connected components among
-//! them (Tarjan's algorithm). All of it takes time in proportion to the edges: what is in the ledgers may be
-//! anybody's idea of a bad case.
+//! That is found by taking everybody for stuck who waits, and freeing whom that does not hold for,
+//! until nothing changes. Those who are left go round in circles, or wait for those who do. The
+//! circles are the strongly connected components among them (Tarjan's algorithm). All of it takes
+//! time in proportion to the edges: what is in the ledgers may be anybody's idea of a bad case.
 
 use crate::error::{Error, Result};
 
@@ -25,7 +26,8 @@ pub(crate) struct Wait {
 /// What is to become of an owner. The worst comes first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Fate {
-    /// He is part of this deadlock. They are numbered from 0, in the order of the least owners of each.
+    /// He is part of this deadlock. They are numbered from 0, in the order of the least owners of
+    /// each.
     Deadlocked(u32),
     /// He waits for a deadlock, of which he is no part.
     Behind,
@@ -41,8 +43,8 @@ pub(crate) struct Verdict {
     pub(crate) deadlocks: u32,
 }
 
-/// Tells the fates of `owners` owners, numbered from 0. An edge is (number of a wait, number of the owner who promised to
-/// end it); edges are sorted.
+/// Tells the fates of `owners` owners, numbered from 0. An edge is (number of a wait, number of the
+/// owner who promised to end it); edges are sorted.
 pub(crate) fn judge(owners: usize, waits: &[Wait], edges: &[(usize, usize)]) -> Result<Verdict> {
     let mut stuck = Stuck::presumed(owners, waits, edges)?;
     stuck.free_who_may_go_on(waits, edges)?;
@@ -71,7 +73,9 @@ struct Charges {
 
 impl Charges {
     fn is_stuck(&self) -> bool {
-        let cornered = self.of > 0 && self.alternatives >= self.of && self.hopeless_alternatives == self.alternatives;
+        let cornered = self.of > 0
+            && self.alternatives >= self.of
+            && self.hopeless_alternatives == self.alternatives;
         self.hopeless > 0 || cornered
     }
 }
@@ -83,9 +87,13 @@ struct Stuck {
 }
 
 impl Stuck {
-    /// Every wait that somebody promised to end, and nobody outside may end, is hopeless until we know better.
+    /// Every wait that somebody promised to end, and nobody outside may end, is hopeless until we
+    /// know better.
     fn presumed(owners: usize, waits: &[Wait], edges: &[(usize, usize)]) -> Result<Stuck> {
-        let mut stuck = Stuck { owners: filled(owners, Charges::default())?, waits: filled(waits.len(), false)? };
+        let mut stuck = Stuck {
+            owners: filled(owners, Charges::default())?,
+            waits: filled(waits.len(), false)?,
+        };
         for (wait, _) in edges {
             if let (Some(hopeless), Some(wait)) = (stuck.waits.get_mut(*wait), waits.get(*wait)) {
                 *hopeless = !wait.open;
@@ -136,7 +144,8 @@ impl Stuck {
         }
         let charges = self.owners.get_mut(wait.owner)?;
         let was_stuck = charges.is_stuck();
-        let count = if wait.of > 1 { &mut charges.hopeless_alternatives } else { &mut charges.hopeless };
+        let count =
+            if wait.of > 1 { &mut charges.hopeless_alternatives } else { &mut charges.hopeless };
         *count = count.saturating_sub(1);
         (was_stuck && !charges.is_stuck()).then_some(wait.owner)
     }
@@ -147,7 +156,9 @@ impl Stuck {
         arcs.try_reserve_exact(edges.len()).map_err(|_| Error::NoMemory)?;
         for (number, promiser) in edges {
             let hopeless = self.waits.get(*number).is_some_and(|hopeless| *hopeless);
-            if let Some(wait) = waits.get(*number).filter(|wait| hopeless && self.is_stuck(wait.owner)) {
+            if let Some(wait) =
+                waits.get(*number).filter(|wait| hopeless && self.is_stuck(wait.owner))
+            {
                 arcs.push((wait.owner, *promiser));
             }
         }
@@ -211,7 +222,8 @@ impl Components {
         if let Some(mark) = self.marks.get_mut(owner).filter(|mark| mark.found == 0) {
             *found += 1;
             let next = arcs.partition_point(|arc| arc.0 < owner);
-            *mark = Mark { found: *found, back_to: *found, next, is_open: true, component: usize::MAX };
+            *mark =
+                Mark { found: *found, back_to: *found, next, is_open: true, component: usize::MAX };
             path.push(owner);
             open.push(owner);
         }
@@ -222,13 +234,15 @@ impl Components {
         let mark = self.marks.get_mut(at)?;
         let to = arcs.get(mark.next).filter(|arc| arc.0 == at)?.1;
         mark.next += 1;
-        let reached = self.marks.get(to).filter(|mark| mark.is_open).map_or(usize::MAX, |mark| mark.found);
+        let reached =
+            self.marks.get(to).filter(|mark| mark.is_open).map_or(usize::MAX, |mark| mark.found);
         let mark = self.marks.get_mut(at)?;
         mark.back_to = mark.back_to.min(reached);
         Some(to)
     }
 
-    /// All arcs of an owner were followed. If he leads back to nobody before him, those who are open since are a component.
+    /// All arcs of an owner were followed. If he leads back to nobody before him, those who are
+    /// open since are a component.
     fn leave(&mut self, at: usize, parent: Option<usize>, open: &mut Vec<usize>) {
         let Some(Mark { found, back_to, .. }) = self.marks.get(at).copied() else { return };
         if let Some(mark) = parent.and_then(|parent| self.marks.get_mut(parent)) {
@@ -250,7 +264,8 @@ impl Components {
         self.marks.get(owner).map(|mark| mark.component)
     }
 
-    /// A component is a deadlock if an arc leads from it to itself. Everybody else with an arc is behind one.
+    /// A component is a deadlock if an arc leads from it to itself. Everybody else with an arc is
+    /// behind one.
     fn verdict(&self, arcs: &[(usize, usize)]) -> Result<Verdict> {
         let mut fates = filled(self.marks.len(), Fate::Free)?;
         let mut circular = filled(self.marks.len(), false)?;
@@ -259,7 +274,9 @@ impl Components {
                 *fate = Fate::Behind;
             }
             if self.component(*from) == self.component(*to) {
-                if let Some(circular) = self.component(*from).and_then(|component| circular.get_mut(component)) {
+                if let Some(circular) =
+                    self.component(*from).and_then(|component| circular.get_mut(component))
+                {
                     *circular = true;
                 }
             }
@@ -290,13 +307,22 @@ mod tests {
     type Row<'a> = (usize, u8, bool, &'a [usize]);
 
     fn fates(owners: usize, rows: &[Row<'_>]) -> Vec<Fate> {
-        let waits: Vec<Wait> =
-            rows.iter().map(|(owner, of, open, _)| Wait { owner: *owner, of: *of, open: *open }).collect();
-        let edges: Vec<(usize, usize)> =
-            rows.iter().enumerate().flat_map(|(wait, row)| row.3.iter().map(move |owner| (wait, *owner))).collect();
-        let verdict = judge(owners, &waits, &edges).unwrap_or(Verdict { fates: Vec::new(), deadlocks: 0 });
-        let most =
-            verdict.fates.iter().filter_map(|fate| if let Deadlocked(n) = fate { Some(n + 1) } else { None }).max();
+        let waits: Vec<Wait> = rows
+            .iter()
+            .map(|(owner, of, open, _)| Wait { owner: *owner, of: *of, open: *open })
+            .collect();
+        let edges: Vec<(usize, usize)> = rows
+            .iter()
+            .enumerate()
+            .flat_map(|(wait, row)| row.3.iter().map(move |owner| (wait, *owner)))
+            .collect();
+        let verdict =
+            judge(owners, &waits, &edges).unwrap_or(Verdict { fates: Vec::new(), deadlocks: 0 });
+        let most = verdict
+            .fates
+            .iter()
+            .filter_map(|fate| if let Deadlocked(n) = fate { Some(n + 1) } else { None })
+            .max();
         assert_eq!(verdict.deadlocks, most.unwrap_or(0));
         verdict.fates
     }
@@ -328,7 +354,10 @@ mod tests {
     #[test]
     fn one_free_promiser_is_enough() {
         assert_eq!(fates(3, &[chain(0, &[1, 2]), chain(1, &[0])]), [Free; 3]);
-        assert_eq!(fates(3, &[chain(0, &[1, 2]), chain(1, &[0]), chain(2, &[0])]), [Deadlocked(0); 3]);
+        assert_eq!(
+            fates(3, &[chain(0, &[1, 2]), chain(1, &[0]), chain(2, &[0])]),
+            [Deadlocked(0); 3]
+        );
     }
 
     #[test]
@@ -351,14 +380,18 @@ mod tests {
     fn deadlocks_are_counted_and_may_hang_on_each_other() {
         let two = [chain(0, &[3]), chain(3, &[0]), chain(1, &[2]), chain(2, &[1])];
         assert_eq!(fates(4, &two), [Deadlocked(0), Deadlocked(1), Deadlocked(1), Deadlocked(0)]);
-        let linked = [chain(0, &[1]), chain(1, &[0]), chain(1, &[2]), chain(2, &[3]), chain(3, &[2])];
+        let linked =
+            [chain(0, &[1]), chain(1, &[0]), chain(1, &[2]), chain(2, &[3]), chain(3, &[2])];
         assert_eq!(fates(4, &linked), [Deadlocked(0), Deadlocked(0), Deadlocked(1), Deadlocked(1)]);
     }
 
     #[test]
     fn every_wait_has_to_be_met() {
         // One of two waits is hopeless, whatever becomes of the other.
-        assert_eq!(fates(3, &[chain(0, &[2]), chain(0, &[1]), chain(1, &[0])]), [Deadlocked(0), Deadlocked(0), Free]);
+        assert_eq!(
+            fates(3, &[chain(0, &[2]), chain(0, &[1]), chain(1, &[0])]),
+            [Deadlocked(0), Deadlocked(0), Free]
+        );
     }
 
     #[test]
@@ -368,20 +401,27 @@ mod tests {
         assert_eq!(fates(3, &[to_1, to_2, chain(1, &[0]), chain(2, &[0])]), [Deadlocked(0); 3]);
         // One that is not known may be the one.
         assert_eq!(fates(3, &[to_1, chain(1, &[0])]), [Free; 3]);
-        assert_eq!(fates(3, &[to_1, (0, 2, true, &[2]), chain(1, &[0]), chain(2, &[0])]), [Free; 3]);
+        assert_eq!(
+            fates(3, &[to_1, (0, 2, true, &[2]), chain(1, &[0]), chain(2, &[0])]),
+            [Free; 3]
+        );
     }
 
     /// The definition, by brute force.
     fn stuck_by_definition(owners: usize, rows: &[Row<'_>]) -> Vec<bool> {
         let mut stuck = vec![true; owners];
         loop {
-            let hopeless = |row: &Row<'_>| !row.2 && !row.3.is_empty() && row.3.iter().all(|owner| stuck[*owner]);
+            let hopeless = |row: &Row<'_>| {
+                !row.2 && !row.3.is_empty() && row.3.iter().all(|owner| stuck[*owner])
+            };
             let is_stuck = |owner: usize| {
                 let mine = || rows.iter().filter(move |row| row.0 == owner);
-                let alternatives: Vec<bool> = mine().filter(|row| row.1 > 1).map(hopeless).collect();
+                let alternatives: Vec<bool> =
+                    mine().filter(|row| row.1 > 1).map(hopeless).collect();
                 let of = mine().map(|row| row.1).filter(|of| *of > 1).max().unwrap_or(u8::MAX);
                 mine().any(|row| row.1 == 1 && hopeless(row))
-                    || alternatives.len() >= of.into() && alternatives.iter().all(|hopeless| *hopeless)
+                    || alternatives.len() >= of.into()
+                        && alternatives.iter().all(|hopeless| *hopeless)
             };
             let next: Vec<bool> = (0..owners).map(is_stuck).collect();
             if next == stuck {
@@ -395,7 +435,9 @@ mod tests {
     fn random_graphs_are_judged_by_the_definition() {
         let mut state = 1u64;
         let mut random = |below: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize % below
         };
         for _ in 0..5000 {
@@ -421,9 +463,11 @@ mod tests {
     #[test]
     fn a_long_chain_into_a_deadlock_takes_no_stack() {
         let count = 200_000;
-        let next: Vec<[usize; 1]> =
-            (0..count).map(|owner| [if owner + 1 == count { count - 2 } else { owner + 1 }]).collect();
-        let rows: Vec<Row<'_>> = next.iter().enumerate().map(|(owner, next)| chain(owner, next)).collect();
+        let next: Vec<[usize; 1]> = (0..count)
+            .map(|owner| [if owner + 1 == count { count - 2 } else { owner + 1 }])
+            .collect();
+        let rows: Vec<Row<'_>> =
+            next.iter().enumerate().map(|(owner, next)| chain(owner, next)).collect();
         let found = fates(count, &rows);
         assert_eq!(found[..count - 2].iter().filter(|fate| **fate == Behind).count(), count - 2);
         assert_eq!(found[count - 2..], [Deadlocked(0); 2]);

@@ -1,7 +1,8 @@
 //! A thread asleep on the bells of pages: how a loop hears of fences.
 //!
-//! Whoever signals a fence can wake only who sleeps on a futex, and nothing but a thread can. The ear hears for all watches of
-//! up to 126 pages; who adds a watch to a page that it listens to already need not wake it:
+//! Whoever signals a fence can wake only who sleeps on a futex, and nothing but a thread can. The
+//! ear hears for all watches of up to 126 pages; who adds a watch to a page that it listens to
+//! already need not wake it:
 //!
 //! ```text
 //!   ear                                    add a watch                      signal (slot.rs)
@@ -10,10 +11,12 @@
 //!   W4  FUTEX_WAIT(sequence == s)          W3  look at the value; (unlock)  S3..S5, and the bell
 //! ```
 //!
-//! Either the adder sees the value, or the signaller sees the announcement and rings, by the argument in slot.rs: W2 and W3 are
-//! as there. If it rings, then the sequence moves on from what it was when the watch was made known. The ear, whose last W1 was
-//! under the lock, either came to it before that ring, and then W4 does not sleep or wakes; or it comes to it after, and
-//! looks at the slot that rang, where it finds the watch: it was made known, under the lock, before the announcement.
+//! Either the adder sees the value, or the signaller sees the announcement and rings, by the
+//! argument in slot.rs: W2 and W3 are as there. If it rings, then the sequence moves on from what
+//! it was when the watch was made known. The ear, whose last W1 was under the lock, either came to
+//! it before that ring, and then W4 does not sleep or wakes; or it comes to it after, and looks at
+//! the slot that rang, where it finds the watch: it was made known, under the lock, before the
+//! announcement.
 
 use super::event_loop::{Loop, THREAD_NAME};
 use super::spot::Spot;
@@ -66,8 +69,9 @@ struct HeardPage {
 #[derive(Default)]
 struct Spots(HashMap<u32, Vec<Spot>, BuildHasherDefault<DefaultHasher>>);
 
-/// Fences that nobody watches any more, until the lock is open: the end of a fence rings bells, and gives its notifier back to
-/// the caller, who may do anything then. There is always room for the fence of each spot.
+/// Fences that nobody watches any more, until the lock is open: the end of a fence rings bells, and
+/// gives its notifier back to the caller, who may do anything then. There is always room for the
+/// fence of each spot.
 struct Left {
     fences: Vec<Ref<Fence>>,
     promised: usize,
@@ -99,8 +103,15 @@ impl Ear {
     /// A new one, with its thread.
     pub(crate) fn start(event_loop: &Ref<Loop>) -> Result<Ref<Ear>> {
         let left = Left { fences: Vec::new(), promised: 0 };
-        let heard = Heard { pages: Vec::new(), left, thread: None, ended: false, restless_since: 0 };
-        let make = || Ok(Ear { event_loop: event_loop.clone(), control: AtomicU32::new(0), heard: Mutex::new(heard) });
+        let heard =
+            Heard { pages: Vec::new(), left, thread: None, ended: false, restless_since: 0 };
+        let make = || {
+            Ok(Ear {
+                event_loop: event_loop.clone(),
+                control: AtomicU32::new(0),
+                heard: Mutex::new(heard),
+            })
+        };
         let ear = Ref::try_new(make)?;
         ear.lock().thread = Some(Thread::start(ear.clone())?);
         Ok(ear)
@@ -120,11 +131,19 @@ impl Ear {
         self.lock().pages.len() < capacity()
     }
 
-    /// Takes a watch in, unless it can listen to no other page by now: then false. If it fails nothing happened to the watch.
-    pub(crate) fn add(this: &Ref<Ear>, fence: &Ref<Fence>, demand: Demand, watch: &Ref<Watch>) -> Result<bool> {
+    /// Takes a watch in, unless it can listen to no other page by now: then false. If it fails
+    /// nothing happened to the watch.
+    pub(crate) fn add(
+        this: &Ref<Ear>,
+        fence: &Ref<Fence>,
+        demand: Demand,
+        watch: &Ref<Watch>,
+    ) -> Result<bool> {
         let mut guard = this.lock();
         let heard = &mut *guard;
-        if !heard.pages.iter().any(|heard| heard.is(address(fence).page)) && heard.pages.len() >= capacity() {
+        if !heard.pages.iter().any(|heard| heard.is(address(fence).page))
+            && heard.pages.len() >= capacity()
+        {
             return Ok(false);
         }
         let is_new = heard.make_room(fence, demand)?;
@@ -209,7 +228,8 @@ impl Ear {
         self.lock().thread.as_ref().is_some_and(Thread::is_current)
     }
 
-    /// Ends it: whatever it knew is cancelled, and if it can be waited for, the thread is gone afterwards.
+    /// Ends it: whatever it knew is cancelled, and if it can be waited for, the thread is gone
+    /// afterwards.
     pub(crate) fn end(&self, wait: bool) {
         let (pages, thread) = {
             let mut heard = self.lock();
@@ -219,7 +239,8 @@ impl Ear {
         self.poke();
         for heard in pages {
             heard.page.stir();
-            let spots = heard.ringing.0.into_values().chain(heard.devices.0.into_values()).flatten();
+            let spots =
+                heard.ringing.0.into_values().chain(heard.devices.0.into_values()).flatten();
             for watch in spots.flat_map(Spot::into_watches) {
                 let _ = watch.cancel();
             }
@@ -229,7 +250,8 @@ impl Ear {
         }
     }
 
-    /// Looks at who rang since the last time, and makes the bed for the time until somebody rings again. False at the end.
+    /// Looks at who rang since the last time, and makes the bed for the time until somebody rings
+    /// again. False at the end.
     fn listen(&self, bed: &mut Bed) -> bool {
         bed.pages.fill(None);
         let mut guard = self.lock();
@@ -241,8 +263,10 @@ impl Ear {
         bed.control = self.control.load(Ordering::Acquire);
         let orphans = orphans::heard();
         let may_be_orphaned = std::mem::replace(&mut bed.orphans, orphans) != orphans;
-        // Nothing can sleep on several bells any more: a sandbox has closed around us. Or we could not be roused from the one.
-        let cannot_stir = || !futex::has_waitv() && heard.pages.iter().any(|heard| !heard.page.is_writable());
+        // Nothing can sleep on several bells any more: a sandbox has closed around us. Or we could
+        // not be roused from the one.
+        let cannot_stir =
+            || !futex::has_waitv() && heard.pages.iter().any(|heard| !heard.page.is_writable());
         let is_deaf = heard.pages.len() > capacity() || cannot_stir();
         // However often others ring.
         let is_time = bed.until.has_passed();
@@ -267,8 +291,8 @@ impl Ear {
             bed.until = if is_time { slice } else { slice.min(until) };
         }
         if !futex::has_waitv() && !heard.pages.is_empty() {
-            // All that it sleeps on is a peer's too, who can see to it that no wake-up finds it (FUTEX_REQUEUE). Who ends it
-            // must not wait for ever.
+            // All that it sleeps on is a peer's too, who can see to it that no wake-up finds it
+            // (FUTEX_REQUEUE). Who ends it must not wait for ever.
             bed.until = bed.until.min(Deadline::at(time::now().saturating_add(LOOKS_UP_AFTER_NS)));
         }
         true
@@ -299,8 +323,13 @@ impl Run for Ear {
     const NAME: &CStr = THREAD_NAME;
 
     fn run(&self) {
-        let mut bed =
-            Bed { has_waitv: true, control: 0, orphans: 0, pages: [const { None }; PAGES_MAX], until: Deadline::NEVER };
+        let mut bed = Bed {
+            has_waitv: true,
+            control: 0,
+            orphans: 0,
+            pages: [const { None }; PAGES_MAX],
+            until: Deadline::NEVER,
+        };
         while self.listen(&mut bed) {
             self.let_go();
             self.event_loop.run_due_as_thread();
@@ -317,8 +346,8 @@ impl Run for Ear {
 }
 
 impl Heard {
-    /// Makes room for another watch of a fence, whose page is listened to from now on; tells whether it was not before. What
-    /// fails leaves nothing behind.
+    /// Makes room for another watch of a fence, whose page is listened to from now on; tells
+    /// whether it was not before. What fails leaves nothing behind.
     fn make_room(&mut self, fence: &Ref<Fence>, demand: Demand) -> Result<bool> {
         let known = self.pages.iter().position(|heard| heard.is(address(fence).page));
         let at = known.unwrap_or(self.pages.len());
@@ -327,7 +356,12 @@ impl Heard {
             let page = fence.shared_page();
             // W1.
             let sequence = page.bell().sequence().load(Ordering::Acquire);
-            self.pages.push(HeardPage { page, sequence, ringing: Spots::default(), devices: Spots::default() });
+            self.pages.push(HeardPage {
+                page,
+                sequence,
+                ringing: Spots::default(),
+                devices: Spots::default(),
+            });
         }
         let page = self.pages.get_mut(at).ok_or(Error::Unforeseen)?;
         let made = page.make_room(fence, demand, &mut self.left);
@@ -385,7 +419,8 @@ impl HeardPage {
                     match slot {
                         None => known = false,
                         Some(slot) => {
-                            found |= self.ringing.look_at(slot, left) | self.devices.look_at(slot, left);
+                            found |=
+                                self.ringing.look_at(slot, left) | self.devices.look_at(slot, left);
                         }
                     }
                 }
@@ -421,7 +456,8 @@ impl Spots {
         spot.reserve(demand)?;
         self.0.try_reserve(1).map_err(|_| Error::NoMemory)?;
         let spots = self.0.entry(fence.index()).or_default();
-        let reserved = spots.try_reserve(1).map_err(|_| Error::NoMemory).and_then(|()| left.promise());
+        let reserved =
+            spots.try_reserve(1).map_err(|_| Error::NoMemory).and_then(|()| left.promise());
         if reserved.is_ok() {
             spots.push(spot);
         } else if spots.is_empty() {

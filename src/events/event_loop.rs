@@ -48,7 +48,8 @@ impl Drop for LoopHandle {
         if self.event_loop.is_ours() {
             self.event_loop.end();
         } else {
-            // The child of a fork: a thread that is not here may have held any lock. What the loop has is left alone.
+            // The child of a fork: a thread that is not here may have held any lock. What the loop
+            // has is left alone.
             std::mem::forget(self.event_loop.clone());
         }
     }
@@ -63,14 +64,16 @@ pub(crate) struct Loop {
     turn: Mutex<()>,
     ears: Mutex<Vec<Ref<Ear>>>,
     eye: Eye,
-    /// Those that are to add points to timelines. One that waits for its turn there is known to nobody else here.
+    /// Those that are to add points to timelines. One that waits for its turn there is known to
+    /// nobody else here.
     exports: Mutex<Exports>,
 }
 
 /// By their addresses.
 type Exports = HashMap<usize, Ref<Watch>, BuildHasherDefault<DefaultHasher>>;
 
-/// What is to be done. There is always room for what may yet become due: where it does, memory cannot be asked for.
+/// What is to be done. There is always room for what may yet become due: where it does, memory
+/// cannot be asked for.
 struct Due {
     watches: VecDeque<Ref<Watch>>,
     promised: usize,
@@ -143,7 +146,12 @@ impl Loop {
     }
 
     /// Arms a watch for a fence.
-    pub(crate) fn watch(this: &Ref<Loop>, fence: &Ref<Fence>, demand: Demand, watch: &Ref<Watch>) -> Result<()> {
+    pub(crate) fn watch(
+        this: &Ref<Loop>,
+        fence: &Ref<Fence>,
+        demand: Demand,
+        watch: &Ref<Watch>,
+    ) -> Result<()> {
         // An ear that had room may be full when we come back to it.
         while !Ear::add(&Loop::ear_for(this, fence.page())?, fence, demand, watch)? {}
         Ok(())
@@ -206,7 +214,8 @@ impl Loop {
         due.watches.push_back(watch.clone());
     }
 
-    /// Sees to it that what is due is done, after `push` by somebody else than who would do it anyway.
+    /// Sees to it that what is due is done, after `push` by somebody else than who would do it
+    /// anyway.
     pub(crate) fn rouse(&self) {
         if self.due().ended {
             return self.cancel_due();
@@ -222,10 +231,13 @@ impl Loop {
 
     /// Whether things are done while the thread that asks waits.
     pub(crate) fn goes_on_meanwhile(&self) -> bool {
-        self.mode == Mode::Thread && !self.eye.is_current() && !self.ears().iter().any(|ear| ear.is_current())
+        self.mode == Mode::Thread
+            && !self.eye.is_current()
+            && !self.ears().iter().any(|ear| ear.is_current())
     }
 
-    /// Does what is due by now, and sees to what fell due meanwhile later: it may be the same again.
+    /// Does what is due by now, and sees to what fell due meanwhile later: it may be the same
+    /// again.
     fn run_due(&self) {
         let mut left = self.due().watches.len();
         while left > 0 {
@@ -274,7 +286,8 @@ impl Loop {
         }
     }
 
-    /// For the caller: looks at the files, and does what is due. `Already` if that is going on elsewhere, or around the call.
+    /// For the caller: looks at the files, and does what is due. `Already` if that is going on
+    /// elsewhere, or around the call.
     pub(crate) fn dispatch(&self) -> Result<()> {
         if self.mode != Mode::Caller {
             return Err(Error::Invalid);
@@ -289,7 +302,8 @@ impl Loop {
         Ok(())
     }
 
-    /// Cancels everything, and ends the threads: waits for them, unless it is one of them that asks.
+    /// Cancels everything, and ends the threads: waits for them, unless it is one of them that
+    /// asks.
     fn end(&self) {
         self.due().ended = true;
         self.cancel_due();
@@ -311,7 +325,8 @@ impl Loop {
     /// After the end, when nothing is done any more.
     fn cancel_due(&self) {
         if std::mem::replace(&mut self.due().is_cancelling, true) {
-            // What a cancelled watch had due is cancelled by who is at it, and not in here: it may be a long chain.
+            // What a cancelled watch had due is cancelled by who is at it, and not in here: it may
+            // be a long chain.
             return;
         }
         loop {

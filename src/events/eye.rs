@@ -1,7 +1,8 @@
 //! An epoll instance: how a loop hears of kernel fences, and of its caller.
 //!
-//! A sync_file is readable once its fence signalled. A timeline's point has no file before somebody submits a fence for it;
-//! until then the timeline's bell is watched, and then the fence, as a sync_file, which tells errors too.
+//! A sync_file is readable once its fence signalled. A timeline's point has no file before somebody
+//! submits a fence for it; until then the timeline's bell is watched, and then the fence, as a
+//! sync_file, which tells errors too.
 
 use super::event_loop::{Loop, Mode};
 use super::timeline::{Bell, Submission, Timeline};
@@ -107,7 +108,12 @@ impl Eye {
     }
 
     /// Takes in a watch for the fence of a sync_file.
-    pub(crate) fn add_fence(&self, event_loop: &Ref<Loop>, fence: OwnedFd, watch: &Ref<Watch>) -> Result<()> {
+    pub(crate) fn add_fence(
+        &self,
+        event_loop: &Ref<Loop>,
+        fence: OwnedFd,
+        watch: &Ref<Watch>,
+    ) -> Result<()> {
         let mut files = self.lock();
         files.start(event_loop)?;
         let found = self.watch_fence(&mut files, fence, watch)?;
@@ -161,8 +167,8 @@ impl Eye {
             Submission::NotYet(bell) => {
                 let number = files.number_of(timeline)?;
                 let added = self.watch_point(&mut files, number, &bell, point, watch);
-                // A bell that is not listened to any more may have rung for others. This also lets go of the timeline if nobody
-                // waits.
+                // A bell that is not listened to any more may have rung for others. This also lets
+                // go of the timeline if nobody waits.
                 (added, self.look_at_timeline(&mut files, number))
             }
         };
@@ -201,7 +207,8 @@ impl Eye {
         Some(file)
     }
 
-    /// Sleeps until something is readable, or until the deadline, and looks what is over. False at the end.
+    /// Sleeps until something is readable, or until the deadline, and looks what is over. False at
+    /// the end.
     pub(crate) fn look(&self, deadline: Deadline) -> Result<bool> {
         let mut numbers = [0; epoll::EVENTS];
         let readable = epoll::wait(self.fd(), &mut numbers, deadline)?;
@@ -219,7 +226,9 @@ impl Eye {
                     self.look_at_timeline(&mut files, number);
                 }
                 Some(File::Fence(fence, watch)) => {
-                    if let Some(outcome) = outcome(fence).unwrap_or_else(|error| Some(Err(Failure::from(error)))) {
+                    if let Some(outcome) =
+                        outcome(fence).unwrap_or_else(|error| Some(Err(Failure::from(error))))
+                    {
                         Watch::decide(watch, outcome);
                         let _file = self.remove(&mut files, number);
                         drop(files);
@@ -260,7 +269,9 @@ impl Eye {
         point: u64,
         watch: &Ref<Watch>,
     ) -> Result<()> {
-        let Some(File::Timeline(points)) = files.known.get_mut(&number) else { return Err(Error::Unforeseen) };
+        let Some(File::Timeline(points)) = files.known.get_mut(&number) else {
+            return Err(Error::Unforeseen);
+        };
         points.unsubmitted.try_reserve(1).map_err(|_| Error::NoMemory)?;
         points.listen(self.fd(), number, bell)?;
         watch.settle_at(Home::Eye(number));
@@ -363,7 +374,8 @@ impl Files {
             return Ok(*number);
         }
         let number = self.number()?;
-        let points = Points { timeline: timeline.clone(), bell: None, unsubmitted: BinaryHeap::new() };
+        let points =
+            Points { timeline: timeline.clone(), bell: None, unsubmitted: BinaryHeap::new() };
         self.known.insert(number, File::Timeline(points));
         Ok(number)
     }

@@ -1,8 +1,10 @@
-//! The wait-for graph: what the ledgers of all pages of this process say, checked against the fences.
+//! The wait-for graph: what the ledgers of all pages of this process say, checked against the
+//! fences.
 //!
-//! The ledgers are read twice, and a wait counts if it stood both times: then all of them stood at once, in between. A promise
-//! counts if it was there either time. So no deadlock is made up of notes that were never there together, whatever goes on
-//! meanwhile. A deadlock that is there stays, and is found.
+//! The ledgers are read twice, and a wait counts if it stood both times: then all of them stood at
+//! once, in between. A promise counts if it was there either time. So no deadlock is made up of
+//! notes that were never there together, whatever goes on meanwhile. A deadlock that is there
+//! stays, and is found.
 
 use super::deadlock::{self, Fate, Verdict, Wait};
 use super::report;
@@ -40,8 +42,9 @@ pub(crate) fn write(fd: BorrowedFd<'_>, format: Format) -> Result<u32> {
     Ok(graph.verdict.deadlocks)
 }
 
-/// To be called, with no lock held, after `owner` left a note of a wait, or of a promise while it waits. With LIBUMF_DEBUG, says
-/// so on stderr if that closed a circle. Each is reported once, by whoever closed it.
+/// To be called, with no lock held, after `owner` left a note of a wait, or of a promise while it
+/// waits. With LIBUMF_DEBUG, says so on stderr if that closed a circle. Each is reported once, by
+/// whoever closed it.
 pub(crate) fn check_after_block(owner: Owner) {
     static REPORTED: AtomicU64 = AtomicU64::new(0);
     if !debug::is_on() {
@@ -72,7 +75,8 @@ pub(crate) struct Subject {
 type Key = (FileId, u32, u32);
 
 impl Subject {
-    /// The fence, as it is now. `None` if it ended or failed, or never was: nobody waits for it any longer.
+    /// The fence, as it is now. `None` if it ended or failed, or never was: nobody waits for it any
+    /// longer.
     fn look(page: &Ref<Page>, told: &Told) -> Option<Subject> {
         let place = Place::new(page, told.index).ok()?;
         if place.slot().tag() != Some(told.tag) || place.slot().error(told.tag) != Ok(None) {
@@ -94,7 +98,8 @@ impl Subject {
     }
 }
 
-/// What a fence has reached. Of one whose value is not in the page only who opened it knows, and of others it is where it began.
+/// What a fence has reached. Of one whose value is not in the page only who opened it knows, and of
+/// others it is where it began.
 fn value(page: &Page, told: &Told, place: &Place) -> Option<u64> {
     match page.fences().get(told.index) {
         Some(fence) if told.tag.is_elsewhere() && fence.is_of(told.tag) => Some(fence.value()),
@@ -115,7 +120,8 @@ pub(crate) struct Who {
     pub(crate) is_mentioned: bool,
 }
 
-/// A note about a fence that has not reached the value. `who` and `subject` are numbers in the lists of the graph.
+/// A note about a fence that has not reached the value. `who` and `subject` are numbers in the
+/// lists of the graph.
 pub(crate) struct Entry {
     pub(crate) who: usize,
     pub(crate) subject: usize,
@@ -159,13 +165,16 @@ impl Graph {
         let owners = owners(&notes)?;
         let (mut waits, mut promises) = (Vec::new(), Vec::new());
         for (page, told) in &notes {
-            let (Some(page), Ok(who)) = (pages.get(*page), owners.binary_search_by_key(&told.owner, |who| who.owner))
+            let (Some(page), Ok(who)) =
+                (pages.get(*page), owners.binary_search_by_key(&told.owner, |who| who.owner))
             else {
                 continue;
             };
             let key = key(page, told.index, told.tag);
             // Of a fence that is over, or one that never was, there is nothing to say.
-            let Ok(subject) = subjects.binary_search_by_key(&key, |subject| subject.key) else { continue };
+            let Ok(subject) = subjects.binary_search_by_key(&key, |subject| subject.key) else {
+                continue;
+            };
             let Told { role, of, value, at, state, .. } = *told;
             let entry = Entry { who, subject, value, role, of, is_open: false, at: (at, state) };
             push(if role == Role::Promise { &mut promises } else { &mut waits }, entry)?;
@@ -183,16 +192,21 @@ impl Graph {
         mut promises: Vec<Entry>,
     ) -> Result<Graph> {
         let subject = |entry: &Entry| subjects.get(entry.subject);
-        let is_ahead = |entry: &Entry| subject(entry).is_some_and(|now| now.width.is_before(now.value, entry.value));
+        let is_ahead = |entry: &Entry| {
+            subject(entry).is_some_and(|now| now.width.is_before(now.value, entry.value))
+        };
         // A note that is met is about to be taken away.
         promises.retain(is_ahead);
         waits.retain(|wait| {
             is_ahead(wait)
                 && owners.get(wait.who).is_some_and(|who| !who.is_gone)
-                && !(wait.role == Role::WaitPending && subject(wait).is_some_and(|now| now.is_pending(wait.value)))
+                && !(wait.role == Role::WaitPending
+                    && subject(wait).is_some_and(|now| now.is_pending(wait.value)))
         });
         waits.sort_unstable_by_key(|wait| (wait.who, wait.subject, wait.value, wait.at));
-        promises.sort_unstable_by_key(|promise| (promise.subject, promise.who, promise.value, promise.at));
+        promises.sort_unstable_by_key(|promise| {
+            (promise.subject, promise.who, promise.value, promise.at)
+        });
         let mut edges = Vec::new();
         for (number, wait) in waits.iter_mut().enumerate() {
             if let Some(now) = subjects.get(wait.subject) {
@@ -202,14 +216,27 @@ impl Graph {
         let verdict = judge(&owners, &waits, &promises, &edges)?;
         for entry in waits.iter().chain(&promises) {
             owners.get_mut(entry.who).into_iter().for_each(|who| who.is_mentioned = true);
-            subjects.get_mut(entry.subject).into_iter().for_each(|subject| subject.is_mentioned = true);
+            subjects
+                .get_mut(entry.subject)
+                .into_iter()
+                .for_each(|subject| subject.is_mentioned = true);
         }
-        let mut graph =
-            Graph { pages, lost, owners, subjects, waits, promises, edges, worst_first: Vec::new(), verdict };
+        let mut graph = Graph {
+            pages,
+            lost,
+            owners,
+            subjects,
+            waits,
+            promises,
+            edges,
+            worst_first: Vec::new(),
+            verdict,
+        };
         graph.worst_first.try_reserve_exact(graph.waits.len()).map_err(|_| Error::NoMemory)?;
         graph.worst_first.extend(0..graph.waits.len());
         let Graph { worst_first, waits, verdict, .. } = &mut graph;
-        let fate = |number: usize| waits.get(number).and_then(|wait| verdict.fates.get(wait.who)).copied();
+        let fate =
+            |number: usize| waits.get(number).and_then(|wait| verdict.fates.get(wait.who)).copied();
         worst_first.sort_unstable_by_key(|number| (fate(*number), *number));
         Ok(graph)
     }
@@ -225,7 +252,11 @@ impl Graph {
         let members = self.waits.iter().filter(|wait| self.fate(wait.who) == fate);
         // FNV-1a, by words.
         let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x100_0000_01b3);
-        Some(members.fold(0xcbf2_9ce4_8422_2325, |hash, wait| mix(mix(hash, wait.at.0 as u64), wait.at.1)) | 1)
+        Some(
+            members.fold(0xcbf2_9ce4_8422_2325, |hash, wait| {
+                mix(mix(hash, wait.at.0 as u64), wait.at.1)
+            }) | 1,
+        )
     }
 }
 
@@ -238,11 +269,14 @@ fn push<T>(list: &mut Vec<T>, item: T) -> Result<()> {
 /// The notes that count, of two reads: see above.
 fn notes(first: Vec<Noted>, mut notes: Vec<Noted>) -> Result<Vec<Noted>> {
     let use_of = |noted: &Noted| (noted.0, noted.1.at, noted.1.state);
-    notes.retain(|noted| noted.1.role == Role::Promise || first.binary_search_by_key(&use_of(noted), use_of).is_ok());
+    notes.retain(|noted| {
+        noted.1.role == Role::Promise || first.binary_search_by_key(&use_of(noted), use_of).is_ok()
+    });
     let again = notes.len();
     for noted in first.into_iter().filter(|noted| noted.1.role == Role::Promise) {
-        let is_known =
-            notes.get(..again).is_some_and(|known| known.binary_search_by_key(&use_of(&noted), use_of).is_ok());
+        let is_known = notes
+            .get(..again)
+            .is_some_and(|known| known.binary_search_by_key(&use_of(&noted), use_of).is_ok());
         if !is_known {
             push(&mut notes, noted)?;
         }
@@ -270,7 +304,9 @@ fn subjects(pages: &[Ref<Page>], notes: &[Noted]) -> Result<Vec<Subject>> {
         }
     }
     // Of several looks at one fence, the last.
-    subjects.sort_unstable_by_key(|subject| (subject.key, std::cmp::Reverse((subject.value, subject.pending))));
+    subjects.sort_unstable_by_key(|subject| {
+        (subject.key, std::cmp::Reverse((subject.value, subject.pending)))
+    });
     subjects.dedup_by_key(|subject| subject.key);
     Ok(subjects)
 }
@@ -279,7 +315,10 @@ fn subjects(pages: &[Ref<Page>], notes: &[Noted]) -> Result<Vec<Subject>> {
 fn owners(notes: &[Noted]) -> Result<Vec<Who>> {
     let mut owners: Vec<Who> = Vec::new();
     for (_, told) in notes {
-        push(&mut owners, Who { owner: told.owner, name: None, is_gone: false, is_mentioned: false })?;
+        push(
+            &mut owners,
+            Who { owner: told.owner, name: None, is_gone: false, is_mentioned: false },
+        )?;
     }
     owners.sort_unstable_by_key(|who| who.owner);
     owners.dedup_by_key(|who| who.owner);
@@ -287,7 +326,9 @@ fn owners(notes: &[Noted]) -> Result<Vec<Who>> {
     for who in &mut owners {
         let (namespace, pid) = (who.owner.namespace(), who.owner.pid());
         let (name, is_gone) = match known {
-            Some((its_namespace, its_pid, name, is_gone)) if (its_namespace, its_pid) == (namespace, pid) => {
+            Some((its_namespace, its_pid, name, is_gone))
+                if (its_namespace, its_pid) == (namespace, pid) =>
+            {
                 (name, is_gone)
             }
             _ if process::can_judge(namespace) => {
@@ -312,7 +353,11 @@ fn connect(
     // What is pending beyond all promises was submitted by somebody else.
     let mut unaccounted = now.is_pending(wait.value);
     let first = promises.partition_point(|promise| promise.subject < wait.subject);
-    let about_it = promises.iter().enumerate().skip(first).take_while(|(_, promise)| promise.subject == wait.subject);
+    let about_it = promises
+        .iter()
+        .enumerate()
+        .skip(first)
+        .take_while(|(_, promise)| promise.subject == wait.subject);
     for (at, promise) in about_it {
         unaccounted &= now.width.is_before(promise.value, now.pending);
         if wait.role == Role::Wait && !now.width.is_before(promise.value, wait.value) {
@@ -324,8 +369,14 @@ fn connect(
     Ok(())
 }
 
-/// Work that a queue has started waits for nothing, so its owner is free. The promises of those who are gone end no wait.
-fn judge(owners: &[Who], waits: &[Entry], promises: &[Entry], edges: &[(usize, usize)]) -> Result<Verdict> {
+/// Work that a queue has started waits for nothing, so its owner is free. The promises of those who
+/// are gone end no wait.
+fn judge(
+    owners: &[Who],
+    waits: &[Entry],
+    promises: &[Entry],
+    edges: &[(usize, usize)],
+) -> Result<Verdict> {
     let mut list = Vec::new();
     for Entry { who, of, is_open, .. } in waits {
         let works = owners.get(*who).is_some_and(|who| who.owner.kind() == Some(OwnerKind::Work));

@@ -42,11 +42,20 @@ impl Scene {
         let graph = self.graph()?;
         let mut text = String::new();
         assert_eq!(report::text(&graph, &mut text), Ok(()));
-        let name = graph.owners.first().and_then(|who| who.name).map(|name| name.chars().collect::<String>());
+        let name = graph
+            .owners
+            .first()
+            .and_then(|who| who.name)
+            .map(|name| name.chars().collect::<String>());
         let process = format!("pid {} ({})", process::id(), name.unwrap_or_default());
-        let mut text = text.replace(&process, "pid P").replace(&format!("fence {}:", self.page.id().1), "fence ");
+        let mut text = text
+            .replace(&process, "pid P")
+            .replace(&format!("fence {}:", self.page.id().1), "fence ");
         for (number, queue) in self.queues.iter().enumerate() {
-            text = text.replace(&format!("queue {} ", queue.serial()), &format!("queue {} ", ["A", "B"][number]));
+            text = text.replace(
+                &format!("queue {} ", queue.serial()),
+                &format!("queue {} ", ["A", "B"][number]),
+            );
         }
         Ok(text)
     }
@@ -66,7 +75,10 @@ fn a_deadlock_names_itself() -> Result<()> {
             waiting for a deadlock:\n  watch";
     let text = scene.text()?;
     assert!(text.starts_with(expected), "{text}");
-    assert!(text.ends_with("waits for fence 1 >= 1 (now 0): promised by queue A of pid P\n"), "{text}");
+    assert!(
+        text.ends_with("waits for fence 1 >= 1 (now 0): promised by queue A of pid P\n"),
+        "{text}"
+    );
     assert_eq!(scene.text()?, text);
     drop(watch);
     assert!(expected.starts_with(&scene.text()?.replace("2 waits", "3 waits")));
@@ -96,7 +108,11 @@ fn a_promise_of_less_ends_no_wait() -> Result<()> {
     scene.job(0, (0, 7), (1, 1))?;
     scene.job(1, (1, 1), (0, 6))?;
     assert_eq!(scene.deadlocks(), 0);
-    assert!(scene.text()?.contains("waits for fence 0 >= 7 (now 0): nobody has submitted a signal for this"));
+    assert!(
+        scene
+            .text()?
+            .contains("waits for fence 0 >= 7 (now 0): nobody has submitted a signal for this")
+    );
     let Some(note) = scene.notes.get(2) else { return Ok(()) };
     note.raise(7);
     assert_eq!(scene.deadlocks(), 1);
@@ -110,7 +126,9 @@ fn what_somebody_else_submitted_is_no_deadlock() -> Result<()> {
     scene.job(1, (1, 1), (0, 6))?;
     scene.fences[0].submit(7)?;
     assert_eq!(scene.deadlocks(), 0);
-    assert!(scene.text()?.contains("promised by queue B of pid P; and submitted by somebody else\n"));
+    assert!(
+        scene.text()?.contains("promised by queue B of pid P; and submitted by somebody else\n")
+    );
     scene.job(0, (2, 1), (1, 2))?;
     scene.fences[2].submit(1)?;
     assert!(scene.text()?.contains("waits for fence 2 >= 1 (now 0): submitted\n"));
@@ -162,7 +180,9 @@ fn who_waits_for_a_submission_is_freed_by_one() -> Result<()> {
     scene.notes.push(scene.fences[0].note(scene.queues[0], said));
     scene.notes.push(scene.fences[0].note_promise(scene.queues[0], 3));
     assert_eq!((scene.deadlocks(), scene.graph()?.waits.len()), (0, 1));
-    assert!(scene.text()?.contains("a submission of fence 0 >= 3 (now 0): nobody has submitted a signal for this\n"));
+    assert!(scene.text()?.contains(
+        "a submission of fence 0 >= 3 (now 0): nobody has submitted a signal for this\n"
+    ));
     scene.fences[0].submit(3)?;
     assert_eq!(scene.graph()?.waits.len(), 0);
     Ok(())
@@ -206,7 +226,11 @@ fn each_circle_is_told_from_others() -> Result<()> {
     scene.job(1, (1, 1), (0, 6))?;
     let [a, b] = scene.queues;
     let first = scene.graph()?.circle_of(a);
-    assert!(first.is_some() && scene.graph()?.circle_of(b) == first && scene.graph()?.circle_of(a) == first);
+    assert!(
+        first.is_some()
+            && scene.graph()?.circle_of(b) == first
+            && scene.graph()?.circle_of(a) == first
+    );
     assert_eq!(scene.graph()?.circle_of(Owner::new(OwnerKind::Queue)), None);
     scene.notes.pop();
     assert_eq!(scene.graph()?.circle_of(a), None);
@@ -221,7 +245,11 @@ fn a_page_whose_notes_found_no_room_says_so() -> Result<()> {
     for value in 1..=crate::ledger::RECORDS as u64 + 2 {
         scene.notes.push(scene.fences[0].note_wait(scene.queues[0], value));
     }
-    assert!(scene.text()?.contains("\nnot complete: 2 notes found no room, so promises may be missing\n"));
+    assert!(
+        scene
+            .text()?
+            .contains("\nnot complete: 2 notes found no room, so promises may be missing\n")
+    );
     Ok(())
 }
 
@@ -230,13 +258,15 @@ fn a_wait_counts_that_stood_all_the_time_and_a_promise_that_was_ever_there() -> 
     let scene = Scene::new()?;
     let pages = [scene.page.clone()];
     let said = |notes: &[Noted]| {
-        let mut said: Vec<_> = notes.iter().map(|noted| (noted.1.role == Role::Promise, noted.1.value)).collect();
+        let mut said: Vec<_> =
+            notes.iter().map(|noted| (noted.1.role == Role::Promise, noted.1.value)).collect();
         said.sort_unstable();
         said
     };
     let [queue, other] = scene.queues;
     let _stays = (scene.fences[0].note_wait(queue, 1), scene.fences[0].note_promise(queue, 2));
-    let (wait, promise) = (scene.fences[1].note_wait(other, 3), scene.fences[1].note_promise(other, 4));
+    let (wait, promise) =
+        (scene.fences[1].note_wait(other, 3), scene.fences[1].note_promise(other, 4));
     let first = read(&pages)?;
     // The same record may be used for the same again: it is another wait.
     drop((wait, promise));
@@ -264,9 +294,14 @@ fn a_queue_that_closes_a_circle_says_so_once() -> Result<()> {
     }
     let name = "events::graph::tests::a_queue_that_closes_a_circle_says_so_once";
     let again = std::env::current_exe().and_then(|program| {
-        std::process::Command::new(program).args(["--exact", name, "--nocapture"]).env("LIBUMF_DEBUG", "1").output()
+        std::process::Command::new(program)
+            .args(["--exact", name, "--nocapture"])
+            .env("LIBUMF_DEBUG", "1")
+            .output()
     });
-    let said = again.map(|output| String::from_utf8_lossy(&output.stderr).into_owned()).unwrap_or_default();
+    let said = again
+        .map(|output| String::from_utf8_lossy(&output.stderr).into_owned())
+        .unwrap_or_default();
     assert_eq!(said.matches("deadlock 1:\n  queue ").count(), 1, "{said}");
     Ok(())
 }

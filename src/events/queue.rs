@@ -1,8 +1,9 @@
 //! Deferred submission: jobs that run, in order, once what they wait for is there.
 //!
-//! It is the submit thread that every driver has for waits before signals, without the thread. A queue has one watch, for the
-//! wait that its first job is held up by, and goes on where its loop does things; queues share nothing else, so one that is
-//! held up holds up no other. Nothing is allocated for a job but its own list of waits and signals.
+//! It is the submit thread that every driver has for waits before signals, without the thread. A
+//! queue has one watch, for the wait that its first job is held up by, and goes on where its loop
+//! does things; queues share nothing else, so one that is held up holds up no other. Nothing is
+//! allocated for a job but its own list of waits and signals.
 
 use super::claims::Claims;
 use super::event_loop::{Loop, LoopHandle};
@@ -90,7 +91,12 @@ enum Item {
 
 impl Job {
     /// A job with room for so many waits and signals.
-    pub(crate) fn new(count: usize, run: Run, release: Option<Release>, data: *mut c_void) -> Result<Job> {
+    pub(crate) fn new(
+        count: usize,
+        run: Run,
+        release: Option<Release>,
+        data: *mut c_void,
+    ) -> Result<Job> {
         let mut items = Vec::new();
         items.try_reserve_exact(count).map_err(|_| Error::NoMemory)?;
         Ok(Job { items: Items { items, met: 0 }, run, release, data: AtomicPtr::new(data) })
@@ -286,8 +292,8 @@ impl Queue {
         Ok(())
     }
 
-    /// For the loop: what held the queue up is over, or somebody submitted the first job. False if `watch`, the queue's own, may
-    /// become due again.
+    /// For the loop: what held the queue up is over, or somebody submitted the first job. False if
+    /// `watch`, the queue's own, may become due again.
     pub(crate) fn step(&self, watch: &Watch) -> bool {
         let mut state = self.lock();
         let Some(outcome) = watch.rearm() else { return true };
@@ -378,7 +384,12 @@ impl Queue {
     }
 
     /// Remembers what is left to be signalled by others.
-    fn take_off<'a>(&'a self, mut state: MutexGuard<'a, State>, number: u64, items: Items) -> MutexGuard<'a, State> {
+    fn take_off<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        number: u64,
+        items: Items,
+    ) -> MutexGuard<'a, State> {
         let Some(errno) = state.lost else {
             state.flight.push_back((number, items));
             return state;
@@ -390,8 +401,8 @@ impl Queue {
         self.lock()
     }
 
-    /// Forgets what has signalled by now. Not under the lock: the last reference to a fence gives its notifier back, and the
-    /// driver may do anything then.
+    /// Forgets what has signalled by now. Not under the lock: the last reference to a fence gives
+    /// its notifier back, and the driver may do anything then.
     fn land<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         while let Some(items) = state.landed() {
             drop(state);
@@ -414,7 +425,8 @@ impl Queue {
         self.drop_jobs(self.lock(), Failure::from(Error::Canceled));
     }
 
-    /// The device is lost: the same, also for what has run and not signalled; and nothing is taken in any more.
+    /// The device is lost: the same, also for what has run and not signalled; and nothing is taken
+    /// in any more.
     pub(crate) fn fail(&self, errno: FenceErrno) {
         let mut state = self.lock();
         state.lost = state.lost.or(Some(errno));
@@ -449,8 +461,8 @@ impl Queue {
         }
     }
 
-    /// Waits until what was submitted by now has run and signalled, or never will. `Invalid` where that could not come while this
-    /// waits.
+    /// Waits until what was submitted by now has run and signalled, or never will. `Invalid` where
+    /// that could not come while this waits.
     pub(crate) fn drain(&self, deadline: Deadline) -> Result<()> {
         let target = self.lock().submitted;
         loop {

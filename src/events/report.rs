@@ -6,7 +6,8 @@ use crate::ledger::Role;
 use crate::owner::OwnerKind;
 use std::fmt::{self, Display, Formatter, Write};
 
-/// Who waits for what, and who promised it: deadlocks first, then those behind them, then the others.
+/// Who waits for what, and who promised it: deadlocks first, then those behind them, then the
+/// others.
 pub(crate) fn text(graph: &Graph, out: &mut impl Write) -> fmt::Result {
     let deadlocks = graph.verdict.deadlocks;
     writeln!(
@@ -40,18 +41,29 @@ pub(crate) fn text(graph: &Graph, out: &mut impl Write) -> fmt::Result {
 }
 
 fn line(graph: &Graph, number: usize, wait: &Entry, out: &mut impl Write) -> fmt::Result {
-    let (Some(who), Some(subject)) = (graph.owners.get(wait.who), graph.subjects.get(wait.subject)) else {
+    let (Some(who), Some(subject)) = (graph.owners.get(wait.who), graph.subjects.get(wait.subject))
+    else {
         return Ok(());
     };
     let alternative = if wait.of > 1 { "any of several, one " } else { "" };
     let submission = if wait.role == Role::WaitPending { "a submission of " } else { "" };
-    write!(out, "  {who} waits for {alternative}{submission}{subject} >= {} (now {}): ", wait.value, subject.value)?;
+    write!(
+        out,
+        "  {who} waits for {alternative}{submission}{subject} >= {} (now {}): ",
+        wait.value, subject.value
+    )?;
     hopes(graph, number, wait, subject, out)?;
     out.write_str("\n")
 }
 
 /// Who may end a wait.
-fn hopes(graph: &Graph, number: usize, wait: &Entry, subject: &Subject, out: &mut impl Write) -> fmt::Result {
+fn hopes(
+    graph: &Graph,
+    number: usize,
+    wait: &Entry,
+    subject: &Subject,
+    out: &mut impl Write,
+) -> fmt::Result {
     let mut nobody = true;
     for promise in promisers(graph, number) {
         let Some(who) = graph.owners.get(promise.who) else { continue };
@@ -77,30 +89,45 @@ fn promisers(graph: &Graph, wait: usize) -> impl Iterator<Item = &Entry> {
         .filter(move |promise| last.replace(promise.who) != Some(promise.who))
 }
 
-/// Owners are ellipses and fences boxes; an arrow leads from who waits to the fence, and from there, dashed, to who promised to
-/// signal it. Deadlocks are red.
+/// Owners are ellipses and fences boxes; an arrow leads from who waits to the fence, and from
+/// there, dashed, to who promised to signal it. Deadlocks are red.
 pub(crate) fn dot(graph: &Graph, out: &mut impl Write) -> fmt::Result {
     writeln!(out, "digraph libumf {{")?;
     if graph.lost > 0 {
-        writeln!(out, "    label=\"not complete: {} found no room\";", Count(graph.lost as usize, "note"))?;
+        writeln!(
+            out,
+            "    label=\"not complete: {} found no room\";",
+            Count(graph.lost as usize, "note")
+        )?;
     }
     for (number, who) in graph.owners.iter().enumerate().filter(|(_, who)| who.is_mentioned) {
         let gone = if who.is_gone { ", gone" } else { "" };
         writeln!(out, "    owner{number} [label=\"{who}{gone}\"{}];", colour(graph, number))?;
     }
-    for (number, subject) in graph.subjects.iter().enumerate().filter(|(_, subject)| subject.is_mentioned) {
+    for (number, subject) in
+        graph.subjects.iter().enumerate().filter(|(_, subject)| subject.is_mentioned)
+    {
         let Subject { value, pending, .. } = subject;
-        writeln!(out, "    fence{number} [shape=box, label=\"{subject}\\nnow {value}, pending {pending}\"];")?;
+        writeln!(
+            out,
+            "    fence{number} [shape=box, label=\"{subject}\\nnow {value}, pending {pending}\"];"
+        )?;
     }
     for Entry { who, subject, value, role, of, .. } in &graph.waits {
         let alternative = if *of > 1 { "any: " } else { "" };
         let submission = if *role == Role::WaitPending { "submission of " } else { "" };
         let colour = colour(graph, *who);
-        writeln!(out, "    owner{who} -> fence{subject} [label=\"{alternative}{submission}>= {value}\"{colour}];")?;
+        writeln!(
+            out,
+            "    owner{who} -> fence{subject} [label=\"{alternative}{submission}>= {value}\"{colour}];"
+        )?;
     }
     for Entry { who, subject, value, .. } in &graph.promises {
         let colour = colour(graph, *who);
-        writeln!(out, "    fence{subject} -> owner{who} [style=dashed, label=\"up to {value}\"{colour}];")?;
+        writeln!(
+            out,
+            "    fence{subject} -> owner{who} [style=dashed, label=\"up to {value}\"{colour}];"
+        )?;
     }
     writeln!(out, "}}")
 }

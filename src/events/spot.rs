@@ -1,4 +1,5 @@
-//! The watches of one fence, so arranged that a signal costs the same however many have yet to wait.
+//! The watches of one fence, so arranged that a signal costs the same however many have yet to
+//! wait.
 
 use super::watch::{Address, Watch};
 use crate::error::{Error, Result};
@@ -70,7 +71,8 @@ impl Spot {
         self.ordered.len() + self.scanned.len() == self.cancelled
     }
 
-    /// Makes room for another watch. Most fences have one, for which a list that is to grow would be too much.
+    /// Makes room for another watch. Most fences have one, for which a list that is to grow would
+    /// be too much.
     pub(crate) fn reserve(&mut self, demand: Demand) -> Result<()> {
         let room = match demand.of(&self.fence).turning_point() {
             Some(_) if self.ordered.is_empty() => self.ordered.try_reserve_exact(1),
@@ -81,8 +83,8 @@ impl Spot {
         room.map_err(|_| Error::NoMemory)
     }
 
-    /// Adds a watch, unless it is over already: then true. There is room for it. To be followed by a look, since it is not
-    /// announced.
+    /// Adds a watch, unless it is over already: then true. There is room for it. To be followed by
+    /// a look, since it is not announced.
     pub(crate) fn add(&mut self, demand: Demand, watch: Ref<Watch>) -> bool {
         // A turning point is one only for what is not met before.
         if let Some(outcome) = Watch::look(demand, &self.fence) {
@@ -103,8 +105,11 @@ impl Spot {
             return;
         }
         self.cancelled += 1;
-        if self.cancelled >= SWEEP_FROM && self.cancelled * 2 > self.ordered.len() + self.scanned.len() {
-            // One that was cancelled this moment and is not counted yet stays, and is counted when its turn comes.
+        if self.cancelled >= SWEEP_FROM
+            && self.cancelled * 2 > self.ordered.len() + self.scanned.len()
+        {
+            // One that was cancelled this moment and is not counted yet stays, and is counted when
+            // its turn comes.
             let stays = |entry: &Entry| entry.watch.is_listed();
             self.ordered.retain(stays);
             self.scanned.retain(stays);
@@ -121,8 +126,8 @@ impl Spot {
         }
     }
 
-    /// Finds what is over, and announces to the fence what is not. The page's bell was listened to before. Tells whether anything
-    /// was over.
+    /// Finds what is over, and announces to the fence what is not. The page's bell was listened to
+    /// before. Tells whether anything was over.
     pub(crate) fn look(&mut self) -> bool {
         let mut found = false;
         while let Some(entry) = self.ordered.peek() {

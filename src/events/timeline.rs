@@ -13,8 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// A syncobj, and the watches that will add points to it.
 pub(crate) struct Timeline {
     syncobj: Ref<Syncobj>,
-    /// By point. One that has its fence early waits for those before it: the kernel would take the points in any order, and
-    /// then neither would signal.
+    /// By point. One that has its fence early waits for those before it: the kernel would take the
+    /// points in any order, and then neither would signal.
     exports: Mutex<VecDeque<Export>>,
     waits: Mutex<Waits>,
 }
@@ -23,8 +23,9 @@ pub(crate) struct Timeline {
 struct Waits {
     /// Written to when the point that is expected was submitted: readable from then on.
     bell: Option<Ref<Bell>>,
-    /// The point that the bell rings for. Whoever rings cannot be told to forget it. So there is one at a time, for the lowest
-    /// point that is waited for, and what is left of a wait that was cancelled serves the next.
+    /// The point that the bell rings for. Whoever rings cannot be told to forget it. So there is
+    /// one at a time, for the lowest point that is waited for, and what is left of a wait that was
+    /// cancelled serves the next.
     expected: Option<u64>,
     /// Who rings where the kernel does not.
     waiter: Option<Waiter>,
@@ -63,12 +64,14 @@ impl Timeline {
         self.exports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a point can be added, as far as can be told now. `Invalid` if it is not beyond the last.
+    /// Whether a point can be added, as far as can be told now. `Invalid` if it is not beyond the
+    /// last.
     pub(crate) fn check_forward(&self, point: u64) -> Result<()> {
         self.syncobj.at(point).check_forward()
     }
 
-    /// Takes in a watch that will add a point. Point 0, the one fence of a binary syncobj, has no order.
+    /// Takes in a watch that will add a point. Point 0, the one fence of a binary syncobj, has no
+    /// order.
     pub(crate) fn enlist(&self, point: u64, watch: &Ref<Watch>) -> Result<()> {
         if point == 0 {
             return Ok(());
@@ -88,8 +91,8 @@ impl Timeline {
         point == 0 || self.exports().front().is_none_or(|export| export.point >= point)
     }
 
-    /// Adds the point of a watch, whose turn it is; or sees to it that, as it fails, those behind it that are enlisted by now fail
-    /// too.
+    /// Adds the point of a watch, whose turn it is; or sees to it that, as it fails, those behind
+    /// it that are enlisted by now fail too.
     pub(crate) fn export(&self, point: u64, watch: &Watch, outcome: Outcome) -> Result<()> {
         let result = outcome.and_then(|()| self.signal(point).map_err(Failure::from));
         if let Err(failure) = result {
@@ -102,22 +105,23 @@ impl Timeline {
     }
 
     fn signal(&self, point: u64) -> Result<()> {
-        // Held between the look at the last point and the signal. While one loop does a point whose turn it is, somebody may ask
-        // for a lower one on another loop, and then it is its turn too.
+        // Held between the look at the last point and the signal. While one loop does a point whose
+        // turn it is, somebody may ask for a lower one on another loop, and then it is its turn
+        // too.
         let _exports = self.exports();
         self.syncobj.at(point).signal()
     }
 
-    /// Takes out the watch that is next behind one that fails. None is behind one that fails with another: it was taken out
-    /// itself, and who was enlisted since then starts afresh.
+    /// Takes out the watch that is next behind one that fails. None is behind one that fails with
+    /// another: it was taken out itself, and who was enlisted since then starts afresh.
     fn take_behind(&self, point: u64, watch: &Watch) -> Option<Ref<Watch>> {
         let mut exports = self.exports();
         let at = position(&exports, point, watch)?;
         exports.remove(at + 1).map(|export| export.watch)
     }
 
-    /// The point of a watch will not be added any more, or has been: it is the next one's turn. Nothing to a watch that was not
-    /// enlisted.
+    /// The point of a watch will not be added any more, or has been: it is the next one's turn.
+    /// Nothing to a watch that was not enlisted.
     pub(crate) fn leave(&self, point: u64, watch: &Watch) {
         // Dropped after the lock.
         let _left;
@@ -164,7 +168,10 @@ impl Timeline {
                 if waits.waiter.is_none() {
                     waits.waiter = Some(Waiter::start(&self.syncobj)?);
                 }
-                waits.waiter.as_ref().map_or(Ok(()), |waiter| waiter.ring_when_submitted(point, &bell))?;
+                waits
+                    .waiter
+                    .as_ref()
+                    .map_or(Ok(()), |waiter| waiter.ring_when_submitted(point, &bell))?;
             }
             waits.expected = Some(point);
         }

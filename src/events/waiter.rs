@@ -1,7 +1,8 @@
-//! How to hear that a point was submitted where the kernel does not write to eventfds (before Linux 6.6): a thread asleep in
-//! TIMELINE_WAIT.
+//! How to hear that a point was submitted where the kernel does not write to eventfds (before Linux
+//! 6.6): a thread asleep in TIMELINE_WAIT.
 //!
-//! It waits for two syncobjs at once: the one it is about, and one of ours, which is signalled to have it look up.
+//! It waits for two syncobjs at once: the one it is about, and one of ours, which is signalled to
+//! have it look up.
 
 use super::event_loop::THREAD_NAME;
 use super::timeline::Bell;

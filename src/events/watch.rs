@@ -140,7 +140,8 @@ pub(crate) struct Watch {
 
 struct State {
     stage: Stage,
-    /// Until it is over: nobody's handle on a watch keeps the loop, and its descriptors, any longer.
+    /// Until it is over: nobody's handle on a watch keeps the loop, and its descriptors, any
+    /// longer.
     event_loop: Option<Ref<Loop>>,
     /// Until it is done, or cancelled.
     work: Option<Work>,
@@ -203,14 +204,23 @@ pub(crate) struct Address {
 }
 
 impl Watch {
-    /// A new watch, armed, that nobody knows yet. Room for it among what `event_loop` has to do is kept until it is over. The
-    /// callback is taken if it succeeds.
-    pub(crate) fn new(event_loop: &Ref<Loop>, effect: Effect, callback: &mut Option<Callback>) -> Result<Ref<Watch>> {
+    /// A new watch, armed, that nobody knows yet. Room for it among what `event_loop` has to do is
+    /// kept until it is over. The callback is taken if it succeeds.
+    pub(crate) fn new(
+        event_loop: &Ref<Loop>,
+        effect: Effect,
+        callback: &mut Option<Callback>,
+    ) -> Result<Ref<Watch>> {
         let room = event_loop.promise()?;
         let watch = Ref::try_new(|| {
             let work = Work { effect, callback: callback.take(), notes: None };
             let event_loop = Some(event_loop.clone());
-            let state = Mutex::new(State { stage: Stage::Armed, event_loop, work: Some(work), home: Home::None });
+            let state = Mutex::new(State {
+                stage: Stage::Armed,
+                event_loop,
+                work: Some(work),
+                home: Home::None,
+            });
             Ok(Watch { creator: getpid(), state, listed: AtomicBool::new(false) })
         })?;
         room.keep();
@@ -262,8 +272,8 @@ impl Watch {
         }
     }
 
-    /// It is over: to be done. Whoever calls this takes it out of where it was known, and rouses the loop. False if it was over
-    /// before, or cancelled.
+    /// It is over: to be done. Whoever calls this takes it out of where it was known, and rouses
+    /// the loop. False if it was over before, or cancelled.
     pub(crate) fn decide(this: &Ref<Watch>, outcome: Outcome) -> bool {
         let mut state = this.lock();
         if !matches!(state.stage, Stage::Armed) {
@@ -299,7 +309,8 @@ impl Watch {
         }
     }
 
-    /// The loop is to do what it is for, although nothing is over: for a queue's watch that is at no fence.
+    /// The loop is to do what it is for, although nothing is over: for a queue's watch that is at
+    /// no fence.
     pub(crate) fn kick(this: &Ref<Watch>) {
         let event_loop = this.lock().event_loop.clone();
         if let (true, Some(event_loop)) = (Watch::decide(this, Ok(())), event_loop) {
@@ -307,7 +318,8 @@ impl Watch {
         }
     }
 
-    /// Takes a queue's watch away from its fence. It stays armed; if it was over at this moment, the queue is told all the same.
+    /// Takes a queue's watch away from its fence. It stays armed; if it was over at this moment,
+    /// the queue is told all the same.
     pub(crate) fn recall(&self) {
         let home = std::mem::replace(&mut self.lock().home, Home::None);
         if let Home::Ear { ear, address } = home {
@@ -315,8 +327,9 @@ impl Watch {
         }
     }
 
-    /// A queue's watch that was due is at no fence, and may be armed for another: returns why it was. `None` if it was cancelled
-    /// meanwhile. Under the queue's lock, as is all that arms it: so it is never at two fences, or at one and due.
+    /// A queue's watch that was due is at no fence, and may be armed for another: returns why it
+    /// was. `None` if it was cancelled meanwhile. Under the queue's lock, as is all that arms it:
+    /// so it is never at two fences, or at one and due.
     pub(crate) fn rearm(&self) -> Option<Outcome> {
         let mut state = self.lock();
         let Stage::Due(outcome) = state.stage else { return None };
@@ -337,8 +350,8 @@ impl Watch {
         }
     }
 
-    /// Does what is to be done, if it was not cancelled meanwhile. Called where the loop does things. False if it may become due
-    /// again.
+    /// Does what is to be done, if it was not cancelled meanwhile. Called where the loop does
+    /// things. False if it may become due again.
     pub(crate) fn fire(&self) -> bool {
         let (work, outcome) = match self.begin() {
             Begun::Work(work, outcome) => (work, outcome),
@@ -371,7 +384,9 @@ impl Watch {
             return Begun::Queue(queue.clone());
         }
         // A failure changes nothing on a timeline, so it need not wait.
-        if let (Some(Work { effect: Effect::Point { timeline, point }, .. }), Ok(())) = (&state.work, outcome) {
+        if let (Some(Work { effect: Effect::Point { timeline, point }, .. }), Ok(())) =
+            (&state.work, outcome)
+        {
             if !timeline.is_next(*point) {
                 // Whoever is next before it takes this lock after having left.
                 state.stage = Stage::Parked(outcome);
@@ -398,7 +413,9 @@ impl Watch {
         let event_loop = state.event_loop.take();
         drop(state);
         let point = match &work {
-            Some(Work { effect: Effect::Point { timeline, point }, .. }) => Some((timeline, *point)),
+            Some(Work { effect: Effect::Point { timeline, point }, .. }) => {
+                Some((timeline, *point))
+            }
             _ => None,
         };
         if let Some(event_loop) = event_loop {
@@ -418,7 +435,8 @@ impl Watch {
         Ok(())
     }
 
-    /// The same for the caller: `Stale` in the child of a fork, where the loop and its locks are out of order.
+    /// The same for the caller: `Stale` in the child of a fork, where the loop and its locks are
+    /// out of order.
     pub(crate) fn cancel_for_caller(&self) -> Result<()> {
         if self.is_ours() { self.cancel() } else { Err(Error::Stale) }
     }

@@ -1,4 +1,5 @@
-//! The implicit fences of a dma-buf, as sync_files (kernel: include/uapi/linux/dma-buf.h; since 6.0).
+//! The implicit fences of a dma-buf, as sync_files (kernel: include/uapi/linux/dma-buf.h; since
+//! 6.0).
 
 use crate::error::{Error, Result};
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -45,17 +46,25 @@ pub(crate) fn export_sync_file(dma_buf: BorrowedFd<'_>, access: Access) -> Resul
 }
 
 /// Adds the fence of `sync_file` as one of somebody with this access.
-pub(crate) fn import_sync_file(dma_buf: BorrowedFd<'_>, access: Access, sync_file: BorrowedFd<'_>) -> Result<()> {
+pub(crate) fn import_sync_file(
+    dma_buf: BorrowedFd<'_>,
+    access: Access,
+    sync_file: BorrowedFd<'_>,
+) -> Result<()> {
     let arg = SyncFile { flags: access.bits(), fd: sync_file.as_raw_fd() };
     // SAFETY: the opcode was made from this struct, which holds no address.
     let answer = unsafe { ioctl(dma_buf, Setter::<IMPORT_SYNC_FILE, _>::new(arg)) };
     answer.map_err(|errno| explain(dma_buf, errno))
 }
 
-/// ENOTTY comes from a file that is no dma-buf, and from a kernel before 6.0. Every dma-buf knows DMA_BUF_IOCTL_SYNC,
-/// and refuses it without a direction.
+/// ENOTTY comes from a file that is no dma-buf, and from a kernel before 6.0. Every dma-buf knows
+/// DMA_BUF_IOCTL_SYNC, and refuses it without a direction.
 fn explain(dma_buf: BorrowedFd<'_>, errno: Errno) -> Error {
     // SAFETY: the opcode was made from a struct of one u64; no flag set, the call changes nothing.
     let sync = || unsafe { ioctl(dma_buf, Setter::<SYNC, u64>::new(0)) };
-    if errno == Errno::NOTTY && sync() == Err(Errno::INVAL) { Error::NotSupported } else { errno.into() }
+    if errno == Errno::NOTTY && sync() == Err(Errno::INVAL) {
+        Error::NotSupported
+    } else {
+        errno.into()
+    }
 }

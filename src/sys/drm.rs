@@ -1,7 +1,8 @@
 //! drm_syncobj ioctls (kernel: include/uapi/drm/drm.h, drivers/gpu/drm/drm_syncobj.c).
 //!
-//! drm_ioctl accepts a struct that is larger or smaller than its own: it zero-extends, or ignores the rest. Today's
-//! structs therefore work on every kernel. A feature that the driver lacks is EOPNOTSUPP.
+//! drm_ioctl accepts a struct that is larger or smaller than its own: it zero-extends, or ignores
+//! the rest. Today's structs therefore work on every kernel. A feature that the driver lacks is
+//! EOPNOTSUPP.
 
 use super::retry;
 use super::time::Deadline;
@@ -29,8 +30,9 @@ const EVENTFD: Opcode = opcode::read_write::<drm::drm_syncobj_eventfd>(b'd', 0xc
 /// One call. `OPCODE` must be one of the constants above, `T` the struct it was made with.
 fn call<const OPCODE: Opcode, T>(fd: BorrowedFd<'_>, arg: &mut T) -> IoResult<()> {
     retry(|| {
-        // SAFETY: the opcode encodes the size of `T`, and the kernel reads and writes no more than that in place. The
-        // structs that hold addresses get them from references that outlive the call (see the callers).
+        // SAFETY: the opcode encodes the size of `T`, and the kernel reads and writes no more than
+        // that in place. The structs that hold addresses get them from references that outlive the
+        // call (see the callers).
         unsafe { ioctl(fd, Updater::<OPCODE, T>::new(&mut *arg)) }
     })
 }
@@ -92,7 +94,8 @@ pub(crate) fn wait(fd: BorrowedFd<'_>, handle: u32, deadline: Deadline) -> Resul
     Ok(to_the_deadline(deadline, || call::<WAIT, _>(fd, &mut arg))?)
 }
 
-/// Waits until one of some points has a fence, signalled or not, and tells which. Point 0 is the fence of a binary syncobj.
+/// Waits until one of some points has a fence, signalled or not, and tells which. Point 0 is the
+/// fence of a binary syncobj.
 pub(crate) fn wait_materialised<const N: usize>(
     fd: BorrowedFd<'_>,
     handles: &[u32; N],
@@ -100,7 +103,8 @@ pub(crate) fn wait_materialised<const N: usize>(
     deadline: Deadline,
 ) -> Result<u32> {
     // WAIT_AVAILABLE alone did not wait before 6.8; with WAIT_FOR_SUBMIT it always did.
-    let flags = drm::DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT | drm::DRM_SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE;
+    let flags =
+        drm::DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT | drm::DRM_SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE;
     let mut arg = drm::drm_syncobj_timeline_wait {
         handles: address(handles),
         points: address(points),
@@ -148,7 +152,8 @@ pub(crate) fn reset(fd: BorrowedFd<'_>, handle: u32) -> Result<()> {
     Ok(call::<RESET, _>(fd, &mut arg)?)
 }
 
-/// Adds a signalled fence at `point`. The kernel does not check that points go forward: see `last_submitted`.
+/// Adds a signalled fence at `point`. The kernel does not check that points go forward: see
+/// `last_submitted`.
 pub(crate) fn timeline_signal(fd: BorrowedFd<'_>, handle: u32, point: u64) -> Result<()> {
     let mut arg = drm::drm_syncobj_timeline_array {
         handles: address(&handle),
@@ -161,12 +166,17 @@ pub(crate) fn timeline_signal(fd: BorrowedFd<'_>, handle: u32, point: u64) -> Re
 
 /// Copies the fence at `point` of one syncobj into a binary one.
 pub(crate) fn transfer_to_binary(fd: BorrowedFd<'_>, from: u32, point: u64, to: u32) -> Result<()> {
-    let mut arg =
-        drm::drm_syncobj_transfer { src_handle: from, src_point: point, dst_handle: to, ..Default::default() };
+    let mut arg = drm::drm_syncobj_transfer {
+        src_handle: from,
+        src_point: point,
+        dst_handle: to,
+        ..Default::default()
+    };
     Ok(call::<TRANSFER, _>(fd, &mut arg)?)
 }
 
-/// Has an eventfd written to once there is a fence at the point, signalled or not. It cannot be taken back.
+/// Has an eventfd written to once there is a fence at the point, signalled or not. It cannot be
+/// taken back.
 pub(crate) fn eventfd_when_submitted(
     fd: BorrowedFd<'_>,
     handle: u32,
@@ -174,7 +184,8 @@ pub(crate) fn eventfd_when_submitted(
     eventfd: BorrowedFd<'_>,
 ) -> Result<()> {
     let flags = drm::DRM_SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE;
-    let mut arg = drm::drm_syncobj_eventfd { handle, flags, point, fd: eventfd.as_raw_fd(), pad: 0 };
+    let mut arg =
+        drm::drm_syncobj_eventfd { handle, flags, point, fd: eventfd.as_raw_fd(), pad: 0 };
     Ok(call::<EVENTFD, _>(fd, &mut arg)?)
 }
 
@@ -185,7 +196,8 @@ pub(crate) fn has_eventfd(fd: BorrowedFd<'_>) -> bool {
     matches!(call::<EVENTFD, _>(fd, &mut arg), Err(Errno::NOENT))
 }
 
-/// Whether waits can carry a deadline hint (6.8). `signaled` is a binary syncobj that holds a signalled fence.
+/// Whether waits can carry a deadline hint (6.8). `signaled` is a binary syncobj that holds a
+/// signalled fence.
 pub(crate) fn has_deadline(fd: BorrowedFd<'_>, signaled: u32) -> bool {
     let mut arg = drm::drm_syncobj_wait {
         handles: address(&signaled),

@@ -31,8 +31,14 @@ pub(crate) fn remove(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) {
 }
 
 /// Waits until some are readable, and writes down which. An interrupted wait may tell of none.
-pub(crate) fn wait<'a>(epoll: BorrowedFd<'_>, numbers: &'a mut [u64; EVENTS], deadline: Deadline) -> Result<&'a [u64]> {
-    let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; EVENTS];
+pub(crate) fn wait<'a>(
+    epoll: BorrowedFd<'_>,
+    numbers: &'a mut [u64; EVENTS],
+    deadline: Deadline,
+) -> Result<&'a [u64]> {
+    let mut events =
+        [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) };
+            EVENTS];
     let count = match epoll::wait(epoll, &mut events, deadline.remaining().as_ref()) {
         Ok(count) => count,
         Err(Errno::INTR) => 0,

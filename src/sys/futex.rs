@@ -20,16 +20,24 @@ pub(crate) enum Sleep {
 pub(crate) const WAITV_MAX: usize = 128;
 
 /// Sleeps while `word` holds `expected`, until a wake with one of `bits` or the deadline.
-pub(crate) fn wait(word: &AtomicU32, expected: u32, bits: NonZeroU32, deadline: Deadline) -> Result<Sleep> {
+pub(crate) fn wait(
+    word: &AtomicU32,
+    expected: u32,
+    bits: NonZeroU32,
+    deadline: Deadline,
+) -> Result<Sleep> {
     // FUTEX_WAIT_BITSET takes absolute CLOCK_MONOTONIC time, FUTEX_WAIT relative time.
     let timeout = deadline.timespec();
-    outcome(futex::wait_bitset(word, futex::Flags::empty(), expected, timeout.as_ref(), bits), deadline)
+    outcome(
+        futex::wait_bitset(word, futex::Flags::empty(), expected, timeout.as_ref(), bits),
+        deadline,
+    )
 }
 
 /// Wakes everybody who sleeps on `word` with one of `bits`.
 pub(crate) fn wake(word: &AtomicU32, bits: NonZeroU32) {
-    // An error comes from a peer who plays with the page at this moment (punches a hole: EFAULT; uses the word for a lock:
-    // EINVAL), and who is missed then sleeps on a word of that peer's.
+    // An error comes from a peer who plays with the page at this moment (punches a hole: EFAULT;
+    // uses the word for a lock: EINVAL), and who is missed then sleeps on a word of that peer's.
     let _ = futex::wake_bitset(word, futex::Flags::empty(), i32::MAX as u32, bits);
 }
 
@@ -40,8 +48,12 @@ pub(crate) struct Word<'a> {
     pub(crate) expected: u32,
 }
 
-/// Sleeps while every word holds what is expected of it. At most [`WAITV_MAX`] words, and only where [`has_waitv`].
-pub(crate) fn wait_many<'a>(words: impl Iterator<Item = Word<'a>>, deadline: Deadline) -> Result<Sleep> {
+/// Sleeps while every word holds what is expected of it. At most [`WAITV_MAX`] words, and only
+/// where [`has_waitv`].
+pub(crate) fn wait_many<'a>(
+    words: impl Iterator<Item = Word<'a>>,
+    deadline: Deadline,
+) -> Result<Sleep> {
     let mut list = [futex::Wait::new(); WAITV_MAX];
     let mut count = 0;
     for (entry, word) in list.iter_mut().zip(words) {
@@ -52,15 +64,18 @@ pub(crate) fn wait_many<'a>(words: impl Iterator<Item = Word<'a>>, deadline: Dea
     }
     let timeout = deadline.timespec();
     let list = list.get(..count).unwrap_or(&[]);
-    let answer = futex::waitv(list, futex::WaitvFlags::empty(), timeout.as_ref(), ClockId::Monotonic);
+    let answer =
+        futex::waitv(list, futex::WaitvFlags::empty(), timeout.as_ref(), ClockId::Monotonic);
     outcome(answer.map(drop), deadline)
 }
 
-/// Whether this kernel (5.16), and the sandbox around this process, let us call futex_waitv, as far as is known.
+/// Whether this kernel (5.16), and the sandbox around this process, let us call futex_waitv, as far
+/// as is known.
 pub(crate) fn has_waitv() -> bool {
     match WAITV.load(Ordering::Relaxed) {
         UNKNOWN => {
-            // An empty list is EINVAL where the call exists. ENOSYS and a seccomp filter's EPERM both mean "do without".
+            // An empty list is EINVAL where the call exists. ENOSYS and a seccomp filter's EPERM
+            // both mean "do without".
             let answer = futex::waitv(&[], futex::WaitvFlags::empty(), None, ClockId::Monotonic);
             let has = matches!(answer, Err(Errno::INVAL));
             WAITV.store(if has { YES } else { NO }, Ordering::Relaxed);
@@ -70,8 +85,8 @@ pub(crate) fn has_waitv() -> bool {
     }
 }
 
-/// Whether a sleep that failed so says that there is no futex_waitv any more: a process may enter its sandbox after it asked.
-/// What else fails may pass.
+/// Whether a sleep that failed so says that there is no futex_waitv any more: a process may enter
+/// its sandbox after it asked. What else fails may pass.
 pub(crate) fn lost_waitv(error: Error) -> bool {
     let lost = matches!(error, Error::NotSupported | Error::Denied);
     if lost {
@@ -94,8 +109,9 @@ const DOZE_NS: u64 = 1_000_000;
 
 fn outcome(answer: rustix::io::Result<()>, deadline: Deadline) -> Result<Sleep> {
     match answer {
-        // AGAIN: the word changed before we slept. INTR: a signal handler ran. FAULT: a peer punched a hole where the word is, at
-        // the moment when the kernel looked it up; the next time it is there. All for the caller's loop.
+        // AGAIN: the word changed before we slept. INTR: a signal handler ran. FAULT: a peer
+        // punched a hole where the word is, at the moment when the kernel looked it up; the next
+        // time it is there. All for the caller's loop.
         Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::FAULT) => Ok(Sleep::Woken),
         Err(Errno::TIMEDOUT) => Ok(Sleep::TimedOut),
         Err(Errno::NOMEM) => {

@@ -1,7 +1,9 @@
-//! The kernel's futexes as the model checker sees them: what sys/futex.rs does with system calls, on loom's threads.
+//! The kernel's futexes as the model checker sees them: what sys/futex.rs does with system calls,
+//! on loom's threads.
 //!
-//! As in the kernel, one lock covers both looking at the word before a sleep and looking for sleepers at a wake. There is
-//! one queue for all words. Time passes when a model says so: see [`expire`].
+//! As in the kernel, one lock covers both looking at the word before a sleep and looking for
+//! sleepers at a wake. There is one queue for all words. Time passes when a model says so: see
+//! [`expire`].
 
 use super::time::Deadline;
 use crate::error::{Error, Result};
@@ -52,11 +54,19 @@ fn address(word: &AtomicU32) -> usize {
     std::ptr::from_ref(word) as usize
 }
 
-pub(crate) fn wait(word: &AtomicU32, expected: u32, bits: NonZeroU32, deadline: Deadline) -> Result<Sleep> {
+pub(crate) fn wait(
+    word: &AtomicU32,
+    expected: u32,
+    bits: NonZeroU32,
+    deadline: Deadline,
+) -> Result<Sleep> {
     sleep(&[Word { word, expected }], bits.get(), deadline)
 }
 
-pub(crate) fn wait_many<'a>(words: impl Iterator<Item = Word<'a>>, deadline: Deadline) -> Result<Sleep> {
+pub(crate) fn wait_many<'a>(
+    words: impl Iterator<Item = Word<'a>>,
+    deadline: Deadline,
+) -> Result<Sleep> {
     sleep(&words.collect::<Vec<_>>(), u32::MAX, deadline)
 }
 
@@ -92,7 +102,9 @@ fn sleep(words: &[Word<'_>], bits: u32, deadline: Deadline) -> Result<Sleep> {
 }
 
 pub(crate) fn wake(word: &AtomicU32, bits: NonZeroU32) {
-    end(Sleep::Woken, |sleeper| sleeper.words.contains(&address(word)) && sleeper.bits & bits.get() != 0);
+    end(Sleep::Woken, |sleeper| {
+        sleeper.words.contains(&address(word)) && sleeper.bits & bits.get() != 0
+    });
 }
 
 /// From now on every deadline has passed, but that which never comes.

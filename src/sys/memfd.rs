@@ -9,8 +9,9 @@ use rustix::mm::{MapFlags, ProtFlags};
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 
-/// What a file must promise before we map it: the size is fixed, so no peer can truncate it under us (SIGBUS).
-/// Only a memfd can carry these seals: other tmpfs files are created with F_SEAL_SEAL alone.
+/// What a file must promise before we map it: the size is fixed, so no peer can truncate it under
+/// us (SIGBUS). Only a memfd can carry these seals: other tmpfs files are created with F_SEAL_SEAL
+/// alone.
 const FIXED_SIZE: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
 
 /// The file's identity while it is open or mapped: device and inode.
@@ -21,7 +22,8 @@ pub(crate) type FileId = (u64, u64);
 pub(crate) enum Access {
     /// Everybody who has it.
     All,
-    /// Those who mapped it before it was sealed (F_SEAL_FUTURE_WRITE, Linux 5.1); for all others it is to be read.
+    /// Those who mapped it before it was sealed (F_SEAL_FUTURE_WRITE, Linux 5.1); for all others it
+    /// is to be read.
     ReadOnly,
 }
 
@@ -35,11 +37,15 @@ pub(crate) fn create(len: u64) -> Result<OwnedFd> {
 /// The same, mapped; and for those who are given it, what `access` says.
 pub(crate) fn create_mapped(len: u64, access: Access) -> Result<(OwnedFd, Mapping)> {
     let fd = create_unsealed(len)?;
-    let mapping = Mapping::new(fd.as_fd(), usize::try_from(len).map_err(|_| Error::NoMemory)?, Access::All)?;
-    let write = if access == Access::ReadOnly { SealFlags::FUTURE_WRITE } else { SealFlags::empty() };
-    rustix::fs::fcntl_add_seals(&fd, FIXED_SIZE | write | SealFlags::SEAL).map_err(|errno| match errno {
-        Errno::INVAL => Error::NotSupported,
-        errno => errno.into(),
+    let mapping =
+        Mapping::new(fd.as_fd(), usize::try_from(len).map_err(|_| Error::NoMemory)?, Access::All)?;
+    let write =
+        if access == Access::ReadOnly { SealFlags::FUTURE_WRITE } else { SealFlags::empty() };
+    rustix::fs::fcntl_add_seals(&fd, FIXED_SIZE | write | SealFlags::SEAL).map_err(|errno| {
+        match errno {
+            Errno::INVAL => Error::NotSupported,
+            errno => errno.into(),
+        }
     })?;
     Ok((fd, mapping))
 }
@@ -63,7 +69,8 @@ fn allocate(fd: BorrowedFd<'_>, len: u64) -> Result<()> {
         step = step.min(len - done);
         match rustix::fs::fallocate(fd, FallocateFlags::empty(), done, step) {
             Ok(()) => done += step,
-            // The kernel gives back what an interrupted call had got. Where signals come faster than it gets all, smaller steps do.
+            // The kernel gives back what an interrupted call had got. Where signals come faster
+            // than it gets all, smaller steps do.
             Err(Errno::INTR) => step = (step / 2).max(page_size() as u64),
             Err(errno) => return Err(errno.into()),
         }
@@ -71,8 +78,8 @@ fn allocate(fd: BorrowedFd<'_>, len: u64) -> Result<()> {
     Ok(())
 }
 
-/// The length of a file whose seals promise that it stays so, and whether they let us write. `Invalid` for any other kind of
-/// file.
+/// The length of a file whose seals promise that it stays so, and whether they let us write.
+/// `Invalid` for any other kind of file.
 #[allow(clippy::unnecessary_cast)] // the width of f_type and of libc's constant differs between architectures
 pub(crate) fn sealed_len(fd: BorrowedFd<'_>) -> Result<(u64, Access)> {
     // The seals first: once they are seen, the length cannot change any more.
@@ -107,21 +114,24 @@ pub(crate) struct Mapping {
     len: usize,
 }
 
-// SAFETY: the mapping is an address range owned by this value; it has no thread affinity. What is stored in the range
-// is the business of whoever turns the pointer into references.
+// SAFETY: the mapping is an address range owned by this value; it has no thread affinity. What is
+// stored in the range is the business of whoever turns the pointer into references.
 unsafe impl Send for Mapping {}
 // SAFETY: as above; `&Mapping` gives out only a pointer and a length.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps the first `len` bytes of `fd`, which must not be empty. A write to what is mapped to be read ends the process.
+    /// Maps the first `len` bytes of `fd`, which must not be empty. A write to what is mapped to be
+    /// read ends the process.
     pub(crate) fn new(fd: BorrowedFd<'_>, len: usize, access: Access) -> Result<Mapping> {
         let prot = match access {
             Access::All => ProtFlags::READ | ProtFlags::WRITE,
             Access::ReadOnly => ProtFlags::READ,
         };
-        // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing that Rust knows of.
-        let start = unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, prot, MapFlags::SHARED, fd, 0)? };
+        // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing that Rust
+        // knows of.
+        let start =
+            unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, prot, MapFlags::SHARED, fd, 0)? };
         let start = NonNull::new(start.cast()).ok_or(Error::Unforeseen)?;
         Ok(Mapping { start, len })
     }
@@ -133,7 +143,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: `new` made this mapping with this length, and whoever borrowed from it borrowed from `self`.
+        // SAFETY: `new` made this mapping with this length, and whoever borrowed from it borrowed
+        // from `self`.
         let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.len) };
     }
 }
@@ -142,7 +153,8 @@ impl Drop for Mapping {
 pub(crate) fn page_size() -> usize {
     static SIZE: OnceNonZeroUsize = OnceNonZeroUsize::new();
     let ask = || {
-        // SAFETY: sysconf takes no pointer; this variable exists everywhere, so errno stays as it is.
+        // SAFETY: sysconf takes no pointer; this variable exists everywhere, so errno stays as it
+        // is.
         let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
         usize::try_from(size).ok().and_then(NonZeroUsize::new).ok_or(Error::Unforeseen)
     };

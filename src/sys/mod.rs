@@ -1,7 +1,7 @@
 //! The only room that talks to the kernel: one file per interface, nothing but typed calls.
 //!
-//! System calls go through rustix, which on the architectures Mesa ships on issues them itself and so leaves the
-//! caller's `errno` alone.
+//! System calls go through rustix, which on the architectures Mesa ships on issues them itself and
+//! so leaves the caller's `errno` alone.
 
 #[cfg(not(loom))]
 pub(crate) mod dma_buf;
@@ -31,11 +31,13 @@ pub(crate) mod time;
 #[cfg(not(loom))]
 pub(crate) mod udmabuf;
 
-/// Repeats an interrupted call. Deadlines are absolute, so a repeated call ends when the first would have.
+/// Repeats an interrupted call. Deadlines are absolute, so a repeated call ends when the first
+/// would have.
 fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     loop {
         match call() {
-            // drm_ioctl's own wrapper in libdrm repeats on EAGAIN too: some drivers answer so during a reset.
+            // drm_ioctl's own wrapper in libdrm repeats on EAGAIN too: some drivers answer so
+            // during a reset.
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
             done => return done,
         }

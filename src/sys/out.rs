@@ -6,7 +6,8 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use std::fmt;
 
-/// Writes what it is told to a descriptor. What is still in the buffer is lost unless it is finished.
+/// Writes what it is told to a descriptor. What is still in the buffer is lost unless it is
+/// finished.
 pub(crate) struct Out<'fd> {
     fd: BorrowedFd<'fd>,
     buffer: [u8; 1024],
@@ -60,10 +61,12 @@ fn write_some(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
             Ok(0) => return Err(Error::Unforeseen),
             Ok(written) => return Ok(written),
             Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => match rustix::event::poll(&mut [PollFd::new(&fd, PollFlags::OUT)], None) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            },
+            Err(Errno::AGAIN) => {
+                match rustix::event::poll(&mut [PollFd::new(&fd, PollFlags::OUT)], None) {
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+            }
             Err(errno) => return Err(errno.into()),
         }
     }

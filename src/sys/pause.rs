@@ -1,11 +1,14 @@
-//! The pause between two looks of a spin: what the processor has for who waits for another to write.
+//! The pause between two looks of a spin: what the processor has for who waits for another to
+//! write.
 //!
-//! Best is to name a cache line, to look, and then to have the processor rest until somebody writes there. It then leaves its
-//! units to its sibling and the line to the writer, and saves power. The line is named *before* the look, so a write after
-//! the look ends the rest, or keeps it from beginning.
+//! Best is to name a cache line, to look, and then to have the processor rest until somebody writes
+//! there. It then leaves its units to its sibling and the line to the writer, and saves power. The
+//! line is named *before* the look, so a write after the look ends the rest, or keeps it from
+//! beginning.
 //!
-//! Nothing rests on that but power. A rest ends when it likes, and in any case after a microsecond or two, and whoever
-//! rested looks again, and at the clock. So an instruction that hears nothing, or too much, makes a spin no wrong one.
+//! Nothing rests on that but power. A rest ends when it likes, and in any case after a microsecond
+//! or two, and whoever rested looks again, and at the clock. So an instruction that hears nothing,
+//! or too much, makes a spin no wrong one.
 
 #[cfg(target_arch = "aarch64")]
 #[path = "pause/arm64.rs"]
@@ -28,10 +31,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub(crate) struct Pause(Option<Monitor>);
 
 impl Pause {
-    /// Tells the processor that this is a loop, and no more: `pause`, or what it has for that. Ends at once.
+    /// Tells the processor that this is a loop, and no more: `pause`, or what it has for that. Ends
+    /// at once.
     pub(crate) const HINT: Pause = Pause(None);
 
-    /// The best that this machine has. The processor is asked once: in a virtual machine the answer takes microseconds.
+    /// The best that this machine has. The processor is asked once: in a virtual machine the answer
+    /// takes microseconds.
     pub(crate) fn best() -> Pause {
         static BEST: AtomicU8 = AtomicU8::new(UNKNOWN);
         const UNKNOWN: u8 = u8::MAX;
@@ -49,7 +54,8 @@ impl Pause {
         if self.0.is_some() { 1 } else { 32 }
     }
 
-    /// To be called before a look at what is in `line`, a cache line. The rest that follows ends when it is written.
+    /// To be called before a look at what is in `line`, a cache line. The rest that follows ends
+    /// when it is written.
     #[inline]
     pub(crate) fn watch<L>(self, line: &L) {
         const { assert!(align_of::<L>() == 64) };

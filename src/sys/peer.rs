@@ -20,8 +20,12 @@ pub(crate) fn tells(fd: BorrowedFd<'_>) -> Result<Tells> {
     if FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::Socket {
         return Ok(Tells::HangsUp);
     }
-    // Asked of a pidfd, this is answered, and changes nothing: a child that has died stays to be waited for.
-    match waitid(WaitId::PidFd(fd), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT) {
+    // Asked of a pidfd, this is answered, and changes nothing: a child that has died stays to be
+    // waited for.
+    match waitid(
+        WaitId::PidFd(fd),
+        WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT,
+    ) {
         Ok(_) | Err(Errno::CHILD) => Ok(Tells::Readable),
         Err(Errno::INVAL | Errno::BADF) => Err(Error::Invalid),
         Err(errno) => Err(errno.into()),

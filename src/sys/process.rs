@@ -1,4 +1,5 @@
-//! Who we are, and who others are: process ids, what they mean, and what their processes are called.
+//! Who we are, and who others are: process ids, what they mean, and what their processes are
+//! called.
 
 use crate::error::Result;
 use rustix::fs::{Mode, OFlags};
@@ -18,8 +19,8 @@ pub(crate) fn thread_id() -> u32 {
     rustix::thread::gettid().as_raw_nonzero().get() as u32
 }
 
-/// The pid namespace of this process, as a number: what a process id means depends on it. 0 if it cannot be told.
-/// Async-signal-safe.
+/// The pid namespace of this process, as a number: what a process id means depends on it. 0 if it
+/// cannot be told. Async-signal-safe.
 pub(crate) fn namespace() -> u32 {
     // Asked once by each process. The child of a fork may live in another one.
     static KNOWN: AtomicU64 = AtomicU64::new(0);
@@ -53,9 +54,11 @@ pub(crate) struct Name {
 }
 
 impl Name {
-    /// Anybody may give himself any name: what could do something to a terminal or a parser is left out.
+    /// Anybody may give himself any name: what could do something to a terminal or a parser is left
+    /// out.
     pub(crate) fn chars(&self) -> impl Iterator<Item = char> {
-        let is_plain = |byte: &u8| byte.is_ascii_graphic() && !b"\"\\<>{}|".contains(byte) || *byte == b' ';
+        let is_plain =
+            |byte: &u8| byte.is_ascii_graphic() && !b"\"\\<>{}|".contains(byte) || *byte == b' ';
         self.bytes
             .iter()
             .take_while(|byte| **byte != 0)
@@ -63,7 +66,8 @@ impl Name {
     }
 }
 
-/// The name of a process, if it can be seen, and whether it still runs: one that ended and was not waited for does not.
+/// The name of a process, if it can be seen, and whether it still runs: one that ended and was not
+/// waited for does not.
 pub(crate) fn look_up(pid: u32) -> (Option<Name>, bool) {
     let mut room = [0; 256];
     match read_stat(pid, &mut room) {
@@ -108,7 +112,10 @@ mod tests {
         assert_eq!(said(b"7 (a) Z (b) R 1"), (Some("a) Z (b".into()), true));
         assert_eq!(said(b"7 (dead) Z 1"), (Some("dead".into()), false));
         assert_eq!(said(b"7 (\x1b[2J\"\\\xff) S"), (Some("?[2J???".into()), true));
-        assert_eq!(said(b"7 (a-name-of-more-than-fifteen) S"), (Some("a-name-of-more-".into()), true));
+        assert_eq!(
+            said(b"7 (a-name-of-more-than-fifteen) S"),
+            (Some("a-name-of-more-".into()), true)
+        );
         assert_eq!(said(b")("), (Some("".into()), true));
         assert_eq!(said(b""), (Some("".into()), true));
     }

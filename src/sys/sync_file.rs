@@ -1,4 +1,5 @@
-//! sync_file: a kernel fence as a file (kernel: include/uapi/linux/sync_file.h, drivers/dma-buf/sync_file.c).
+//! sync_file: a kernel fence as a file (kernel: include/uapi/linux/sync_file.h,
+//! drivers/dma-buf/sync_file.c).
 
 use super::time::Deadline;
 use crate::error::{Error, FenceErrno, Result};
@@ -38,9 +39,11 @@ const FILE_INFO: Opcode = opcode::read_write::<FileInfo>(b'>', 4);
 /// What a fence that signalled came to.
 pub(crate) type Outcome = std::result::Result<(), FenceErrno>;
 
-/// Waits until the fence signalled, and tells whether it did so with an error. `Invalid` if `fd` is no sync_file.
+/// Waits until the fence signalled, and tells whether it did so with an error. `Invalid` if `fd` is
+/// no sync_file.
 pub(crate) fn wait(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<Outcome> {
-    // Asked before poll, which would accept any other kind of file; and most fences are done by now.
+    // Asked before poll, which would accept any other kind of file; and most fences are done by
+    // now.
     if let Some(outcome) = outcome(fd)? {
         return Ok(outcome);
     }
@@ -51,7 +54,8 @@ pub(crate) fn wait(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<Outcome> {
         // The same POLLIN for success and error; never POLLERR.
         let mut fds = [PollFd::new(&fd, PollFlags::IN)];
         match rustix::event::poll(&mut fds, deadline.remaining().as_ref()) {
-            // 0 can also come early: the kernel was told a length of time, and then we slept past reading the clock.
+            // 0 can also come early: the kernel was told a length of time, and then we slept past
+            // reading the clock.
             Ok(0) => return outcome(fd)?.ok_or(Error::TimedOut),
             Ok(_) => return outcome(fd)?.ok_or(Error::Unforeseen),
             Err(Errno::INTR) => {}
@@ -65,8 +69,9 @@ pub(crate) fn outcome(fd: BorrowedFd<'_>) -> Result<Option<Outcome>> {
     let mut info = FileInfo::default();
     file_info(fd, &mut info)?;
     if info.status == 1 && info.num_fences > 0 {
-        // The status of a container (a chain: what a timeline point is) tells that all of it signalled, but not with
-        // what. Given room for the fences inside, the kernel answers with the first error among them.
+        // The status of a container (a chain: what a timeline point is) tells that all of it
+        // signalled, but not with what. Given room for the fences inside, the kernel answers with
+        // the first error among them.
         let count = info.num_fences as usize;
         // Nearly always one. Who fires a watch has no memory to ask for.
         let (mut few, mut many) = ([FenceInfo::default(); FEW], Vec::new());
@@ -89,8 +94,9 @@ pub(crate) fn outcome(fd: BorrowedFd<'_>) -> Result<Option<Outcome>> {
 }
 
 fn file_info(fd: BorrowedFd<'_>, info: &mut FileInfo) -> Result<()> {
-    // SAFETY: the opcode was made from this struct. `sync_fence_info` is 0 with `num_fences` 0, or the address of a
-    // live array of `num_fences` elements; the kernel refuses (EINVAL) where it has more fences than that.
+    // SAFETY: the opcode was made from this struct. `sync_fence_info` is 0 with `num_fences` 0, or
+    // the address of a live array of `num_fences` elements; the kernel refuses (EINVAL) where it
+    // has more fences than that.
     Ok(unsafe { ioctl(fd, Updater::<FILE_INFO, _>::new(info)) }?)
 }
 

@@ -1,5 +1,5 @@
-//! Threads of the library: all signals blocked, named, and started without an allocation that could abort (which is why
-//! this is not std's).
+//! Threads of the library: all signals blocked, named, and started without an allocation that could
+//! abort (which is why this is not std's).
 
 use crate::error::{Error, Result};
 use crate::rc::Ref;
@@ -21,19 +21,25 @@ pub(crate) struct Thread {
 }
 
 impl Thread {
-    /// Starts a thread that runs `object`, which it keeps for as long. `NoMemory` also where the number of threads is limited.
+    /// Starts a thread that runs `object`, which it keeps for as long. `NoMemory` also where the
+    /// number of threads is limited.
     pub(crate) fn start<T: Run>(object: Ref<T>) -> Result<Thread> {
         let mut id = MaybeUninit::uninit();
         let object = object.into_raw();
-        // SAFETY: sigset_t is plain data, which sigfillset fills; the masks and `id` are valid for writing. `main` gets the
-        // reference that was just turned into an address.
+        // SAFETY: sigset_t is plain data, which sigfillset fills; the masks and `id` are valid for
+        // writing. `main` gets the reference that was just turned into an address.
         let error = unsafe {
             let mut all = MaybeUninit::uninit();
             let mut before = MaybeUninit::uninit();
             libc::sigfillset(all.as_mut_ptr());
             // A thread inherits its mask from the one that makes it.
             libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-            let error = libc::pthread_create(id.as_mut_ptr(), std::ptr::null(), main::<T>, object.cast_mut().cast());
+            let error = libc::pthread_create(
+                id.as_mut_ptr(),
+                std::ptr::null(),
+                main::<T>,
+                object.cast_mut().cast(),
+            );
             libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut());
             error
         };
@@ -54,7 +60,8 @@ impl Thread {
 
     /// Waits for its end, or lets it end by itself.
     pub(crate) fn end(self, wait: bool) {
-        // SAFETY: `id` names a thread that was neither joined nor detached before, since both need `self`.
+        // SAFETY: `id` names a thread that was neither joined nor detached before, since both need
+        // `self`.
         unsafe {
             if wait {
                 libc::pthread_join(self.id, std::ptr::null_mut());
@@ -70,7 +77,8 @@ extern "C" fn main<T: Run>(object: *mut c_void) -> *mut c_void {
     let object = unsafe { Ref::<T>::from_raw(object.cast_const().cast()) };
     // By itself: to name another takes a descriptor, and /proc.
     let _ = rustix::thread::set_name(T::NAME);
-    // A panic would be a bug; it must not take the process along. Nor must one in the end of what the thread kept.
+    // A panic would be a bug; it must not take the process along. Nor must one in the end of what
+    // the thread kept.
     let _ = catch_unwind(AssertUnwindSafe(move || object.run()));
     std::ptr::null_mut()
 }

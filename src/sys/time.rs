@@ -49,13 +49,15 @@ impl Deadline {
 
     /// For system calls that take the time left: what remains, `None` for forever.
     pub(crate) fn remaining(self) -> Option<Timespec> {
-        Deadline(if self == Deadline::NEVER { u64::MAX } else { self.0.saturating_sub(now()) }).timespec()
+        Deadline(if self == Deadline::NEVER { u64::MAX } else { self.0.saturating_sub(now()) })
+            .timespec()
     }
 }
 
 /// CLOCK_MONOTONIC, in nanoseconds.
 ///
-/// libc's: rustix's would look for the vDSO on first use and allocate on the way, where missing memory aborts.
+/// libc's: rustix's would look for the vDSO on first use and allocate on the way, where missing
+/// memory aborts.
 #[allow(clippy::unnecessary_cast)] // the widths differ between architectures
 pub(crate) fn now() -> u64 {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };

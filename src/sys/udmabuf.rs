@@ -18,13 +18,15 @@ struct Create {
 const CREATE: Opcode = opcode::write::<Create>(b'u', 0x42);
 const CREATE_CLOEXEC: u32 = 1;
 
-/// A dma-buf of the first `len` bytes of a memfd that is sealed against shrinking and not against writing. `NotSupported` on a
-/// machine without /dev/udmabuf, or where this process may not open it; `Invalid` for more than its size_limit_mb.
+/// A dma-buf of the first `len` bytes of a memfd that is sealed against shrinking and not against
+/// writing. `NotSupported` on a machine without /dev/udmabuf, or where this process may not open
+/// it; `Invalid` for more than its size_limit_mb.
 pub(crate) fn create(memfd: BorrowedFd<'_>, len: u64) -> Result<OwnedFd> {
     let device = open()?;
     let memfd = memfd.as_raw_fd() as u32;
     // SAFETY: `Create` implements the call as the kernel defines it, and holds no address.
-    let fd = unsafe { ioctl(&device, Create { memfd, flags: CREATE_CLOEXEC, offset: 0, size: len }) }?;
+    let fd =
+        unsafe { ioctl(&device, Create { memfd, flags: CREATE_CLOEXEC, offset: 0, size: len }) }?;
     // SAFETY: the call succeeded, so the kernel made this descriptor for us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
@@ -43,16 +45,23 @@ unsafe impl Ioctl for Create {
         std::ptr::from_mut(self).cast()
     }
 
-    unsafe fn output_from_ptr(out: IoctlOutput, _: *mut rustix::ffi::c_void) -> rustix::io::Result<RawFd> {
+    unsafe fn output_from_ptr(
+        out: IoctlOutput,
+        _: *mut rustix::ffi::c_void,
+    ) -> rustix::io::Result<RawFd> {
         Ok(out)
     }
 }
 
 fn open() -> Result<OwnedFd> {
-    rustix::fs::open(c"/dev/udmabuf", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| match errno {
-        Errno::NOENT | Errno::NODEV | Errno::NXIO | Errno::ACCESS | Errno::PERM => Error::NotSupported,
-        other => other.into(),
-    })
+    rustix::fs::open(c"/dev/udmabuf", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(
+        |errno| match errno {
+            Errno::NOENT | Errno::NODEV | Errno::NXIO | Errno::ACCESS | Errno::PERM => {
+                Error::NotSupported
+            }
+            other => other.into(),
+        },
+    )
 }
 
 /// Whether this process may open /dev/udmabuf.

@@ -1,9 +1,12 @@
-//! arm64: `ldxr` arms the exclusive monitor, and losing what it holds is an event that ends `wfe` and `wfet`.
+//! arm64: `ldxr` arms the exclusive monitor, and losing what it holds is an event that ends `wfe`
+//! and `wfet`.
 //!
-//! An event that comes between the two is kept, and the rest does not begin. So is one from before, at the price of a look; and
-//! no `sevl` is needed, which loops use that begin with `wfe`. If nothing comes, or the reservation is lost without an event,
-//! `wfet` (Armv8.7) ends at its time. `wfe` ends with the event stream: Linux has the timer send one about every 100 µs, and says
-//! whether it does. That is longer than most spins may be, so `wfe` is for those that have more time left.
+//! An event that comes between the two is kept, and the rest does not begin. So is one from before,
+//! at the price of a look; and no `sevl` is needed, which loops use that begin with `wfe`. If
+//! nothing comes, or the reservation is lost without an event, `wfet` (Armv8.7) ends at its time.
+//! `wfe` ends with the event stream: Linux has the timer send one about every 100 µs, and says
+//! whether it does. That is longer than most spins may be, so `wfe` is for those that have more
+//! time left.
 
 use std::arch::asm;
 
@@ -13,7 +16,8 @@ const HWCAP2_WFXT: libc::c_ulong = 1 << 31;
 
 /// The longest `wfet` is this part of a second: 2 µs.
 const RESTS_PER_S: u64 = 500_000;
-/// No two events of the stream are further apart: 100 µs, rounded to some power of two of the timer's ticks.
+/// No two events of the stream are further apart: 100 µs, rounded to some power of two of the
+/// timer's ticks.
 const STREAM_NS: u64 = 200_000;
 
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +31,8 @@ impl Monitor {
 
     pub(super) fn best() -> Option<Monitor> {
         // SAFETY: takes no pointer. It may set errno, which waits keep.
-        let (caps, more) = unsafe { (libc::getauxval(libc::AT_HWCAP), libc::getauxval(libc::AT_HWCAP2)) };
+        let (caps, more) =
+            unsafe { (libc::getauxval(libc::AT_HWCAP), libc::getauxval(libc::AT_HWCAP2)) };
         if more & HWCAP2_WFXT != 0 {
             Some(Monitor::Wfet)
         } else if caps & HWCAP_EVTSTRM != 0 {
@@ -41,7 +46,9 @@ impl Monitor {
     pub(super) fn watch(self, line: *const u32) {
         // Not nomem: the compiler keeps the look behind it.
         // SAFETY: reads a word that may be read, and is aligned. What it holds is not used.
-        unsafe { asm!("ldxr {0:w}, [{1}]", out(reg) _, in(reg) line, options(nostack, preserves_flags)) };
+        unsafe {
+            asm!("ldxr {0:w}, [{1}]", out(reg) _, in(reg) line, options(nostack, preserves_flags))
+        };
     }
 
     #[inline]
@@ -49,7 +56,9 @@ impl Monitor {
         match self {
             Monitor::Wfet => wfet(),
             // SAFETY: changes nothing.
-            Monitor::Wfe if left_ns >= STREAM_NS => unsafe { asm!("wfe", options(nostack, preserves_flags)) },
+            Monitor::Wfe if left_ns >= STREAM_NS => unsafe {
+                asm!("wfe", options(nostack, preserves_flags))
+            },
             Monitor::Wfe => std::hint::spin_loop(),
         }
     }

@@ -1,5 +1,6 @@
-//! Runs the pauses of processors that this machine is not: what is an illegal instruction here is done in a SIGILL handler, as
-//! the manuals say. It reads the opcodes byte by byte, and so also tells whether the assembler got them right.
+//! Runs the pauses of processors that this machine is not: what is an illegal instruction here is
+//! done in a SIGILL handler, as the manuals say. It reads the opcodes byte by byte, and so also
+//! tells whether the assembler got them right.
 
 #![allow(clippy::indexing_slicing)] // registers, by the numbers that libc has for them
 
@@ -63,8 +64,8 @@ fn counter() -> u64 {
     super::monitor::counter().0
 }
 
-/// The instruction that a thread has come to, which it is then moved behind. `None` for one that is not known here, or with
-/// arguments that it should not have.
+/// The instruction that a thread has come to, which it is then moved behind. `None` for one that is
+/// not known here, or with arguments that it should not have.
 #[cfg(target_arch = "x86_64")]
 fn next_instruction(context: &mut libc::ucontext_t) -> Option<Instruction> {
     #[rustfmt::skip]
@@ -74,22 +75,33 @@ fn next_instruction(context: &mut libc::ucontext_t) -> Option<Instruction> {
     ];
     let registers = &mut context.uc_mcontext.gregs;
     let get = |register: c_int| registers[register as usize] as u64;
-    let (rax, rbx, rcx, rdx) = (get(libc::REG_RAX), get(libc::REG_RBX), get(libc::REG_RCX), get(libc::REG_RDX));
+    let (rax, rbx, rcx, rdx) =
+        (get(libc::REG_RAX), get(libc::REG_RBX), get(libc::REG_RCX), get(libc::REG_RDX));
     // SAFETY: an instruction was read there, and more code follows it.
-    let code = unsafe { std::ptr::with_exposed_provenance::<[u8; 5]>(get(libc::REG_RIP) as usize).read() };
+    let code =
+        unsafe { std::ptr::with_exposed_provenance::<[u8; 5]>(get(libc::REG_RIP) as usize).read() };
     let operand = |modrm: u8, rex: u8| get(IN_ENCODING[usize::from(modrm & 7 | (rex & 1) << 3)]);
-    let umwait = |state| (state == 1).then_some(Instruction::Rest { until: rdx << 32 | rax & 0xffff_ffff });
+    let umwait =
+        |state| (state == 1).then_some(Instruction::Rest { until: rdx << 32 | rax & 0xffff_ffff });
     let (length, instruction) = match code {
-        [0xf3, 0x0f, 0xae, modrm @ 0xf0..=0xf7, _] => (4, Some(Instruction::Watch { at: operand(modrm, 0) as usize })),
+        [0xf3, 0x0f, 0xae, modrm @ 0xf0..=0xf7, _] => {
+            (4, Some(Instruction::Watch { at: operand(modrm, 0) as usize }))
+        }
         [0xf3, rex @ 0x41, 0x0f, 0xae, modrm @ 0xf0..=0xf7] => {
             (5, Some(Instruction::Watch { at: operand(modrm, rex) as usize }))
         }
         [0xf2, 0x0f, 0xae, modrm @ 0xf0..=0xf7, _] => (4, umwait(operand(modrm, 0) as u32)),
-        [0xf2, rex @ 0x41, 0x0f, 0xae, modrm @ 0xf0..=0xf7] => (5, umwait(operand(modrm, rex) as u32)),
-        [0x0f, 0x01, 0xfa, ..] => (3, (rcx == 0 && rdx == 0).then_some(Instruction::Watch { at: rax as usize })),
-        [0x0f, 0x01, 0xfb, ..] => {
-            (3, (rax == 0xf0 && rcx == 2).then_some(Instruction::Rest { until: counter() + (rbx & 0xffff_ffff) }))
+        [0xf2, rex @ 0x41, 0x0f, 0xae, modrm @ 0xf0..=0xf7] => {
+            (5, umwait(operand(modrm, rex) as u32))
         }
+        [0x0f, 0x01, 0xfa, ..] => {
+            (3, (rcx == 0 && rdx == 0).then_some(Instruction::Watch { at: rax as usize }))
+        }
+        [0x0f, 0x01, 0xfb, ..] => (
+            3,
+            (rax == 0xf0 && rcx == 2)
+                .then_some(Instruction::Rest { until: counter() + (rbx & 0xffff_ffff) }),
+        ),
         _ => return None,
     };
     registers[libc::REG_RIP as usize] += length;
@@ -110,7 +122,8 @@ fn next_instruction(context: &mut libc::ucontext_t) -> Option<Instruction> {
 }
 
 extern "C" fn on_illegal(_signal: c_int, _info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel hands a handler the context of what it interrupted, which is nobody else's meanwhile.
+    // SAFETY: the kernel hands a handler the context of what it interrupted, which is nobody else's
+    // meanwhile.
     match next_instruction(unsafe { &mut *context.cast() }) {
         Some(instruction) => run(instruction),
         // SAFETY: ends the process.

@@ -1,6 +1,7 @@
 //! x86: `umonitor` and `umwait` of Intel's processors, `monitorx` and `mwaitx` of AMD's.
 //!
-//! A hypervisor that wants to see the processor idle hides them: then it would take an exit from the virtual machine each time.
+//! A hypervisor that wants to see the processor idle hides them: then it would take an exit from
+//! the virtual machine each time.
 
 #[cfg(target_arch = "x86")]
 use std::arch::x86::{__cpuid, __cpuid_count, _rdtsc};
@@ -9,8 +10,8 @@ use std::arch::x86_64::{__cpuid, __cpuid_count, _rdtsc};
 
 use std::arch::asm;
 
-/// The longest rest, in ticks of the time stamp counter: a microsecond or two, five on the slowest. The kernel's own limit
-/// (IA32_UMWAIT_CONTROL) is 100,000, if it was not changed.
+/// The longest rest, in ticks of the time stamp counter: a microsecond or two, five on the slowest.
+/// The kernel's own limit (IA32_UMWAIT_CONTROL) is 100,000, if it was not changed.
 const REST_TICKS: u32 = 4000;
 
 /// Not deeper than C0.1, the light sleep that ends soonest.
@@ -68,7 +69,8 @@ impl Monitor {
     pub(super) fn rest(self, _left_ns: u64) {
         match self {
             Monitor::Umwait => {
-                // SAFETY: reads a counter. Where a process is forbidden to, it could not have read the clock either.
+                // SAFETY: reads a counter. Where a process is forbidden to, it could not have read
+                // the clock either.
                 let until = unsafe { _rdtsc() }.wrapping_add(REST_TICKS.into());
                 // SAFETY: changes nothing but the flags.
                 unsafe {
@@ -95,10 +97,12 @@ impl Monitor {
 /// ECX of CPUID leaf 7, and of leaf 0x80000001. 0 for what the processor has not.
 #[allow(unused_unsafe)] // safe to call in newer versions of Rust
 fn features() -> (u32, u32) {
-    // SAFETY: every processor that Rust's programs run on has CPUID, and a leaf is asked for after it was said to be there.
+    // SAFETY: every processor that Rust's programs run on has CPUID, and a leaf is asked for after
+    // it was said to be there.
     unsafe {
         let features = if __cpuid(0).eax >= 7 { __cpuid_count(7, 0).ecx } else { 0 };
-        let extended = if __cpuid(0x8000_0000).eax > 0x8000_0000 { __cpuid(0x8000_0001).ecx } else { 0 };
+        let extended =
+            if __cpuid(0x8000_0000).eax > 0x8000_0000 { __cpuid(0x8000_0001).ecx } else { 0 };
         (features, extended)
     }
 }
