@@ -35,30 +35,24 @@
 //! `unsafe` lives in sys, rc, memory, page and capi only.
 #![cfg_attr(loom, allow(dead_code))]
 
-// Under loom, what the model checker runs is there and the rest is not: `models` says what it
+// Under loom, what the model checker runs is there and the rest is not: `model` says what it
 // checks.
 #[cfg(not(loom))]
 mod capi;
+mod config;
 #[cfg(not(loom))]
 mod convert;
-mod debug;
-mod error;
 #[cfg(not(loom))]
-mod events;
+mod diagnostics;
+mod error;
 mod fence;
-mod ledger;
-mod memory;
 #[cfg(all(loom, test))]
-#[allow(clippy::unwrap_used)]
-mod models;
-mod notifier;
-mod orphans;
-mod owner;
-#[cfg_attr(loom, path = "page_model.rs")]
-mod page;
-mod rc;
-mod slot;
-mod spin;
-mod sync;
+mod model;
+#[cfg(not(loom))]
+mod queue;
+#[cfg(not(loom))]
+mod reactor;
+mod shm;
 mod sys;
+mod util;
 mod wait;

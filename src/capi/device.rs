@@ -3,7 +3,7 @@ use super::{
     Handle, answer, answer_keeping_errno, borrow, hand_out, lent, reference, required, unreference,
 };
 use crate::convert::Device;
-use crate::rc::Ref;
+use crate::util::refs::Ref;
 use std::ffi::c_int;
 
 /// A DRM device file, for conversions to and from drm_syncobj. Reference counted.

@@ -6,11 +6,11 @@ use super::{
     share, unreference,
 };
 use crate::error::{Error, Result};
-use crate::events::{Callback, Effect, LoopHandle, Mode, Order, Owed, Watch};
 use crate::fence::Fence;
-use crate::notifier::Data;
-use crate::rc::Ref;
+use crate::fence::device_notifier::Data;
+use crate::reactor::{Callback, Effect, LoopHandle, Mode, Order, Owed, Watch};
 use crate::sys::{eventfd, memfd, poll};
+use crate::util::refs::Ref;
 use crate::wait::{Condition, Demand, Until};
 use rustix::fd::AsRawFd;
 use std::ffi::{c_int, c_void};

@@ -5,12 +5,12 @@ use super::{
 };
 use crate::error::{Error, FenceErrno, Result};
 use crate::fence::Fence;
-use crate::memory::Lent;
-use crate::notifier::{Data, Source};
-use crate::rc::Ref;
-use crate::slot::{Kind, Width};
+use crate::fence::device_notifier::{Data, Source};
+use crate::fence::external_memory::Lent;
+use crate::shm::slot::{Kind, Width};
 use crate::sys::time::Deadline;
 use crate::sys::{memfd, poll};
+use crate::util::refs::Ref;
 use crate::wait::{self, Condition};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::AtomicPtr;

@@ -1,6 +1,6 @@
 use super::{answer_keeping_errno, lent};
+use crate::diagnostics::graph::{self, Format};
 use crate::error::{Error, Result};
-use crate::events::graph::{self, Format};
 use std::ffi::c_int;
 
 /// In the flags of umf_graph_write(): for Graphviz (dot -Tsvg), not as text. Since 0.1.

@@ -1,7 +1,7 @@
 use super::{answer, no_flags, required};
 use crate::error::{Error, Result};
-use crate::page::MAX_FENCES;
-use crate::spin;
+use crate::fence::spin;
+use crate::shm::page::MAX_FENCES;
 use crate::sys::{futex, udmabuf};
 use std::ffi::c_int;
 

@@ -24,7 +24,7 @@ mod queue;
 mod graph;
 
 use crate::error::{self, Error, Result};
-use crate::rc::Ref;
+use crate::util::refs::Ref;
 use rustix::fd::BorrowedFd;
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -3,7 +3,7 @@ use super::{
     unreference,
 };
 use crate::error::Error;
-use crate::page::Page;
+use crate::shm::page::Page;
 use crate::sys::memfd::Access;
 use rustix::fd::IntoRawFd;
 use std::ffi::c_int;

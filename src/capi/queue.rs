@@ -5,7 +5,7 @@ use super::{
     Handle, answer_keeping_errno, hand_out, no_flags, reference, required, share, unreference,
 };
 use crate::error::{Error, Result};
-use crate::events::{self, Inline, Job, QueueHandle};
+use crate::queue::{self, Inline, Job, QueueHandle};
 use crate::sys::time::Deadline;
 use crate::wait::Until;
 use std::ffi::{c_int, c_void};
@@ -25,11 +25,11 @@ pub const UMF_QUEUE_INLINE: u64 = 1 << 0;
 
 /// What umf_job.run returns: the work is done, the queue signals the job's signals. Since 0.1.
 pub const UMF_JOB_DONE: c_int = 0;
-const _: () = assert!(UMF_JOB_DONE == events::DONE);
+const _: () = assert!(UMF_JOB_DONE == queue::DONE);
 /// What umf_job.run returns: the work goes on, and whoever does it (the driver, or its device) signals them. The next job does not
 /// wait for that. Since 0.1.
 pub const UMF_JOB_SUBMITTED: c_int = 1;
-const _: () = assert!(UMF_JOB_SUBMITTED == events::SUBMITTED);
+const _: () = assert!(UMF_JOB_SUBMITTED == queue::SUBMITTED);
 
 /// What a job signals.
 #[repr(C)]

@@ -5,7 +5,7 @@ use super::fence::umf_fence;
 use super::{
     Handle, answer_keeping_errno, hand_out, lent, no_flags, reference, required, share, unreference,
 };
-use crate::events::Timeline;
+use crate::reactor::Timeline;
 use crate::wait::Condition;
 use std::ffi::c_int;
 

@@ -4,9 +4,9 @@ use super::device::Holds;
 use super::{Device, check_import, reach, settle};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
-use crate::rc::Ref;
 use crate::sys::time::Deadline;
 use crate::sys::{drm, sync_file};
+use crate::util::refs::Ref;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::{Pid, getpid};
 

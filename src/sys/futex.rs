@@ -2,7 +2,7 @@
 
 use super::time::Deadline;
 use crate::error::{Error, Result};
-use crate::sync::AtomicU32;
+use crate::util::atomic::AtomicU32;
 use rustix::io::Errno;
 use rustix::thread::futex;
 use rustix::time::ClockId;

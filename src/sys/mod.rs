@@ -12,12 +12,10 @@ pub(crate) mod env;
 pub(crate) mod epoll;
 #[cfg(not(loom))]
 pub(crate) mod eventfd;
-#[cfg_attr(loom, path = "futex_model.rs")]
+#[cfg_attr(loom, path = "../model/futex.rs")]
 pub(crate) mod futex;
 #[cfg(not(loom))]
 pub(crate) mod memfd;
-#[cfg(not(loom))]
-pub(crate) mod out;
 pub(crate) mod pause;
 #[cfg(not(loom))]
 pub(crate) mod peer;

@@ -2,7 +2,7 @@
 //! abort (which is why this is not std's).
 
 use crate::error::{Error, Result};
-use crate::rc::Ref;
+use crate::util::refs::Ref;
 use std::ffi::{CStr, c_void};
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,0 +1,124 @@
+//! The kernel's futexes as the model checker sees them: what sys/futex.rs does with system calls,
+//! on loom's threads.
+//!
+//! As in the kernel, one lock covers both looking at the word before a sleep and looking for
+//! sleepers at a wake. There is one queue for all words. Time passes when a model says so: see
+//! [`expire`].
+
+use crate::error::{Error, Result};
+use crate::sys::time::Deadline;
+use crate::util::atomic::{AtomicU32, Ordering};
+use loom::sync::{Condvar, Mutex, MutexGuard};
+use std::num::NonZeroU32;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sleep {
+    Woken,
+    TimedOut,
+}
+
+pub(crate) const WAITV_MAX: usize = 128;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Word<'a> {
+    pub(crate) word: &'a AtomicU32,
+    pub(crate) expected: u32,
+}
+
+struct Sleeper {
+    words: Vec<usize>,
+    bits: u32,
+    deadline: Deadline,
+    ended: Option<Sleep>,
+}
+
+#[derive(Default)]
+struct Queue {
+    sleepers: Vec<Sleeper>,
+    expired: bool,
+}
+
+loom::lazy_static! {
+    static ref QUEUE: Mutex<Queue> = Mutex::new(Queue::default());
+    static ref CHANGED: Condvar = Condvar::new();
+}
+
+fn queue() -> MutexGuard<'static, Queue> {
+    match QUEUE.lock() {
+        Ok(queue) => queue,
+        Err(_) => unreachable!("a model panicked"),
+    }
+}
+
+fn address(word: &AtomicU32) -> usize {
+    std::ptr::from_ref(word) as usize
+}
+
+pub(crate) fn wait(
+    word: &AtomicU32,
+    expected: u32,
+    bits: NonZeroU32,
+    deadline: Deadline,
+) -> Result<Sleep> {
+    sleep(&[Word { word, expected }], bits.get(), deadline)
+}
+
+pub(crate) fn wait_many<'a>(
+    words: impl Iterator<Item = Word<'a>>,
+    deadline: Deadline,
+) -> Result<Sleep> {
+    sleep(&words.collect::<Vec<_>>(), u32::MAX, deadline)
+}
+
+pub(crate) fn has_waitv() -> bool {
+    true
+}
+
+pub(crate) fn lost_waitv(_: Error) -> bool {
+    false
+}
+
+fn sleep(words: &[Word<'_>], bits: u32, deadline: Deadline) -> Result<Sleep> {
+    let mut queue = queue();
+    if words.iter().any(|word| word.word.load(Ordering::Relaxed) != word.expected) {
+        return Ok(Sleep::Woken);
+    }
+    if queue.expired && deadline != Deadline::NEVER {
+        return Ok(Sleep::TimedOut);
+    }
+    let words = words.iter().map(|word| address(word.word)).collect();
+    // Never removed, so that the index stays: a model has a handful of sleeps.
+    queue.sleepers.push(Sleeper { words, bits, deadline, ended: None });
+    let me = queue.sleepers.len() - 1;
+    loop {
+        if let Some(ended) = queue.sleepers[me].ended {
+            return Ok(ended);
+        }
+        queue = match CHANGED.wait(queue) {
+            Ok(queue) => queue,
+            Err(_) => unreachable!("a model panicked"),
+        };
+    }
+}
+
+pub(crate) fn wake(word: &AtomicU32, bits: NonZeroU32) {
+    end(Sleep::Woken, |sleeper| {
+        sleeper.words.contains(&address(word)) && sleeper.bits & bits.get() != 0
+    });
+}
+
+/// From now on every deadline has passed, but that which never comes.
+pub(crate) fn expire() {
+    queue().expired = true;
+    end(Sleep::TimedOut, |sleeper| sleeper.deadline != Deadline::NEVER);
+}
+
+fn end(how: Sleep, which: impl Fn(&Sleeper) -> bool) {
+    let mut queue = queue();
+    for sleeper in queue.sleepers.iter_mut().filter(|sleeper| sleeper.ended.is_none()) {
+        if which(sleeper) {
+            sleeper.ended = Some(how);
+        }
+    }
+    CHANGED.notify_all();
+}

@@ -1,0 +1,536 @@
+//! The wake protocol under the model checker: every interleaving, and every value that the memory
+//! model lets a load return, of the code in slot.rs, fence.rs and wait.rs as it is. A lost wake-up
+//! is a deadlock, which loom reports.
+//!
+//! Run by ci/prove, which also breaks the protocol on purpose and sees these models fail.
+
+use crate::error::{Error, FenceErrno, Result};
+use crate::fence::Fence;
+use crate::shm::page::Page;
+use crate::shm::slot::{Kind, Rope, Width};
+use crate::sys::futex;
+use crate::sys::time::Deadline;
+use crate::util::atomic::Ordering;
+use crate::util::refs::Ref;
+use crate::wait::{self, Condition, Conditions, Op, Until};
+use loom::sync::Arc;
+use loom::thread;
+use std::num::NonZeroU32;
+
+/// A deadline that passes when the model says so: `futex::expire`.
+const SOMETIME: Deadline = Deadline::at(1);
+
+/// Every schedule with up to three preemptions, or LOOM_MAX_PREEMPTIONS.
+fn check(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    builder.check(model);
+}
+
+fn fence(value: u64) -> (Ref<Page>, Ref<Fence>) {
+    let page = Page::create(1).unwrap();
+    let fence = Fence::create(&page, Kind::PLAIN, value).unwrap();
+    (page, fence)
+}
+
+/// Of one page.
+fn two_fences() -> (Ref<Page>, Ref<Fence>, Ref<Fence>) {
+    let page = Page::create(2).unwrap();
+    let (a, b) = (
+        Fence::create(&page, Kind::PLAIN, 0).unwrap(),
+        Fence::create(&page, Kind::PLAIN, 0).unwrap(),
+    );
+    (page, a, b)
+}
+
+fn signals(fence: &Ref<Fence>, value: u64) -> thread::JoinHandle<Result<()>> {
+    let fence = fence.clone();
+    thread::spawn(move || fence.signal(value))
+}
+
+fn waits(fence: &Ref<Fence>, value: u64) -> thread::JoinHandle<Result<()>> {
+    let fence = fence.clone();
+    thread::spawn(move || wait_for(&fence, value))
+}
+
+fn waits_for_submission(fence: &Ref<Fence>, value: u64) -> thread::JoinHandle<Result<()>> {
+    let fence = fence.clone();
+    thread::spawn(move || {
+        let condition =
+            Condition { until: Until::Submitted, ..Condition::reached(&fence, value).unwrap() };
+        wait::one(condition, Deadline::NEVER)
+    })
+}
+
+fn wait_for(fence: &Fence, value: u64) -> Result<()> {
+    wait::one(Condition::reached(fence, value)?, Deadline::NEVER)
+}
+
+struct Many<'a>(Vec<(&'a Fence, u64)>, Until);
+
+impl Conditions for Many<'_> {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+    fn get(&self, index: usize) -> Result<Condition<'_>> {
+        let (fence, value) = self.0[index];
+        Ok(Condition { until: self.1, ..Condition::reached(fence, value)? })
+    }
+}
+
+#[test]
+fn a_waiter_hears_its_signal() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let signal = signals(&fence, 1);
+        assert_eq!(wait_for(&fence, 1), Ok(()));
+        assert_eq!(signal.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn what_came_before_the_signal_is_visible_after_the_wait() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let work = Arc::new(loom::cell::UnsafeCell::new(0));
+        let signal = {
+            let (fence, work) = (fence.clone(), work.clone());
+            thread::spawn(move || {
+                // SAFETY: nobody reads before the fence is signalled; loom checks just that.
+                work.with_mut(|work| unsafe { *work = 7 });
+                fence.signal(1)
+            })
+        };
+        let other = {
+            let (fence, work) = (fence.clone(), work.clone());
+            thread::spawn(move || {
+                assert_eq!(wait_for(&fence, 1), Ok(()));
+                // SAFETY: as above.
+                work.with(|work| assert_eq!(unsafe { *work }, 7));
+            })
+        };
+        // The second waiter may learn of the value from what the first one saw.
+        assert_eq!(wait_for(&fence, 1), Ok(()));
+        // SAFETY: as above.
+        work.with(|work| assert_eq!(unsafe { *work }, 7));
+        other.join().unwrap();
+        assert_eq!(signal.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn two_signallers_and_a_waiter_for_the_higher_value() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let (low, high) = (signals(&fence, 1), signals(&fence, 2));
+        assert_eq!(wait_for(&fence, 2), Ok(()));
+        // The lower one may come too late, and is then refused.
+        assert!(matches!(low.join().unwrap(), Ok(()) | Err(Error::Invalid)));
+        assert_eq!(high.join().unwrap(), Ok(()));
+        assert_eq!(fence.value(), 2);
+    });
+}
+
+#[test]
+fn two_signallers_whose_values_alias() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let (low, high) = (signals(&fence, 1), signals(&fence, 33));
+        assert_eq!(wait_for(&fence, 33), Ok(()));
+        assert!(matches!(low.join().unwrap(), Ok(()) | Err(Error::Invalid)));
+        assert_eq!(high.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn two_waiters_for_different_residues() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let (first, second) = (waits(&fence, 1), waits(&fence, 2));
+        assert_eq!(fence.signal(1), Ok(()));
+        assert_eq!(fence.signal(2), Ok(()));
+        assert_eq!(first.join().unwrap(), Ok(()));
+        assert_eq!(second.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn two_waiters_for_the_same_value() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let (first, second) = (waits(&fence, 1), waits(&fence, 1));
+        assert_eq!(fence.signal(1), Ok(()));
+        assert_eq!(first.join().unwrap(), Ok(()));
+        assert_eq!(second.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn two_waiters_whose_values_alias() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let (low, high) = (waits(&fence, 1), waits(&fence, 33));
+        assert_eq!(fence.signal(1), Ok(()));
+        assert_eq!(fence.signal(33), Ok(()));
+        assert_eq!(low.join().unwrap(), Ok(()));
+        assert_eq!(high.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_jump_by_a_multiple_of_2_to_the_32_and_one_to_the_end() {
+    for target in [1 << 32, 5 << 32, u64::MAX] {
+        check(move || {
+            let (_page, fence) = fence(0);
+            let signal = signals(&fence, target);
+            assert_eq!(wait_for(&fence, target), Ok(()));
+            assert_eq!(signal.join().unwrap(), Ok(()));
+        });
+    }
+}
+
+#[test]
+fn a_timeout_races_a_signal_and_takes_it_from_nobody() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let mortal = {
+            let fence = fence.clone();
+            thread::spawn(move || wait::one(Condition::reached(&fence, 1)?, SOMETIME))
+        };
+        let patient = waits(&fence, 1);
+        let clock = thread::spawn(futex::expire);
+        assert_eq!(fence.signal(1), Ok(()));
+        assert!(matches!(mortal.join().unwrap(), Ok(()) | Err(Error::TimedOut)));
+        assert_eq!(patient.join().unwrap(), Ok(()));
+        clock.join().unwrap();
+    });
+}
+
+#[test]
+fn an_error_ends_a_wait_for_what_will_not_come() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let waiter = waits(&fence, 1);
+        assert_eq!(fence.set_error(FenceErrno::new(5).unwrap()), Ok(()));
+        assert_eq!(waiter.join().unwrap(), Err(Error::FenceFailed));
+    });
+}
+
+#[test]
+fn an_error_races_a_signal_and_the_waiter_hears_of_one() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let signal = signals(&fence, 1);
+        let waiter = waits(&fence, 1);
+        assert_eq!(fence.set_error(FenceErrno::new(5).unwrap()), Ok(()));
+        let signalled = signal.join().unwrap();
+        let waited = waiter.join().unwrap();
+        assert!(matches!(signalled, Ok(()) | Err(Error::FenceFailed)));
+        assert!(matches!(waited, Ok(()) | Err(Error::FenceFailed)));
+        // Who was told that the value is reached was told the truth.
+        assert!(waited.is_err() || signalled.is_ok());
+    });
+}
+
+#[test]
+fn a_device_writes_and_somebody_notifies() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let waiter = waits(&fence, 3);
+        fence.slot().device_writes(3);
+        assert_eq!(fence.notify(), Ok(()));
+        assert_eq!(waiter.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_device_writes_and_who_heard_it_passes_it_on() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let waiter = waits(&fence, 3);
+        fence.slot().device_writes(3);
+        assert_eq!(fence.pass_on(), Ok(()));
+        assert_eq!(waiter.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_device_that_interrupts_only_beyond_the_monitored_value_is_heard() {
+    check(|| {
+        let page = Page::create(1).unwrap();
+        let fence = Fence::create(&page, Kind { device: true, ..Kind::PLAIN }, 0).unwrap();
+        let waiter = waits(&fence, 2);
+        for value in 1..=3 {
+            if fence.slot().device_writes_and_would_interrupt(value) {
+                assert_eq!(fence.notify(), Ok(()));
+            }
+        }
+        assert_eq!(waiter.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_submission_wakes_who_waits_for_the_pending_value() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let waiter = waits_for_submission(&fence, 2);
+        assert_eq!(fence.submit(2), Ok(()));
+        assert_eq!(waiter.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_signal_wakes_who_waits_for_the_pending_value() {
+    check(|| {
+        let (_page, fence) = fence(0);
+        let waiter = waits_for_submission(&fence, 2);
+        assert_eq!(fence.signal(2), Ok(()));
+        assert_eq!(waiter.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn the_end_of_a_fence_ends_its_waits_and_the_next_fence_of_the_slot_is_another() {
+    check(|| {
+        let page = Page::create(1).unwrap();
+        let slot_user = Fence::create(&page, Kind::PLAIN, 0).unwrap();
+        let tag = slot_user.tag();
+        let waiter = waits(&slot_user, 1);
+        // What the creator's last unref does, in another process than the waiter's.
+        slot_user.slot().retire(tag, Rope { bell: page.bell(), index: 0 });
+        let (_, next) = page.claim(Kind::PLAIN, 1).unwrap();
+        slot_user.slot().publish(next);
+        // The next fence starts at the very value that was waited for: the waiter must not take it
+        // for its own.
+        assert_eq!(waiter.join().unwrap(), Err(Error::Stale));
+        assert_eq!(slot_user.value(), 0);
+    });
+}
+
+#[test]
+fn the_last_value_is_reached_though_its_fence_ends_at_once() {
+    check(|| {
+        let (page, fence) = fence(0);
+        let tag = fence.tag();
+        let waiter = waits(&fence, 1);
+        assert_eq!(fence.signal(1), Ok(()));
+        fence.slot().retire(tag, Rope { bell: page.bell(), index: 0 });
+        assert_eq!(waiter.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_claim_that_is_given_back_shows_old_handles_nothing() {
+    check(|| {
+        let (page, fence) = fence(5);
+        let tag = fence.tag();
+        fence.slot().retire(tag, Rope { bell: page.bell(), index: 0 });
+        let waiter = waits(&fence, 500);
+        // A creation that fails half-way: no memory for the handle.
+        let (_, claimed) = page.claim(Kind::PLAIN, 1000).unwrap();
+        fence.slot().unclaim(claimed);
+        assert_eq!(waiter.join().unwrap(), Err(Error::Stale));
+        assert_eq!(fence.value(), 5);
+    });
+}
+
+#[test]
+fn a_wait_for_any_hears_either_fence() {
+    check(|| {
+        let (_page, a, b) = two_fences();
+        let signal = signals(&b, 1);
+        assert_eq!(
+            wait::any(&Many(vec![(&a, 1), (&b, 1)], Until::Signaled), Deadline::NEVER),
+            Ok(1)
+        );
+        assert_eq!(signal.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_wait_for_any_hears_fences_of_two_pages() {
+    check(|| {
+        let ((_p, a), (_q, b)) = (fence(0), fence(0));
+        let (one, other) = (signals(&a, 1), signals(&b, 1));
+        assert!(wait::any(&Many(vec![(&a, 1), (&b, 1)], Until::Signaled), Deadline::NEVER).is_ok());
+        assert_eq!(one.join().unwrap(), Ok(()));
+        assert_eq!(other.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_wait_for_one_and_a_wait_for_any_hear_the_same_signal() {
+    check(|| {
+        let (_page, a) = fence(0);
+        let waiter = waits(&a, 1);
+        let signal = signals(&a, 1);
+        assert_eq!(wait::any(&Many(vec![(&a, 1)], Until::Signaled), Deadline::NEVER), Ok(0));
+        assert_eq!(waiter.join().unwrap(), Ok(()));
+        assert_eq!(signal.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_wait_for_all_hears_both_signals_in_any_order() {
+    check(|| {
+        let (_page, a, b) = two_fences();
+        let (one, other) = (signals(&a, 1), signals(&b, 1));
+        assert_eq!(
+            wait::all(&Many(vec![(&a, 1), (&b, 1)], Until::Signaled), Deadline::NEVER),
+            Ok(())
+        );
+        assert_eq!(one.join().unwrap(), Ok(()));
+        assert_eq!(other.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_wait_for_all_hears_of_the_failure_of_a_fence_it_has_not_got_to() {
+    check(|| {
+        let (_page, a, b) = two_fences();
+        let fails = {
+            let b = b.clone();
+            thread::spawn(move || b.set_error(FenceErrno::new(5).unwrap()))
+        };
+        let conditions = Many(vec![(&a, 1), (&b, 1)], Until::Signaled);
+        assert_eq!(wait::all(&conditions, Deadline::NEVER), Err(Error::FenceFailed));
+        assert_eq!(fails.join().unwrap(), Ok(()));
+    });
+}
+
+/// A fence at `start` is signalled to each of `steps`, while somebody waits for `op value & mask`.
+fn op_hears(width: Width, start: u64, steps: &'static [u64], op: Op, value: u64, mask: u64) {
+    check(move || {
+        let page = Page::create(1).unwrap();
+        let fence = Fence::create(&page, Kind { width, ..Kind::PLAIN }, start).unwrap();
+        let waiter = {
+            let fence = fence.clone();
+            thread::spawn(move || {
+                let condition = Condition::new(&fence, op, value, mask, Until::Signaled)?;
+                wait::one(condition, Deadline::NEVER)
+            })
+        };
+        for step in steps {
+            assert_eq!(fence.signal(*step), Ok(()));
+        }
+        assert_eq!(waiter.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn every_operator_hears_the_value_that_meets_it() {
+    op_hears(Width::Bits64, 0, &[1, 2], Op::Ge, 2, 0);
+    op_hears(Width::Bits64, 0, &[1, 2], Op::Gt, 1, 0);
+    op_hears(Width::Bits64, 0, &[5], Op::Eq, 5, 0);
+    op_hears(Width::Bits64, 5, &[6], Op::Ne, 5, 0);
+    op_hears(Width::Bits64, 5, &[5 + (1 << 32)], Op::Ne, 5, 0);
+    op_hears(Width::Bits64, 0, &[1, 2], Op::Eq, 2, 2);
+    op_hears(Width::Bits64, 7, &[8], Op::Lt, 1, 7);
+}
+
+#[test]
+fn a_32_bit_fence_is_heard_across_its_wrap() {
+    const LAST: u64 = u32::MAX as u64;
+    op_hears(Width::Bits32, LAST, &[0, 1], Op::Ge, 1, 0);
+    op_hears(Width::Bits32, LAST - 1, &[LAST, 0], Op::Gt, LAST, 0);
+    op_hears(Width::Bits32, LAST, &[0], Op::Ne, LAST, 0);
+    // The other half of the circle is before.
+    op_hears(Width::Bits32, 5, &[0x7fff_ffff, 0x8000_0006], Op::Lt, 5, 0);
+    op_hears(Width::Bits32, LAST, &[3], Op::Le, 3, 0xff);
+}
+
+#[test]
+fn two_waits_for_any_on_one_page_hear_each_their_own() {
+    check(|| {
+        let (_page, a, b) = two_fences();
+        let other = {
+            let b = b.clone();
+            thread::spawn(move || wait::any(&Many(vec![(&b, 1)], Until::Signaled), Deadline::NEVER))
+        };
+        let signal = signals(&a, 1);
+        assert_eq!(wait::any(&Many(vec![(&a, 1)], Until::Signaled), Deadline::NEVER), Ok(0));
+        assert_eq!(b.signal(1), Ok(()));
+        assert_eq!(other.join().unwrap(), Ok(0));
+        assert_eq!(signal.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_bell_that_rang_more_often_than_it_remembers_is_no_reason_to_sleep_on() {
+    check(|| {
+        let (_page, a) = fence(0);
+        let signal = {
+            let a = a.clone();
+            // Each of these is announced as residue of the value that is waited for, or of one that
+            // was before.
+            thread::spawn(move || (1..=3).try_for_each(|step| a.signal(step * 32)))
+        };
+        assert_eq!(wait::any(&Many(vec![(&a, 96)], Until::Signaled), Deadline::NEVER), Ok(0));
+        assert_eq!(signal.join().unwrap(), Ok(()));
+    });
+}
+
+// Watches: the order of events/ear.rs, without its room.
+
+/// An ear of one page, and the watches that are not over: each a fence and the value it is to
+/// reach.
+struct Ear {
+    page: Ref<Page>,
+    heard: loom::sync::Mutex<(u32, Vec<(Ref<Fence>, u64)>)>,
+}
+
+impl Ear {
+    fn add(&self, fence: &Ref<Fence>, value: u64) {
+        let mut heard = self.heard.lock().unwrap();
+        if !is_over(fence, value) {
+            heard.1.push((fence.clone(), value));
+        }
+    }
+
+    /// W1, and a look at who rang; the sequence to sleep on, unless all are over.
+    fn listen(&self) -> Option<u32> {
+        let mut heard = self.heard.lock().unwrap();
+        let bell = self.page.bell();
+        let (before, now) = (heard.0, bell.sequence().load(Ordering::Acquire));
+        let rang: Option<Vec<u32>> = bell.rang(before, now).and_then(Iterator::collect);
+        let may_be_over =
+            |fence: &Fence| rang.as_ref().is_none_or(|rang| rang.contains(&fence.index()));
+        heard.1.retain(|(fence, value)| !(may_be_over(fence) && is_over(fence, *value)));
+        heard.0 = now;
+        (!heard.1.is_empty()).then_some(now)
+    }
+}
+
+/// W2 and W3.
+fn is_over(fence: &Fence, value: u64) -> bool {
+    let condition = Condition::reached(fence, value).unwrap();
+    condition.met().unwrap() || {
+        condition.announce();
+        condition.met().unwrap()
+    }
+}
+
+#[test]
+fn a_watch_that_is_added_while_the_ear_listens_hears_its_signal() {
+    check(|| {
+        let (page, a, b) = two_fences();
+        let heard =
+            loom::sync::Mutex::new((page.bell().sequence().load(Ordering::Acquire), Vec::new()));
+        let ear = Arc::new(Ear { page, heard });
+        ear.add(&a, 1);
+        let listens = {
+            let ear = ear.clone();
+            thread::spawn(move || {
+                while let Some(sequence) = ear.listen() {
+                    let bell = ear.page.bell().sequence();
+                    futex::wait(bell, sequence, NonZeroU32::MAX, Deadline::NEVER).unwrap();
+                }
+            })
+        };
+        let signal = signals(&b, 1);
+        ear.add(&b, 1);
+        assert_eq!(a.signal(1), Ok(()));
+        listens.join().unwrap();
+        assert_eq!(signal.join().unwrap(), Ok(()));
+    });
+}

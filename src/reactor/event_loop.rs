@@ -1,0 +1,355 @@
+//! A loop: what is over, and where it is done.
+
+use super::fd_poller::Eye;
+use super::fence_poller::Ear;
+use super::watch::Watch;
+use crate::error::{Error, Result};
+use crate::fence::Fence;
+use crate::shm::page::Page;
+use crate::sys::thread::Run;
+use crate::sys::time::Deadline;
+use crate::util::refs::Ref;
+use crate::wait::Demand;
+use rustix::fd::BorrowedFd;
+use rustix::process::{Pid, getpid};
+use std::collections::{HashMap, VecDeque};
+use std::ffi::CStr;
+use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+
+/// Who does what is due.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// The library's own threads.
+    Thread,
+    /// The caller, who is told by a descriptor.
+    Caller,
+}
+
+/// What a C handle stands for: with the last one the loop ends.
+pub(crate) struct LoopHandle {
+    event_loop: Ref<Loop>,
+}
+
+impl LoopHandle {
+    pub(crate) fn new(mode: Mode) -> Result<Ref<LoopHandle>> {
+        let event_loop = Loop::new(mode)?;
+        Ref::try_new(|| Ok(LoopHandle { event_loop }))
+    }
+
+    /// The loop. `Stale` in the child of a fork, which has none of its threads.
+    pub(crate) fn get(&self) -> Result<&Ref<Loop>> {
+        if self.event_loop.is_ours() { Ok(&self.event_loop) } else { Err(Error::Stale) }
+    }
+}
+
+impl Drop for LoopHandle {
+    fn drop(&mut self) {
+        if self.event_loop.is_ours() {
+            self.event_loop.end();
+        } else {
+            // The child of a fork: a thread that is not here may have held any lock. What the loop
+            // has is left alone.
+            std::mem::forget(self.event_loop.clone());
+        }
+    }
+}
+
+/// Watches that are armed, and what is to be done.
+pub(crate) struct Loop {
+    mode: Mode,
+    creator: Pid,
+    due: Mutex<Due>,
+    /// Held by whoever does things.
+    turn: Mutex<()>,
+    ears: Mutex<Vec<Ref<Ear>>>,
+    eye: Eye,
+    /// Those that are to add points to timelines. One that waits for its turn there is known to
+    /// nobody else here.
+    exports: Mutex<Exports>,
+}
+
+/// By their addresses.
+type Exports = HashMap<usize, Ref<Watch>, BuildHasherDefault<DefaultHasher>>;
+
+/// What is to be done. There is always room for what may yet become due: where it does, memory
+/// cannot be asked for.
+struct Due {
+    watches: VecDeque<Ref<Watch>>,
+    promised: usize,
+    ended: bool,
+    is_cancelling: bool,
+}
+
+/// What each thread of a loop is called.
+pub(crate) const THREAD_NAME: &CStr = c"umf-loop";
+
+/// An empty list keeps no more memory than this many entries take.
+const KEPT: usize = 1024;
+
+/// Room for a watch among what is to be done, taken back unless it is kept.
+pub(crate) struct Room<'a>(&'a Loop);
+
+impl Room<'_> {
+    pub(crate) fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.0.forgo();
+    }
+}
+
+impl Loop {
+    fn new(mode: Mode) -> Result<Ref<Loop>> {
+        let due = Due { watches: VecDeque::new(), promised: 0, ended: false, is_cancelling: false };
+        let eye = Eye::new()?;
+        Ref::try_new(|| {
+            Ok(Loop {
+                mode,
+                creator: getpid(),
+                due: Mutex::new(due),
+                turn: Mutex::new(()),
+                ears: Mutex::new(Vec::new()),
+                eye,
+                exports: Mutex::new(HashMap::default()),
+            })
+        })
+    }
+
+    /// Whether this process made it, and not the parent that it was forked from.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.creator == getpid()
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    pub(crate) fn eye(&self) -> &Eye {
+        &self.eye
+    }
+
+    /// Readable while there is something to dispatch. `Invalid` for a loop with a thread.
+    pub(crate) fn fd(&self) -> Result<BorrowedFd<'_>> {
+        if self.mode == Mode::Caller { Ok(self.eye.fd()) } else { Err(Error::Invalid) }
+    }
+
+    fn due(&self) -> MutexGuard<'_, Due> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ears(&self) -> MutexGuard<'_, Vec<Ref<Ear>>> {
+        self.ears.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Arms a watch for a fence.
+    pub(crate) fn watch(
+        this: &Ref<Loop>,
+        fence: &Ref<Fence>,
+        demand: Demand,
+        watch: &Ref<Watch>,
+    ) -> Result<()> {
+        // An ear that had room may be full when we come back to it.
+        while !Ear::add(&Loop::ear_for(this, fence.page())?, fence, demand, watch)? {}
+        Ok(())
+    }
+
+    /// One that listens to the page, or could.
+    fn ear_for(this: &Ref<Loop>, page: &Page) -> Result<Ref<Ear>> {
+        let mut ears = this.ears();
+        let listening = ears.iter().find(|ear| ear.hears(page));
+        if let Some(ear) = listening.or_else(|| ears.iter().find(|ear| ear.has_room())) {
+            return Ok(ear.clone());
+        }
+        ears.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        // One without a thread would not do what is due.
+        let ear = Ear::start(this)?;
+        ears.push(ear.clone());
+        Ok(ear)
+    }
+
+    /// Room for one more watch among what is to be done.
+    pub(crate) fn promise(&self) -> Result<Room<'_>> {
+        let mut due = self.due();
+        let room = due.promised + 1;
+        due.watches.try_reserve(room).map_err(|_| Error::NoMemory)?;
+        due.promised = room;
+        Ok(Room(self))
+    }
+
+    /// A watch will not become due any more.
+    pub(crate) fn forgo(&self) {
+        self.due().promised -= 1;
+    }
+
+    fn exports(&self) -> MutexGuard<'_, Exports> {
+        self.exports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in a watch that is to add a point to a timeline.
+    pub(crate) fn add_export(&self, watch: &Ref<Watch>) -> Result<()> {
+        let mut exports = self.exports();
+        exports.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        exports.insert(std::ptr::from_ref::<Watch>(watch) as usize, watch.clone());
+        Ok(())
+    }
+
+    /// The watch has, or will not any more.
+    pub(crate) fn remove_export(&self, watch: &Watch) {
+        let mut exports = self.exports();
+        let _removed = exports.remove(&(std::ptr::from_ref(watch) as usize));
+        if exports.is_empty() && exports.capacity() > KEPT {
+            *exports = HashMap::default();
+        }
+        drop(exports);
+    }
+
+    /// A watch is due. There is room for it: it was promised.
+    pub(crate) fn push(&self, watch: &Ref<Watch>) {
+        let mut due = self.due();
+        due.promised -= 1;
+        due.watches.push_back(watch.clone());
+    }
+
+    /// Sees to it that what is due is done, after `push` by somebody else than who would do it
+    /// anyway.
+    pub(crate) fn rouse(&self) {
+        if self.due().ended {
+            return self.cancel_due();
+        }
+        match self.mode {
+            Mode::Caller => self.eye.poke(),
+            Mode::Thread => {
+                let ear = self.ears().first().cloned();
+                ear.map_or_else(|| self.eye.poke(), |ear| ear.poke());
+            }
+        }
+    }
+
+    /// Whether things are done while the thread that asks waits.
+    pub(crate) fn goes_on_meanwhile(&self) -> bool {
+        self.mode == Mode::Thread
+            && !self.eye.is_current()
+            && !self.ears().iter().any(|ear| ear.is_current())
+    }
+
+    /// Does what is due by now, and sees to what fell due meanwhile later: it may be the same
+    /// again.
+    fn run_due(&self) {
+        let mut left = self.due().watches.len();
+        while left > 0 {
+            let Some(watch) = self.take() else { break };
+            if watch.fire() {
+                self.forgo();
+            }
+            left -= 1;
+        }
+        let mut due = self.due();
+        if due.watches.is_empty() && due.promised == 0 && due.watches.capacity() > KEPT {
+            due.watches = VecDeque::new();
+        }
+        let is_more = !due.watches.is_empty();
+        drop(due);
+        if is_more {
+            self.rouse();
+        }
+    }
+
+    /// The next watch to be done. As long as it is not, its room is kept.
+    fn take(&self) -> Option<Ref<Watch>> {
+        let mut due = self.due();
+        if due.ended {
+            return None;
+        }
+        let watch = due.watches.pop_front()?;
+        due.promised += 1;
+        Some(watch)
+    }
+
+    /// For the threads: one at a time does what is due, unless the caller does.
+    pub(crate) fn run_due_as_thread(&self) {
+        match self.mode {
+            Mode::Caller => {
+                if !self.due().watches.is_empty() {
+                    self.eye.poke();
+                }
+            }
+            Mode::Thread => {
+                if !self.due().watches.is_empty() {
+                    let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+                    self.run_due();
+                }
+            }
+        }
+    }
+
+    /// For the caller: looks at the files, and does what is due. `Already` if that is going on
+    /// elsewhere, or around the call.
+    pub(crate) fn dispatch(&self) -> Result<()> {
+        if self.mode != Mode::Caller {
+            return Err(Error::Invalid);
+        }
+        let _turn = match self.turn.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(Error::Already),
+        };
+        self.eye.look(Deadline::POLL)?;
+        self.run_due();
+        Ok(())
+    }
+
+    /// Cancels everything, and ends the threads: waits for them, unless it is one of them that
+    /// asks.
+    fn end(&self) {
+        self.due().ended = true;
+        self.cancel_due();
+        let exports = std::mem::take(&mut *self.exports());
+        for watch in exports.into_values() {
+            let _ = watch.cancel();
+        }
+        let ears = std::mem::take(&mut *self.ears());
+        // In a callback no thread can be waited for: it may be this one, or wait for its turn.
+        let wait = !self.eye.is_current() && !ears.iter().any(|ear| ear.is_current());
+        for ear in &ears {
+            ear.end(wait);
+        }
+        self.eye.end(wait);
+        // What fell due meanwhile.
+        self.cancel_due();
+    }
+
+    /// After the end, when nothing is done any more.
+    fn cancel_due(&self) {
+        if std::mem::replace(&mut self.due().is_cancelling, true) {
+            // What a cancelled watch had due is cancelled by who is at it, and not in here: it may
+            // be a long chain.
+            return;
+        }
+        loop {
+            let mut due = self.due();
+            let Some(watch) = due.watches.pop_front() else {
+                due.is_cancelling = false;
+                break;
+            };
+            drop(due);
+            let _ = watch.cancel();
+        }
+    }
+}
+
+impl Run for Loop {
+    const NAME: &CStr = THREAD_NAME;
+
+    /// The eye's thread.
+    fn run(&self) {
+        while self.eye.look(Deadline::NEVER).is_ok_and(|goes_on| goes_on) {
+            self.run_due_as_thread();
+        }
+        // What it found to be over at the end.
+        self.rouse();
+    }
+}

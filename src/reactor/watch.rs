@@ -1,0 +1,475 @@
+//! A watch: a wait that does something when it is over.
+
+use super::event_loop::Loop;
+use super::fence_poller::Ear;
+use super::timeline::Timeline;
+use crate::error::{self, Error, FenceErrno, Result};
+use crate::fence::Fence;
+use crate::fence::device_notifier::Data;
+use crate::queue::queue::Queue;
+use crate::shm::page::Page;
+use crate::shm::wait_table::Note;
+use crate::sys::eventfd;
+use crate::util::refs::Ref;
+use crate::wait::{Condition, Demand};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::process::{Pid, getpid};
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What a wait came to.
+pub(crate) type Outcome = std::result::Result<(), Failure>;
+
+/// Why a wait cannot be met any more.
+#[derive(Clone, Copy)]
+pub(crate) struct Failure {
+    /// What the watch reports.
+    pub(crate) error: Error,
+    /// What a fence that depends on it fails with.
+    pub(crate) errno: FenceErrno,
+}
+
+impl Failure {
+    /// Of a fence that carries an error.
+    pub(crate) fn of_fence(errno: FenceErrno) -> Failure {
+        Failure { error: Error::of_failed_fence(errno), errno }
+    }
+
+    /// Of a condition that ended so: with the fence's own error, if it is that.
+    fn of_condition(condition: Condition<'_>, error: Error) -> Failure {
+        match condition.fence.error() {
+            Ok(Some(errno)) if error == Error::of_failed_fence(errno) => Failure { error, errno },
+            _ => Failure::from(error),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure { error, errno: error.errno() }
+    }
+}
+
+/// What a watch does when it is over, beside calling back.
+pub(crate) enum Effect {
+    Nothing,
+    /// Adds one, however it ended.
+    Eventfd(OwnedFd),
+    /// Signals a fence, or fails it.
+    Signal {
+        fence: Ref<Fence>,
+        value: u64,
+    },
+    /// Signals a point, once those before it on the same timeline are.
+    Point {
+        timeline: Ref<Timeline>,
+        point: u64,
+    },
+    /// Fails what a process owed that is gone.
+    Orphan(Owed),
+    /// Goes on with a queue, whose watch is armed again each time.
+    Queue(Ref<Queue>),
+}
+
+impl Effect {
+    /// Does it for its watch. What it came to is what the watch did.
+    fn perform(self, watch: &Watch, outcome: Outcome) -> Result<()> {
+        let reported = outcome.map_err(|failure| failure.error);
+        match self {
+            Effect::Nothing => reported,
+            Effect::Eventfd(fd) => {
+                eventfd::add(fd.as_fd());
+                reported
+            }
+            Effect::Signal { fence, value } => match outcome {
+                Ok(()) => fence.signal(value),
+                Err(failure) => fence.set_error(failure.errno).and(reported),
+            },
+            Effect::Point { timeline, point } => {
+                let result = timeline.export(point, watch, outcome);
+                let event_loop = watch.lock().event_loop.clone();
+                if let Some(event_loop) = event_loop {
+                    event_loop.remove_export(watch);
+                }
+                result
+            }
+            Effect::Orphan(owed) => owed.orphan(),
+            // `begin` sees to it.
+            Effect::Queue(_) => reported,
+        }
+    }
+}
+
+/// What a process owes.
+pub(crate) enum Owed {
+    Fence(Ref<Fence>),
+    /// Every fence of the page that lives then.
+    Page(Ref<Page>),
+}
+
+impl Owed {
+    fn orphan(self) -> Result<()> {
+        match self {
+            Owed::Fence(fence) => fence.orphan(),
+            Owed::Page(page) => page.orphan(),
+        }
+    }
+}
+
+/// Who is called when a watch is over, once.
+pub(crate) struct Callback {
+    pub(crate) call: extern "C" fn(data: *mut c_void, result: c_int),
+    /// Given back when this is dropped: after the call, or instead of it.
+    pub(crate) data: Data,
+}
+
+impl Callback {
+    fn run(self, result: Result<()>) {
+        (self.call)(self.data.data.load(Ordering::Relaxed), error::code(result));
+    }
+}
+
+/// A wait, and what happens when it is over.
+pub(crate) struct Watch {
+    creator: Pid,
+    state: Mutex<State>,
+    /// Whether its spot still counts on it. Changed under the ear's lock only.
+    listed: AtomicBool,
+}
+
+struct State {
+    stage: Stage,
+    /// Until it is over: nobody's handle on a watch keeps the loop, and its descriptors, any
+    /// longer.
+    event_loop: Option<Ref<Loop>>,
+    /// Until it is done, or cancelled.
+    work: Option<Work>,
+    home: Home,
+}
+
+struct Work {
+    effect: Effect,
+    callback: Option<Callback>,
+    notes: Option<Ref<Notes>>,
+}
+
+/// What a watch tells whoever asks why nothing goes on.
+pub(crate) struct Notes {
+    pub(crate) _wait: Option<Note>,
+    pub(crate) _promise: Option<Note>,
+}
+
+/// What there is to do for a watch that was due.
+enum Begun {
+    Work(Work, Outcome),
+    /// It was cancelled.
+    Nothing,
+    /// It has to wait for its turn.
+    Parked,
+    /// The queue arms it again.
+    Queue(Ref<Queue>),
+}
+
+#[derive(Clone, Copy)]
+enum Stage {
+    /// Nothing has happened yet.
+    Armed,
+    /// It is over, and among what its loop has to do.
+    Due(Outcome),
+    /// It is over, and has to wait for its turn.
+    Parked(Outcome),
+    /// It is being done.
+    Busy,
+    Over(Result<()>),
+    Cancelled,
+}
+
+/// Where a watch that is armed is known.
+pub(crate) enum Home {
+    /// Nowhere.
+    None,
+    /// Among the watches of a fence.
+    Ear { ear: Ref<Ear>, address: Address },
+    /// Among the files, by this number.
+    Eye(u64),
+}
+
+/// Which fence, for comparison alone: who finds it has a reference.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) page: usize,
+    pub(crate) slot: u32,
+    pub(crate) fence: usize,
+}
+
+impl Watch {
+    /// A new watch, armed, that nobody knows yet. Room for it among what `event_loop` has to do is
+    /// kept until it is over. The callback is taken if it succeeds.
+    pub(crate) fn new(
+        event_loop: &Ref<Loop>,
+        effect: Effect,
+        callback: &mut Option<Callback>,
+    ) -> Result<Ref<Watch>> {
+        let room = event_loop.promise()?;
+        let watch = Ref::try_new(|| {
+            let work = Work { effect, callback: callback.take(), notes: None };
+            let event_loop = Some(event_loop.clone());
+            let state = Mutex::new(State {
+                stage: Stage::Armed,
+                event_loop,
+                work: Some(work),
+                home: Home::None,
+            });
+            Ok(Watch { creator: getpid(), state, listed: AtomicBool::new(false) })
+        })?;
+        room.keep();
+        Ok(watch)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers where the watch is known, as long as it is armed. False if it is not.
+    pub(crate) fn settle_at(&self, home: Home) -> bool {
+        let mut state = self.lock();
+        let is_armed = matches!(state.stage, Stage::Armed);
+        if is_armed {
+            state.home = home;
+        }
+        is_armed
+    }
+
+    /// Leaves notes that stand until it is over.
+    pub(crate) fn keep(&self, notes: Ref<Notes>) {
+        if let Some(work) = &mut self.lock().work {
+            work.notes = Some(notes);
+        }
+    }
+
+    /// Says whether the spot counts on it, and tells whether it did.
+    pub(crate) fn list(&self, listed: bool) -> bool {
+        self.listed.swap(listed, Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing has happened to it yet.
+    pub(crate) fn is_armed(&self) -> bool {
+        matches!(self.lock().stage, Stage::Armed)
+    }
+
+    /// What `condition` came to, if it is over.
+    pub(crate) fn look(demand: Demand, fence: &Fence) -> Option<Outcome> {
+        let condition = demand.of(fence);
+        match condition.met() {
+            Ok(false) => None,
+            Ok(true) => Some(Ok(())),
+            Err(error) => Some(Err(Failure::of_condition(condition, error))),
+        }
+    }
+
+    /// It is over: to be done. Whoever calls this takes it out of where it was known, and rouses
+    /// the loop. False if it was over before, or cancelled.
+    pub(crate) fn decide(this: &Ref<Watch>, outcome: Outcome) -> bool {
+        let mut state = this.lock();
+        if !matches!(state.stage, Stage::Armed) {
+            return false;
+        }
+        state.stage = Stage::Due(outcome);
+        let _home = std::mem::replace(&mut state.home, Home::None);
+        let event_loop = state.event_loop.clone();
+        drop(state);
+        if let Some(event_loop) = event_loop {
+            event_loop.push(this);
+        }
+        true
+    }
+
+    /// It is over in failure, whatever it was about to come to, because of another.
+    pub(crate) fn fail(this: &Ref<Watch>, failure: Failure) {
+        let mut state = this.lock();
+        let home = std::mem::replace(&mut state.home, Home::None);
+        let is_due = match state.stage {
+            Stage::Armed | Stage::Parked(_) => false,
+            Stage::Due(_) => true,
+            Stage::Busy | Stage::Over(_) | Stage::Cancelled => return,
+        };
+        state.stage = Stage::Due(Err(failure));
+        let event_loop = state.event_loop.clone();
+        drop(state);
+        let Some(event_loop) = event_loop else { return };
+        this.leave(&event_loop, home);
+        if !is_due {
+            event_loop.push(this);
+            event_loop.rouse();
+        }
+    }
+
+    /// The loop is to do what it is for, although nothing is over: for a queue's watch that is at
+    /// no fence.
+    pub(crate) fn kick(this: &Ref<Watch>) {
+        let event_loop = this.lock().event_loop.clone();
+        if let (true, Some(event_loop)) = (Watch::decide(this, Ok(())), event_loop) {
+            event_loop.rouse();
+        }
+    }
+
+    /// Takes a queue's watch away from its fence. It stays armed; if it was over at this moment,
+    /// the queue is told all the same.
+    pub(crate) fn recall(&self) {
+        let home = std::mem::replace(&mut self.lock().home, Home::None);
+        if let Home::Ear { ear, address } = home {
+            ear.recall(self, address);
+        }
+    }
+
+    /// A queue's watch that was due is at no fence, and may be armed for another: returns why it
+    /// was. `None` if it was cancelled meanwhile. Under the queue's lock, as is all that arms it:
+    /// so it is never at two fences, or at one and due.
+    pub(crate) fn rearm(&self) -> Option<Outcome> {
+        let mut state = self.lock();
+        let Stage::Due(outcome) = state.stage else { return None };
+        state.stage = Stage::Armed;
+        Some(outcome)
+    }
+
+    /// Its turn has come.
+    pub(crate) fn unpark(this: &Ref<Watch>) {
+        let mut state = this.lock();
+        let Stage::Parked(outcome) = state.stage else { return };
+        state.stage = Stage::Due(outcome);
+        let event_loop = state.event_loop.clone();
+        drop(state);
+        if let Some(event_loop) = event_loop {
+            event_loop.push(this);
+            event_loop.rouse();
+        }
+    }
+
+    /// Does what is to be done, if it was not cancelled meanwhile. Called where the loop does
+    /// things. False if it may become due again.
+    pub(crate) fn fire(&self) -> bool {
+        let (work, outcome) = match self.begin() {
+            Begun::Work(work, outcome) => (work, outcome),
+            Begun::Nothing => return true,
+            Begun::Parked => return false,
+            Begun::Queue(queue) => return queue.step(self),
+        };
+        let result = work.effect.perform(self, outcome);
+        drop(work.notes);
+        self.end(result);
+        if let Some(callback) = work.callback {
+            callback.run(result);
+        }
+        true
+    }
+
+    /// It is over.
+    fn end(&self, result: Result<()>) {
+        let mut state = self.lock();
+        state.stage = Stage::Over(result);
+        // Dropped after the lock.
+        let _event_loop = state.event_loop.take();
+        drop(state);
+    }
+
+    fn begin(&self) -> Begun {
+        let mut state = self.lock();
+        let Stage::Due(outcome) = state.stage else { return Begun::Nothing };
+        if let Some(Work { effect: Effect::Queue(queue), .. }) = &state.work {
+            return Begun::Queue(queue.clone());
+        }
+        // A failure changes nothing on a timeline, so it need not wait.
+        if let (Some(Work { effect: Effect::Point { timeline, point }, .. }), Ok(())) =
+            (&state.work, outcome)
+        {
+            if !timeline.is_next(*point) {
+                // Whoever is next before it takes this lock after having left.
+                state.stage = Stage::Parked(outcome);
+                return Begun::Parked;
+            }
+        }
+        state.stage = Stage::Busy;
+        state.work.take().map_or(Begun::Nothing, |work| Begun::Work(work, outcome))
+    }
+
+    /// Sees to it that nothing happens any more. `Already` if it has, or is happening.
+    pub(crate) fn cancel(&self) -> Result<()> {
+        let mut state = self.lock();
+        let is_due = match state.stage {
+            Stage::Armed | Stage::Parked(_) => false,
+            // The loop comes upon it, and leaves it.
+            Stage::Due(_) => true,
+            Stage::Cancelled => return Ok(()),
+            Stage::Busy | Stage::Over(_) => return Err(Error::Already),
+        };
+        state.stage = Stage::Cancelled;
+        let home = std::mem::replace(&mut state.home, Home::None);
+        let work = state.work.take();
+        let event_loop = state.event_loop.take();
+        drop(state);
+        let point = match &work {
+            Some(Work { effect: Effect::Point { timeline, point }, .. }) => {
+                Some((timeline, *point))
+            }
+            _ => None,
+        };
+        if let Some(event_loop) = event_loop {
+            self.leave(&event_loop, home);
+            if !is_due {
+                event_loop.forgo();
+            }
+            if point.is_some() {
+                event_loop.remove_export(self);
+            }
+        }
+        if let Some((timeline, point)) = point {
+            timeline.leave(point, self);
+        }
+        // Gives the callback's data back.
+        drop(work);
+        Ok(())
+    }
+
+    /// The same for the caller: `Stale` in the child of a fork, where the loop and its locks are
+    /// out of order.
+    pub(crate) fn cancel_for_caller(&self) -> Result<()> {
+        if self.is_ours() { self.cancel() } else { Err(Error::Stale) }
+    }
+
+    /// Takes back what the call that made the watch did: the callback's data stays the caller's.
+    pub(crate) fn undo(&self) {
+        if let Some(Work { callback: Some(callback), .. }) = &mut self.lock().work {
+            callback.data.release = None;
+        }
+        let _ = self.cancel();
+    }
+
+    fn is_ours(&self) -> bool {
+        self.creator == getpid()
+    }
+
+    fn leave(&self, event_loop: &Loop, home: Home) {
+        match home {
+            Home::None => {}
+            Home::Ear { ear, address } => ear.forget(self, address),
+            Home::Eye(number) => event_loop.eye().forget(number),
+        }
+    }
+
+    /// What it came to; `TimedOut` while it is not over.
+    pub(crate) fn result(&self) -> Result<()> {
+        if !self.is_ours() {
+            return Err(Error::Stale);
+        }
+        match self.lock().stage {
+            Stage::Armed | Stage::Due(_) | Stage::Parked(_) | Stage::Busy => Err(Error::TimedOut),
+            Stage::Over(result) => result,
+            Stage::Cancelled => Err(Error::Canceled),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! What knows nothing of fences.
+
+pub(crate) mod atomic;
+pub(crate) mod refs;

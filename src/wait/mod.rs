@@ -1,0 +1,5 @@
+//! Blocking waits: for one condition, for any of many, for all.
+
+mod many;
+
+pub(crate) use many::*;
