@@ -1,6 +1,6 @@
 use super::{answer, no_flags, required};
+use crate::config;
 use crate::error::{Error, Result};
-use crate::fence::spin;
 use crate::shm::page::MAX_FENCES;
 use crate::sys::{futex, udmabuf};
 use std::ffi::c_int;
@@ -96,7 +96,7 @@ pub unsafe extern "C" fn umf_query_caps(caps: *mut umf_caps) -> c_int {
 pub extern "C" fn umf_set_spin(vain_permille: u32, limit_ns: u32, flags: u64) -> c_int {
     answer(|| {
         no_flags(flags)?;
-        spin::set(vain_permille, limit_ns)
+        config::set_spin(vain_permille, limit_ns)
     })
 }
 

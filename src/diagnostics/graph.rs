@@ -47,7 +47,7 @@ pub(crate) fn write(fd: BorrowedFd<'_>, format: Format) -> Result<u32> {
 /// whoever closed it.
 pub(crate) fn check_after_block(owner: Owner) {
     static REPORTED: AtomicU64 = AtomicU64::new(0);
-    if !config::is_on() {
+    if !config::is_debug() {
         return;
     }
     // Without memory there is no report; the program goes on.

@@ -3,7 +3,7 @@
 use crate::error::{Error, FenceErrno, Result};
 use crate::fence::device_notifier::Notifier;
 use crate::fence::external_memory::{Lent, Memory};
-use crate::fence::spin::Learnt;
+use crate::fence::spin::SpinHistory;
 #[cfg(not(loom))]
 use crate::shm::owner_death;
 use crate::shm::page::{Page, Place};
@@ -40,7 +40,7 @@ pub(crate) struct Fence {
     /// Whether its signaller is known to be gone, where that cannot be written into the page.
     is_orphaned: AtomicBool,
     /// Whether spinning for this fence pays.
-    pub(crate) spinning: Learnt,
+    pub(crate) spin: SpinHistory,
     /// How to hear of what a device writes.
     pub(crate) notifier: Notifier,
 }
@@ -99,7 +99,7 @@ impl Fence {
                 ends_with,
                 is_orphaned: AtomicBool::new(false),
                 seen: AtomicU64::new(value),
-                spinning: Learnt::new(),
+                spin: SpinHistory::new(),
                 notifier: Notifier::new(),
             })
         };
@@ -172,7 +172,7 @@ impl Fence {
                 ends_with: None,
                 is_orphaned: AtomicBool::new(false),
                 seen: AtomicU64::new(value),
-                spinning: Learnt::new(),
+                spin: SpinHistory::new(),
                 notifier: Notifier::new(),
             })
         };

@@ -150,7 +150,7 @@ impl<'a> Order<'a> {
 /// Tells who asks for the wait-for graph what a watch waits for, and what it will signal then. One
 /// that signals nothing holds up nobody: it is told of only if the user wants to see everything.
 fn note(watch: &Watch, wait: Option<(&Fence, Demand)>, target: Option<(Ref<Fence>, u64)>) {
-    if target.is_none() && !config::is_on() {
+    if target.is_none() && !config::is_debug() {
         return;
     }
     let owner = Owner::new(OwnerKind::Watch);

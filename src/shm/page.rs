@@ -10,7 +10,6 @@
 use crate::config;
 use crate::error::{Error, Result};
 use crate::fence::Fence;
-use crate::fence::spin;
 use crate::shm::owner_death;
 use crate::shm::slot::{Bell, Kind, Rope, Slot, Tag};
 use crate::shm::wait_table::Ledger;
@@ -119,8 +118,7 @@ impl Page {
         (access, is_writable): (Access, bool),
         fence_count: u32,
     ) -> Result<Ref<Page>> {
-        spin::configure();
-        config::configure();
+        config::read_environment();
         let id = memfd::file_id(memfd.as_fd())?;
         let make = || {
             let (is_orphaned, fences) = (AtomicBool::new(false), Registry::new());

@@ -3,11 +3,12 @@
 use super::time::Deadline;
 use crate::error::{Error, Result};
 use crate::util::atomic::AtomicU32;
+use once_cell::race::OnceBool;
 use rustix::io::Errno;
 use rustix::thread::futex;
 use rustix::time::ClockId;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How a sleep ended. `Woken` may be spurious: look at the condition again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,36 +70,29 @@ pub(crate) fn wait_many<'a>(
     outcome(answer.map(drop), deadline)
 }
 
-/// Whether this kernel (5.16), and the sandbox around this process, let us call futex_waitv, as far
-/// as is known.
+/// Whether futex_waitv is known to work: Linux 5.16, and no sandbox that forbids it.
 pub(crate) fn has_waitv() -> bool {
-    match WAITV.load(Ordering::Relaxed) {
-        UNKNOWN => {
-            // An empty list is EINVAL where the call exists. ENOSYS and a seccomp filter's EPERM
-            // both mean "do without".
-            let answer = futex::waitv(&[], futex::WaitvFlags::empty(), None, ClockId::Monotonic);
-            let has = matches!(answer, Err(Errno::INVAL));
-            WAITV.store(if has { YES } else { NO }, Ordering::Relaxed);
-            has
-        }
-        known => known == YES,
-    }
+    // An empty list is EINVAL where the call exists. ENOSYS and a seccomp filter's EPERM both mean
+    // that it cannot be used.
+    let probe = || {
+        let answer = futex::waitv(&[], futex::WaitvFlags::empty(), None, ClockId::Monotonic);
+        matches!(answer, Err(Errno::INVAL))
+    };
+    !WAITV_LOST.load(Ordering::Relaxed) && HAS_WAITV.get_or_init(probe)
 }
 
-/// Whether a sleep that failed so says that there is no futex_waitv any more: a process may enter
-/// its sandbox after it asked. What else fails may pass.
+/// Whether the error of a sleep means that futex_waitv cannot be used any more: a process may enter
+/// its sandbox after the probe. Other errors may be temporary.
 pub(crate) fn lost_waitv(error: Error) -> bool {
     let lost = matches!(error, Error::NotSupported | Error::Denied);
     if lost {
-        WAITV.store(NO, Ordering::Relaxed);
+        WAITV_LOST.store(true, Ordering::Relaxed);
     }
     lost
 }
 
-static WAITV: AtomicU8 = AtomicU8::new(UNKNOWN);
-const UNKNOWN: u8 = 0;
-const YES: u8 = 1;
-const NO: u8 = 2;
+static HAS_WAITV: OnceBool = OnceBool::new();
+static WAITV_LOST: AtomicBool = AtomicBool::new(false);
 
 /// A short sleep that nothing but time ends, for when the kernel gives no other.
 pub(crate) fn doze(deadline: Deadline) {

@@ -16,7 +16,6 @@ pub(crate) mod eventfd;
 pub(crate) mod futex;
 #[cfg(not(loom))]
 pub(crate) mod memfd;
-pub(crate) mod pause;
 #[cfg(not(loom))]
 pub(crate) mod peer;
 pub(crate) mod poll;

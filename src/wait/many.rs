@@ -265,14 +265,11 @@ pub(crate) fn one(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
     if deadline == Deadline::POLL {
         return Err(Error::TimedOut);
     }
-    let spinning = &condition.fence.spinning;
-    // Of a value that is elsewhere the line of the slot tells nothing; but a rest ends by itself.
-    if let Some(answer) =
-        spinning.spin(condition.fence.slot(), deadline, || condition.settled().break_value())
-    {
+    let spin = &condition.fence.spin;
+    if let Some(answer) = spin.spin(deadline, || condition.settled().break_value()) {
         return answer;
     }
-    spinning.sample(|| asleep(condition, deadline))
+    spin.sample(|| asleep(condition, deadline))
 }
 
 /// Waits for one condition without spinning. How long a device takes is learnt for the next time.
@@ -349,7 +346,7 @@ fn asleep_since(began: u64, condition: Condition<'_>, deadline: Deadline) -> Res
 
 /// Tells who asks for the wait-for graph that this thread waits, if the user wants to see that.
 fn note_wait(condition: &Condition<'_>) -> Option<Note> {
-    config::is_on().then(|| condition.note(Owner::this_thread()))
+    config::is_debug().then(|| condition.note(Owner::this_thread()))
 }
 
 /// The most alternatives that a wait notes.
@@ -358,7 +355,7 @@ const MOST_NOTED: usize = 8;
 /// The same for who waits for any of many.
 fn note_waits(conditions: &impl Conditions) -> Result<[Option<Note>; MOST_NOTED]> {
     let mut notes = [const { None }; MOST_NOTED];
-    if config::is_on() {
+    if config::is_debug() {
         let owner = Owner::this_thread();
         for (index, note) in notes.iter_mut().enumerate().take(conditions.count()) {
             *note = Some(conditions.get(index)?.note_one_of(conditions.count(), owner));
