@@ -1,7 +1,7 @@
 //! The closed list of errors. Each is an errno value, and the C face returns it negated.
 //!
 //! A caller may rely on the list: what a kernel answers that is not in it becomes
-//! [`Error::Unforeseen`].
+//! [`Error::Unexpected`].
 
 /// Why a call failed. The discriminant is the errno value.
 #[repr(i32)]
@@ -41,7 +41,7 @@ pub(crate) enum Error {
     /// The kernel or a security policy refused the access.
     Denied = libc::EACCES,
     /// Something the library did not foresee: a kernel answer it does not know, or a bug in it.
-    Unforeseen = libc::EPROTO,
+    Unexpected = libc::EPROTO,
 }
 
 /// The result of everything in this crate that can fail.
@@ -84,7 +84,7 @@ impl From<rustix::io::Errno> for Error {
             E::NFILE => Error::SystemFdLimit,
             E::NOENT => Error::NotFound,
             E::ACCESS | E::PERM => Error::Denied,
-            _ => Error::Unforeseen,
+            _ => Error::Unexpected,
         }
     }
 }

@@ -39,7 +39,7 @@ trait Handle {
 fn answer(body: impl FnOnce() -> Result<()>) -> c_int {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(result) => error::code(result),
-        Err(_) => Error::Unforeseen.code(),
+        Err(_) => Error::Unexpected.code(),
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
 };
 use crate::error::Error;
 use crate::shm::page::Page;
-use crate::sys::memfd::Access;
+use crate::sys::memfd::Writers;
 use rustix::fd::IntoRawFd;
 use std::ffi::c_int;
 
@@ -45,8 +45,8 @@ pub unsafe extern "C" fn umf_page_create(
 ) -> c_int {
     answer_keeping_errno(|| {
         let access = match flags {
-            0 => Access::All,
-            UMF_PAGE_SINGLE_WRITER => Access::ReadOnly,
+            0 => Writers::Anyone,
+            UMF_PAGE_SINGLE_WRITER => Writers::CreatorOnly,
             _ => return Err(Error::Invalid),
         };
         required(out_page)?;
@@ -160,8 +160,8 @@ pub unsafe extern "C" fn umf_page_export_dma_buf(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_page_flags(page: *const umf_page) -> u64 {
     // SAFETY: the face's contract (mod.rs).
-    let access = unsafe { borrow(page) }.map_or(Access::All, Page::access);
-    if access == Access::ReadOnly { UMF_PAGE_SINGLE_WRITER } else { 0 }
+    let access = unsafe { borrow(page) }.map_or(Writers::Anyone, Page::access);
+    if access == Writers::CreatorOnly { UMF_PAGE_SINGLE_WRITER } else { 0 }
 }
 
 /// How many fences the page has room for. 0 for NULL.

@@ -126,7 +126,7 @@ impl Point<'_> {
     fn wait_materialised(&self, deadline: Deadline) -> Result<OwnedFd> {
         let (fd, caps) = (self.device.fd(), self.device.caps());
         if caps.timeline {
-            drm::wait_materialised(fd, &[self.handle], &[self.point], deadline)?;
+            drm::wait_materialized(fd, &[self.handle], &[self.point], deadline)?;
         } else if self.point == 0 {
             // Without timelines there is no call that waits for the fence and not for its signal.
             drm::wait(fd, self.handle, deadline)?;
@@ -140,7 +140,7 @@ impl Point<'_> {
     /// whether it is at this one.
     pub(crate) fn wait_materialised_or(&self, other: &Point<'_>) -> Result<bool> {
         let (handles, points) = ([self.handle, other.handle], [self.point, other.point]);
-        Ok(drm::wait_materialised(self.device.fd(), &handles, &points, Deadline::NEVER)? == 0)
+        Ok(drm::wait_materialized(self.device.fd(), &handles, &points, Deadline::NEVER)? == 0)
     }
 
     /// The fence at the point as a sync_file. `None` if nobody submitted one.

@@ -58,7 +58,7 @@ impl fmt::Write for Out<'_> {
 fn write_some(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
     loop {
         match rustix::io::write(fd, bytes) {
-            Ok(0) => return Err(Error::Unforeseen),
+            Ok(0) => return Err(Error::Unexpected),
             Ok(written) => return Ok(written),
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => {

@@ -331,7 +331,7 @@ fn owners(notes: &[Noted]) -> Result<Vec<Who>> {
             {
                 (name, is_gone)
             }
-            _ if process::can_judge(namespace) => {
+            _ if process::is_own_namespace(namespace) => {
                 let (name, runs) = process::look_up(pid);
                 (name, !runs)
             }

@@ -375,7 +375,7 @@ impl Queue {
             }
             error => {
                 let errno = u32::try_from(-i64::from(error)).ok().and_then(FenceErrno::new);
-                let errno = errno.unwrap_or(Error::Unforeseen.errno());
+                let errno = errno.unwrap_or(Error::Unexpected.errno());
                 job.give_up(Failure::of_fence(errno));
                 self.fail(errno);
                 None

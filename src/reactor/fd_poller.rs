@@ -9,7 +9,7 @@ use super::timeline::{Bell, Submission, Timeline};
 use super::watch::{Failure, Home, Outcome, Watch};
 use crate::error::{Error, Result};
 use crate::sys::epoll;
-use crate::sys::peer::Tells;
+use crate::sys::peer::ExitEvent;
 use crate::sys::thread::Thread;
 use crate::sys::time::Deadline;
 use crate::sys::{eventfd, sync_file};
@@ -129,15 +129,15 @@ impl Eye {
         &self,
         event_loop: &Ref<Loop>,
         peer: OwnedFd,
-        tells: Tells,
+        exit_event: ExitEvent,
         watch: &Ref<Watch>,
     ) -> Result<()> {
         let mut files = self.lock();
         files.start(event_loop)?;
         let number = files.number()?;
-        match tells {
-            Tells::Readable => epoll::add(self.fd(), peer.as_fd(), number)?,
-            Tells::HangsUp => epoll::add_hangup(self.fd(), peer.as_fd(), number)?,
+        match exit_event {
+            ExitEvent::Readable => epoll::add(self.fd(), peer.as_fd(), number)?,
+            ExitEvent::HangsUp => epoll::add_hangup(self.fd(), peer.as_fd(), number)?,
         }
         watch.settle_at(Home::Eye(number));
         files.known.insert(number, File::Peer(peer, watch.clone()));
@@ -270,7 +270,7 @@ impl Eye {
         watch: &Ref<Watch>,
     ) -> Result<()> {
         let Some(File::Timeline(points)) = files.known.get_mut(&number) else {
-            return Err(Error::Unforeseen);
+            return Err(Error::Unexpected);
         };
         points.unsubmitted.try_reserve(1).map_err(|_| Error::NoMemory)?;
         points.listen(self.fd(), number, bell)?;

@@ -337,7 +337,7 @@ impl Run for Ear {
                 Ok(_) => {}
                 // It goes on with what is left.
                 Err(error) if futex::lost_waitv(error) => {}
-                Err(_) => futex::doze(bed.until),
+                Err(_) => futex::sleep_briefly(bed.until),
             }
         }
         // What it found to be over at the end.
@@ -363,7 +363,7 @@ impl Heard {
                 devices: Spots::default(),
             });
         }
-        let page = self.pages.get_mut(at).ok_or(Error::Unforeseen)?;
+        let page = self.pages.get_mut(at).ok_or(Error::Unexpected)?;
         let made = page.make_room(fence, demand, &mut self.left);
         if made.is_err() && page.is_empty() {
             self.pages.swap_remove(at);

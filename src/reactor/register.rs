@@ -124,9 +124,9 @@ impl<'a> Order<'a> {
 
     /// The end of the process behind a pidfd or a socket to the fences that it owed.
     pub(crate) fn tie(self, owed: Owed, peer: BorrowedFd<'_>) -> Result<Ref<Watch>> {
-        let (tells, peer) = (peer::tells(peer)?, memfd::dup(peer)?);
+        let (exit_event, peer) = (peer::exit_event(peer)?, memfd::dup(peer)?);
         self.arm(Effect::Orphan(owed), |event_loop, watch| {
-            event_loop.eye().add_peer(event_loop, peer, tells, watch)
+            event_loop.eye().add_peer(event_loop, peer, exit_event, watch)
         })
     }
 

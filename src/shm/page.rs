@@ -13,7 +13,7 @@ use crate::fence::Fence;
 use crate::shm::owner_death;
 use crate::shm::slot::{Bell, Kind, Rope, Slot, Tag};
 use crate::shm::wait_table::Ledger;
-use crate::sys::memfd::{self, Access, FileId, Mapping};
+use crate::sys::memfd::{self, FileId, Mapping, Writers};
 use crate::sys::udmabuf;
 use crate::util::refs::{Ref, Registry};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -51,7 +51,7 @@ pub(crate) struct Page {
     mapping: Mapping,
     memfd: OwnedFd,
     /// Who can write to it; and this process, whether it can.
-    access: Access,
+    access: Writers,
     is_writable: bool,
     /// Whether its creator is known to be gone, where that cannot be written into the page.
     is_orphaned: AtomicBool,
@@ -69,11 +69,11 @@ impl Page {
     /// A new page of `fence_count` fences (1 to [`MAX_FENCES`]), all free.
     #[cfg(test)]
     pub(crate) fn create(fence_count: u32) -> Result<Ref<Page>> {
-        Page::create_for(fence_count, Access::All)
+        Page::create_for(fence_count, Writers::Anyone)
     }
 
     /// The same, for whom `access` says. `NotSupported` where others cannot be kept from writing.
-    pub(crate) fn create_for(fence_count: u32, access: Access) -> Result<Ref<Page>> {
+    pub(crate) fn create_for(fence_count: u32, access: Writers) -> Result<Ref<Page>> {
         if fence_count == 0 || fence_count > MAX_FENCES {
             return Err(Error::Invalid);
         }
@@ -109,13 +109,13 @@ impl Page {
             return Err(Error::Invalid);
         }
         let mapping = Mapping::new(fd, layout_len(fence_count), access)?;
-        Page::register(mapping, memfd::dup(fd)?, (access, access == Access::All), fence_count)
+        Page::register(mapping, memfd::dup(fd)?, (access, access == Writers::Anyone), fence_count)
     }
 
     fn register(
         mapping: Mapping,
         memfd: OwnedFd,
-        (access, is_writable): (Access, bool),
+        (access, is_writable): (Writers, bool),
         fence_count: u32,
     ) -> Result<Ref<Page>> {
         config::read_environment();
@@ -136,7 +136,7 @@ impl Page {
     /// page that others may only read. `NotSupported` where the machine makes none, or none of this
     /// size.
     pub(crate) fn export_dma_buf(&self) -> Result<OwnedFd> {
-        if self.access == Access::ReadOnly {
+        if self.access == Writers::CreatorOnly {
             return Err(Error::Denied);
         }
         let len = layout_len(self.fence_count).next_multiple_of(memfd::page_size());
@@ -153,7 +153,7 @@ impl Page {
     }
 
     /// Who can write to it.
-    pub(crate) fn access(&self) -> Access {
+    pub(crate) fn access(&self) -> Writers {
         self.access
     }
 
@@ -247,7 +247,7 @@ impl Page {
         if !self.is_writable {
             return Err(Error::Denied);
         }
-        let kind = Kind { shouts: self.access == Access::ReadOnly, ..kind };
+        let kind = Kind { shouts: self.access == Writers::CreatorOnly, ..kind };
         if kind.shouts && kind.device {
             return Err(Error::NotSupported);
         }

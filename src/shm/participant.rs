@@ -94,7 +94,8 @@ impl Owner {
     /// Whether its process is known to be gone. A process id of another namespace tells nothing
     /// here.
     pub(crate) fn is_gone(self) -> bool {
-        self.kind().is_none() || process::can_judge(self.namespace) && process::is_gone(self.pid())
+        self.kind().is_none()
+            || process::is_own_namespace(self.namespace) && process::is_gone(self.pid())
     }
 }
 

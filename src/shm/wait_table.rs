@@ -351,8 +351,8 @@ mod tests {
     /// An id that no process has.
     fn dead_pid() -> Result<u32> {
         let mut child =
-            std::process::Command::new("true").spawn().map_err(|_| Error::Unforeseen)?;
-        child.wait().map_err(|_| Error::Unforeseen)?;
+            std::process::Command::new("true").spawn().map_err(|_| Error::Unexpected)?;
+        child.wait().map_err(|_| Error::Unexpected)?;
         Ok(child.id())
     }
 

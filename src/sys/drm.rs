@@ -91,12 +91,12 @@ pub(crate) fn wait(fd: BorrowedFd<'_>, handle: u32, deadline: Deadline) -> Resul
         flags: drm::DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT,
         ..Default::default()
     };
-    Ok(to_the_deadline(deadline, || call::<WAIT, _>(fd, &mut arg))?)
+    Ok(until_deadline(deadline, || call::<WAIT, _>(fd, &mut arg))?)
 }
 
 /// Waits until one of some points has a fence, signalled or not, and tells which. Point 0 is the
 /// fence of a binary syncobj.
-pub(crate) fn wait_materialised<const N: usize>(
+pub(crate) fn wait_materialized<const N: usize>(
     fd: BorrowedFd<'_>,
     handles: &[u32; N],
     points: &[u64; N],
@@ -113,12 +113,12 @@ pub(crate) fn wait_materialised<const N: usize>(
         flags,
         ..Default::default()
     };
-    to_the_deadline(deadline, || call::<TIMELINE_WAIT, _>(fd, &mut arg))?;
+    until_deadline(deadline, || call::<TIMELINE_WAIT, _>(fd, &mut arg))?;
     Ok(arg.first_signaled)
 }
 
 /// The kernel counts in jiffies, which may be a little early: then the wait goes on.
-fn to_the_deadline(deadline: Deadline, mut wait: impl FnMut() -> IoResult<()>) -> IoResult<()> {
+fn until_deadline(deadline: Deadline, mut wait: impl FnMut() -> IoResult<()>) -> IoResult<()> {
     loop {
         match wait() {
             Err(Errno::TIME) if !deadline.has_passed() => {}

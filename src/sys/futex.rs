@@ -95,11 +95,11 @@ static HAS_WAITV: OnceBool = OnceBool::new();
 static WAITV_LOST: AtomicBool = AtomicBool::new(false);
 
 /// A short sleep that nothing but time ends, for when the kernel gives no other.
-pub(crate) fn doze(deadline: Deadline) {
-    let _ = rustix::event::poll(&mut [], deadline.within(DOZE_NS).remaining().as_ref());
+pub(crate) fn sleep_briefly(deadline: Deadline) {
+    let _ = rustix::event::poll(&mut [], deadline.within(BRIEF_NS).remaining().as_ref());
 }
 
-const DOZE_NS: u64 = 1_000_000;
+const BRIEF_NS: u64 = 1_000_000;
 
 fn outcome(answer: rustix::io::Result<()>, deadline: Deadline) -> Result<Sleep> {
     match answer {
@@ -109,7 +109,7 @@ fn outcome(answer: rustix::io::Result<()>, deadline: Deadline) -> Result<Sleep> 
         Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::FAULT) => Ok(Sleep::Woken),
         Err(Errno::TIMEDOUT) => Ok(Sleep::TimedOut),
         Err(Errno::NOMEM) => {
-            doze(deadline);
+            sleep_briefly(deadline);
             Ok(if deadline.has_passed() { Sleep::TimedOut } else { Sleep::Woken })
         }
         Err(errno) => Err(Error::from(errno)),

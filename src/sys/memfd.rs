@@ -19,12 +19,12 @@ pub(crate) type FileId = (u64, u64);
 
 /// Who can write to a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Access {
+pub(crate) enum Writers {
     /// Everybody who has it.
-    All,
+    Anyone,
     /// Those who mapped it before it was sealed (F_SEAL_FUTURE_WRITE, Linux 5.1); for all others it
     /// is to be read.
-    ReadOnly,
+    CreatorOnly,
 }
 
 /// A new memfd of `len` bytes, all zero, its memory allocated, its size sealed.
@@ -35,12 +35,15 @@ pub(crate) fn create(len: u64) -> Result<OwnedFd> {
 }
 
 /// The same, mapped; and for those who are given it, what `access` says.
-pub(crate) fn create_mapped(len: u64, access: Access) -> Result<(OwnedFd, Mapping)> {
+pub(crate) fn create_mapped(len: u64, access: Writers) -> Result<(OwnedFd, Mapping)> {
     let fd = create_unsealed(len)?;
-    let mapping =
-        Mapping::new(fd.as_fd(), usize::try_from(len).map_err(|_| Error::NoMemory)?, Access::All)?;
+    let mapping = Mapping::new(
+        fd.as_fd(),
+        usize::try_from(len).map_err(|_| Error::NoMemory)?,
+        Writers::Anyone,
+    )?;
     let write =
-        if access == Access::ReadOnly { SealFlags::FUTURE_WRITE } else { SealFlags::empty() };
+        if access == Writers::CreatorOnly { SealFlags::FUTURE_WRITE } else { SealFlags::empty() };
     rustix::fs::fcntl_add_seals(&fd, FIXED_SIZE | write | SealFlags::SEAL).map_err(|errno| {
         match errno {
             Errno::INVAL => Error::NotSupported,
@@ -81,7 +84,7 @@ fn allocate(fd: BorrowedFd<'_>, len: u64) -> Result<()> {
 /// The length of a file whose seals promise that it stays so, and whether they let us write.
 /// `Invalid` for any other kind of file.
 #[allow(clippy::unnecessary_cast)] // the width of f_type and of libc's constant differs between architectures
-pub(crate) fn sealed_len(fd: BorrowedFd<'_>) -> Result<(u64, Access)> {
+pub(crate) fn sealed_len(fd: BorrowedFd<'_>) -> Result<(u64, Writers)> {
     // The seals first: once they are seen, the length cannot change any more.
     let seals = rustix::fs::fcntl_get_seals(fd)?;
     if !seals.contains(FIXED_SIZE) {
@@ -93,7 +96,7 @@ pub(crate) fn sealed_len(fd: BorrowedFd<'_>) -> Result<(u64, Access)> {
     }
     let len = u64::try_from(rustix::fs::fstat(fd)?.st_size).map_err(|_| Error::Invalid)?;
     let sealed = seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE);
-    Ok((len, if sealed { Access::ReadOnly } else { Access::All }))
+    Ok((len, if sealed { Writers::CreatorOnly } else { Writers::Anyone }))
 }
 
 /// The identity of the file behind `fd`.
@@ -123,16 +126,16 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps the first `len` bytes of `fd`, which must not be empty. A write to what is mapped to be
     /// read ends the process.
-    pub(crate) fn new(fd: BorrowedFd<'_>, len: usize, access: Access) -> Result<Mapping> {
+    pub(crate) fn new(fd: BorrowedFd<'_>, len: usize, access: Writers) -> Result<Mapping> {
         let prot = match access {
-            Access::All => ProtFlags::READ | ProtFlags::WRITE,
-            Access::ReadOnly => ProtFlags::READ,
+            Writers::Anyone => ProtFlags::READ | ProtFlags::WRITE,
+            Writers::CreatorOnly => ProtFlags::READ,
         };
         // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing that Rust
         // knows of.
         let start =
             unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, prot, MapFlags::SHARED, fd, 0)? };
-        let start = NonNull::new(start.cast()).ok_or(Error::Unforeseen)?;
+        let start = NonNull::new(start.cast()).ok_or(Error::Unexpected)?;
         Ok(Mapping { start, len })
     }
 
@@ -156,7 +159,7 @@ pub(crate) fn page_size() -> usize {
         // SAFETY: sysconf takes no pointer; this variable exists everywhere, so errno stays as it
         // is.
         let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-        usize::try_from(size).ok().and_then(NonZeroUsize::new).ok_or(Error::Unforeseen)
+        usize::try_from(size).ok().and_then(NonZeroUsize::new).ok_or(Error::Unexpected)
     };
     // 4096 where sysconf fails, which it does not: the kernel would refuse what is wrong for it.
     SIZE.get_or_try_init(ask).map_or(4096, NonZeroUsize::get)

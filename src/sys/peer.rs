@@ -8,7 +8,7 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 /// How a descriptor tells it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Tells {
+pub(crate) enum ExitEvent {
     /// A pidfd is readable then.
     Readable,
     /// A socket hangs up.
@@ -16,9 +16,9 @@ pub(crate) enum Tells {
 }
 
 /// `Invalid` for what is neither.
-pub(crate) fn tells(fd: BorrowedFd<'_>) -> Result<Tells> {
+pub(crate) fn exit_event(fd: BorrowedFd<'_>) -> Result<ExitEvent> {
     if FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::Socket {
-        return Ok(Tells::HangsUp);
+        return Ok(ExitEvent::HangsUp);
     }
     // Asked of a pidfd, this is answered, and changes nothing: a child that has died stays to be
     // waited for.
@@ -26,7 +26,7 @@ pub(crate) fn tells(fd: BorrowedFd<'_>) -> Result<Tells> {
         WaitId::PidFd(fd),
         WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT,
     ) {
-        Ok(_) | Err(Errno::CHILD) => Ok(Tells::Readable),
+        Ok(_) | Err(Errno::CHILD) => Ok(ExitEvent::Readable),
         Err(Errno::INVAL | Errno::BADF) => Err(Error::Invalid),
         Err(errno) => Err(errno.into()),
     }

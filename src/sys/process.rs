@@ -35,7 +35,7 @@ pub(crate) fn namespace() -> u32 {
 }
 
 /// Whether a process id of that namespace means here what it means there.
-pub(crate) fn can_judge(other: u32) -> bool {
+pub(crate) fn is_own_namespace(other: u32) -> bool {
     other != 0 && other == namespace()
 }
 
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn we_run_and_are_of_our_namespace() {
         assert!(look_up(id()).1 && !is_gone(id()));
-        assert!(can_judge(namespace()) || namespace() == 0);
+        assert!(is_own_namespace(namespace()) || namespace() == 0);
         assert!(is_gone(0) && is_gone(u32::MAX) && is_gone(1 << 30));
     }
 }

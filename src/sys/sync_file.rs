@@ -57,7 +57,7 @@ pub(crate) fn wait(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<Outcome> {
             // 0 can also come early: the kernel was told a length of time, and then we slept past
             // reading the clock.
             Ok(0) => return outcome(fd)?.ok_or(Error::TimedOut),
-            Ok(_) => return outcome(fd)?.ok_or(Error::Unforeseen),
+            Ok(_) => return outcome(fd)?.ok_or(Error::Unexpected),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -89,7 +89,7 @@ pub(crate) fn outcome(fd: BorrowedFd<'_>) -> Result<Option<Outcome>> {
     Ok(match info.status {
         0 => None,
         1.. => Some(Ok(())),
-        error => Some(Err(FenceErrno::from_shared(error.unsigned_abs()).ok_or(Error::Unforeseen)?)),
+        error => Some(Err(FenceErrno::from_shared(error.unsigned_abs()).ok_or(Error::Unexpected)?)),
     })
 }
 

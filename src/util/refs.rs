@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn one_object_per_key_while_it_lives_and_none_afterwards() -> Result<()> {
         let first = REGISTRY.get_or_make(7, |_| true, || Ok(Entry(7)))?;
-        let again = REGISTRY.get_or_make(7, |_| true, || Err(Error::Unforeseen))?;
+        let again = REGISTRY.get_or_make(7, |_| true, || Err(Error::Unexpected))?;
         assert!(std::ptr::eq(&*first, &*again));
         drop(first);
         drop(again);
@@ -254,7 +254,7 @@ mod tests {
         let old = REGISTRY.get_or_make(8, |_| true, || Ok(Entry(8)))?;
         let new = REGISTRY.get_or_make(8, |_| false, || Ok(Entry(8)))?;
         drop(old);
-        let again = REGISTRY.get_or_make(8, |_| true, || Err(Error::Unforeseen))?;
+        let again = REGISTRY.get_or_make(8, |_| true, || Err(Error::Unexpected))?;
         assert!(std::ptr::eq(&*new, &*again));
         Ok(())
     }

@@ -498,7 +498,7 @@ impl Index {
         for number in 0..conditions.count() {
             let fence = conditions.get(number)?.fence;
             entries.push((
-                bells.number_of(fence.page()).ok_or(Error::Unforeseen)?,
+                bells.number_of(fence.page()).ok_or(Error::Unexpected)?,
                 fence.index(),
                 number,
             ));
@@ -764,7 +764,7 @@ impl<'a> Bells<'a> {
             return Ok(self.lost_waitv());
         }
         if (self.count == 1 && orphans.is_none()) || !has_waitv {
-            let only = words.next().ok_or(Error::Unforeseen)?;
+            let only = words.next().ok_or(Error::Unexpected)?;
             return futex::wait(only.word, only.expected, NonZeroU32::MAX, deadline);
         }
         match futex::wait_many(words, deadline) {
