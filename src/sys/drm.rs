@@ -4,7 +4,7 @@
 //! the rest. Today's structs therefore work on every kernel. A feature that the driver lacks is
 //! EOPNOTSUPP.
 
-use super::retry;
+use super::retry::retry;
 use super::time::Deadline;
 use crate::error::{Error, Result};
 use drm_sys as drm;

@@ -20,6 +20,7 @@ pub(crate) mod memfd;
 pub(crate) mod peer;
 pub(crate) mod poll;
 pub(crate) mod process;
+mod retry;
 #[cfg(not(loom))]
 pub(crate) mod sync_file;
 #[cfg(not(loom))]
@@ -27,16 +28,3 @@ pub(crate) mod thread;
 pub(crate) mod time;
 #[cfg(not(loom))]
 pub(crate) mod udmabuf;
-
-/// Repeats an interrupted call. Deadlines are absolute, so a repeated call ends when the first
-/// would have.
-fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
-    loop {
-        match call() {
-            // drm_ioctl's own wrapper in libdrm repeats on EAGAIN too: some drivers answer so
-            // during a reset.
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
-            done => return done,
-        }
-    }
-}

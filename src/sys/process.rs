@@ -1,6 +1,7 @@
 //! Who we are, and who others are: process ids, what they mean, and what their processes are
 //! called.
 
+use super::retry::retry;
 use crate::error::Result;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -81,7 +82,7 @@ fn read_stat(pid: u32, room: &mut [u8]) -> Result<usize> {
     write!(path.as_mut_slice(), "/proc/{pid}/stat\0").map_err(|_| Errno::INVAL)?;
     let path = CStr::from_bytes_until_nul(&path).map_err(|_| Errno::INVAL)?;
     let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    Ok(super::retry(|| rustix::io::read(&file, &mut *room))?)
+    Ok(retry(|| rustix::io::read(&file, &mut *room))?)
 }
 
 /// `pid (name) state ...`, where the name may hold anything.
