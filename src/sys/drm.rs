@@ -1,8 +1,11 @@
-//! drm_syncobj ioctls (kernel: include/uapi/drm/drm.h, drivers/gpu/drm/drm_syncobj.c).
+//! The DRM_IOCTL_SYNCOBJ_* ioctls, and DRM_IOCTL_GET_CAP.
 //!
-//! drm_ioctl accepts a struct that is larger or smaller than its own: it zero-extends, or ignores
-//! the rest. Today's structs therefore work on every kernel. A feature that the driver lacks is
-//! EOPNOTSUPP.
+//! Binary syncobjs need Linux 4.14, timelines Linux 5.2, SYNCOBJ_EVENTFD Linux 6.6 and deadline
+//! hints Linux 6.8. A driver that lacks a feature returns EOPNOTSUPP. Kernel sources:
+//! include/uapi/drm/drm.h, drivers/gpu/drm/drm_syncobj.c.
+//!
+//! The kernel accepts a struct that is larger or smaller than its own: it zero-extends the struct,
+//! or ignores the rest. Today's structs therefore work on every kernel.
 
 use super::retry::retry;
 use super::time::Deadline;
@@ -12,7 +15,7 @@ use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::{Errno, Result as IoResult};
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 
-// drm-sys has the structs and flags, but no ioctl numbers.
+// drm-sys defines the structs and flags, but not the ioctl numbers.
 const GET_CAP: Opcode = opcode::read_write::<drm::drm_get_cap>(b'd', 0x0c);
 const CREATE: Opcode = opcode::read_write::<drm::drm_syncobj_create>(b'd', 0xbf);
 const DESTROY: Opcode = opcode::read_write::<drm::drm_syncobj_destroy>(b'd', 0xc0);
@@ -27,24 +30,25 @@ const TRANSFER: Opcode = opcode::read_write::<drm::drm_syncobj_transfer>(b'd', 0
 const TIMELINE_SIGNAL: Opcode = opcode::read_write::<drm::drm_syncobj_timeline_array>(b'd', 0xcd);
 const EVENTFD: Opcode = opcode::read_write::<drm::drm_syncobj_eventfd>(b'd', 0xcf);
 
-/// One call. `OPCODE` must be one of the constants above, `T` the struct it was made with.
+/// Issue one ioctl. `OPCODE` must be one of the constants above, and `T` the struct of that
+/// constant.
 fn call<const OPCODE: Opcode, T>(fd: BorrowedFd<'_>, arg: &mut T) -> IoResult<()> {
     retry(|| {
-        // SAFETY: the opcode encodes the size of `T`, and the kernel reads and writes no more than
-        // that in place. The structs that hold addresses get them from references that outlive the
-        // call (see the callers).
+        // SAFETY: the opcode encodes the size of `T`, and the kernel reads and writes no more of
+        // `arg`. Addresses inside of the struct come from references that outlive the call: each
+        // caller takes them from its own parameters or variables.
         unsafe { ioctl(fd, Updater::<OPCODE, T>::new(&mut *arg)) }
     })
 }
 
-/// The value of one of the `DRM_CAP_*`.
+/// Read the value of a capability, one of `DRM_CAP_*`.
 pub(crate) fn get_cap(fd: BorrowedFd<'_>, capability: u32) -> Result<u64> {
     let mut arg = drm::drm_get_cap { capability: capability.into(), value: 0 };
     call::<GET_CAP, _>(fd, &mut arg)?;
     Ok(arg.value)
 }
 
-/// A new syncobj's handle.
+/// Create a binary syncobj, signaled or without a fence, and return its handle.
 pub(crate) fn create(fd: BorrowedFd<'_>, signaled: bool) -> Result<u32> {
     let flags = if signaled { drm::DRM_SYNCOBJ_CREATE_SIGNALED } else { 0 };
     let mut arg = drm::drm_syncobj_create { handle: 0, flags };
@@ -52,37 +56,41 @@ pub(crate) fn create(fd: BorrowedFd<'_>, signaled: bool) -> Result<u32> {
     Ok(arg.handle)
 }
 
-/// Gives a handle back.
+/// Destroy a handle.
 pub(crate) fn destroy(fd: BorrowedFd<'_>, handle: u32) {
-    // The handle came from `create`: nothing can fail, and nobody could act on it.
+    // The handle came from `create` or `duplicate`, and no caller could act on an error.
     let _ = call::<DESTROY, _>(fd, &mut drm::drm_syncobj_destroy { handle, pad: 0 });
 }
 
-/// Another handle for the same syncobj.
+/// Create another handle for the same syncobj.
+///
+/// `NotFound` if `handle` does not exist.
 pub(crate) fn duplicate(fd: BorrowedFd<'_>, handle: u32) -> Result<u32> {
     let mut arg = drm::drm_syncobj_handle { handle, fd: -1, ..Default::default() };
-    // A handle that does not exist is EINVAL here.
+    // The kernel returns EINVAL for a handle that does not exist.
     call::<HANDLE_TO_FD, _>(fd, &mut arg).map_err(|errno| match errno {
         Errno::INVAL => Error::NotFound,
         errno => errno.into(),
     })?;
-    // SAFETY: the call succeeded, so the kernel made this descriptor (CLOEXEC) for us alone.
+    // SAFETY: the call succeeded, so the descriptor is open (CLOEXEC) and has no other owner.
     let syncobj = unsafe { OwnedFd::from_raw_fd(arg.fd) };
     let mut arg = drm::drm_syncobj_handle { fd: syncobj.as_raw_fd(), ..Default::default() };
     call::<FD_TO_HANDLE, _>(fd, &mut arg)?;
     Ok(arg.handle)
 }
 
-/// A sync_file of the fence that the binary syncobj holds now. `Invalid` if it holds none.
+/// Export the fence that a binary syncobj holds now as a sync_file.
+///
+/// `Invalid` if the syncobj holds no fence.
 pub(crate) fn export_sync_file(fd: BorrowedFd<'_>, handle: u32) -> Result<OwnedFd> {
     let flags = drm::DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE;
     let mut arg = drm::drm_syncobj_handle { handle, flags, fd: -1, ..Default::default() };
     call::<HANDLE_TO_FD, _>(fd, &mut arg)?;
-    // SAFETY: the call succeeded, so the kernel made this descriptor (CLOEXEC) for us alone.
+    // SAFETY: the call succeeded, so the descriptor is open (CLOEXEC) and has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(arg.fd) })
 }
 
-/// Waits until the binary syncobj holds a fence and the fence signalled.
+/// Wait until a binary syncobj holds a fence and the fence has signaled.
 pub(crate) fn wait(fd: BorrowedFd<'_>, handle: u32, deadline: Deadline) -> Result<()> {
     let mut arg = drm::drm_syncobj_wait {
         handles: address(&handle),
@@ -94,15 +102,17 @@ pub(crate) fn wait(fd: BorrowedFd<'_>, handle: u32, deadline: Deadline) -> Resul
     Ok(until_deadline(deadline, || call::<WAIT, _>(fd, &mut arg))?)
 }
 
-/// Waits until one of some points has a fence, signalled or not, and tells which. Point 0 is the
-/// fence of a binary syncobj.
+/// Wait until one of several points has a fence, signaled or not, and return the point's index.
+///
+/// Point 0 stands for the fence of a binary syncobj.
 pub(crate) fn wait_materialized<const N: usize>(
     fd: BorrowedFd<'_>,
     handles: &[u32; N],
     points: &[u64; N],
     deadline: Deadline,
 ) -> Result<u32> {
-    // WAIT_AVAILABLE alone did not wait before 6.8; with WAIT_FOR_SUBMIT it always did.
+    // Before Linux 6.8, WAIT_AVAILABLE alone does not wait. With WAIT_FOR_SUBMIT it waits on every
+    // kernel.
     let flags =
         drm::DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT | drm::DRM_SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE;
     let mut arg = drm::drm_syncobj_timeline_wait {
@@ -117,17 +127,18 @@ pub(crate) fn wait_materialized<const N: usize>(
     Ok(arg.first_signaled)
 }
 
-/// The kernel counts in jiffies, which may be a little early: then the wait goes on.
+/// Repeat a wait that timed out before its deadline. The kernel counts in jiffies, and so may time
+/// out slightly early.
 fn until_deadline(deadline: Deadline, mut wait: impl FnMut() -> IoResult<()>) -> IoResult<()> {
     loop {
         match wait() {
             Err(Errno::TIME) if !deadline.has_passed() => {}
-            done => return done,
+            result => return result,
         }
     }
 }
 
-/// The highest point that anybody submitted a fence for, signalled or not.
+/// Read the highest point that has a fence, signaled or not.
 pub(crate) fn last_submitted(fd: BorrowedFd<'_>, handle: u32) -> Result<u64> {
     let mut point = 0u64;
     let mut arg = drm::drm_syncobj_timeline_array {
@@ -140,20 +151,22 @@ pub(crate) fn last_submitted(fd: BorrowedFd<'_>, handle: u32) -> Result<u64> {
     Ok(point)
 }
 
-/// Puts a signalled fence into a binary syncobj, in place of what it holds.
+/// Replace the fence of a binary syncobj by a signaled one.
 pub(crate) fn signal(fd: BorrowedFd<'_>, handle: u32) -> Result<()> {
     let mut arg = drm::drm_syncobj_array { handles: address(&handle), count_handles: 1, pad: 0 };
     Ok(call::<SIGNAL, _>(fd, &mut arg)?)
 }
 
-/// Takes the fence out of a binary syncobj.
+/// Remove the fence from a binary syncobj.
 pub(crate) fn reset(fd: BorrowedFd<'_>, handle: u32) -> Result<()> {
     let mut arg = drm::drm_syncobj_array { handles: address(&handle), count_handles: 1, pad: 0 };
     Ok(call::<RESET, _>(fd, &mut arg)?)
 }
 
-/// Adds a signalled fence at `point`. The kernel does not check that points go forward: see
-/// `last_submitted`.
+/// Add a signaled fence at `point`.
+///
+/// The kernel does not check that points increase. The caller has to compare `point` with
+/// [`last_submitted`].
 pub(crate) fn timeline_signal(fd: BorrowedFd<'_>, handle: u32, point: u64) -> Result<()> {
     let mut arg = drm::drm_syncobj_timeline_array {
         handles: address(&handle),
@@ -164,7 +177,7 @@ pub(crate) fn timeline_signal(fd: BorrowedFd<'_>, handle: u32, point: u64) -> Re
     Ok(call::<TIMELINE_SIGNAL, _>(fd, &mut arg)?)
 }
 
-/// Copies the fence at `point` of one syncobj into a binary one.
+/// Copy the fence at `point` of the syncobj `from` into the binary syncobj `to`.
 pub(crate) fn transfer_to_binary(fd: BorrowedFd<'_>, from: u32, point: u64, to: u32) -> Result<()> {
     let mut arg = drm::drm_syncobj_transfer {
         src_handle: from,
@@ -175,8 +188,9 @@ pub(crate) fn transfer_to_binary(fd: BorrowedFd<'_>, from: u32, point: u64, to: 
     Ok(call::<TRANSFER, _>(fd, &mut arg)?)
 }
 
-/// Has an eventfd written to once there is a fence at the point, signalled or not. It cannot be
-/// taken back.
+/// Have the kernel add to an eventfd once the point has a fence, signaled or not.
+///
+/// The registration cannot be canceled.
 pub(crate) fn eventfd_when_submitted(
     fd: BorrowedFd<'_>,
     handle: u32,
@@ -189,15 +203,16 @@ pub(crate) fn eventfd_when_submitted(
     Ok(call::<EVENTFD, _>(fd, &mut arg)?)
 }
 
-/// Whether syncobjs can raise eventfds (6.6).
+/// Check whether the kernel has SYNCOBJ_EVENTFD (Linux 6.6).
 pub(crate) fn has_eventfd(fd: BorrowedFd<'_>) -> bool {
-    // Handle 0 exists nowhere: ENOENT says that the kernel knows the call and looked for it.
+    // Handle 0 never exists. ENOENT means that the kernel has the call and looked the handle up.
     let mut arg = drm::drm_syncobj_eventfd { fd: -1, ..Default::default() };
     matches!(call::<EVENTFD, _>(fd, &mut arg), Err(Errno::NOENT))
 }
 
-/// Whether waits can carry a deadline hint (6.8). `signaled` is a binary syncobj that holds a
-/// signalled fence.
+/// Check whether waits accept a deadline hint (Linux 6.8).
+///
+/// `signaled` is a binary syncobj that holds a signaled fence.
 pub(crate) fn has_deadline(fd: BorrowedFd<'_>, signaled: u32) -> bool {
     let mut arg = drm::drm_syncobj_wait {
         handles: address(&signaled),
@@ -208,7 +223,7 @@ pub(crate) fn has_deadline(fd: BorrowedFd<'_>, signaled: u32) -> bool {
     call::<WAIT, _>(fd, &mut arg).is_ok()
 }
 
-/// The address of one element, or of all, as the ioctls' arrays take it.
+/// Return the address of an element, or of an array, as the ioctls' structs hold it.
 fn address<T>(element: &T) -> u64 {
     std::ptr::from_ref(element) as usize as u64
 }

@@ -1,13 +1,15 @@
-//! The environment: read, never written.
+//! getenv(), and getauxval(AT_SECURE). The library reads the environment and never writes it.
 
 use std::ffi::CStr;
 
-/// The number that a variable holds. `None` if it is not set, no number, or the process runs with
-/// more rights than whoever started it.
+/// Read a number from an environment variable.
+///
+/// `None` if the variable is not set or does not hold a number. Also `None` if the process has more
+/// rights than the process that started it (AT_SECURE).
 pub(crate) fn number(name: &CStr) -> Option<u32> {
-    // SAFETY: `name` is a C string. The answer points into the environment, and is read before
-    // anything else happens here; another thread that changes the environment at this moment is as
-    // wrong as it is beside any other getenv.
+    // SAFETY: `name` is a C string. The result points into the environment, and nothing happens
+    // here before it is read. A thread that changes the environment at this moment breaks the rule
+    // that applies to every getenv().
     let value = unsafe {
         if libc::getauxval(libc::AT_SECURE) != 0 {
             return None;

@@ -1,4 +1,6 @@
-//! epoll: many descriptors, told by numbers of ours.
+//! epoll, Linux 2.6.27 (epoll_create1).
+//!
+//! Each descriptor is registered with a token of the caller's, and [`wait`] returns tokens.
 
 use super::time::Deadline;
 use crate::error::Result;
@@ -6,34 +8,41 @@ use rustix::event::epoll;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
-/// How many events one call takes.
+/// The number of events that one [`wait`] returns at most.
 pub(crate) const EVENTS: usize = 32;
 
-/// A new one, empty.
+/// Create an epoll instance without descriptors.
 pub(crate) fn create() -> Result<OwnedFd> {
     Ok(epoll::create(epoll::CreateFlags::CLOEXEC)?)
 }
 
-/// From now on `wait` tells of `fd`, as `number`, as long as it is readable.
-pub(crate) fn add(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, number: u64) -> Result<()> {
-    Ok(epoll::add(epoll, fd, epoll::EventData::new_u64(number), epoll::EventFlags::IN)?)
+/// Register `fd`: [`wait`] returns `token` while `fd` is readable.
+pub(crate) fn add(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, token: u64) -> Result<()> {
+    Ok(epoll::add(epoll, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?)
 }
 
-/// The same, once nobody is at the other end of a socket any more, whatever there is to read.
-pub(crate) fn add_hangup(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, number: u64) -> Result<()> {
+/// Register a socket: [`wait`] returns `token` once every descriptor of the other end is closed.
+///
+/// Data that can be read does not matter.
+pub(crate) fn add_hangup(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, token: u64) -> Result<()> {
     let flags = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP;
-    Ok(epoll::add(epoll, fd, epoll::EventData::new_u64(number), flags)?)
+    Ok(epoll::add(epoll, fd, epoll::EventData::new_u64(token), flags)?)
 }
 
-/// No longer. Closing the descriptor is not enough while the file is open elsewhere.
+/// Unregister `fd`.
+///
+/// Closing the descriptor is not enough: while another descriptor of the same file is open, the
+/// kernel keeps the registration.
 pub(crate) fn remove(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) {
     let _ = epoll::delete(epoll, fd);
 }
 
-/// Waits until some are readable, and writes down which. An interrupted wait may tell of none.
+/// Wait until registered descriptors are ready, and return their tokens.
+///
+/// Returns no token if the deadline passed or a signal handler interrupted the wait.
 pub(crate) fn wait<'a>(
     epoll: BorrowedFd<'_>,
-    numbers: &'a mut [u64; EVENTS],
+    tokens: &'a mut [u64; EVENTS],
     deadline: Deadline,
 ) -> Result<&'a [u64]> {
     let mut events =
@@ -44,8 +53,8 @@ pub(crate) fn wait<'a>(
         Err(Errno::INTR) => 0,
         Err(errno) => return Err(errno.into()),
     };
-    for (number, event) in numbers.iter_mut().zip(&events) {
-        *number = event.data.u64();
+    for (token, event) in tokens.iter_mut().zip(&events) {
+        *token = event.data.u64();
     }
-    Ok(numbers.get(..count).unwrap_or(&[]))
+    Ok(tokens.get(..count).unwrap_or(&[]))
 }

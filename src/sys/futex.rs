@@ -1,4 +1,6 @@
-//! Futexes on memory that other processes map, so never FUTEX_PRIVATE_FLAG.
+//! FUTEX_WAIT_BITSET and FUTEX_WAKE_BITSET, Linux 2.6.25; futex_waitv, Linux 5.16.
+//!
+//! The words lie in memory that other processes map, so no call uses FUTEX_PRIVATE_FLAG.
 
 use super::time::Deadline;
 use crate::error::{Error, Result};
@@ -10,24 +12,24 @@ use rustix::time::ClockId;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// How a sleep ended. `Woken` may be spurious: look at the condition again.
+/// How a sleep ended. `Woken` may be spurious: the caller checks its condition again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Sleep {
     Woken,
     TimedOut,
 }
 
-/// The most words one futex_waitv call sleeps on (FUTEX_WAITV_MAX).
+/// The number of words that one futex_waitv sleeps on at most (FUTEX_WAITV_MAX).
 pub(crate) const WAITV_MAX: usize = 128;
 
-/// Sleeps while `word` holds `expected`, until a wake with one of `bits` or the deadline.
+/// Sleep while `word` holds `expected`, until a wake with one of `bits` or until the deadline.
 pub(crate) fn wait(
     word: &AtomicU32,
     expected: u32,
     bits: NonZeroU32,
     deadline: Deadline,
 ) -> Result<Sleep> {
-    // FUTEX_WAIT_BITSET takes absolute CLOCK_MONOTONIC time, FUTEX_WAIT relative time.
+    // FUTEX_WAIT_BITSET takes an absolute CLOCK_MONOTONIC timeout, FUTEX_WAIT a relative one.
     let timeout = deadline.timespec();
     outcome(
         futex::wait_bitset(word, futex::Flags::empty(), expected, timeout.as_ref(), bits),
@@ -35,22 +37,24 @@ pub(crate) fn wait(
     )
 }
 
-/// Wakes everybody who sleeps on `word` with one of `bits`.
+/// Wake every thread that sleeps on `word` with one of `bits`.
 pub(crate) fn wake(word: &AtomicU32, bits: NonZeroU32) {
-    // An error comes from a peer who plays with the page at this moment (punches a hole: EFAULT;
-    // uses the word for a lock: EINVAL), and who is missed then sleeps on a word of that peer's.
+    // An error means that a hostile peer interferes at this moment: EFAULT if it punched a hole,
+    // EINVAL if it uses the word as a lock. The threads that are not woken sleep on a word of that
+    // peer.
     let _ = futex::wake_bitset(word, futex::Flags::empty(), i32::MAX as u32, bits);
 }
 
-/// One word of a sleep on many.
+/// A word to sleep on, for [`wait_many`].
 #[derive(Clone, Copy)]
 pub(crate) struct Word<'a> {
     pub(crate) word: &'a AtomicU32,
     pub(crate) expected: u32,
 }
 
-/// Sleeps while every word holds what is expected of it. At most [`WAITV_MAX`] words, and only
-/// where [`has_waitv`].
+/// Sleep while every word holds its expected value, until a wake or until the deadline.
+///
+/// Takes at most [`WAITV_MAX`] words. Requires [`has_waitv`].
 pub(crate) fn wait_many<'a>(
     words: impl Iterator<Item = Word<'a>>,
     deadline: Deadline,
@@ -65,24 +69,26 @@ pub(crate) fn wait_many<'a>(
     }
     let timeout = deadline.timespec();
     let list = list.get(..count).unwrap_or(&[]);
-    let answer =
+    let result =
         futex::waitv(list, futex::WaitvFlags::empty(), timeout.as_ref(), ClockId::Monotonic);
-    outcome(answer.map(drop), deadline)
+    outcome(result.map(drop), deadline)
 }
 
-/// Whether futex_waitv is known to work: Linux 5.16, and no sandbox that forbids it.
+/// Check whether futex_waitv works: Linux 5.16 or later, and no sandbox forbids it.
 pub(crate) fn has_waitv() -> bool {
-    // An empty list is EINVAL where the call exists. ENOSYS and a seccomp filter's EPERM both mean
-    // that it cannot be used.
+    // If the call exists, it returns EINVAL for an empty list. It cannot be used after ENOSYS, or
+    // after EPERM from a seccomp filter.
     let probe = || {
-        let answer = futex::waitv(&[], futex::WaitvFlags::empty(), None, ClockId::Monotonic);
-        matches!(answer, Err(Errno::INVAL))
+        let result = futex::waitv(&[], futex::WaitvFlags::empty(), None, ClockId::Monotonic);
+        matches!(result, Err(Errno::INVAL))
     };
     !WAITV_LOST.load(Ordering::Relaxed) && HAS_WAITV.get_or_init(probe)
 }
 
-/// Whether the error of a sleep means that futex_waitv cannot be used any more: a process may enter
-/// its sandbox after the probe. Other errors may be temporary.
+/// Check whether the error of a sleep means that futex_waitv cannot be used anymore, and remember
+/// it.
+///
+/// A process may enter its sandbox after the probe. Other errors may be temporary.
 pub(crate) fn lost_waitv(error: Error) -> bool {
     let lost = matches!(error, Error::NotSupported | Error::Denied);
     if lost {
@@ -94,18 +100,20 @@ pub(crate) fn lost_waitv(error: Error) -> bool {
 static HAS_WAITV: OnceBool = OnceBool::new();
 static WAITV_LOST: AtomicBool = AtomicBool::new(false);
 
-/// A short sleep that nothing but time ends, for when the kernel gives no other.
+/// Sleep for a millisecond, or until the deadline if that is earlier.
+///
+/// For callers that have to wait but cannot sleep on a word, because the kernel returned an error.
 pub(crate) fn sleep_briefly(deadline: Deadline) {
     let _ = rustix::event::poll(&mut [], deadline.within(BRIEF_NS).remaining().as_ref());
 }
 
 const BRIEF_NS: u64 = 1_000_000;
 
-fn outcome(answer: rustix::io::Result<()>, deadline: Deadline) -> Result<Sleep> {
-    match answer {
-        // AGAIN: the word changed before we slept. INTR: a signal handler ran. FAULT: a peer
-        // punched a hole where the word is, at the moment when the kernel looked it up; the next
-        // time it is there. All for the caller's loop.
+fn outcome(result: rustix::io::Result<()>, deadline: Deadline) -> Result<Sleep> {
+    match result {
+        // The caller's loop handles all of these. AGAIN: the word changed before the sleep. INTR:
+        // a signal handler ran. FAULT: a peer punched a hole at the word while the kernel looked
+        // it up; the next lookup finds memory there.
         Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::FAULT) => Ok(Sleep::Woken),
         Err(Errno::TIMEDOUT) => Ok(Sleep::TimedOut),
         Err(Errno::NOMEM) => {
@@ -121,10 +129,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_passes_is_no_error_of_the_wait() {
+    fn temporary_errors_end_the_sleep_without_an_error() {
         let outcome = |errno| outcome(Err(errno), Deadline::NEVER);
-        for passing in [Errno::AGAIN, Errno::INTR, Errno::FAULT, Errno::NOMEM] {
-            assert_eq!(outcome(passing), Ok(Sleep::Woken));
+        for temporary in [Errno::AGAIN, Errno::INTR, Errno::FAULT, Errno::NOMEM] {
+            assert_eq!(outcome(temporary), Ok(Sleep::Woken));
         }
         assert_eq!(outcome(Errno::TIMEDOUT), Ok(Sleep::TimedOut));
         assert_eq!(outcome(Errno::NOSYS), Err(Error::NotSupported));

@@ -1,7 +1,10 @@
-//! The only room that talks to the kernel: one file per interface, nothing but typed calls.
+//! System calls, ioctls and the few libc calls: one file for each kernel interface.
 //!
-//! System calls go through rustix, which on the architectures Mesa ships on issues them itself and
-//! so leaves the caller's `errno` alone.
+//! The files hold typed calls and no policy. Outside of this folder, only diagnostics/fd_writer.rs
+//! and checks of process and thread ids call the kernel.
+//!
+//! System calls go through rustix. On the architectures that Mesa ships on, rustix issues them
+//! itself and so leaves the caller's `errno` alone.
 
 #[cfg(not(loom))]
 pub(crate) mod dma_buf;

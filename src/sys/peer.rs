@@ -1,4 +1,6 @@
-//! What tells that a process is gone: a pidfd, or a socket to it.
+//! fstat, and waitid(P_PIDFD) of Linux 5.4: how a descriptor reports that a process exited.
+//!
+//! The descriptor is a pidfd (Linux 5.3) or a socket that is connected to the process.
 
 use crate::error::{Error, Result};
 use rustix::fd::BorrowedFd;
@@ -6,22 +8,24 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-/// How a descriptor tells it.
+/// The event by which a descriptor reports that its process exited.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ExitEvent {
-    /// A pidfd is readable then.
+    /// A pidfd becomes readable.
     Readable,
-    /// A socket hangs up.
+    /// A socket hangs up, once every descriptor of the other end is closed.
     HangsUp,
 }
 
-/// `Invalid` for what is neither.
+/// Return the event by which `fd` reports that its process exited.
+///
+/// `Invalid` if `fd` is neither a socket nor a pidfd.
 pub(crate) fn exit_event(fd: BorrowedFd<'_>) -> Result<ExitEvent> {
     if FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::Socket {
         return Ok(ExitEvent::HangsUp);
     }
-    // Asked of a pidfd, this is answered, and changes nothing: a child that has died stays to be
-    // waited for.
+    // Only a pidfd passes this call. WNOWAIT changes nothing: a child that died remains to be
+    // waited for. A process that is not a child is ECHILD.
     match waitid(
         WaitId::PidFd(fd),
         WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT,

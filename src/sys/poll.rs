@@ -1,4 +1,4 @@
-//! Waiting for a descriptor.
+//! ppoll, Linux 2.6.16: wait until one descriptor is readable.
 
 use super::time::Deadline;
 use crate::error::{Error, Result};
@@ -7,8 +7,10 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// `Invalid` for a descriptor that blocks, which [`readable`] must not be given: between poll and
-/// read, another may take what was there.
+/// Return `Invalid` if reads of `fd` block.
+///
+/// [`readable`] requires a non-blocking descriptor: another reader may take the data between poll
+/// and read.
 pub(crate) fn require_nonblocking(fd: BorrowedFd<'_>) -> Result<()> {
     if rustix::fs::fcntl_getfl(fd)?.contains(OFlags::NONBLOCK) {
         Ok(())
@@ -17,16 +19,17 @@ pub(crate) fn require_nonblocking(fd: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
-/// Sleeps until `fd` is readable and takes what is there, or until the deadline. An interrupted
-/// sleep may end early. False if nobody is at the other end any more: a sleep there would end at
-/// once, over and over.
+/// Wait until `fd` is readable and read from it once, or until the deadline.
+///
+/// A signal handler may end the wait early. Returns false if the other end is closed or `fd` has an
+/// error: every later wait on `fd` would return at once.
 pub(crate) fn readable(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<bool> {
     let mut fds = [PollFd::new(&fd, PollFlags::IN)];
     match rustix::event::poll(&mut fds, deadline.remaining().as_ref()) {
         Ok(0) | Err(Errno::INTR) => Ok(true),
         Ok(_) if fds.iter().all(|fd| fd.revents().contains(PollFlags::IN)) => {
-            // One read empties an eventfd, or takes the events of a driver. What it says does not
-            // matter, the value does.
+            // One read resets an eventfd, or takes the events of a driver. The caller checks the
+            // fence's value, so the content does not matter.
             Ok(rustix::io::read(fd, &mut [0u8; 256]) != Ok(0))
         }
         Ok(_) => Ok(false),

@@ -1,5 +1,6 @@
-//! sync_file: a kernel fence as a file (kernel: include/uapi/linux/sync_file.h,
-//! drivers/dma-buf/sync_file.c).
+//! SYNC_IOC_FILE_INFO, Linux 4.7, and ppoll: read and wait for a kernel fence in a sync_file.
+//!
+//! Kernel sources: include/uapi/linux/sync_file.h, drivers/dma-buf/sync_file.c.
 
 use super::time::Deadline;
 use crate::error::{Error, FenceErrno, Result};
@@ -8,7 +9,7 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 
-/// struct sync_file_info
+/// struct sync_file_info.
 #[repr(C)]
 #[derive(Default)]
 struct FileInfo {
@@ -20,7 +21,7 @@ struct FileInfo {
     sync_fence_info: u64,
 }
 
-/// struct sync_fence_info
+/// struct sync_fence_info.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 struct FenceInfo {
@@ -31,19 +32,20 @@ struct FenceInfo {
     timestamp_ns: u64,
 }
 
-/// So many are looked at without memory.
-const FEW: usize = 8;
+/// The number of fences in a container that [`outcome`] reads without allocating memory.
+const INLINE_FENCES: usize = 8;
 
 const FILE_INFO: Opcode = opcode::read_write::<FileInfo>(b'>', 4);
 
-/// What a fence that signalled came to.
+/// The result of a signaled fence: success, or the error it signaled with.
 pub(crate) type Outcome = std::result::Result<(), FenceErrno>;
 
-/// Waits until the fence signalled, and tells whether it did so with an error. `Invalid` if `fd` is
-/// no sync_file.
+/// Wait until the fence signals, and return whether it signaled with an error.
+///
+/// `Invalid` if `fd` is not a sync_file.
 pub(crate) fn wait(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<Outcome> {
-    // Asked before poll, which would accept any other kind of file; and most fences are done by
-    // now.
+    // Read the status before poll: poll would accept any other kind of file. Also, most fences have
+    // signaled by now.
     if let Some(outcome) = outcome(fd)? {
         return Ok(outcome);
     }
@@ -51,11 +53,11 @@ pub(crate) fn wait(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<Outcome> {
         return Err(Error::TimedOut);
     }
     loop {
-        // The same POLLIN for success and error; never POLLERR.
+        // A fence that failed raises POLLIN too, and never POLLERR.
         let mut fds = [PollFd::new(&fd, PollFlags::IN)];
         match rustix::event::poll(&mut fds, deadline.remaining().as_ref()) {
-            // 0 can also come early: the kernel was told a length of time, and then we slept past
-            // reading the clock.
+            // poll may also return 0 late: it takes a relative time, and the thread may be
+            // preempted after it reads the clock. So check the fence once more.
             Ok(0) => return outcome(fd)?.ok_or(Error::TimedOut),
             Ok(_) => return outcome(fd)?.ok_or(Error::Unexpected),
             Err(Errno::INTR) => {}
@@ -64,19 +66,21 @@ pub(crate) fn wait(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<Outcome> {
     }
 }
 
-/// What the fence came to, `None` while it is pending. `Invalid` if `fd` is no sync_file.
+/// Read the result of the fence. `None` while it is pending.
+///
+/// `Invalid` if `fd` is not a sync_file.
 pub(crate) fn outcome(fd: BorrowedFd<'_>) -> Result<Option<Outcome>> {
     let mut info = FileInfo::default();
     file_info(fd, &mut info)?;
     if info.status == 1 && info.num_fences > 0 {
-        // The status of a container (a chain: what a timeline point is) tells that all of it
-        // signalled, but not with what. Given room for the fences inside, the kernel answers with
-        // the first error among them.
+        // The status of a container says that all of its fences signaled, but not with which
+        // error. A timeline point is such a container (a chain). If the struct has room for the
+        // fences inside, the kernel returns the first error among them as the status.
         let count = info.num_fences as usize;
-        // Nearly always one. Who fires a watch has no memory to ask for.
-        let (mut few, mut many) = ([FenceInfo::default(); FEW], Vec::new());
-        let inside = match few.get_mut(..count) {
-            Some(few) => few,
+        // The count is nearly always one. A watch that completes must not need memory.
+        let (mut array, mut many) = ([FenceInfo::default(); INLINE_FENCES], Vec::new());
+        let inside = match array.get_mut(..count) {
+            Some(fences) => fences,
             None => {
                 many.try_reserve_exact(count).map_err(|_| Error::NoMemory)?;
                 many.resize(count, FenceInfo::default());
@@ -93,10 +97,11 @@ pub(crate) fn outcome(fd: BorrowedFd<'_>) -> Result<Option<Outcome>> {
     })
 }
 
+/// Issue SYNC_IOC_FILE_INFO.
 fn file_info(fd: BorrowedFd<'_>, info: &mut FileInfo) -> Result<()> {
-    // SAFETY: the opcode was made from this struct. `sync_fence_info` is 0 with `num_fences` 0, or
-    // the address of a live array of `num_fences` elements; the kernel refuses (EINVAL) where it
-    // has more fences than that.
+    // SAFETY: the opcode encodes the size of this struct. `sync_fence_info` is 0 with `num_fences`
+    // 0, or the address of a live array of `num_fences` elements. If there are more fences than
+    // that, the kernel returns EINVAL and writes none.
     Ok(unsafe { ioctl(fd, Updater::<FILE_INFO, _>::new(info)) }?)
 }
 

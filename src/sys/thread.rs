@@ -1,5 +1,7 @@
-//! Threads of the library: all signals blocked, named, and started without an allocation that could
-//! abort (which is why this is not std's).
+//! pthread_create and prctl(PR_SET_NAME), Linux 2.6.9: the threads of the library.
+//!
+//! Each thread has a name and blocks all signals. std::thread is not used: it allocates memory when
+//! it starts a thread, and a failed allocation there aborts the process.
 
 use crate::error::{Error, Result};
 use crate::util::refs::Ref;
@@ -7,32 +9,33 @@ use std::ffi::{CStr, c_void};
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What a thread does.
+/// An object that a thread runs.
 pub(crate) trait Run: Send + Sync + 'static {
-    /// What it is called. At most 15 bytes show in /proc.
+    /// The thread's name. The kernel keeps 15 bytes of it.
     const NAME: &'static CStr;
-    /// Its whole life.
+    /// Run until the thread's end.
     fn run(&self);
 }
 
-/// A thread that was started and is to be ended with one of its functions.
+/// A thread that was started. It must be joined or detached with [`Thread::end`].
 pub(crate) struct Thread {
     id: libc::pthread_t,
 }
 
 impl Thread {
-    /// Starts a thread that runs `object`, which it keeps for as long. `NoMemory` also where the
-    /// number of threads is limited.
+    /// Start a thread that runs `object` and holds the reference until it ends.
+    ///
+    /// `NoMemory` also if a limit on the number of threads is reached.
     pub(crate) fn start<T: Run>(object: Ref<T>) -> Result<Thread> {
         let mut id = MaybeUninit::uninit();
         let object = object.into_raw();
-        // SAFETY: sigset_t is plain data, which sigfillset fills; the masks and `id` are valid for
-        // writing. `main` gets the reference that was just turned into an address.
+        // SAFETY: sigfillset initializes `all`, and pthread_sigmask initializes `before`. The masks
+        // and `id` are valid for writing. `main` takes over the reference behind `object`.
         let error = unsafe {
             let mut all = MaybeUninit::uninit();
             let mut before = MaybeUninit::uninit();
             libc::sigfillset(all.as_mut_ptr());
-            // A thread inherits its mask from the one that makes it.
+            // A thread inherits the signal mask of its creator.
             libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
             let error = libc::pthread_create(
                 id.as_mut_ptr(),
@@ -44,24 +47,24 @@ impl Thread {
             error
         };
         if error != 0 {
-            // SAFETY: no thread took the reference.
+            // SAFETY: no thread was created, so this is still the only owner of the reference.
             drop(unsafe { Ref::<T>::from_raw(object) });
             return Err(Error::NoMemory);
         }
-        // SAFETY: pthread_create succeeded, so it wrote the id.
+        // SAFETY: pthread_create succeeded, so it initialized `id`.
         Ok(Thread { id: unsafe { id.assume_init() } })
     }
 
-    /// Whether this is the thread that asks.
+    /// Check whether this is the calling thread.
     pub(crate) fn is_current(&self) -> bool {
-        // SAFETY: both name threads: this one, and one that was not ended.
+        // SAFETY: `self.id` is valid: only `end`, which consumes `self`, joins or detaches it.
         unsafe { libc::pthread_equal(libc::pthread_self(), self.id) != 0 }
     }
 
-    /// Waits for its end, or lets it end by itself.
+    /// Join the thread if `wait` is true. Detach it otherwise.
     pub(crate) fn end(self, wait: bool) {
-        // SAFETY: `id` names a thread that was neither joined nor detached before, since both need
-        // `self`.
+        // SAFETY: `self.id` was neither joined nor detached before: only this function does so,
+        // and it consumes `self`.
         unsafe {
             if wait {
                 libc::pthread_join(self.id, std::ptr::null_mut());
@@ -72,13 +75,14 @@ impl Thread {
     }
 }
 
+/// Run the object of a new thread.
 extern "C" fn main<T: Run>(object: *mut c_void) -> *mut c_void {
-    // SAFETY: `start` passed on a reference of this type, for this thread alone.
+    // SAFETY: `start` passed a reference of this type, and gave up its ownership to this thread.
     let object = unsafe { Ref::<T>::from_raw(object.cast_const().cast()) };
-    // By itself: to name another takes a descriptor, and /proc.
+    // The new thread names itself: naming another thread takes a descriptor, and /proc.
     let _ = rustix::thread::set_name(T::NAME);
-    // A panic would be a bug; it must not take the process along. Nor must one in the end of what
-    // the thread kept.
+    // A panic is a bug, but must not end the process. That includes a panic while the object is
+    // dropped.
     let _ = catch_unwind(AssertUnwindSafe(move || object.run()));
     std::ptr::null_mut()
 }

@@ -1,4 +1,6 @@
-//! udmabuf: a memfd's pages as a dma-buf (kernel: include/uapi/linux/udmabuf.h).
+//! UDMABUF_CREATE of /dev/udmabuf, Linux 4.20: make a dma-buf of a memfd's memory.
+//!
+//! Kernel header: include/uapi/linux/udmabuf.h.
 
 use crate::error::{Error, Result};
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -6,7 +8,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl, opcode};
 
-/// struct udmabuf_create
+/// struct udmabuf_create.
 #[repr(C)]
 struct Create {
     memfd: u32,
@@ -18,21 +20,23 @@ struct Create {
 const CREATE: Opcode = opcode::write::<Create>(b'u', 0x42);
 const CREATE_CLOEXEC: u32 = 1;
 
-/// A dma-buf of the first `len` bytes of a memfd that is sealed against shrinking and not against
-/// writing. `NotSupported` on a machine without /dev/udmabuf, or where this process may not open
-/// it; `Invalid` for more than its size_limit_mb.
+/// Create a dma-buf of the first `len` bytes of a memfd.
+///
+/// The memfd must be sealed against shrinking, and must not be sealed against writing.
+/// `NotSupported` if /dev/udmabuf does not exist or this process may not open it; `Invalid` if
+/// `len` exceeds the module's size_limit_mb.
 pub(crate) fn create(memfd: BorrowedFd<'_>, len: u64) -> Result<OwnedFd> {
     let device = open()?;
     let memfd = memfd.as_raw_fd() as u32;
-    // SAFETY: `Create` implements the call as the kernel defines it, and holds no address.
+    // SAFETY: `Create` has the layout of struct udmabuf_create, and holds no address.
     let fd =
         unsafe { ioctl(&device, Create { memfd, flags: CREATE_CLOEXEC, offset: 0, size: len }) }?;
-    // SAFETY: the call succeeded, so the kernel made this descriptor for us alone.
+    // SAFETY: the call succeeded, so the descriptor is open and has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// rustix has no pattern for a call that reads a struct and answers with its return value.
-// SAFETY: the opcode was made from `Create`; the kernel reads it and writes nothing.
+/// rustix has no type for an ioctl that reads a struct and returns a number.
+// SAFETY: the opcode encodes the size of `Create`. The kernel reads it and writes nothing.
 unsafe impl Ioctl for Create {
     type Output = RawFd;
     const IS_MUTATING: bool = false;
@@ -64,7 +68,7 @@ fn open() -> Result<OwnedFd> {
     )
 }
 
-/// Whether this process may open /dev/udmabuf.
+/// Check whether this process can open /dev/udmabuf.
 pub(crate) fn is_available() -> bool {
     open().is_ok()
 }
