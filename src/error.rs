@@ -1,71 +1,71 @@
-//! The closed list of errors. Each is an errno value, and the C face returns it negated.
+//! The closed list of errors. Each is an errno value, which C functions return negated.
 //!
-//! A caller may rely on the list: what a kernel answers that is not in it becomes
-//! [`Error::Unexpected`].
+//! Callers may rely on the list: a kernel error that is not in it becomes [`Error::Unexpected`].
 
 /// Why a call failed. The discriminant is the errno value.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Error {
-    /// A pointer, flag, count, value or file descriptor is not one the call takes; or a value would
-    /// go back.
+    /// The call does not accept a pointer, flag, count, value or file descriptor. Or a value would
+    /// go backwards.
     Invalid = libc::EINVAL,
-    /// Memory, address space or room for the shared pages is exhausted.
+    /// Memory, address space, or space for shared memory is exhausted.
     NoMemory = libc::ENOMEM,
-    /// The deadline passed, or a poll found the condition not met.
+    /// The deadline passed, or a check without waiting found the condition not met.
     TimedOut = libc::ETIME,
-    /// The fence carries an error: its value will never be reached.
+    /// The fence failed: it has an error, and its value will never be reached.
     FenceFailed = libc::EIO,
-    /// The fence failed because its signaller died.
+    /// The fence failed because its signaler died.
     OwnerDead = libc::EOWNERDEAD,
-    /// The value is beyond where the condition could still be met.
+    /// The fence's value has passed the values for which the condition could be met.
     Past = libc::ERANGE,
-    /// The fence behind the handle was given back by its creator.
+    /// The fence's creator destroyed it.
     Stale = libc::ESTALE,
-    /// What is to be cancelled has happened; or it is happening at this moment.
+    /// The operation to cancel has completed, or is completing at this moment.
     Already = libc::EALREADY,
-    /// It was cancelled.
+    /// The operation was canceled.
     Canceled = libc::ECANCELED,
     /// Every slot of the page is in use.
     PageFull = libc::ENOSPC,
-    /// The kernel, the device or the machine lacks what the call needs.
+    /// The kernel, the device or the machine lacks a feature that the call needs.
     NotSupported = libc::EOPNOTSUPP,
     /// The file descriptor is not open.
     BadFd = libc::EBADF,
-    /// This process has no file descriptor left.
+    /// This process reached its limit of open file descriptors.
     ProcessFdLimit = libc::EMFILE,
-    /// The machine has no file left.
+    /// The machine reached its limit of open files.
     SystemFdLimit = libc::ENFILE,
-    /// The index, or the syncobj handle, names nothing.
+    /// No object has this index or this syncobj handle.
     NotFound = libc::ENOENT,
     /// The kernel or a security policy refused the access.
     Denied = libc::EACCES,
-    /// Something the library did not foresee: a kernel answer it does not know, or a bug in it.
+    /// The kernel returned an error that the library does not know, or the library has a bug.
     Unexpected = libc::EPROTO,
 }
 
-/// The result of everything in this crate that can fail.
+/// The result of every function of this crate that can fail.
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
-/// What C is told of a result: 0, or the errno, negated.
+/// Convert a result to what a C function returns: 0, or the negated errno.
 pub(crate) fn code(result: Result<()>) -> i32 {
     result.map_or_else(Error::code, |()| 0)
 }
 
 impl Error {
-    /// The value the C face returns: the errno, negated.
+    /// Return what a C function returns for this error: the negated errno.
     pub(crate) const fn code(self) -> i32 {
         -(self as i32)
     }
 
-    /// What a fence fails with because of this.
+    /// Return the error that a fence fails with because of this error.
     pub(crate) const fn errno(self) -> FenceErrno {
         FenceErrno(self as u32)
     }
 
-    /// What a wait on a fence reports whose error word holds `errno`. Only a dead owner has an
-    /// answer of its own: any other number could be mistaken for an error of the wait itself
-    /// (`ETIME` is a common dma_fence error).
+    /// Return the error of a wait on a fence that failed with `errno`.
+    ///
+    /// Only owner death has an error of its own. Any other number could be mistaken for an error of
+    /// the wait itself: `ETIME` is a common dma_fence error.
     pub(crate) fn of_failed_fence(errno: FenceErrno) -> Error {
         if errno.0 == libc::EOWNERDEAD as u32 { Error::OwnerDead } else { Error::FenceFailed }
     }
@@ -89,19 +89,20 @@ impl From<rustix::io::Errno> for Error {
     }
 }
 
-/// The error a fence carries: an errno value, 1 to 4095, as the kernel's `dma_fence_set_error`
-/// takes it.
+/// The error of a failed fence: an errno value from 1 to 4095, as in the kernel's
+/// `dma_fence_set_error()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FenceErrno(u32);
 
 impl FenceErrno {
-    /// `errno` is positive.
+    /// Make the error from a positive errno. `None` if it is not within 1 to 4095.
     pub(crate) const fn new(errno: u32) -> Option<FenceErrno> {
         if errno >= 1 && errno <= 4095 { Some(FenceErrno(errno)) } else { None }
     }
 
-    /// Reads the error word of a shared slot, where a peer may have written anything. 0 is "no
-    /// error".
+    /// Convert the error word of a slot. 0 means that there is no error.
+    ///
+    /// A peer may have written any number. `EIO` replaces a number above 4095.
     pub(crate) fn from_shared(word: u32) -> Option<FenceErrno> {
         match word {
             0 => None,
@@ -110,7 +111,7 @@ impl FenceErrno {
         }
     }
 
-    /// The errno, positive.
+    /// Return the positive errno.
     pub(crate) const fn get(self) -> u32 {
         self.0
     }
