@@ -1,5 +1,7 @@
-//! cargo sets no soname, and a library without one is remembered by its path; nor does it keep the code below a thread that has yet
-//! to return (meson.build).
+//! Link arguments for the cdylib, which cargo does not set.
+//!
+//! - `-soname`: a program that links with a library without a soname stores the library's path.
+//! - `-z nodelete`: dlclose() must not unmap code in which a thread still runs (see meson.build).
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
