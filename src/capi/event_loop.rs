@@ -11,7 +11,7 @@ use crate::fence::device_notifier::Data;
 use crate::reactor::{Callback, Effect, LoopHandle, Mode, Order, Owed, Watch};
 use crate::sys::{eventfd, memfd, poll};
 use crate::util::refs::Ref;
-use crate::wait::{Condition, Demand, Until};
+use crate::wait::{Condition, Predicate, Until};
 use rustix::fd::AsRawFd;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::AtomicPtr;
@@ -269,7 +269,7 @@ pub unsafe extern "C" fn umf_loop_export_fence(
             return Err(Error::Invalid);
         }
         target.check_signalable()?;
-        let demand = Condition::reached(&fence, value)?.demand();
+        let demand = Condition::reached(&fence, value)?.predicate();
         let effect = Effect::Signal { fence: target, value: target_value };
         // SAFETY: the face's contract (mod.rs).
         unsafe { arm(event_loop, callback, out_watch, |order| order.watch(&fence, demand, effect)) }
@@ -417,7 +417,7 @@ pub unsafe extern "C" fn umf_watch_result(watch: *const umf_watch) -> c_int {
 ///
 /// # Safety
 /// The face's contract (mod.rs).
-unsafe fn watched(wait: *const umf_wait, flags: u64) -> Result<(Ref<Fence>, Demand)> {
+unsafe fn watched(wait: *const umf_wait, flags: u64) -> Result<(Ref<Fence>, Predicate)> {
     let until = match flags {
         0 => Until::Signaled,
         UMF_WAIT_PENDING => Until::Submitted,
@@ -426,7 +426,7 @@ unsafe fn watched(wait: *const umf_wait, flags: u64) -> Result<(Ref<Fence>, Dema
     // SAFETY: by this function's contract.
     let wait = unsafe { wait.as_ref() }.ok_or(Error::Invalid)?;
     // SAFETY: as above.
-    unsafe { Ok((share(wait.fence)?, condition(wait, until)?.demand())) }
+    unsafe { Ok((share(wait.fence)?, condition(wait, until)?.predicate())) }
 }
 
 /// Has `make` arm a watch, and hands it out if it is wanted.

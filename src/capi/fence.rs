@@ -5,9 +5,10 @@ use super::{
 };
 use crate::error::{Error, FenceErrno, Result};
 use crate::fence::Fence;
-use crate::fence::device_notifier::{Data, Source};
-use crate::fence::external_memory::Lent;
-use crate::shm::slot::{Kind, Width};
+use crate::fence::device_notifier::{Data, InterruptSource};
+use crate::fence::external_memory::ExternalMemoryDesc;
+use crate::shm::generation::Kind;
+use crate::shm::residue::Width;
 use crate::sys::time::Deadline;
 use crate::sys::{memfd, poll};
 use crate::util::refs::Ref;
@@ -231,7 +232,7 @@ pub unsafe extern "C" fn umf_fence_open_in(
 ///
 /// # Safety
 /// `memory` is NULL or as the face's contract (mod.rs) and `umf_fence_create_in` ask.
-unsafe fn lend(memory: *const umf_mapping, width: Width) -> Result<Lent> {
+unsafe fn lend(memory: *const umf_mapping, width: Width) -> Result<ExternalMemoryDesc> {
     // SAFETY: by this function's contract: at least its size is there, and as much as that says.
     let memory = match unsafe { memory.cast::<u32>().as_ref() } {
         Some(size) if (*size as usize) < size_of::<umf_mapping>() => return Err(Error::Invalid),
@@ -243,7 +244,7 @@ unsafe fn lend(memory: *const umf_mapping, width: Width) -> Result<Lent> {
         return Err(Error::Invalid);
     }
     // SAFETY: what umf_fence_create_in() asks of its callers.
-    unsafe { Lent::new(memory.value, width, memory.data, memory.release) }
+    unsafe { ExternalMemoryDesc::new(memory.value, width, memory.data, memory.release) }
 }
 
 /// Another reference to a fence, to be ended with umf_fence_unref(). Returns fence; NULL for NULL.
@@ -420,10 +421,10 @@ pub unsafe extern "C" fn umf_fence_set_notifier(
     })
 }
 
-fn source(given: &umf_notifier) -> Result<Ref<Source>> {
+fn source(given: &umf_notifier) -> Result<Ref<InterruptSource>> {
     match (given.wait, given.fd) {
         (Some(wait), -1) => Ref::try_new(|| {
-            Ok(Source::Callback(
+            Ok(InterruptSource::Callback(
                 wait,
                 Data { data: AtomicPtr::new(given.data), release: given.release },
             ))
@@ -431,7 +432,7 @@ fn source(given: &umf_notifier) -> Result<Ref<Source>> {
         (None, fd) if fd != -1 => {
             let fd = lent(fd)?;
             poll::require_nonblocking(fd)?;
-            Ref::try_new(|| Ok(Source::Fd(memfd::dup(fd)?)))
+            Ref::try_new(|| Ok(InterruptSource::Fd(memfd::dup(fd)?)))
         }
         _ => Err(Error::Invalid),
     }
@@ -541,7 +542,7 @@ pub unsafe extern "C" fn umf_fence_wait(
 ) -> c_int {
     // The hot path first, without `answer`: nothing in there can panic.
     // SAFETY: the face's contract (mod.rs).
-    if unsafe { borrow(fence) }.is_ok_and(|fence| fence.is_plainly_reached(value)) {
+    if unsafe { borrow(fence) }.is_ok_and(|fence| fence.is_reached_inline(value)) {
         return 0;
     }
     answer_keeping_errno(|| {

@@ -1,7 +1,7 @@
 use super::{answer, no_flags, required};
 use crate::config;
 use crate::error::{Error, Result};
-use crate::shm::page::MAX_FENCES;
+use crate::shm::layout::MAX_FENCES;
 use crate::sys::{futex, udmabuf};
 use std::ffi::c_int;
 

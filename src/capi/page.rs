@@ -160,7 +160,7 @@ pub unsafe extern "C" fn umf_page_export_dma_buf(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_page_flags(page: *const umf_page) -> u64 {
     // SAFETY: the face's contract (mod.rs).
-    let access = unsafe { borrow(page) }.map_or(Writers::Anyone, Page::access);
+    let access = unsafe { borrow(page) }.map_or(Writers::Anyone, Page::writers);
     if access == Writers::CreatorOnly { UMF_PAGE_SINGLE_WRITER } else { 0 }
 }
 

@@ -241,7 +241,7 @@ unsafe fn read(job: &umf_job) -> Result<Job> {
     let mut read = Job::new(count as usize, run, job.release, job.data)?;
     for wait in waits {
         // SAFETY: by this function's contract.
-        unsafe { read.wait(share(wait.fence)?, condition(wait, Until::Signaled)?.demand()) };
+        unsafe { read.wait(share(wait.fence)?, condition(wait, Until::Signaled)?.predicate()) };
     }
     for signal in signals {
         // SAFETY: by this function's contract.

@@ -111,7 +111,7 @@ pub unsafe extern "C" fn umf_loop_export_syncobj(
         no_flags(flags)?;
         // SAFETY: the face's contract (mod.rs).
         let (fence, timeline) = unsafe { (share(fence)?, share(syncobj)?) };
-        let demand = Condition::reached(&fence, value)?.demand();
+        let demand = Condition::reached(&fence, value)?.predicate();
         // SAFETY: the face's contract (mod.rs).
         unsafe {
             arm(event_loop, callback, out_watch, |order| {

@@ -11,10 +11,12 @@ use super::report;
 use crate::config;
 use crate::diagnostics::fd_writer::Out;
 use crate::error::{Error, Result};
-use crate::shm::page::{Page, Place};
-use crate::shm::participant::{Owner, OwnerKind};
-use crate::shm::slot::{Tag, Width};
-use crate::shm::wait_table::{Role, Told};
+use crate::fence::Fence;
+use crate::shm::generation::Generation;
+use crate::shm::page::{Page, SlotHandle};
+use crate::shm::participant::{Participant, ParticipantKind};
+use crate::shm::residue::Width;
+use crate::shm::wait_table::{RecordSnapshot, Role};
 use crate::sys::memfd::FileId;
 use crate::sys::process::{self, Name};
 use crate::util::refs::Ref;
@@ -45,7 +47,7 @@ pub(crate) fn write(fd: BorrowedFd<'_>, format: Format) -> Result<u32> {
 /// To be called, with no lock held, after `owner` left a note of a wait, or of a promise while it
 /// waits. With LIBUMF_DEBUG, says so on stderr if that closed a circle. Each is reported once, by
 /// whoever closed it.
-pub(crate) fn check_after_block(owner: Owner) {
+pub(crate) fn check_after_block(owner: Participant) {
     static REPORTED: AtomicU64 = AtomicU64::new(0);
     if !config::is_debug() {
         return;
@@ -77,14 +79,16 @@ type Key = (FileId, u32, u32);
 impl Subject {
     /// The fence, as it is now. `None` if it ended or failed, or never was: nobody waits for it any
     /// longer.
-    fn look(page: &Ref<Page>, told: &Told) -> Option<Subject> {
-        let place = Place::new(page, told.index).ok()?;
-        if place.slot().tag() != Some(told.tag) || place.slot().error(told.tag) != Ok(None) {
+    fn look(page: &Ref<Page>, told: &RecordSnapshot) -> Option<Subject> {
+        let place = SlotHandle::new(page, told.slot).ok()?;
+        if place.slot().generation() != Some(told.generation)
+            || place.slot().error(told.generation) != Ok(None)
+        {
             return None;
         }
         let value = value(page, told, &place)?;
-        let pending = place.slot().pending(told.tag).ok()?;
-        let (key, width) = (key(page, told.index, told.tag), told.tag.width());
+        let pending = place.slot().pending(told.generation).ok()?;
+        let (key, width) = (key(page, told.slot, told.generation), told.generation.width());
         Some(Subject { key, value, pending, width, is_mentioned: false })
     }
 
@@ -100,20 +104,24 @@ impl Subject {
 
 /// What a fence has reached. Of one whose value is not in the page only who opened it knows, and of
 /// others it is where it began.
-fn value(page: &Page, told: &Told, place: &Place) -> Option<u64> {
-    match page.fences().get(told.index) {
-        Some(fence) if told.tag.is_elsewhere() && fence.is_of(told.tag) => Some(fence.value()),
-        _ => place.slot().value(told.tag).ok(),
+fn value(page: &Page, told: &RecordSnapshot, place: &SlotHandle) -> Option<u64> {
+    match Fence::find_open(page, told.slot) {
+        Some(fence)
+            if told.generation.has_external_value() && fence.is_generation(told.generation) =>
+        {
+            Some(fence.value())
+        }
+        _ => place.slot().value(told.generation).ok(),
     }
 }
 
-fn key(page: &Page, index: u32, tag: Tag) -> Key {
+fn key(page: &Page, index: u32, tag: Generation) -> Key {
     (page.id(), index, tag.to_shared())
 }
 
 /// Somebody who waits or promised.
 pub(crate) struct Who {
-    pub(crate) owner: Owner,
+    pub(crate) owner: Participant,
     pub(crate) name: Option<Name>,
     pub(crate) is_gone: bool,
     /// Whether any entry is his.
@@ -151,7 +159,7 @@ pub(crate) struct Graph {
 }
 
 /// A note, and the number of the page that it stands in.
-type Noted = (usize, Told);
+type Noted = (usize, RecordSnapshot);
 
 impl Graph {
     fn collect() -> Result<Graph> {
@@ -166,20 +174,20 @@ impl Graph {
         let (mut waits, mut promises) = (Vec::new(), Vec::new());
         for (page, told) in &notes {
             let (Some(page), Ok(who)) =
-                (pages.get(*page), owners.binary_search_by_key(&told.owner, |who| who.owner))
+                (pages.get(*page), owners.binary_search_by_key(&told.participant, |who| who.owner))
             else {
                 continue;
             };
-            let key = key(page, told.index, told.tag);
+            let key = key(page, told.slot, told.generation);
             // Of a fence that is over, or one that never was, there is nothing to say.
             let Ok(subject) = subjects.binary_search_by_key(&key, |subject| subject.key) else {
                 continue;
             };
-            let Told { role, of, value, at, state, .. } = *told;
+            let RecordSnapshot { role, alternatives: of, value, record: at, state, .. } = *told;
             let entry = Entry { who, subject, value, role, of, is_open: false, at: (at, state) };
-            push(if role == Role::Promise { &mut promises } else { &mut waits }, entry)?;
+            push(if role == Role::Signal { &mut promises } else { &mut waits }, entry)?;
         }
-        let lost = pages.iter().map(|page| u64::from(page.ledger().lost())).sum();
+        let lost = pages.iter().map(|page| u64::from(page.wait_table().dropped())).sum();
         Graph::of(pages.len(), lost, owners, subjects, waits, promises)
     }
 
@@ -246,7 +254,7 @@ impl Graph {
     }
 
     /// What tells the deadlock that an owner is part of from any other; `None` if he is not.
-    fn circle_of(&self, owner: Owner) -> Option<u64> {
+    fn circle_of(&self, owner: Participant) -> Option<u64> {
         let who = self.owners.binary_search_by_key(&owner, |who| who.owner).ok()?;
         let fate @ Fate::Deadlocked(_) = self.fate(who) else { return None };
         let members = self.waits.iter().filter(|wait| self.fate(wait.who) == fate);
@@ -268,12 +276,12 @@ fn push<T>(list: &mut Vec<T>, item: T) -> Result<()> {
 
 /// The notes that count, of two reads: see above.
 fn notes(first: Vec<Noted>, mut notes: Vec<Noted>) -> Result<Vec<Noted>> {
-    let use_of = |noted: &Noted| (noted.0, noted.1.at, noted.1.state);
+    let use_of = |noted: &Noted| (noted.0, noted.1.record, noted.1.state);
     notes.retain(|noted| {
-        noted.1.role == Role::Promise || first.binary_search_by_key(&use_of(noted), use_of).is_ok()
+        noted.1.role == Role::Signal || first.binary_search_by_key(&use_of(noted), use_of).is_ok()
     });
     let again = notes.len();
-    for noted in first.into_iter().filter(|noted| noted.1.role == Role::Promise) {
+    for noted in first.into_iter().filter(|noted| noted.1.role == Role::Signal) {
         let is_known = notes
             .get(..again)
             .is_some_and(|known| known.binary_search_by_key(&use_of(&noted), use_of).is_ok());
@@ -288,7 +296,7 @@ fn notes(first: Vec<Noted>, mut notes: Vec<Noted>) -> Result<Vec<Noted>> {
 fn read(pages: &[Ref<Page>]) -> Result<Vec<Noted>> {
     let mut notes = Vec::new();
     for (number, page) in pages.iter().enumerate() {
-        for told in page.ledger().read() {
+        for told in page.wait_table().read() {
             push(&mut notes, (number, told))?;
         }
     }
@@ -317,7 +325,7 @@ fn owners(notes: &[Noted]) -> Result<Vec<Who>> {
     for (_, told) in notes {
         push(
             &mut owners,
-            Who { owner: told.owner, name: None, is_gone: false, is_mentioned: false },
+            Who { owner: told.participant, name: None, is_gone: false, is_mentioned: false },
         )?;
     }
     owners.sort_unstable_by_key(|who| who.owner);
@@ -379,7 +387,8 @@ fn judge(
 ) -> Result<Verdict> {
     let mut list = Vec::new();
     for Entry { who, of, is_open, .. } in waits {
-        let works = owners.get(*who).is_some_and(|who| who.owner.kind() == Some(OwnerKind::Work));
+        let works =
+            owners.get(*who).is_some_and(|who| who.owner.kind() == Some(ParticipantKind::Work));
         push(&mut list, Wait { owner: *who, of: *of, open: *is_open || works })?;
     }
     let mut promisers = Vec::new();

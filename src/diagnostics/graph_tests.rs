@@ -1,7 +1,8 @@
 use super::*;
 use crate::fence::Fence;
-use crate::shm::slot::Kind;
-use crate::shm::wait_table::{Note, Said};
+use crate::fence::WaitRecord;
+use crate::shm::generation::Kind;
+use crate::shm::wait_table::RecordContents;
 
 const PLAIN: Kind = Kind::PLAIN;
 
@@ -9,23 +10,24 @@ const PLAIN: Kind = Kind::PLAIN;
 struct Scene {
     page: Ref<Page>,
     fences: Vec<Ref<Fence>>,
-    queues: [Owner; 2],
-    notes: Vec<Note>,
+    queues: [Participant; 2],
+    notes: Vec<WaitRecord>,
 }
 
 impl Scene {
     fn new() -> Result<Scene> {
         let page = Page::create(4)?;
         let fences = (0..3).map(|_| Fence::create(&page, PLAIN, 0)).collect::<Result<_>>()?;
-        let queues = [Owner::new(OwnerKind::Queue), Owner::new(OwnerKind::Queue)];
+        let queues =
+            [Participant::new(ParticipantKind::Queue), Participant::new(ParticipantKind::Queue)];
         Ok(Scene { page, fences, queues, notes: Vec::new() })
     }
 
     /// Queue `who` promises (fence, value), and cannot before it saw another.
     fn job(&mut self, who: usize, wait: (usize, u64), promise: (usize, u64)) -> Result<()> {
         self.fences[promise.0].submit(promise.1)?;
-        self.notes.push(self.fences[promise.0].note_promise(self.queues[who], promise.1));
-        self.notes.push(self.fences[wait.0].note_wait(self.queues[who], wait.1));
+        self.notes.push(self.fences[promise.0].record_signal(self.queues[who], promise.1));
+        self.notes.push(self.fences[wait.0].record_wait(self.queues[who], wait.1));
         Ok(())
     }
 
@@ -67,7 +69,7 @@ fn a_deadlock_names_itself() -> Result<()> {
     scene.job(0, (0, 5), (1, 1))?;
     assert_eq!(scene.deadlocks(), 0);
     scene.job(1, (1, 1), (0, 6))?;
-    let watch = scene.fences[1].note_wait(Owner::new(OwnerKind::Watch), 1);
+    let watch = scene.fences[1].record_wait(Participant::new(ParticipantKind::Watch), 1);
     let expected = "libumf: 1 page, 3 waits, 1 deadlock\n\
             deadlock 1:\n  \
             queue A of pid P waits for fence 0 >= 5 (now 0): promised by queue B of pid P\n  \
@@ -140,7 +142,7 @@ fn work_that_a_queue_has_started_waits_for_nothing() -> Result<()> {
     let mut scene = Scene::new()?;
     scene.job(0, (0, 5), (1, 1))?;
     scene.job(1, (1, 1), (0, 6))?;
-    let work = scene.fences[0].note_promise(scene.queues[1].work(), 5);
+    let work = scene.fences[0].record_signal(scene.queues[1].work(), 5);
     assert_eq!(scene.deadlocks(), 0);
     assert!(scene.text()?.contains("; by work of queue B of pid P"));
     drop(work);
@@ -163,10 +165,15 @@ fn failed_and_ended_fences_are_waited_for_by_nobody() -> Result<()> {
     drop(next);
     // Nor is there a fence in a slot that is free, whatever tag somebody gives it.
     for index in 0..4 {
-        let place = Place::new(&scene.page, index)?;
+        let place = SlotHandle::new(&scene.page, index)?;
         for word in 0..=64 {
-            let said = Said { role: Role::Wait, of: 1, value: 1 };
-            let _forged = Note::leave(&place, Tag::from_shared(word), scene.queues[0], said);
+            let said = RecordContents { role: Role::Wait, alternatives: 1, value: 1 };
+            let _forged = WaitRecord::new(
+                &place,
+                crate::shm::generation::Generation::from_shared(word),
+                scene.queues[0],
+                said,
+            );
             assert_eq!(scene.graph()?.waits.len(), 0);
         }
     }
@@ -176,9 +183,9 @@ fn failed_and_ended_fences_are_waited_for_by_nobody() -> Result<()> {
 #[test]
 fn who_waits_for_a_submission_is_freed_by_one() -> Result<()> {
     let mut scene = Scene::new()?;
-    let said = Said { role: Role::WaitPending, of: 1, value: 3 };
-    scene.notes.push(scene.fences[0].note(scene.queues[0], said));
-    scene.notes.push(scene.fences[0].note_promise(scene.queues[0], 3));
+    let said = RecordContents { role: Role::WaitPending, alternatives: 1, value: 3 };
+    scene.notes.push(scene.fences[0].record(scene.queues[0], said));
+    scene.notes.push(scene.fences[0].record_signal(scene.queues[0], 3));
     assert_eq!((scene.deadlocks(), scene.graph()?.waits.len()), (0, 1));
     assert!(scene.text()?.contains(
         "a submission of fence 0 >= 3 (now 0): nobody has submitted a signal for this\n"
@@ -192,9 +199,9 @@ fn who_waits_for_a_submission_is_freed_by_one() -> Result<()> {
 fn values_of_32_bits_go_round() -> Result<()> {
     let page = Page::create(1)?;
     let fence = Fence::create(&page, Kind { width: Width::Bits32, ..Kind::PLAIN }, 0xffff_fff0)?;
-    let queue = Owner::new(OwnerKind::Queue);
-    let promise = fence.note_promise(queue, 0xffff_fff8);
-    let wait = fence.note_wait(queue, 3);
+    let queue = Participant::new(ParticipantKind::Queue);
+    let promise = fence.record_signal(queue, 0xffff_fff8);
+    let wait = fence.record_wait(queue, 3);
     let deadlocks = || Graph::of_pages(vec![page.clone()]).map(|graph| graph.verdict.deadlocks);
     assert_eq!(deadlocks(), Ok(0));
     promise.raise(3);
@@ -209,9 +216,10 @@ fn values_of_32_bits_go_round() -> Result<()> {
 fn pages_are_told_apart() -> Result<()> {
     let (one, other) = (Page::create(1)?, Page::create(1)?);
     let (a, b) = (Fence::create(&one, PLAIN, 0)?, Fence::create(&other, PLAIN, 0)?);
-    let queues = [Owner::new(OwnerKind::Queue), Owner::new(OwnerKind::Queue)];
-    let _promises = (a.note_promise(queues[0], 1), b.note_promise(queues[1], 1));
-    let _waits = (b.note_wait(queues[0], 1), a.note_wait(queues[1], 1));
+    let queues =
+        [Participant::new(ParticipantKind::Queue), Participant::new(ParticipantKind::Queue)];
+    let _promises = (a.record_signal(queues[0], 1), b.record_signal(queues[1], 1));
+    let _waits = (b.record_wait(queues[0], 1), a.record_wait(queues[1], 1));
     assert_eq!(Graph::of_pages(vec![one.clone(), other.clone()])?.verdict.deadlocks, 1);
     assert_eq!(Graph::of_pages(vec![other, one.clone()])?.verdict.deadlocks, 1);
     // Of one page alone there is no circle to be seen.
@@ -231,10 +239,10 @@ fn each_circle_is_told_from_others() -> Result<()> {
             && scene.graph()?.circle_of(b) == first
             && scene.graph()?.circle_of(a) == first
     );
-    assert_eq!(scene.graph()?.circle_of(Owner::new(OwnerKind::Queue)), None);
+    assert_eq!(scene.graph()?.circle_of(Participant::new(ParticipantKind::Queue)), None);
     scene.notes.pop();
     assert_eq!(scene.graph()?.circle_of(a), None);
-    scene.notes.push(scene.fences[1].note_wait(b, 1));
+    scene.notes.push(scene.fences[1].record_wait(b, 1));
     assert!(scene.graph()?.circle_of(a).is_some_and(|again| Some(again) != first));
     Ok(())
 }
@@ -243,7 +251,7 @@ fn each_circle_is_told_from_others() -> Result<()> {
 fn a_page_whose_notes_found_no_room_says_so() -> Result<()> {
     let mut scene = Scene::new()?;
     for value in 1..=crate::shm::wait_table::RECORDS as u64 + 2 {
-        scene.notes.push(scene.fences[0].note_wait(scene.queues[0], value));
+        scene.notes.push(scene.fences[0].record_wait(scene.queues[0], value));
     }
     assert!(
         scene
@@ -259,18 +267,18 @@ fn a_wait_counts_that_stood_all_the_time_and_a_promise_that_was_ever_there() -> 
     let pages = [scene.page.clone()];
     let said = |notes: &[Noted]| {
         let mut said: Vec<_> =
-            notes.iter().map(|noted| (noted.1.role == Role::Promise, noted.1.value)).collect();
+            notes.iter().map(|noted| (noted.1.role == Role::Signal, noted.1.value)).collect();
         said.sort_unstable();
         said
     };
     let [queue, other] = scene.queues;
-    let _stays = (scene.fences[0].note_wait(queue, 1), scene.fences[0].note_promise(queue, 2));
+    let _stays = (scene.fences[0].record_wait(queue, 1), scene.fences[0].record_signal(queue, 2));
     let (wait, promise) =
-        (scene.fences[1].note_wait(other, 3), scene.fences[1].note_promise(other, 4));
+        (scene.fences[1].record_wait(other, 3), scene.fences[1].record_signal(other, 4));
     let first = read(&pages)?;
     // The same record may be used for the same again: it is another wait.
     drop((wait, promise));
-    let _again = (scene.fences[1].note_wait(other, 3), scene.fences[1].note_promise(other, 5));
+    let _again = (scene.fences[1].record_wait(other, 3), scene.fences[1].record_signal(other, 5));
     let second = read(&pages)?;
     assert_eq!(said(&first), [(false, 1), (false, 3), (true, 2), (true, 4)]);
     assert_eq!(said(&second), [(false, 1), (false, 3), (true, 2), (true, 5)]);
@@ -286,7 +294,7 @@ fn a_queue_that_closes_a_circle_says_so_once() -> Result<()> {
     scene.job(0, (0, 5), (1, 1))?;
     check_after_block(a);
     scene.job(1, (1, 1), (0, 6))?;
-    for queue in [b, a, b, Owner::new(OwnerKind::Queue)] {
+    for queue in [b, a, b, Participant::new(ParticipantKind::Queue)] {
         check_after_block(queue);
     }
     if config::is_debug() {

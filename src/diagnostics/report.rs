@@ -2,7 +2,7 @@
 
 use super::deadlock::Fate;
 use super::graph::{Entry, Graph, Subject, Who};
-use crate::shm::participant::OwnerKind;
+use crate::shm::participant::ParticipantKind;
 use crate::shm::wait_table::Role;
 use std::fmt::{self, Display, Formatter, Write};
 
@@ -155,10 +155,10 @@ impl Display for Subject {
 impl Display for Who {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let kind = match self.owner.kind() {
-            Some(OwnerKind::Queue) => "queue",
-            Some(OwnerKind::Watch) => "watch",
-            Some(OwnerKind::Thread) => "thread",
-            Some(OwnerKind::Work) => "work of queue",
+            Some(ParticipantKind::Queue) => "queue",
+            Some(ParticipantKind::Watch) => "watch",
+            Some(ParticipantKind::Thread) => "thread",
+            Some(ParticipantKind::Work) => "work of queue",
             None => "unknown",
         };
         write!(f, "{kind} {} of pid {}", self.owner.serial(), self.owner.pid())?;

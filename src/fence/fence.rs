@@ -1,49 +1,69 @@
-//! A handle on one fence: value, signal, pending value, error.
+//! A fence as this process has it open: value, signal, pending value, error.
 
+#![forbid(unsafe_code)]
+
+use super::device_notifier::DeviceNotifier;
+use super::external_memory::{ExternalMemory, ExternalMemoryDesc};
+use super::poll_interval::WaitTimePredictor;
+use super::spin::SpinHistory;
+use super::wait_record::WaitRecord;
 use crate::error::{Error, FenceErrno, Result};
-use crate::fence::device_notifier::Notifier;
-use crate::fence::external_memory::{Lent, Memory};
-use crate::fence::spin::SpinHistory;
+use crate::shm::event_count::EventSink;
+use crate::shm::generation::{Generation, Kind};
 #[cfg(not(loom))]
 use crate::shm::owner_death;
-use crate::shm::page::{Page, Place};
-use crate::shm::participant::Owner;
-use crate::shm::slot::{
-    Bed, Kind, MONITORED_OFFSET, Residues, Rope, Slot, Tag, VALUE32_OFFSET, Width,
-};
-use crate::shm::wait_table::{Note, Role, Said};
+use crate::shm::page::{Page, SlotHandle};
+use crate::shm::participant::Participant;
+use crate::shm::residue::{Residues, Width};
+use crate::shm::slot::{MONITORED_OFFSET, Slot, VALUE32_OFFSET, WaitTarget};
+use crate::shm::wait_table::{RecordContents, Role};
 use crate::util::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::util::refs::Ref;
+use crate::util::refs::{Ref, Registry};
 use rustix::process::{Pid, getpid};
 
-/// A fence that is open in this process. There is one of these for each fence, however often it is
-/// opened.
+/// A fence that is open in this process. There is one for each fence, however often it is opened.
 ///
-/// What every look takes comes first, in one cache line or two: lists of fences are looked through.
+/// The members that every check reads come first, in one cache line or two, since long lists of
+/// fences are checked.
 #[repr(C)]
 pub(crate) struct Fence {
-    place: Place,
-    /// The highest value this process has seen. A peer may write a smaller one, or punch a hole
-    /// where the value was; what was seen as signalled stays signalled.
-    seen: AtomicU64,
-    /// Which of the slot's fences this is: after its end, the slot's next fence is none of ours.
-    tag: Tag,
+    slot: SlotHandle,
+    /// The latch: the highest value that this process has seen. A peer may write a smaller one, or
+    /// punch a hole where the value was; what was seen signaled stays signaled.
+    latched: AtomicU64,
+    /// Which of the slot's fences this is. After its end, the slot's next fence is another one.
+    generation: Generation,
     /// Whether this process may write to the page.
     is_writable: bool,
     /// Whether it may write the value too.
     is_signalable: bool,
-    /// The process with whose last handle the fence ends, if it does and if it is this one: its
-    /// creator. The child of a fork inherits the handle, not the fence.
+    /// The process whose last handle ends the fence: the creator, if this is it and the fence is
+    /// not a lasting one. The child of a fork inherits the handle, not the fence.
     ends_with: Option<Pid>,
-    /// Where the value is, if it is not in the slot.
-    memory: Option<Memory>,
-    /// Whether its signaller is known to be gone, where that cannot be written into the page.
-    is_orphaned: AtomicBool,
+    /// The value, if it is not in the slot.
+    memory: Option<ExternalMemory>,
+    /// Whether its signaler is known to be dead, if that cannot be written into the page.
+    owner_died: AtomicBool,
     /// Whether spinning for this fence pays.
     pub(crate) spin: SpinHistory,
-    /// How to hear of what a device writes.
-    pub(crate) notifier: Notifier,
+    /// Where a device's interrupt for this fence is heard.
+    pub(crate) notifier: DeviceNotifier,
+    /// When to poll for a device's value if there is no notifier.
+    pub(crate) wait_times: WaitTimePredictor,
 }
+
+/// What this process may do with a fence. See the members of the same names.
+struct Rights {
+    is_writable: bool,
+    is_signalable: bool,
+    ends_with: Option<Pid>,
+}
+
+/// The open fences of this process, by page and slot.
+static FENCES: Registry<Key, Fence> = Registry::new();
+
+/// The page's id, and the slot's index.
+type Key = ((u64, u64), u32);
 
 impl Fence {
     /// A new fence at `value` in a free slot of `page`. It ends with the last handle of this
@@ -52,7 +72,7 @@ impl Fence {
         Fence::create_until(page, kind, value, Some(getpid()))
     }
 
-    /// The same, but it lives as long as its page, whoever lets go of it.
+    /// A new fence that lives as long as its page, whatever becomes of its handles.
     pub(crate) fn create_lasting(page: &Ref<Page>, kind: Kind, value: u64) -> Result<Ref<Fence>> {
         Fence::create_until(page, kind, value, None)
     }
@@ -69,176 +89,191 @@ impl Fence {
         Fence::create_at(page, kind, value, (ends_with, None))
     }
 
-    /// A new fence whose value is in memory that a device writes, and is what it is there. The slot
-    /// has the rest.
-    pub(crate) fn create_in(page: &Ref<Page>, width: Width, lent: Lent) -> Result<Ref<Fence>> {
-        let kind = Kind { width, device: true, elsewhere: true, ..Kind::PLAIN };
-        Fence::create_at(page, kind, lent.load(width), (Some(getpid()), Some(lent)))
+    /// A new fence whose value a device writes to external memory. The fence starts at the value
+    /// that is there. Everything else is in the slot.
+    pub(crate) fn create_in(
+        page: &Ref<Page>,
+        width: Width,
+        desc: ExternalMemoryDesc,
+    ) -> Result<Ref<Fence>> {
+        let kind = Kind { width, device: true, external_value: true, ..Kind::PLAIN };
+        Fence::create_at(page, kind, desc.load(width), (Some(getpid()), Some(desc)))
     }
 
     fn create_at(
         page: &Ref<Page>,
         kind: Kind,
         value: u64,
-        (ends_with, lent): (Option<Pid>, Option<Lent>),
+        (ends_with, desc): (Option<Pid>, Option<ExternalMemoryDesc>),
     ) -> Result<Ref<Fence>> {
-        let (index, tag) = page.claim(kind, value)?;
-        let place = Place::new(page, index)?;
+        let (index, generation) = page.claim(kind, value)?;
+        let slot = SlotHandle::new(page, index)?;
         let mut is_new = false;
         let make = || {
             is_new = true;
             // Under the registry's lock: nobody in this process opens the fence before its creator
             // has it.
-            place.slot().publish(tag);
-            Ok(Fence {
-                place: place.clone(),
-                tag,
-                is_signalable: lent.is_none(),
-                memory: lent.map(Memory::new),
-                is_writable: true,
-                ends_with,
-                is_orphaned: AtomicBool::new(false),
-                seen: AtomicU64::new(value),
-                spin: SpinHistory::new(),
-                notifier: Notifier::new(),
-            })
+            slot.slot().publish(generation);
+            let memory = desc.map(ExternalMemory::new);
+            let rights = Rights { is_writable: true, is_signalable: memory.is_none(), ends_with };
+            Ok(Fence::new(slot.clone(), generation, value, memory, rights))
         };
-        let fence = page
-            .fences()
-            .get_or_make(index, |fence| fence.tag == tag, make)
-            .inspect_err(|_| place.slot().unclaim(tag))?;
+        let fence = FENCES
+            .get_or_make((page.id(), index), |fence| fence.generation == generation, make)
+            .inspect_err(|_| slot.slot().unclaim(generation))?;
         if !is_new {
-            // A peer made the slot of a fence that lives here look free, and it was claimed once
-            // more as the same one.
-            place.slot().unclaim(tag);
+            // A peer made the slot of a fence that lives here look free, and it was claimed again
+            // in the same generation.
+            slot.slot().unclaim(generation);
             return Err(Error::PageFull);
         }
         Ok(fence)
     }
 
-    /// The fence that lives in slot `index` now. `NotFound` if none does; `NotSupported` if its
-    /// value is elsewhere, and the fence not open here.
-    pub(crate) fn open(page: &Ref<Page>, index: u32) -> Result<Ref<Fence>> {
-        let (place, tag) = Fence::find(page, index)?;
-        Fence::open_at(page, place, tag, &mut None)
+    fn new(
+        slot: SlotHandle,
+        generation: Generation,
+        value: u64,
+        memory: Option<ExternalMemory>,
+        rights: Rights,
+    ) -> Fence {
+        Fence {
+            slot,
+            latched: AtomicU64::new(value),
+            generation,
+            is_writable: rights.is_writable,
+            is_signalable: rights.is_signalable,
+            ends_with: rights.ends_with,
+            memory,
+            owner_died: AtomicBool::new(false),
+            spin: SpinHistory::new(),
+            notifier: DeviceNotifier::new(),
+            wait_times: WaitTimePredictor::new(),
+        }
     }
 
-    /// The fence whose value is elsewhere, and here at what `lend` makes of its width. `Invalid`
-    /// for any other. Takes nothing of a fence that is open already, and gives back at once what it
-    /// lends.
+    /// The fence that lives in slot `index` now. `NotFound` if none does. `NotSupported` if its
+    /// value is external, and the fence not open in this process.
+    pub(crate) fn open(page: &Ref<Page>, index: u32) -> Result<Ref<Fence>> {
+        let (slot, generation) = Fence::find(page, index)?;
+        Fence::open_at(page, slot, generation, &mut None)
+    }
+
+    /// The fence in slot `index` whose value is external, and in this process at what `describe`
+    /// returns for its width. `Invalid` for any other fence. If the fence is open already, the
+    /// memory is released at once.
     pub(crate) fn open_in(
         page: &Ref<Page>,
         index: u32,
-        lend: impl FnOnce(Width) -> Result<Lent>,
+        describe: impl FnOnce(Width) -> Result<ExternalMemoryDesc>,
     ) -> Result<Ref<Fence>> {
-        let (place, tag) = Fence::find(page, index)?;
-        if !tag.is_elsewhere() {
+        let (slot, generation) = Fence::find(page, index)?;
+        if !generation.has_external_value() {
             return Err(Error::Invalid);
         }
-        let mut lent = Some(lend(tag.width())?);
-        let fence = Fence::open_at(page, place, tag, &mut lent)?;
-        drop(lent.map(Memory::new));
+        let mut desc = Some(describe(generation.width())?);
+        let fence = Fence::open_at(page, slot, generation, &mut desc)?;
+        drop(desc.map(ExternalMemory::new));
         Ok(fence)
     }
 
-    fn find(page: &Ref<Page>, index: u32) -> Result<(Place, Tag)> {
-        let place = Place::new(page, index)?;
-        let tag = place.slot().tag().ok_or(Error::NotFound)?;
-        Ok((place, tag))
+    /// The fence in slot `index` if this process has it open.
+    #[cfg(not(loom))]
+    pub(crate) fn find_open(page: &Page, index: u32) -> Option<Ref<Fence>> {
+        FENCES.get((page.id(), index))
     }
 
-    /// Takes `lent` if it makes a handle of it.
+    fn find(page: &Ref<Page>, index: u32) -> Result<(SlotHandle, Generation)> {
+        let slot = SlotHandle::new(page, index)?;
+        let generation = slot.slot().generation().ok_or(Error::NotFound)?;
+        Ok((slot, generation))
+    }
+
+    /// Takes `desc` if it makes a new handle of it.
     fn open_at(
         page: &Ref<Page>,
-        place: Place,
-        tag: Tag,
-        lent: &mut Option<Lent>,
+        slot: SlotHandle,
+        generation: Generation,
+        desc: &mut Option<ExternalMemoryDesc>,
     ) -> Result<Ref<Fence>> {
-        let index = place.index();
-        let elsewhere = lent.as_ref().map(|lent| lent.load(tag.width()));
-        // The slot may have become another's by now.
-        let value = place.slot().value(tag).map_err(|_| Error::NotFound)?;
-        let value = elsewhere.unwrap_or(value);
+        let key = (page.id(), slot.index());
+        let external = desc.as_ref().map(|desc| desc.load(generation.width()));
+        // The slot may hold another fence by now.
+        let value = slot.slot().value(generation).map_err(|_| Error::NotFound)?;
+        let value = external.unwrap_or(value);
         let make = || {
-            if tag.is_elsewhere() && lent.is_none() {
+            if generation.has_external_value() && desc.is_none() {
                 return Err(Error::NotSupported);
             }
-            Ok(Fence {
-                place: place.clone(),
-                tag,
-                memory: lent.take().map(Memory::new),
-                is_writable: page.is_writable(),
-                is_signalable: page.is_writable() && !tag.is_elsewhere(),
-                ends_with: None,
-                is_orphaned: AtomicBool::new(false),
-                seen: AtomicU64::new(value),
-                spin: SpinHistory::new(),
-                notifier: Notifier::new(),
-            })
+            let memory = desc.take().map(ExternalMemory::new);
+            let is_writable = page.is_writable();
+            let is_signalable = is_writable && !generation.has_external_value();
+            let rights = Rights { is_writable, is_signalable, ends_with: None };
+            Ok(Fence::new(slot.clone(), generation, value, memory, rights))
         };
-        page.fences().get_or_make(index, |fence| fence.tag == tag, make)
+        FENCES.get_or_make(key, |fence| fence.generation == generation, make)
     }
 
-    /// Which slot of its page the fence lives in.
+    /// The index of its slot.
     pub(crate) fn index(&self) -> u32 {
-        self.place.index()
+        self.slot.index()
     }
 
-    /// The byte offset of its value in the page, if it is there.
+    /// The byte offset of its value in the page. `None` if the value is external.
     pub(crate) fn offset(&self) -> Option<u64> {
         let within = match self.width() {
             _ if self.memory.is_some() => return None,
             Width::Bits64 => 0,
             Width::Bits32 => VALUE32_OFFSET as u64,
         };
-        Some(self.place.offset() + within)
+        Some(self.slot.offset() + within)
     }
 
     pub(crate) fn page(&self) -> &Page {
-        self.place.page()
+        self.slot.page()
     }
 
-    /// The page, for who holds on to it longer than to the fence.
+    /// A reference to the page, for callers that keep it longer than the fence.
     #[cfg(not(loom))]
     pub(crate) fn shared_page(&self) -> Ref<Page> {
-        self.place.shared_page()
+        self.slot.shared_page()
     }
 
     /// Whether a device writes the value, without waking anybody.
     #[inline]
     pub(crate) fn is_device(&self) -> bool {
-        self.tag.is_device()
+        self.generation.is_device()
     }
 
     /// The byte offset of the monitored value in the page.
     pub(crate) fn monitored_offset(&self) -> u64 {
-        self.place.offset() + MONITORED_OFFSET as u64
+        self.slot.offset() + MONITORED_OFFSET as u64
     }
 
-    /// Whether waiters leave word of what they wait for. If not, the fence shouts; or whoever made
-    /// it so that it does neither lets down those who wait for it.
+    /// Whether waiters register. If not, its signals always wake; a peer that forged a fence which
+    /// does neither deceives its own waiters.
     #[inline]
-    pub(crate) fn hears_waiters(&self) -> bool {
-        self.is_writable && !self.tag.shouts()
+    pub(crate) fn accepts_waiters(&self) -> bool {
+        self.is_writable && !self.generation.always_wakes()
     }
 
-    /// `Denied` for what others may only wait for.
+    /// `Denied` for a fence that this process may only wait for.
     #[inline]
     pub(crate) fn check_writable(&self) -> Result<()> {
         if self.is_writable { Ok(()) } else { Err(Error::Denied) }
     }
 
-    /// The same for the value, which may be a device's alone to write.
+    /// `Denied` for a fence whose value this process may not write. It may be a device's alone.
     #[inline]
     pub(crate) fn check_signalable(&self) -> Result<()> {
         if self.is_signalable { Ok(()) } else { Err(Error::Denied) }
     }
 
-    /// Leaves word that somebody waits: see [`Slot::announce`].
+    /// Registers a waiter: see [`Slot::register_waiter`].
     #[inline]
-    pub(crate) fn announce(&self, bed: Bed, residues: Residues) {
-        if self.hears_waiters() {
-            self.slot().announce(bed, residues);
+    pub(crate) fn register_waiter(&self, target: WaitTarget, residues: Residues) {
+        if self.accepts_waiters() {
+            self.slot().register_waiter(target, residues);
         }
     }
 
@@ -251,64 +286,64 @@ impl Fence {
     }
 
     #[inline]
-    fn rope(&self) -> Rope<'_> {
-        Rope { bell: self.page().bell(), index: self.index() }
+    fn sink(&self) -> EventSink<'_> {
+        self.slot.sink()
     }
 
     #[inline]
     pub(crate) fn slot(&self) -> &Slot {
-        self.place.slot()
+        self.slot.slot()
     }
 
     #[cfg(loom)]
-    pub(crate) fn tag(&self) -> Tag {
-        self.tag
+    pub(crate) fn generation(&self) -> Generation {
+        self.generation
     }
 
-    /// Whether this is the fence that some process noted.
+    /// Whether this is the fence of that generation in its slot.
     #[cfg(not(loom))]
-    pub(crate) fn is_of(&self, tag: Tag) -> bool {
-        self.tag == tag
+    pub(crate) fn is_generation(&self, generation: Generation) -> bool {
+        self.generation == generation
     }
 
-    /// Whether the value has 64 bits and grows, or 32 and goes round.
+    /// Whether the value has 64 bits and grows, or has 32 bits and wraps.
     #[inline]
     pub(crate) fn width(&self) -> Width {
-        self.tag.width()
+        self.generation.width()
     }
 
-    /// The value, or the highest that this process has seen if that is more.
+    /// The value, or the latched value if that is higher.
     #[inline]
     pub(crate) fn value(&self) -> u64 {
-        // The everyday fence takes one question; each choice costs.
-        if self.tag.is_everyday() {
-            self.latch(self.slot().value(self.tag))
+        // The common kind takes one test; each branch costs.
+        if self.generation.is_inline_u64() {
+            self.latch(self.slot().value(self.generation))
         } else {
-            self.unusual_value()
+            self.value_slow()
         }
     }
 
     #[cold]
-    fn unusual_value(&self) -> u64 {
+    fn value_slow(&self) -> u64 {
         match self.read() {
             Ok(value) if !self.latches() => value,
             read => self.latch(read),
         }
     }
 
-    /// Holds on to what was read, and tells what holds: also after the end of the fence, what was
-    /// seen stays.
+    /// Latches what was read, and returns the latched value. It stays readable after the end of the
+    /// fence.
     #[inline(always)]
     fn latch(&self, read: Result<u64>) -> u64 {
-        // Acquire, and Release below: who relies on what another thread saw also sees what the
-        // signaller did before.
-        let seen = self.seen.load(Ordering::Acquire);
+        // Acquire, and Release below: a thread that relies on what another thread saw also sees
+        // what the signaler wrote before.
+        let latched = self.latched.load(Ordering::Acquire);
         match read {
-            Ok(value) if value > seen => {
-                self.seen.fetch_max(value, Ordering::AcqRel);
+            Ok(value) if value > latched => {
+                self.latched.fetch_max(value, Ordering::AcqRel);
                 value
             }
-            _ => seen,
+            _ => latched,
         }
     }
 
@@ -316,40 +351,41 @@ impl Fence {
     #[inline]
     fn read(&self) -> Result<u64> {
         match &self.memory {
-            None => self.slot().value(self.tag),
+            None => self.slot().value(self.generation),
             Some(memory) => {
                 let value = memory.load(self.width());
-                // From its end on, the memory may be used for anything.
-                self.slot().check_life(self.tag)?;
+                // After the end of the fence, the memory may be used for anything.
+                self.slot().check_live(self.generation)?;
                 Ok(value)
             }
         }
     }
 
-    /// Whether this process has seen `value` reached: latched, whatever is written later.
+    /// Whether this process has seen `value` reached. Nothing that is written later changes that.
     #[inline]
-    pub(crate) fn has_seen(&self, value: u64) -> bool {
-        self.latches() && self.seen.load(Ordering::Acquire) >= value
+    pub(crate) fn is_latched(&self, value: u64) -> bool {
+        self.latches() && self.latched.load(Ordering::Acquire) >= value
     }
 
-    /// What `check` would say of a value reached, where that takes the fewest looks: false means
-    /// that it takes more.
+    /// What `check` would say of a value that is reached, with the fewest loads. False means that
+    /// `check` has to be asked.
     #[inline]
-    pub(crate) fn is_plainly_reached(&self, value: u64) -> bool {
-        self.tag.is_everyday() && self.value() >= value
+    pub(crate) fn is_reached_inline(&self, value: u64) -> bool {
+        self.generation.is_inline_u64() && self.value() >= value
     }
 
-    /// A value that goes round cannot be latched: that it is behind what was seen may mean that a
-    /// peer took it back, or that it went on by more than 2^31 while nobody here looked.
+    /// A value that wraps cannot be latched: it may be behind what was seen because a peer took it
+    /// back, or because it went on by more than 2^31 while nobody here checked.
     #[inline]
     fn latches(&self) -> bool {
         self.width() == Width::Bits64
     }
 
-    /// Whether the value is as `fits` asks. If it is not, and will go no further, says why.
+    /// Whether the predicate holds for the value. If it does not and the fence failed or ended,
+    /// returns that error.
     #[inline]
-    pub(crate) fn check(&self, fits: impl Fn(u64) -> bool) -> Result<bool> {
-        if fits(self.value()) {
+    pub(crate) fn check(&self, holds: impl Fn(u64) -> bool) -> Result<bool> {
+        if holds(self.value()) {
             return Ok(true);
         }
         let error = match self.error() {
@@ -357,95 +393,96 @@ impl Fence {
             Ok(Some(errno)) => Error::of_failed_fence(errno),
             Err(stale) => stale,
         };
-        // Looked at after the error and the end: a signal that came before them still counts.
-        if fits(self.value()) { Ok(true) } else { Err(error) }
+        // Read after the error and the end: a signal that came before them still counts.
+        if holds(self.value()) { Ok(true) } else { Err(error) }
     }
 
-    /// Signals `value`. `Invalid` if the fence is beyond it; the error's if the fence failed;
-    /// `Denied` if it is not ours to signal.
+    /// Signals `value`. `Invalid` if the fence is beyond it; the fence's error if it failed;
+    /// `Denied` if this process may not signal it.
     #[inline]
     pub(crate) fn signal(&self, value: u64) -> Result<()> {
         self.check_signalable()?;
-        self.slot().signal(self.tag, self.rope(), value)
+        self.slot().signal(self.generation, self.sink(), value)
     }
 
     /// Wakes the waiters of a fence whose value a device wrote.
     pub(crate) fn notify(&self) -> Result<()> {
         self.check_writable()?;
-        self.slot().notify(self.tag, self.rope())
+        self.slot().notify(self.generation, self.sink())
     }
 
-    /// Wakes the other waiters of a fence whose device this one has heard.
-    pub(crate) fn pass_on(&self) -> Result<()> {
+    /// Wakes the other waiters of a fence whose device the calling waiter heard.
+    pub(crate) fn relay_wake(&self) -> Result<()> {
         self.check_writable()?;
-        self.slot().pass_on(self.tag, self.rope())
+        self.slot().relay_wake(self.generation, self.sink())
     }
 
-    /// Says that work was submitted which will signal `value`.
+    /// Records that work was submitted which will signal `value`.
     pub(crate) fn submit(&self, value: u64) -> Result<()> {
         self.check_writable()?;
-        self.slot().submit(self.tag, self.rope(), value)
+        self.slot().submit(self.generation, self.sink(), value)
     }
 
-    /// The furthest value that is reached or that work was submitted for.
+    /// The highest value that is reached or that work was submitted for.
     pub(crate) fn pending_value(&self) -> u64 {
         let value = self.value();
-        match self.slot().pending(self.tag) {
+        match self.slot().pending(self.generation) {
             Ok(pending) if self.width().is_before(value, pending) => pending,
             _ => value,
         }
     }
 
-    /// Leaves a note for whoever asks why nothing goes on: see `ledger`. It stands while it lives.
-    pub(crate) fn note(&self, owner: Owner, said: Said) -> Note {
-        Note::leave(&self.place, self.tag, owner, said)
+    /// Writes a wait record about this fence. It stands until it is dropped.
+    pub(crate) fn record(&self, participant: Participant, contents: RecordContents) -> WaitRecord {
+        WaitRecord::new(&self.slot, self.generation, participant, contents)
     }
 
-    /// A note that `owner` cannot go on until the fence has reached `value`.
+    /// Records that `participant` waits until the fence reaches `value`.
     #[cfg(all(test, not(loom)))]
-    pub(crate) fn note_wait(&self, owner: Owner, value: u64) -> Note {
-        self.note(owner, Said { role: Role::Wait, of: 1, value })
+    pub(crate) fn record_wait(&self, participant: Participant, value: u64) -> WaitRecord {
+        self.record(participant, RecordContents { role: Role::Wait, alternatives: 1, value })
     }
 
-    /// A note that `owner` will signal the fence up to `value`.
-    pub(crate) fn note_promise(&self, owner: Owner, value: u64) -> Note {
-        self.note(owner, Said { role: Role::Promise, of: 1, value })
+    /// Records that `participant` will signal the fence up to `value`.
+    pub(crate) fn record_signal(&self, participant: Participant, value: u64) -> WaitRecord {
+        self.record(participant, RecordContents { role: Role::Signal, alternatives: 1, value })
     }
 
     /// Fails the fence for every waiter in every process. The first error stays.
     pub(crate) fn set_error(&self, errno: FenceErrno) -> Result<()> {
         self.check_writable()?;
-        self.slot().set_error(self.tag, self.rope(), errno)
+        self.slot().set_error(self.generation, self.sink(), errno)
     }
 
-    /// Who owed it is gone: fails it for everybody, or where only its creator may write, for this
-    /// process.
+    /// The signaler died. Fails the fence for every process, or, if only its creator may write to
+    /// the page, for this process.
     #[cfg(not(loom))]
-    pub(crate) fn orphan(&self) -> Result<()> {
+    pub(crate) fn fail_owner_died(&self) -> Result<()> {
         if self.is_writable {
             return self.set_error(Error::OwnerDead.errno());
         }
-        // O1 (orphans.rs).
-        self.is_orphaned.store(true, Ordering::Release);
-        owner_death::tell();
+        // O1 (owner_death.rs).
+        self.owner_died.store(true, Ordering::Release);
+        owner_death::announce();
         Ok(())
     }
 
-    /// The error that the fence carries, or would if it could be written down.
+    /// The error that the fence carries, or would carry if this process could write it.
     pub(crate) fn error(&self) -> Result<Option<FenceErrno>> {
-        let is_orphaned = || {
+        let owner_died = || {
             !self.is_writable
-                && (self.is_orphaned.load(Ordering::Acquire) || self.page().is_orphaned())
+                && (self.owner_died.load(Ordering::Acquire) || self.page().owner_died())
         };
-        Ok(self.slot().error(self.tag)?.or_else(|| is_orphaned().then(|| Error::OwnerDead.errno())))
+        let error = self.slot().error(self.generation)?;
+        Ok(error.or_else(|| owner_died().then(|| Error::OwnerDead.errno())))
     }
 }
 
 impl Drop for Fence {
     fn drop(&mut self) {
-        self.page().fences().forget(self.index(), self);
+        FENCES.forget((self.page().id(), self.index()), self);
         if self.ends_with == Some(getpid()) {
-            self.slot().retire(self.tag, self.rope());
+            self.slot().retire(self.generation, self.sink());
         }
     }
 }

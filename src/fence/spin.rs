@@ -11,6 +11,8 @@
 //! A spin that ends with its signal costs no more than the sleep and the wake-up that it replaces,
 //! and is not charged.
 
+#![forbid(unsafe_code)]
+
 use crate::config;
 use crate::error::Result;
 use crate::sys::time::{self, Deadline};
@@ -68,8 +70,8 @@ impl SpinHistory {
         self.likelihood.store((likelihood + step).clamp(0, 1024) as u32, Ordering::Relaxed);
     }
 
-    /// Spins until `poll` returns an answer, if that is worth it and within the process's share, and
-    /// at most until the deadline.
+    /// Spins until `poll` returns an answer, if that is worth it and within the process's share,
+    /// and at most until the deadline.
     pub(crate) fn spin<T>(&self, deadline: Deadline, poll: impl FnMut() -> Option<T>) -> Option<T> {
         // The model checker explores blocking waits only.
         if cfg!(loom) || self.likelihood.load(Ordering::Relaxed) < WORTH_IT {

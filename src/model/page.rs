@@ -1,64 +1,66 @@
-//! A page for the model checker: the same slots and bell as in page.rs, on the heap, since loom's
-//! atomics cannot be mapped.
+//! A page for the model checker: the same slots and eventcount as in shm/page.rs, on the heap,
+//! since loom's atomics cannot be mapped.
 
+use super::event_count::{EventCount, EventSink};
+use super::generation::{Generation, Kind};
+use super::slot::Slot;
+use super::wait_table::WaitTable;
 use crate::error::{Error, Result};
-use crate::fence::Fence;
-use crate::shm::slot::{Bell, Kind, Slot, Tag};
-use crate::shm::wait_table::Ledger;
-use crate::util::refs::{Ref, Registry};
+use crate::util::refs::Ref;
 
 pub(crate) struct Page {
-    bell: Bell,
-    ledger: Ledger,
+    events: EventCount,
+    wait_table: WaitTable,
     slots: Vec<Slot>,
-    fences: Registry<u32, Fence>,
+    id: u64,
 }
 
 impl Page {
     pub(crate) fn create(fence_count: u32) -> Result<Ref<Page>> {
+        static IDS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let id = IDS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let slots = (0..fence_count).map(|_| Slot::new()).collect();
         Ref::try_new(|| {
-            Ok(Page { bell: Bell::new(), ledger: Ledger::new(), slots, fences: Registry::new() })
+            Ok(Page { events: EventCount::new(), wait_table: WaitTable::new(), slots, id })
         })
     }
 
-    pub(crate) fn fences(&self) -> &Registry<u32, Fence> {
-        &self.fences
+    /// The registry of open fences outlives each run of a model, so no two pages share an id.
+    pub(crate) fn id(&self) -> (u64, u64) {
+        (0, self.id)
     }
 
-    pub(crate) fn bell(&self) -> &Bell {
-        &self.bell
+    pub(crate) fn events(&self) -> &EventCount {
+        &self.events
     }
 
     pub(crate) fn is_writable(&self) -> bool {
         true
     }
 
-    pub(crate) fn is_orphaned(&self) -> bool {
+    pub(crate) fn owner_died(&self) -> bool {
         false
     }
 
-    pub(crate) fn ledger(&self) -> &Ledger {
-        &self.ledger
+    pub(crate) fn wait_table(&self) -> &WaitTable {
+        &self.wait_table
     }
 
-    pub(crate) fn claim(&self, kind: Kind, value: u64) -> Result<(u32, Tag)> {
-        (0..)
-            .zip(&self.slots)
-            .find_map(|(index, slot)| Some((index, slot.claim(kind, value)?)))
-            .ok_or(Error::PageFull)
+    pub(crate) fn claim(&self, kind: Kind, value: u64) -> Result<(u32, Generation)> {
+        let claim = |(index, slot): (u32, &Slot)| Some((index, slot.claim(kind, value)?));
+        (0..).zip(&self.slots).find_map(claim).ok_or(Error::PageFull)
     }
 }
 
 #[derive(Clone)]
-pub(crate) struct Place {
+pub(crate) struct SlotHandle {
     page: Ref<Page>,
     index: u32,
 }
 
-impl Place {
-    pub(crate) fn new(page: &Ref<Page>, index: u32) -> Result<Place> {
-        Ok(Place { page: page.clone(), index })
+impl SlotHandle {
+    pub(crate) fn new(page: &Ref<Page>, index: u32) -> Result<SlotHandle> {
+        Ok(SlotHandle { page: page.clone(), index })
     }
 
     pub(crate) fn page(&self) -> &Page {
@@ -71,6 +73,10 @@ impl Place {
 
     pub(crate) fn offset(&self) -> u64 {
         0
+    }
+
+    pub(crate) fn sink(&self) -> EventSink<'_> {
+        EventSink { events: &self.page.events, slot: self.index }
     }
 
     pub(crate) fn slot(&self) -> &Slot {

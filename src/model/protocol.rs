@@ -6,8 +6,10 @@
 
 use crate::error::{Error, FenceErrno, Result};
 use crate::fence::Fence;
+use crate::shm::event_count::EventSink;
+use crate::shm::generation::Kind;
 use crate::shm::page::Page;
-use crate::shm::slot::{Kind, Rope, Width};
+use crate::shm::residue::Width;
 use crate::sys::futex;
 use crate::sys::time::Deadline;
 use crate::util::atomic::Ordering;
@@ -249,7 +251,7 @@ fn a_device_writes_and_who_heard_it_passes_it_on() {
         let (_page, fence) = fence(0);
         let waiter = waits(&fence, 3);
         fence.slot().device_writes(3);
-        assert_eq!(fence.pass_on(), Ok(()));
+        assert_eq!(fence.relay_wake(), Ok(()));
         assert_eq!(waiter.join().unwrap(), Ok(()));
     });
 }
@@ -294,10 +296,10 @@ fn the_end_of_a_fence_ends_its_waits_and_the_next_fence_of_the_slot_is_another()
     check(|| {
         let page = Page::create(1).unwrap();
         let slot_user = Fence::create(&page, Kind::PLAIN, 0).unwrap();
-        let tag = slot_user.tag();
+        let tag = slot_user.generation();
         let waiter = waits(&slot_user, 1);
         // What the creator's last unref does, in another process than the waiter's.
-        slot_user.slot().retire(tag, Rope { bell: page.bell(), index: 0 });
+        slot_user.slot().retire(tag, EventSink { events: page.events(), slot: 0 });
         let (_, next) = page.claim(Kind::PLAIN, 1).unwrap();
         slot_user.slot().publish(next);
         // The next fence starts at the very value that was waited for: the waiter must not take it
@@ -311,10 +313,10 @@ fn the_end_of_a_fence_ends_its_waits_and_the_next_fence_of_the_slot_is_another()
 fn the_last_value_is_reached_though_its_fence_ends_at_once() {
     check(|| {
         let (page, fence) = fence(0);
-        let tag = fence.tag();
+        let tag = fence.generation();
         let waiter = waits(&fence, 1);
         assert_eq!(fence.signal(1), Ok(()));
-        fence.slot().retire(tag, Rope { bell: page.bell(), index: 0 });
+        fence.slot().retire(tag, EventSink { events: page.events(), slot: 0 });
         assert_eq!(waiter.join().unwrap(), Ok(()));
     });
 }
@@ -323,8 +325,8 @@ fn the_last_value_is_reached_though_its_fence_ends_at_once() {
 fn a_claim_that_is_given_back_shows_old_handles_nothing() {
     check(|| {
         let (page, fence) = fence(5);
-        let tag = fence.tag();
-        fence.slot().retire(tag, Rope { bell: page.bell(), index: 0 });
+        let tag = fence.generation();
+        fence.slot().retire(tag, EventSink { events: page.events(), slot: 0 });
         let waiter = waits(&fence, 500);
         // A creation that fails half-way: no memory for the handle.
         let (_, claimed) = page.claim(Kind::PLAIN, 1000).unwrap();
@@ -490,9 +492,9 @@ impl Ear {
     /// W1, and a look at who rang; the sequence to sleep on, unless all are over.
     fn listen(&self) -> Option<u32> {
         let mut heard = self.heard.lock().unwrap();
-        let bell = self.page.bell();
+        let bell = self.page.events();
         let (before, now) = (heard.0, bell.sequence().load(Ordering::Acquire));
-        let rang: Option<Vec<u32>> = bell.rang(before, now).and_then(Iterator::collect);
+        let rang: Option<Vec<u32>> = bell.signaled_since(before, now).and_then(Iterator::collect);
         let may_be_over =
             |fence: &Fence| rang.as_ref().is_none_or(|rang| rang.contains(&fence.index()));
         heard.1.retain(|(fence, value)| !(may_be_over(fence) && is_over(fence, *value)));
@@ -505,7 +507,7 @@ impl Ear {
 fn is_over(fence: &Fence, value: u64) -> bool {
     let condition = Condition::reached(fence, value).unwrap();
     condition.met().unwrap() || {
-        condition.announce();
+        condition.register_waiter();
         condition.met().unwrap()
     }
 }
@@ -515,14 +517,14 @@ fn a_watch_that_is_added_while_the_ear_listens_hears_its_signal() {
     check(|| {
         let (page, a, b) = two_fences();
         let heard =
-            loom::sync::Mutex::new((page.bell().sequence().load(Ordering::Acquire), Vec::new()));
+            loom::sync::Mutex::new((page.events().sequence().load(Ordering::Acquire), Vec::new()));
         let ear = Arc::new(Ear { page, heard });
         ear.add(&a, 1);
         let listens = {
             let ear = ear.clone();
             thread::spawn(move || {
                 while let Some(sequence) = ear.listen() {
-                    let bell = ear.page.bell().sequence();
+                    let bell = ear.page.events().sequence();
                     futex::wait(bell, sequence, NonZeroU32::MAX, Deadline::NEVER).unwrap();
                 }
             })

@@ -11,11 +11,11 @@ use crate::error::{self, Error, FenceErrno, Result};
 use crate::fence::Fence;
 use crate::reactor::event_loop::{Loop, LoopHandle};
 use crate::reactor::watch::{Effect, Failure, Watch};
-use crate::shm::participant::Owner;
+use crate::shm::participant::Participant;
 use crate::sys::futex;
 use crate::sys::time::Deadline;
 use crate::util::refs::Ref;
-use crate::wait::{self, Condition, Demand};
+use crate::wait::{self, Condition, Predicate};
 use rustix::thread::{Pid, gettid};
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
@@ -85,7 +85,7 @@ pub(super) struct Items {
 }
 
 enum Item {
-    Wait(Ref<Fence>, Demand),
+    Wait(Ref<Fence>, Predicate),
     Signal(Ref<Fence>, u64),
 }
 
@@ -103,7 +103,7 @@ impl Job {
     }
 
     /// Adds a wait. All come before the first signal.
-    pub(crate) fn wait(&mut self, fence: Ref<Fence>, demand: Demand) {
+    pub(crate) fn wait(&mut self, fence: Ref<Fence>, demand: Predicate) {
         self.items.items.push(Item::Wait(fence, demand));
     }
 
@@ -132,7 +132,7 @@ impl Job {
 /// What a job waits for next.
 enum Next<'a> {
     Nothing,
-    Wait(&'a Ref<Fence>, Demand),
+    Wait(&'a Ref<Fence>, Predicate),
     Failed(Failure),
 }
 
@@ -502,7 +502,7 @@ impl Queue {
 
 impl State {
     /// Tells what will be signalled once the queue goes on, and what already is under way.
-    fn claim(&mut self) -> Owner {
+    fn claim(&mut self) -> Participant {
         self.jobs.iter().for_each(|job| self.claims.promise(&job.items));
         self.flight.iter().for_each(|(_, items)| self.claims.started(items));
         self.claims.owner()

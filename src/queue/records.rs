@@ -5,37 +5,37 @@
 
 use super::queue::Items;
 use crate::fence::Fence;
-use crate::shm::participant::{Owner, OwnerKind};
-use crate::shm::wait_table::Note;
-use crate::wait::Demand;
+use crate::fence::WaitRecord;
+use crate::shm::participant::{Participant, ParticipantKind};
+use crate::wait::Predicate;
 
 /// Its notes, while it is held up.
 pub(crate) struct Claims {
-    owner: Owner,
-    wait: Option<Note>,
+    owner: Participant,
+    wait: Option<WaitRecord>,
     promises: Vec<Promise>,
 }
 
 /// How far a fence will be signalled: one note for all jobs.
 struct Promise {
-    owner: Owner,
+    owner: Participant,
     fence: usize,
-    note: Note,
+    note: WaitRecord,
 }
 
 impl Claims {
     pub(crate) fn new() -> Claims {
-        Claims { owner: Owner::new(OwnerKind::Queue), wait: None, promises: Vec::new() }
+        Claims { owner: Participant::new(ParticipantKind::Queue), wait: None, promises: Vec::new() }
     }
 
     /// Whose notes they are.
-    pub(crate) fn owner(&self) -> Owner {
+    pub(crate) fn owner(&self) -> Participant {
         self.owner
     }
 
     /// It is held up by this.
-    pub(crate) fn wait(&mut self, fence: &Fence, demand: Demand) {
-        self.wait = Some(demand.of(fence).note(self.owner));
+    pub(crate) fn wait(&mut self, fence: &Fence, demand: Predicate) {
+        self.wait = Some(demand.of(fence).record(self.owner));
     }
 
     /// It will signal this, once it goes on.
@@ -49,7 +49,7 @@ impl Claims {
     }
 
     /// Where there is no memory there is no note.
-    fn add(&mut self, owner: Owner, items: &Items) {
+    fn add(&mut self, owner: Participant, items: &Items) {
         for (fence, value) in items.signals() {
             let address = std::ptr::from_ref(fence) as usize;
             let known =
@@ -60,7 +60,7 @@ impl Claims {
                 self.promises.push(Promise {
                     owner,
                     fence: address,
-                    note: fence.note_promise(owner, value),
+                    note: fence.record_signal(owner, value),
                 });
             }
         }

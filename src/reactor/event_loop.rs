@@ -9,7 +9,7 @@ use crate::shm::page::Page;
 use crate::sys::thread::Run;
 use crate::sys::time::Deadline;
 use crate::util::refs::Ref;
-use crate::wait::Demand;
+use crate::wait::Predicate;
 use rustix::fd::BorrowedFd;
 use rustix::process::{Pid, getpid};
 use std::collections::{HashMap, VecDeque};
@@ -149,7 +149,7 @@ impl Loop {
     pub(crate) fn watch(
         this: &Ref<Loop>,
         fence: &Ref<Fence>,
-        demand: Demand,
+        demand: Predicate,
         watch: &Ref<Watch>,
     ) -> Result<()> {
         // An ear that had room may be full when we come back to it.

@@ -23,14 +23,14 @@ use super::fence_watches::Spot;
 use super::watch::{Address, Home, Watch};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
-use crate::fence::device_notifier;
+use crate::fence::poll_interval::poll_interval;
 use crate::shm::owner_death;
 use crate::shm::page::Page;
 use crate::sys::futex::{self, Sleep, WAITV_MAX, Word};
 use crate::sys::thread::{Run, Thread};
 use crate::sys::time::{self, Deadline};
 use crate::util::refs::Ref;
-use crate::wait::Demand;
+use crate::wait::Predicate;
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::hash::{BuildHasherDefault, DefaultHasher};
@@ -136,7 +136,7 @@ impl Ear {
     pub(crate) fn add(
         this: &Ref<Ear>,
         fence: &Ref<Fence>,
-        demand: Demand,
+        demand: Predicate,
         watch: &Ref<Watch>,
     ) -> Result<bool> {
         let mut guard = this.lock();
@@ -187,7 +187,7 @@ impl Ear {
         if let Some(page) = page {
             // The ear holds on to the page while it sleeps, and may sleep on that bell alone.
             if !futex::has_waitv() {
-                page.page.stir();
+                page.page.wake_all();
             }
             self.poke();
         }
@@ -219,7 +219,7 @@ impl Ear {
         futex::wake(&self.control, NonZeroU32::MAX);
         if !futex::has_waitv() {
             // It may sleep on the one bell it can hear.
-            self.lock().pages.iter().for_each(|heard| heard.page.stir());
+            self.lock().pages.iter().for_each(|heard| heard.page.wake_all());
         }
     }
 
@@ -238,7 +238,7 @@ impl Ear {
         };
         self.poke();
         for heard in pages {
-            heard.page.stir();
+            heard.page.wake_all();
             let spots =
                 heard.ringing.0.into_values().chain(heard.devices.0.into_values()).flatten();
             for watch in spots.flat_map(Spot::into_watches) {
@@ -261,7 +261,7 @@ impl Ear {
         }
         bed.has_waitv = futex::has_waitv();
         bed.control = self.control.load(Ordering::Acquire);
-        let orphans = owner_death::heard();
+        let orphans = owner_death::epoch();
         let may_be_orphaned = std::mem::replace(&mut bed.orphans, orphans) != orphans;
         // Nothing can sleep on several bells any more: a sandbox has closed around us. Or we could
         // not be roused from the one.
@@ -287,7 +287,7 @@ impl Ear {
             if found {
                 heard.restless_since = now;
             }
-            let slice = device_notifier::slice(heard.restless_since, now);
+            let slice = poll_interval(heard.restless_since, now);
             bed.until = if is_time { slice } else { slice.min(until) };
         }
         if !futex::has_waitv() && !heard.pages.is_empty() {
@@ -304,10 +304,10 @@ impl Ear {
             .pages
             .iter()
             .flatten()
-            .map(|(page, sequence)| Word { word: page.bell().sequence(), expected: *sequence });
+            .map(|(page, sequence)| Word { word: page.events().sequence(), expected: *sequence });
         if bed.has_waitv {
             return futex::wait_many(
-                std::iter::once(control).chain(owner_death::word(bed.orphans)).chain(bells),
+                std::iter::once(control).chain(owner_death::futex_word(bed.orphans)).chain(bells),
                 bed.until,
             );
         }
@@ -348,14 +348,14 @@ impl Run for Ear {
 impl Heard {
     /// Makes room for another watch of a fence, whose page is listened to from now on; tells
     /// whether it was not before. What fails leaves nothing behind.
-    fn make_room(&mut self, fence: &Ref<Fence>, demand: Demand) -> Result<bool> {
+    fn make_room(&mut self, fence: &Ref<Fence>, demand: Predicate) -> Result<bool> {
         let known = self.pages.iter().position(|heard| heard.is(address(fence).page));
         let at = known.unwrap_or(self.pages.len());
         if known.is_none() {
             self.pages.try_reserve(1).map_err(|_| Error::NoMemory)?;
             let page = fence.shared_page();
             // W1.
-            let sequence = page.bell().sequence().load(Ordering::Acquire);
+            let sequence = page.events().sequence().load(Ordering::Acquire);
             self.pages.push(HeardPage {
                 page,
                 sequence,
@@ -401,7 +401,7 @@ impl HeardPage {
     }
 
     /// Room for another watch of a fence.
-    fn make_room(&mut self, fence: &Ref<Fence>, demand: Demand, left: &mut Left) -> Result<()> {
+    fn make_room(&mut self, fence: &Ref<Fence>, demand: Predicate, left: &mut Left) -> Result<()> {
         let spots = if fence.is_device() { &mut self.devices } else { &mut self.ringing };
         spots.make_room(fence, demand, left)
     }
@@ -409,10 +409,10 @@ impl HeardPage {
     /// W1, and a look at the slots that rang; or at all.
     fn listen(&mut self, all: bool, left: &mut Left) -> bool {
         let heard = self.sequence;
-        self.sequence = self.page.bell().sequence().load(Ordering::Acquire);
+        self.sequence = self.page.events().sequence().load(Ordering::Acquire);
         let (mut found, mut known) = (false, !all);
         let page = self.page.clone();
-        match page.bell().rang(heard, self.sequence) {
+        match page.events().signaled_since(heard, self.sequence) {
             None => known = false,
             Some(rings) => {
                 for slot in rings {
@@ -448,7 +448,7 @@ impl Spots {
         self.0.get_mut(&address.slot)?.iter_mut().find(|spot| spot.is_at(address))
     }
 
-    fn make_room(&mut self, fence: &Ref<Fence>, demand: Demand, left: &mut Left) -> Result<()> {
+    fn make_room(&mut self, fence: &Ref<Fence>, demand: Predicate, left: &mut Left) -> Result<()> {
         if let Some(spot) = self.get(address(fence)) {
             return spot.reserve(demand);
         }

@@ -5,7 +5,7 @@ use super::watch::{Address, Watch};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::util::refs::Ref;
-use crate::wait::Demand;
+use crate::wait::Predicate;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -13,7 +13,7 @@ use std::collections::BinaryHeap;
 struct Entry {
     /// The value below which it cannot be over.
     from: u64,
-    demand: Demand,
+    demand: Predicate,
     watch: Ref<Watch>,
 }
 
@@ -73,8 +73,8 @@ impl Spot {
 
     /// Makes room for another watch. Most fences have one, for which a list that is to grow would
     /// be too much.
-    pub(crate) fn reserve(&mut self, demand: Demand) -> Result<()> {
-        let room = match demand.of(&self.fence).turning_point() {
+    pub(crate) fn reserve(&mut self, demand: Predicate) -> Result<()> {
+        let room = match demand.of(&self.fence).threshold() {
             Some(_) if self.ordered.is_empty() => self.ordered.try_reserve_exact(1),
             Some(_) => self.ordered.try_reserve(1),
             None if self.scanned.is_empty() => self.scanned.try_reserve_exact(1),
@@ -85,13 +85,13 @@ impl Spot {
 
     /// Adds a watch, unless it is over already: then true. There is room for it. To be followed by
     /// a look, since it is not announced.
-    pub(crate) fn add(&mut self, demand: Demand, watch: Ref<Watch>) -> bool {
+    pub(crate) fn add(&mut self, demand: Predicate, watch: Ref<Watch>) -> bool {
         // A turning point is one only for what is not met before.
         if let Some(outcome) = Watch::look(demand, &self.fence) {
             return Watch::decide(&watch, outcome);
         }
         watch.list(true);
-        match demand.of(&self.fence).turning_point() {
+        match demand.of(&self.fence).threshold() {
             Some(from) => self.ordered.push(Entry { from, demand, watch }),
             None => self.scanned.push(Entry { from: 0, demand, watch }),
         }
@@ -160,7 +160,7 @@ impl Spot {
                 return Seen::of_cancelled(entry);
             }
             // W2, and W3 again: a bit that nobody needs would cost the next signal a system call.
-            entry.demand.of(fence).announce();
+            entry.demand.of(fence).register_waiter();
             outcome = Watch::look(entry.demand, fence);
         }
         match outcome {

@@ -7,10 +7,10 @@ use crate::config;
 use crate::convert::{self, Access};
 use crate::error::Result;
 use crate::fence::Fence;
-use crate::shm::participant::{Owner, OwnerKind};
+use crate::shm::participant::{Participant, ParticipantKind};
 use crate::sys::{dma_buf, memfd, peer, sync_file};
 use crate::util::refs::Ref;
-use crate::wait::Demand;
+use crate::wait::Predicate;
 use rustix::fd::{BorrowedFd, OwnedFd};
 
 /// What is watched, on which loop, and who is told.
@@ -44,7 +44,7 @@ impl<'a> Order<'a> {
     pub(crate) fn watch(
         self,
         fence: &Ref<Fence>,
-        demand: Demand,
+        demand: Predicate,
         effect: Effect,
     ) -> Result<Ref<Watch>> {
         let target = match &effect {
@@ -62,7 +62,7 @@ impl<'a> Order<'a> {
     pub(crate) fn export_point(
         self,
         fence: &Ref<Fence>,
-        demand: Demand,
+        demand: Predicate,
         timeline: &Ref<Timeline>,
         point: u64,
     ) -> Result<Ref<Watch>> {
@@ -149,15 +149,15 @@ impl<'a> Order<'a> {
 
 /// Tells who asks for the wait-for graph what a watch waits for, and what it will signal then. One
 /// that signals nothing holds up nobody: it is told of only if the user wants to see everything.
-fn note(watch: &Watch, wait: Option<(&Fence, Demand)>, target: Option<(Ref<Fence>, u64)>) {
+fn note(watch: &Watch, wait: Option<(&Fence, Predicate)>, target: Option<(Ref<Fence>, u64)>) {
     if target.is_none() && !config::is_debug() {
         return;
     }
-    let owner = Owner::new(OwnerKind::Watch);
+    let owner = Participant::new(ParticipantKind::Watch);
     let notes = Ref::try_new(|| {
         Ok(Notes {
-            _wait: wait.map(|(fence, demand)| demand.of(fence).note(owner)),
-            _promise: target.map(|(fence, value)| fence.note_promise(owner, value)),
+            _wait: wait.map(|(fence, demand)| demand.of(fence).record(owner)),
+            _promise: target.map(|(fence, value)| fence.record_signal(owner, value)),
         })
     });
     // Without memory there is no note.

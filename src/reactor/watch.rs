@@ -5,13 +5,13 @@ use super::fence_poller::Ear;
 use super::timeline::Timeline;
 use crate::error::{self, Error, FenceErrno, Result};
 use crate::fence::Fence;
+use crate::fence::WaitRecord;
 use crate::fence::device_notifier::Data;
 use crate::queue::queue::Queue;
 use crate::shm::page::Page;
-use crate::shm::wait_table::Note;
 use crate::sys::eventfd;
 use crate::util::refs::Ref;
-use crate::wait::{Condition, Demand};
+use crate::wait::{Condition, Predicate};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{Pid, getpid};
 use std::ffi::{c_int, c_void};
@@ -111,8 +111,8 @@ pub(crate) enum Owed {
 impl Owed {
     fn orphan(self) -> Result<()> {
         match self {
-            Owed::Fence(fence) => fence.orphan(),
-            Owed::Page(page) => page.orphan(),
+            Owed::Fence(fence) => fence.fail_owner_died(),
+            Owed::Page(page) => page.fail_owner_died(),
         }
     }
 }
@@ -156,8 +156,8 @@ struct Work {
 
 /// What a watch tells whoever asks why nothing goes on.
 pub(crate) struct Notes {
-    pub(crate) _wait: Option<Note>,
-    pub(crate) _promise: Option<Note>,
+    pub(crate) _wait: Option<WaitRecord>,
+    pub(crate) _promise: Option<WaitRecord>,
 }
 
 /// What there is to do for a watch that was due.
@@ -263,7 +263,7 @@ impl Watch {
     }
 
     /// What `condition` came to, if it is over.
-    pub(crate) fn look(demand: Demand, fence: &Fence) -> Option<Outcome> {
+    pub(crate) fn look(demand: Predicate, fence: &Fence) -> Option<Outcome> {
         let condition = demand.of(fence);
         match condition.met() {
             Ok(false) => None,

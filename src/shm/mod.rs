@@ -1,8 +1,13 @@
 //! What lies in shared memory. Nothing that is read there is trusted.
 
+pub(crate) mod event_count;
+pub(crate) mod generation;
+#[cfg(not(loom))]
+pub(crate) mod layout;
 pub(crate) mod owner_death;
 #[cfg_attr(loom, path = "../model/page.rs")]
 pub(crate) mod page;
 pub(crate) mod participant;
+pub(crate) mod residue;
 pub(crate) mod slot;
 pub(crate) mod wait_table;

@@ -1,27 +1,28 @@
-//! How waits hear that the exporter is gone of a page that this process may not write to.
+//! How waits learn that the exporter of a page died, if this process cannot write to the page.
 //!
-//! Where a process may write, it fails the fences of a dead signaller in the page itself, for
-//! everybody. What only its creator may write to stays as it is, so each process that waits there
-//! knows by itself who is gone: a mark in its `Page`, or `Fence`. Its own sleepers have to look up
-//! for that, and nobody here can move the words of the page on which they sleep: a FUTEX_WAKE alone
-//! would be lost on who has looked and does not sleep yet. So they sleep on one more word, which is
-//! this process's own:
+//! A process that can write to a page fails the fences of a dead signaler there, for every process.
+//! A single-writer page stays as it is, so each process that waits there has to know by itself: it
+//! marks its own `Page`, or `Fence`. Its waiters must then wake up, and nobody here can change the
+//! words of the page on which they sleep. A FUTEX_WAKE alone would be lost on a waiter that has
+//! checked and does not sleep yet. So they sleep on one more word, which belongs to this process:
 //!
 //! ```text
-//!   the exporter is gone            wait (slot.rs)
-//!   O1  mark the page               W1  s = the page's sequence; h = HEARD
-//!   O2  HEARD += 1                  W3  look at the value, and at the mark
-//!   O3  FUTEX_WAKE(HEARD)           W4  futex_waitv(sequence == s, HEARD == h)
+//!   the exporter died               wait (slot.rs)
+//!   O1  mark the page               W1  s = the page's sequence; e = EPOCH
+//!   O2  EPOCH += 1                  W3  check the value, and the mark
+//!   O3  FUTEX_WAKE(EPOCH)           W4  futex_waitv(sequence == s, EPOCH == e)
 //! ```
 //!
-//! If W1 reads what O2 wrote, then by release and acquire W3 sees the mark. Else W4 finds that
-//! HEARD has moved, or is in the kernel's queue before O3 looks there.
+//! If W1 reads what O2 wrote, then by release and acquire W3 sees the mark. Otherwise W4 finds that
+//! EPOCH has changed, or the waiter is in the kernel's queue before O3 looks there.
 //!
-//! One word for all pages is enough: it moves when a process is found to be gone, and who is woken
-//! for nothing sleeps on. To count the sleepers, and wake until each has been, would do without
-//! futex_waitv; but then the one who marks waits for the scheduler, and in the child of a fork for
-//! threads that are not there. Without futex_waitv nothing sleeps on both words, and a wait on such
-//! a page looks in slices, as where a device writes.
+//! One word serves all pages: it changes only when a process is found dead, and a waiter that is
+//! woken needlessly sleeps again. Counting the waiters, and waking until each has run, would work
+//! without futex_waitv. But then the thread that marks would wait for the scheduler, and in the
+//! child of a fork for threads that do not exist there. Without futex_waitv nothing can sleep on
+//! both words, and a wait on such a page polls, as for a device that writes without an interrupt.
+
+#![forbid(unsafe_code)]
 
 #[cfg(not(loom))]
 mod word {
@@ -29,35 +30,35 @@ mod word {
     use std::num::NonZeroU32;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    static HEARD: AtomicU32 = AtomicU32::new(0);
+    static EPOCH: AtomicU32 = AtomicU32::new(0);
 
-    /// W1: how often one was found to be gone.
-    pub(crate) fn heard() -> u32 {
-        HEARD.load(Ordering::Acquire)
+    /// W1: how many deaths were announced.
+    pub(crate) fn epoch() -> u32 {
+        EPOCH.load(Ordering::Acquire)
     }
 
-    /// What to sleep on besides; `heard` was read before looking.
-    pub(crate) fn word(heard: u32) -> Option<Word<'static>> {
-        Some(Word { word: &HEARD, expected: heard })
+    /// The word to sleep on as well. `epoch` was read before the check.
+    pub(crate) fn futex_word(epoch: u32) -> Option<Word<'static>> {
+        Some(Word { word: &EPOCH, expected: epoch })
     }
 
     /// O2 and O3.
-    pub(crate) fn tell() {
-        HEARD.fetch_add(1, Ordering::Release);
-        futex::wake(&HEARD, NonZeroU32::MAX);
+    pub(crate) fn announce() {
+        EPOCH.fetch_add(1, Ordering::Release);
+        futex::wake(&EPOCH, NonZeroU32::MAX);
     }
 }
 
-/// The model checker's pages can be written to by all.
+/// Every process can write to the pages of the model checker.
 #[cfg(loom)]
 mod word {
     use crate::sys::futex::Word;
 
-    pub(crate) fn heard() -> u32 {
+    pub(crate) fn epoch() -> u32 {
         0
     }
 
-    pub(crate) fn word(_heard: u32) -> Option<Word<'static>> {
+    pub(crate) fn futex_word(_epoch: u32) -> Option<Word<'static>> {
         None
     }
 }

@@ -1,0 +1,119 @@
+//! An eventcount in shared memory, with a log of the slots that changed.
+//!
+//! A waiter reads the sequence number, checks its conditions, and sleeps on the number with a
+//! futex. A signaler changes its fence, increments the number and wakes the waiters. This is Dmitry
+//! Vyukov's eventcount. What is added is a log of the last 256 events with the slot of each, so
+//! that a thread that waits for 100,000 fences checks only those that changed. Each waiter keeps
+//! its own position in the log, so the log serves any number of waiters, and nobody clears it. A
+//! waiter checks all of its fences if the log cannot tell: it missed more than 256 events, or an
+//! entry is not written yet.
+//!
+//! Every word here may be written by a hostile process. A wrong entry costs a useless check, never
+//! a missed one.
+
+#![forbid(unsafe_code)]
+
+use crate::sys::futex;
+use crate::util::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::num::NonZeroU32;
+
+/// The eventcount of a page: for threads that wait for many of its fences.
+#[repr(C, align(64))]
+pub(crate) struct EventCount {
+    /// The futex word: the number of events, modulo 2^32.
+    sequence: AtomicU32,
+    /// The number of fences of the page that failed or ended, modulo 2^32.
+    failures: AtomicU32,
+    reserved: [AtomicU32; 14],
+    /// Event e is at e % LOG: e + 1 in the high half, so that an empty log names no event, and the
+    /// slot in the low half.
+    log: [AtomicU64; LOG],
+}
+
+/// The number of events in the log. The model checker has two, and so sees the log overflow too.
+const LOG: usize = if cfg!(loom) { 2 } else { 256 };
+
+/// Where the events of one slot are published: its page's eventcount, under the slot's index.
+#[derive(Clone, Copy)]
+pub(crate) struct EventSink<'a> {
+    pub(crate) events: &'a EventCount,
+    pub(crate) slot: u32,
+}
+
+impl EventSink<'_> {
+    pub(super) fn publish(self) {
+        self.events.publish(self.slot);
+    }
+
+    pub(super) fn count_failure(self) {
+        self.events.count_failure();
+    }
+}
+
+impl EventCount {
+    /// The futex word. A waiter reads it before it registers with any slot.
+    pub(crate) fn sequence(&self) -> &AtomicU32 {
+        &self.sequence
+    }
+
+    /// The slots of the events from `seen` up to but not including `now`, both read from the
+    /// sequence with acquire. `None`, for all or for one, if the log cannot tell. A slot may appear
+    /// twice, and so may whatever a peer wrote.
+    pub(crate) fn signaled_since(
+        &self,
+        seen: u32,
+        now: u32,
+    ) -> Option<impl Iterator<Item = Option<u32>>> {
+        let count = now.wrapping_sub(seen);
+        if count as usize > LOG {
+            return None;
+        }
+        Some((0..count).map(move |step| {
+            let event = seen.wrapping_add(step);
+            let entry = self.log.get(event as usize % LOG)?.load(Ordering::Acquire);
+            ((entry >> 32) as u32 == event.wrapping_add(1)).then_some(entry as u32)
+        }))
+    }
+
+    /// Changes whenever a fence of the page fails or ends.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures.load(Ordering::SeqCst)
+    }
+
+    /// S4 and S5 of slot.rs. A waiter that comes between the increment and the log entry finds the
+    /// event without its slot, and checks everything.
+    fn publish(&self, slot: u32) {
+        let event = self.sequence.fetch_add(1, Ordering::Release);
+        if let Some(entry) = self.log.get(event as usize % LOG) {
+            entry
+                .store(u64::from(event.wrapping_add(1)) << 32 | u64::from(slot), Ordering::Release);
+        }
+        futex::wake(&self.sequence, NonZeroU32::MAX);
+    }
+
+    /// Wakes every waiter, although no slot changed.
+    #[cfg(not(loom))]
+    pub(super) fn wake_all(&self) {
+        self.publish(u32::MAX);
+    }
+
+    /// Called before the event of the failure is published.
+    fn count_failure(&self) {
+        self.failures.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// What shared memory gives for free, the model checker has to make.
+    #[cfg(loom)]
+    pub(crate) fn new() -> EventCount {
+        EventCount {
+            sequence: AtomicU32::new(0),
+            failures: AtomicU32::new(0),
+            reserved: std::array::from_fn(|_| AtomicU32::new(0)),
+            log: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+}
+
+// The layout is shared between processes of 32 and 64 bits.
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<EventCount>() == 64 + 8 * LOG);

@@ -1,0 +1,123 @@
+//! Which waiters a signal concerns: values modulo 32.
+//!
+//! FUTEX_WAKE_BITSET wakes the waiters whose 32-bit set meets that of the wake-up. A waiter for the
+//! value T has bit `T % 32`. A signal that moves a fence from `old` to `new` names the residues of
+//! old+1 ..= new, so it wakes every waiter that it meets. A waiter whose value has the same residue
+//! may be woken too early; it checks its value and waits again.
+
+#![forbid(unsafe_code)]
+
+/// How wide a fence's value is, and so which of two values is further.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Width {
+    /// Grows, and ends at `u64::MAX`.
+    Bits64,
+    /// Wraps, as the sequence numbers of hardware do. Of two values, the one that is ahead by less
+    /// than 2^31 is further.
+    Bits32,
+}
+
+impl Width {
+    /// Whether a fence of this width can have the value.
+    pub(crate) fn holds(self, value: u64) -> bool {
+        self == Width::Bits64 || value <= u64::from(u32::MAX)
+    }
+
+    /// The bits that a value can have.
+    pub(super) fn mask(self) -> u64 {
+        match self {
+            Width::Bits64 => u64::MAX,
+            Width::Bits32 => u32::MAX.into(),
+        }
+    }
+
+    /// The value that comes after `value`, if there is one.
+    pub(crate) fn after(self, value: u64) -> Option<u64> {
+        match self {
+            Width::Bits64 => value.checked_add(1),
+            Width::Bits32 => Some((value as u32).wrapping_add(1).into()),
+        }
+    }
+
+    /// Whether a fence at `value` has not reached `target` yet.
+    #[inline]
+    pub(crate) fn is_before(self, value: u64, target: u64) -> bool {
+        match self {
+            Width::Bits64 => value < target,
+            Width::Bits32 => (value as u32).wrapping_sub(target as u32) as i32 <= -1,
+        }
+    }
+
+    /// The residues of old+1 ..= new, where `new` is further than `old`.
+    #[inline]
+    pub(super) fn passed(self, old: u64, new: u64) -> Residues {
+        match self {
+            Width::Bits64 => passed(old, new),
+            // 2^32 is a multiple of 32, so residues wrap together with the values.
+            Width::Bits32 => {
+                passed(old, old.wrapping_add(u64::from((new as u32).wrapping_sub(old as u32))))
+            }
+        }
+    }
+}
+
+/// A set of residues: bit r stands for every value v with v % 32 == r.
+pub(crate) type Residues = u32;
+pub(crate) const ALL: Residues = u32::MAX;
+
+/// The residue of one value.
+pub(crate) fn residue(value: u64) -> Residues {
+    1 << (value % 32)
+}
+
+/// The residues of old+1 ..= new.
+fn passed(old: u64, new: u64) -> Residues {
+    match new.wrapping_sub(old) {
+        0 => 0,
+        steps @ 1..32 => ((1u32 << steps) - 1).rotate_left((old.wrapping_add(1) % 32) as u32),
+        _ => ALL,
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_concerns_exactly_the_residues_of_the_values_it_passes() {
+        let starts = (0..70).chain((1 << 32) - 40..(1 << 32) + 40).chain(u64::MAX - 70..=u64::MAX);
+        for old in starts {
+            for steps in 0..=70.min(u64::MAX - old) {
+                let new = old + steps;
+                let expected = (1..=steps).fold(0, |set, step| set | residue(old + step));
+                assert_eq!(passed(old, new), expected, "{old} to {new}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_32_bit_fence_concerns_the_same_residues_across_its_wrap() {
+        let width = Width::Bits32;
+        for old in (u32::MAX - 40..=u32::MAX).map(u64::from) {
+            for steps in 1..70 {
+                let new = u64::from((old as u32).wrapping_add(steps));
+                assert!(width.is_before(old, new) && !width.is_before(new, old));
+                let expected =
+                    (1..=u64::from(steps)).fold(0, |set, step| set | residue(old + step));
+                assert_eq!(width.passed(old, new), expected, "{old} to {new}");
+            }
+        }
+        assert!(
+            !width.is_before(7, 7)
+                && width.is_before(0, 0x7fff_ffff)
+                && !width.is_before(0, 0x8000_0001)
+        );
+    }
+
+    #[test]
+    fn a_jump_concerns_every_residue() {
+        for jump in [32, 1 << 32, 3 << 32, u64::MAX] {
+            assert_eq!(passed(0, jump), ALL);
+        }
+    }
+}

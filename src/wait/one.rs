@@ -1,0 +1,92 @@
+//! A blocking wait for one condition: check, spin, block.
+
+use super::block;
+use super::condition::Condition;
+use super::records::record_wait;
+use crate::error::{Error, Result};
+use crate::shm::owner_death;
+use crate::sys::futex::Sleep;
+use crate::sys::time::{self, Deadline};
+use std::num::NonZeroU32;
+
+/// Waits until the condition is met.
+pub(crate) fn one(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
+    if condition.met()? {
+        return Ok(());
+    }
+    if deadline == Deadline::POLL {
+        return Err(Error::TimedOut);
+    }
+    let spin = &condition.fence.spin;
+    if let Some(answer) = spin.spin(deadline, || condition.settled().break_value()) {
+        return answer;
+    }
+    spin.sample(|| without_spinning(condition, deadline))
+}
+
+/// Blocks. Learns how long the device takes, for the next wait.
+fn without_spinning(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
+    let fence = condition.fence;
+    let may_poll = fence.is_device() || !fence.page().is_writable();
+    let start = if may_poll { time::now() } else { 0 };
+    block_since(start, condition, deadline)?;
+    if fence.is_device() {
+        fence.wait_times.learn(time::now() - start);
+    }
+    Ok(())
+}
+
+/// Waits, for a wait that began at `start`, which determines the poll intervals. The condition is
+/// checked once more after the deadline: a signal takes precedence over the timeout.
+fn block_since(start: u64, condition: Condition<'_>, deadline: Deadline) -> Result<()> {
+    let _record = record_wait(&condition);
+    let fence = condition.fence;
+    let residues = if fence.accepts_waiters() {
+        NonZeroU32::new(condition.residues()).or(Some(NonZeroU32::MAX))
+    } else {
+        None
+    };
+    let bits = residues.unwrap_or(NonZeroU32::MAX);
+    let needs_epoch = !fence.page().is_writable();
+    let mut skip_notifier = false;
+    loop {
+        let can_block = !needs_epoch || block::can_block_on(2);
+        let epoch = (needs_epoch && can_block).then(owner_death::epoch);
+        let must_poll = fence.is_device() || !can_block;
+        let poll_end = || fence.wait_times.poll_interval(start, time::now());
+        let until = if must_poll { deadline.min(poll_end()) } else { deadline };
+
+        // W1 and W2, W3, W4.
+        let word = fence.slot().prepare_wait(residues);
+        condition.monitor();
+        if let Some(answer) = condition.settled().break_value() {
+            return answer;
+        }
+        let mut led = Ok(false);
+        if fence.is_device() && !skip_notifier {
+            led = fence.notifier.wait_as_leader(condition.first_value(), deadline);
+        }
+        let slept = match led {
+            Ok(false) => block::on([word].into_iter(), bits, epoch, until)?,
+            _ => Sleep::Woken,
+        };
+        if led == Ok(true) {
+            // The others sleep until the leader tells what it heard, and one of them leads next. If
+            // the fence has ended, the end has woken them.
+            let _ = fence.relay_wake();
+        }
+        // A source that is ready at once again and again must not keep this thread busy: it is
+        // skipped for an interval.
+        skip_notifier = led != Ok(false) && until.ns() > time::now();
+        // Checked before this thread registers again: a bit that nobody needs costs the next signal
+        // a system call.
+        if let Some(answer) = condition.settled().break_value() {
+            return answer;
+        }
+        led?;
+        // Also after a wake-up: a peer that wakes this thread all the time must not keep it here.
+        if (slept == Sleep::TimedOut && until == deadline) || deadline.has_passed() {
+            return Err(Error::TimedOut);
+        }
+    }
+}

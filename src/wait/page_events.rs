@@ -1,0 +1,181 @@
+//! The eventcounts of the pages that a wait for many fences is about.
+
+use super::block;
+use super::many::{Conditions, Scan, SlotIndex};
+use crate::error::Result;
+use crate::fence::poll_interval::poll_interval;
+use crate::shm::owner_death;
+use crate::shm::page::Page;
+use crate::sys::futex::{self, Sleep, WAITV_MAX, Word};
+use crate::sys::time::{self, Deadline};
+use crate::util::atomic::Ordering;
+use std::num::NonZeroU32;
+
+/// The eventcounts, each as it was read before the fences of its page were checked.
+pub(super) struct PageEvents<'a> {
+    pages: [Option<PageEpoch<'a>>; WAITV_MAX],
+    count: usize,
+    /// There are more pages than a thread can block on. Those that found no place are not in
+    /// `pages`, so after each sleep all fences are checked.
+    pub(super) too_many_pages: bool,
+    /// Something is written without an event: by a device, or on a page that has no place here.
+    must_poll: bool,
+    /// The epoch of owner_death.rs, read before the check, if this process cannot write to one of
+    /// the pages.
+    owner_epoch: Option<u32>,
+    start: u64,
+}
+
+/// Why a sleep ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum WakeReason {
+    /// An event was published.
+    Event,
+    /// It is time to poll.
+    Poll,
+    /// The deadline passed.
+    Deadline,
+}
+
+/// What was read from a page's eventcount before the fences of the page were checked.
+struct PageEpoch<'a> {
+    page: &'a Page,
+    sequence: u32,
+    failures: u32,
+}
+
+impl<'a> PageEvents<'a> {
+    pub(super) fn of(conditions: &'a impl Conditions) -> Result<PageEvents<'a>> {
+        let max_pages = if futex::has_waitv() { WAITV_MAX } else { 1 };
+        let mut events = PageEvents {
+            pages: [const { None }; WAITV_MAX],
+            count: 0,
+            too_many_pages: false,
+            must_poll: false,
+            owner_epoch: None,
+            start: time::now(),
+        };
+        for index in 0..conditions.count() {
+            let fence = conditions.get(index)?.fence;
+            events.must_poll |= fence.is_device();
+            let page = fence.page();
+            if !page.is_writable() {
+                events.owner_epoch = Some(0);
+            }
+            events.add(page, max_pages);
+        }
+        Ok(events)
+    }
+
+    fn add(&mut self, page: &'a Page, max_pages: usize) {
+        // The page that was added last comes first: neighbors in a list tend to share their page.
+        let mut known = self.pages.iter().take(self.count).flatten().rev();
+        if known.any(|known| std::ptr::eq(known.page, page)) {
+            return;
+        }
+        match self.pages.get_mut(self.count) {
+            Some(free) if self.count < max_pages => {
+                *free = Some(PageEpoch { page, sequence: 0, failures: 0 });
+                self.count += 1;
+            }
+            _ => (self.too_many_pages, self.must_poll) = (true, true),
+        }
+    }
+
+    /// W1 for every page. Called before the thread registers with any slot. Returns whether a fence
+    /// of these pages may have failed since the last call.
+    pub(super) fn listen(&mut self) -> bool {
+        let mut failed = self.too_many_pages | self.read_owner_epoch();
+        for epoch in self.pages.iter_mut().flatten() {
+            let events = epoch.page.events();
+            epoch.sequence = events.sequence().load(Ordering::Acquire);
+            let failures = events.failures();
+            failed |= failures != epoch.failures;
+            epoch.failures = failures;
+        }
+        failed
+    }
+
+    /// W1 again, and checks the conditions on the slots with events since the last time. Returns
+    /// false if the logs cannot tell all of those slots.
+    pub(super) fn check_signaled(
+        &mut self,
+        conditions: &impl Conditions,
+        index: &SlotIndex,
+        scan: &mut Scan,
+    ) -> Result<bool> {
+        if self.too_many_pages || !index.is_quick(conditions.count()) {
+            return Ok(false);
+        }
+        let mut is_complete = !self.read_owner_epoch();
+        for (number, epoch) in self.pages.iter_mut().flatten().enumerate() {
+            let events = epoch.page.events();
+            let seen = epoch.sequence;
+            // W1 for this page: before the thread registers with any of its slots again.
+            epoch.sequence = events.sequence().load(Ordering::Acquire);
+            match events.signaled_since(seen, epoch.sequence) {
+                None => is_complete = false,
+                Some(slots) => {
+                    for slot in slots {
+                        match slot {
+                            None => is_complete = false,
+                            Some(slot) => {
+                                index.check((number, epoch.page), slot, conditions, scan)?;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        Ok(is_complete)
+    }
+
+    /// W1 of owner_death.rs. Returns whether a fence of these pages may have lost its signaler
+    /// since the last time.
+    fn read_owner_epoch(&mut self) -> bool {
+        let now = self.owner_epoch.map(|_| owner_death::epoch());
+        std::mem::replace(&mut self.owner_epoch, now) != now
+    }
+
+    pub(super) fn number_of(&self, page: &Page) -> Option<usize> {
+        self.pages.iter().flatten().position(|epoch| std::ptr::eq(epoch.page, page))
+    }
+
+    /// W4: sleeps until one of the pages has an event that `listen` has not seen.
+    ///
+    /// A thread cannot block on more than 128 pages, nor on several without futex_waitv, nor on a
+    /// device that wakes nobody. Then it polls.
+    pub(super) fn sleep(&mut self, deadline: Deadline) -> Result<WakeReason> {
+        if !self.too_many_pages && self.count > 1 && !futex::has_waitv() {
+            // A sandbox forbids futex_waitv since `of` asked. Check everything, and poll from now
+            // on.
+            (self.too_many_pages, self.must_poll) = (true, true);
+            return Ok(WakeReason::after(Sleep::Woken, deadline, deadline));
+        }
+        let words = self.count + usize::from(self.owner_epoch.is_some());
+        let must_poll = self.must_poll || !block::can_block_on(words);
+        let poll_end = || poll_interval(self.start, time::now());
+        let until = if must_poll { deadline.min(poll_end()) } else { deadline };
+        let words = self
+            .pages
+            .iter()
+            .flatten()
+            .map(|epoch| Word { word: epoch.page.events().sequence(), expected: epoch.sequence });
+        let slept = block::on(words, NonZeroU32::MAX, self.owner_epoch, until)?;
+        Ok(WakeReason::after(slept, until, deadline))
+    }
+}
+
+impl WakeReason {
+    /// The reason after a sleep that was to end at `until`.
+    fn after(slept: Sleep, until: Deadline, deadline: Deadline) -> WakeReason {
+        match slept {
+            Sleep::TimedOut if until == deadline => WakeReason::Deadline,
+            // Also after a wake-up: a peer that wakes this thread all the time must not keep it
+            // here.
+            _ if deadline.has_passed() => WakeReason::Deadline,
+            Sleep::Woken => WakeReason::Event,
+            Sleep::TimedOut => WakeReason::Poll,
+        }
+    }
+}
