@@ -1,42 +1,41 @@
 //! Userspace memory fences for Linux graphics.
 //!
-//! A **userspace memory fence** (UMF) is a 64-bit number in memory that only grows. Signalling
-//! writes a larger number and wakes whoever sleeps for it; waiting means "until the number is at
-//! least T". This library keeps such fences in pages of shared memory, passes them between
-//! processes, and converts them to and from the kernel's fences, without ever letting a kernel
-//! fence wait for userspace.
+//! A **userspace memory fence** (UMF) is a 64-bit number in memory that only grows. A signal writes
+//! a larger number and wakes the waiters; a wait lasts until the number is at least T. This library
+//! keeps such fences in pages of shared memory, passes the pages between processes, and converts
+//! fences to and from the kernel's fences. No kernel fence ever waits for userspace.
 //!
-//! It is used from C, through `libumf.h`. The Rust items here are its inside: not a stable
+//! C programs use it through `libumf.h`. The Rust items here are internal, and not a stable
 //! interface.
 //!
-//! # Rooms
+//! # Layers
 //!
-//! Calls go one way: capi → events → convert → wait, fence → slot, page → sys.
+//! A folder is a layer. A file imports from its own folder and from the folders below it, never
+//! from one above; `ci/checks/layers` enforces that. From the top down:
 //!
-//! | room | what it is about |
+//! | layer | subject |
 //! |---|---|
+//! | `capi` | every `extern "C"` function: check arguments, call one thing, return an int |
+//! | `queue` | deferred submission: jobs run in order once their waits are met |
+//! | `reactor` | event loops and watches: waits that block no thread of the caller |
+//! | `diagnostics` | the wait-for graph; nothing depends on it for correctness |
+//! | `convert` | blocking conversion to and from kernel fences, one file a kernel object |
+//! | `wait` | blocking waits: for one condition, for any, for all |
+//! | `fence` | a fence as this process has it open |
+//! | `shm` | what lies in shared memory: slots and the wake protocol, eventcount, wait table |
+//! | `config` | LIBUMF_SPIN, LIBUMF_DEBUG, umf_set_spin() |
+//! | `sys` | the kernel's interfaces: typed calls and nothing else |
+//! | `util` | counted references, registries, atomics |
 //! | `error` | the closed list of errors |
-//! | `sys` | the only room that talks to the kernel |
-//! | `sync`, `rc` | atomics; counted references |
-//! | `memory` | a value in memory that a driver mapped |
-//! | `slot` | the 64 bytes of a fence, and why no wake-up is lost |
-//! | `spin` | when it pays to wait awake, and the promise it keeps |
-//! | `notifier` | sleeping for what a device writes |
-//! | `orphans` | sleeping for what only a process writes that may die |
-//! | `owner`, `ledger` | who waits for what, and who promised it |
-//! | `debug` | whether plain waits tell that too |
-//! | `page`, `fence` | shared memory; a handle on a fence |
-//! | `wait` | one, any, all |
-//! | `events` | the wait-for graph |
-//! | `convert` | sync_file, drm_syncobj, dma-buf |
-//! | `events` | loops, watches, what goes on by itself |
-//! | `capi` | every `extern "C"` function |
 //!
-//! `unsafe` lives in sys, rc, memory, page and capi only.
+//! `model` stands beside them, under `cfg(loom)` only: the model checker's programs, and what
+//! replaces the kernel and shared memory there.
+//!
+//! `unsafe` lives in `sys`, `util`, `fence/external_memory.rs`, `shm/page.rs` and `capi`. Elsewhere
+//! `#![forbid(unsafe_code)]` makes it a compile error.
 #![cfg_attr(loom, allow(dead_code))]
 
-// Under loom, what the model checker runs is there and the rest is not: `model` says what it
-// checks.
+// Under loom, only what the model checker runs is compiled.
 #[cfg(not(loom))]
 mod capi;
 mod config;
