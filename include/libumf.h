@@ -66,9 +66,6 @@
 /** See UMF_VERSION_MAJOR. */
 #define UMF_VERSION_PATCH 0
 
-/** The most fences of one page. Since 0.1. */
-#define UMF_PAGE_MAX_FENCES 1048576
-
 /**
  * In umf_caps.flags: one wait sleeps on the fences of up to 128 pages (Linux 5.16, and no sandbox that forbids
  * futex_waitv). Without it, umf_wait() on fences of more than one page looks from time to time, as with UMF_FENCE_DEVICE; and so
@@ -78,6 +75,9 @@
 
 /** In umf_caps.flags: /dev/udmabuf can be opened, so sync_files can be exported without a DRM device. Since 0.1. */
 #define UMF_CAP_UDMABUF (UINT64_C(1) << 1)
+
+/** The most fences of one page. Since 0.1. */
+#define UMF_PAGE_MAX_FENCES 1048576
 
 /**
  * In the flags of umf_page_create(): whoever is given the page can wait for its fences, and not signal, fail or create any: no
@@ -222,27 +222,6 @@ struct umf_caps {
     uint32_t max_waits;
 };
 
-/** Memory of a driver's that a fence's value is in: see umf_fence_create_in(). Grows at the end. */
-struct umf_mapping {
-    /** sizeof(struct umf_mapping). */
-    uint32_t size;
-    /** 0. */
-    uint32_t reserved;
-    /**
-     * Where this process has mapped the value: 8 bytes aligned to 8, or for a 32-bit fence 4 bytes aligned to 4. To be read is
-     * enough.
-     */
-    const void *value;
-    /** For release, as it is. */
-    void *data;
-    /**
-     * Called once, with data, when the library will not read there any more: after the fence's last reference of this process
-     * ended, on whatever thread. It may unmap and free. The child of a fork has a reference, a mapping and a call of its own. May be
-     * NULL. Not called where the call fails that was given this.
-     */
-    void (*release)(void *data);
-};
-
 /** How waits of this process hear that a device wrote a fence's value: see umf_fence_set_notifier(). Grows at the end. */
 struct umf_notifier {
     /** sizeof(struct umf_notifier). */
@@ -265,6 +244,27 @@ struct umf_notifier {
     /**
      * Called once, with data, when wait will not be called any more: after it was replaced or the fence's last reference of
      * this process ended, on whatever thread. May be NULL. Not called for fd, nor where umf_fence_set_notifier() fails.
+     */
+    void (*release)(void *data);
+};
+
+/** Memory of a driver's that a fence's value is in: see umf_fence_create_in(). Grows at the end. */
+struct umf_mapping {
+    /** sizeof(struct umf_mapping). */
+    uint32_t size;
+    /** 0. */
+    uint32_t reserved;
+    /**
+     * Where this process has mapped the value: 8 bytes aligned to 8, or for a 32-bit fence 4 bytes aligned to 4. To be read is
+     * enough.
+     */
+    const void *value;
+    /** For release, as it is. */
+    void *data;
+    /**
+     * Called once, with data, when the library will not read there any more: after the fence's last reference of this process
+     * ended, on whatever thread. It may unmap and free. The child of a fork has a reference, a mapping and a call of its own. May be
+     * NULL. Not called where the call fails that was given this.
      */
     void (*release)(void *data);
 };
@@ -558,69 +558,6 @@ int umf_fence_open(struct umf_page *page,
                    struct umf_fence **out_fence);
 
 /**
- * Creates a fence whose value is in memory of a driver's: a buffer object's mapping, host-visible Vulkan memory, pinned memory of
- * CUDA's. As a fence of umf_fence_create() with UMF_FENCE_DEVICE, but that
- *
- * - only the device writes the value. The library reads it and writes nothing there, so the mapping may be write-combined,
- *   uncached or read-only; umf_fence_signal(), and imports and watches that would signal, return -EACCES. A CPU may write
- *   there as a device does, with one store, and then call umf_fence_notify();
- * - waits wake by words in the slot, as the kernel's futexes refuse such memory: the page is still what one waits with;
- * - whoever else opens the fence has to have the memory too: umf_fence_open_in(). The page tells nobody where it is;
- * - after the fence has ended, what is in the memory counts for nobody.
- *
- * The memory has to be coherent: what the device wrote, a load finds in finite time, without any call (in Vulkan
- * VK_MEMORY_PROPERTY_HOST_COHERENT_BIT). Memory that has to be invalidated or synchronised before it is read cannot be used, and
- * the library cannot know that: its waits would not end. It has to stay readable until release is called, also when the
- * device is lost; for that, fail the fence with umf_fence_set_error(). The device writes the value in one access of its size, that is
- * atomic, after what it stands for has become visible; and never one that is behind.
- *
- * \param page       the page whose slot the fence takes; it keeps a reference to it.
- * \param memory     where the value is; what is there now is what the fence begins with. The struct stays the caller's.
- * \param flags      UMF_FENCE_32BIT, or 0.
- * \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
- *
- * \return 0, or
- *         -EINVAL  page, memory, memory->value or out_fence NULL; memory->size less than the first version of the struct;
- *                  memory->reserved not 0; memory->value not aligned; unknown flags.
- *         -ENOSPC  all slots of the page are in use.
- *         -EACCES  the page is another process's: UMF_PAGE_SINGLE_WRITER.
- *         -EOPNOTSUPP  the page is made with UMF_PAGE_SINGLE_WRITER: as for UMF_FENCE_DEVICE.
- *         -ENOMEM  no memory.
- *
- * Thread-safe. Since 0.1.
- */
-int umf_fence_create_in(struct umf_page *page,
-                        const struct umf_mapping *memory,
-                        uint64_t flags,
-                        struct umf_fence **out_fence);
-
-/**
- * Opens a fence that another process created with umf_fence_create_in(), where this one has mapped the same memory. Opening the
- * same fence twice gives two references to one object, which stays with the memory that it was opened in first; what is brought
- * along later is released before the call returns.
- *
- * \param page       the page, usually imported; the fence keeps a reference to it.
- * \param index      what umf_fence_index() says in the process that created the fence.
- * \param memory     where the value is. The struct stays the caller's.
- * \param flags      0.
- * \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
- *
- * \return 0, or
- *         -EINVAL  page, memory, memory->value or out_fence NULL; memory->size less than the first version of the struct;
- *                  memory->reserved not 0; memory->value not aligned for the fence's width; flags not 0; the fence's value is in
- *                  the page.
- *         -ENOENT  the page has no such index, or no fence lives there now.
- *         -ENOMEM  no memory.
- *
- * Thread-safe. Since 0.1.
- */
-int umf_fence_open_in(struct umf_page *page,
-                      uint32_t index,
-                      const struct umf_mapping *memory,
-                      uint64_t flags,
-                      struct umf_fence **out_fence);
-
-/**
  * Another reference to a fence, to be ended with umf_fence_unref(). Returns fence; NULL for NULL.
  *
  * Thread-safe, async-signal-safe. Since 0.1.
@@ -644,29 +581,6 @@ void umf_fence_unref(struct umf_fence *fence);
 uint32_t umf_fence_index(const struct umf_fence *fence);
 
 /**
- * The offset of the fence's value in its page, in bytes: 8 bytes aligned to 64, or for a 32-bit fence 4 bytes aligned to 4,
- * in the machine's byte order. This is what a device has to write to, in one access of that size that is atomic, after what it
- * stands for has become visible, and never a value that is behind. UINT64_MAX for NULL, and where the value is not in the page:
- * umf_fence_create_in().
- *
- * To reach it, map the descriptor of umf_page_export() from its start, with MAP_SHARED; fstat() tells its size, which is in
- * whole memory pages. It is ordinary cached memory. A device gets at it by umf_page_export_dma_buf(), or by that mapping, which
- * VK_EXT_external_memory_host, CL_MEM_USE_HOST_PTR and cuMemHostRegister() import; the page's byte n is then byte n there. A
- * device may write the values of its fences and nothing else.
- *
- * Thread-safe, async-signal-safe. Since 0.1.
- */
-uint64_t umf_fence_offset(const struct umf_fence *fence);
-
-/**
- * The fence's value. A value that this process once saw, by this call or by a wait, stays: nothing a peer writes makes
- * it smaller here. What the signaller did before it signalled this value is visible afterwards. 0 for NULL.
- *
- * Thread-safe, async-signal-safe. Since 0.1.
- */
-uint64_t umf_fence_value(const struct umf_fence *fence);
-
-/**
  * Signals: moves the value forward, and wakes who waited for it or for less. The value it has already is accepted and
  * changes nothing.
  *
@@ -686,52 +600,12 @@ int umf_fence_signal(struct umf_fence *fence,
                      uint64_t value);
 
 /**
- * Wakes the waiters of a fence whose value a device wrote: the device's interrupt handler, or whoever hears of the
- * interrupt, calls this. Waiters whose value is not reached go back to sleep. It also wakes those that were left asleep by a
- * process that died in the middle of umf_fence_signal(), between the value and the wake-up.
- *
- * \param fence  the fence.
- *
- * \return 0, or
- *         -EINVAL  fence NULL.
- *         -ESTALE  the fence ended: see umf_fence_create().
- *         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+ * The fence's value. A value that this process once saw, by this call or by a wait, stays: nothing a peer writes makes
+ * it smaller here. What the signaller did before it signalled this value is visible afterwards. 0 for NULL.
  *
  * Thread-safe, async-signal-safe. Since 0.1.
  */
-int umf_fence_notify(struct umf_fence *fence);
-
-/**
- * The offset in its page, in bytes, of a value that tells the device which interrupts somebody wants: it has to interrupt
- * when it writes a value beyond the monitored one, and need not for the others. 8 bytes, UINT64_MAX while nobody waits; for
- * a 32-bit fence the low 32 of them count, and go round, unless all 64 are ones. The device has to write the fence's value first, and read the
- * monitored one after, with a full barrier between; whoever hears the interrupt calls umf_fence_notify(). Kept for fences
- * with UMF_FENCE_DEVICE only. UINT64_MAX for NULL.
- *
- * Thread-safe, async-signal-safe. Since 0.1.
- */
-uint64_t umf_fence_monitored_offset(const struct umf_fence *fence);
-
-/**
- * Gives a fence with UMF_FENCE_DEVICE a way to hear its device, in this process. One waiter at a time sleeps there, and wakes
- * the others, in all processes, when it returns; signals and errors of programs it hears after 50 ms at the latest. A driver
- * whose interrupt handler calls umf_fence_notify() needs none of this.
- *
- * \param fence     the fence.
- * \param notifier  what to use from now on: fd is duplicated, data has to stay valid until release is called. The struct
- *                  stays the caller's. NULL takes back what was given.
- *
- * \return 0, or
- *         -EINVAL  fence NULL, or without UMF_FENCE_DEVICE; notifier->size less than the first version of the struct; both or
- *                  neither of fd and wait; an fd that blocks.
- *         -EBADF   fd is not open.
- *         -ENOMEM  no memory.
- *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
- *
- * Thread-safe. Since 0.1.
- */
-int umf_fence_set_notifier(struct umf_fence *fence,
-                           const struct umf_notifier *notifier);
+uint64_t umf_fence_value(const struct umf_fence *fence);
 
 /**
  * Says that work was submitted which will signal value, and wakes who waits for that with UMF_WAIT_PENDING. A promise
@@ -793,6 +667,132 @@ int umf_fence_set_error(struct umf_fence *fence,
  */
 int umf_fence_error(const struct umf_fence *fence,
                     int *out_error);
+
+/**
+ * The offset of the fence's value in its page, in bytes: 8 bytes aligned to 64, or for a 32-bit fence 4 bytes aligned to 4,
+ * in the machine's byte order. This is what a device has to write to, in one access of that size that is atomic, after what it
+ * stands for has become visible, and never a value that is behind. UINT64_MAX for NULL, and where the value is not in the page:
+ * umf_fence_create_in().
+ *
+ * To reach it, map the descriptor of umf_page_export() from its start, with MAP_SHARED; fstat() tells its size, which is in
+ * whole memory pages. It is ordinary cached memory. A device gets at it by umf_page_export_dma_buf(), or by that mapping, which
+ * VK_EXT_external_memory_host, CL_MEM_USE_HOST_PTR and cuMemHostRegister() import; the page's byte n is then byte n there. A
+ * device may write the values of its fences and nothing else.
+ *
+ * Thread-safe, async-signal-safe. Since 0.1.
+ */
+uint64_t umf_fence_offset(const struct umf_fence *fence);
+
+/**
+ * The offset in its page, in bytes, of a value that tells the device which interrupts somebody wants: it has to interrupt
+ * when it writes a value beyond the monitored one, and need not for the others. 8 bytes, UINT64_MAX while nobody waits; for
+ * a 32-bit fence the low 32 of them count, and go round, unless all 64 are ones. The device has to write the fence's value first, and read the
+ * monitored one after, with a full barrier between; whoever hears the interrupt calls umf_fence_notify(). Kept for fences
+ * with UMF_FENCE_DEVICE only. UINT64_MAX for NULL.
+ *
+ * Thread-safe, async-signal-safe. Since 0.1.
+ */
+uint64_t umf_fence_monitored_offset(const struct umf_fence *fence);
+
+/**
+ * Wakes the waiters of a fence whose value a device wrote: the device's interrupt handler, or whoever hears of the
+ * interrupt, calls this. Waiters whose value is not reached go back to sleep. It also wakes those that were left asleep by a
+ * process that died in the middle of umf_fence_signal(), between the value and the wake-up.
+ *
+ * \param fence  the fence.
+ *
+ * \return 0, or
+ *         -EINVAL  fence NULL.
+ *         -ESTALE  the fence ended: see umf_fence_create().
+ *         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+ *
+ * Thread-safe, async-signal-safe. Since 0.1.
+ */
+int umf_fence_notify(struct umf_fence *fence);
+
+/**
+ * Gives a fence with UMF_FENCE_DEVICE a way to hear its device, in this process. One waiter at a time sleeps there, and wakes
+ * the others, in all processes, when it returns; signals and errors of programs it hears after 50 ms at the latest. A driver
+ * whose interrupt handler calls umf_fence_notify() needs none of this.
+ *
+ * \param fence     the fence.
+ * \param notifier  what to use from now on: fd is duplicated, data has to stay valid until release is called. The struct
+ *                  stays the caller's. NULL takes back what was given.
+ *
+ * \return 0, or
+ *         -EINVAL  fence NULL, or without UMF_FENCE_DEVICE; notifier->size less than the first version of the struct; both or
+ *                  neither of fd and wait; an fd that blocks.
+ *         -EBADF   fd is not open.
+ *         -ENOMEM  no memory.
+ *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_fence_set_notifier(struct umf_fence *fence,
+                           const struct umf_notifier *notifier);
+
+/**
+ * Creates a fence whose value is in memory of a driver's: a buffer object's mapping, host-visible Vulkan memory, pinned memory of
+ * CUDA's. As a fence of umf_fence_create() with UMF_FENCE_DEVICE, but that
+ *
+ * - only the device writes the value. The library reads it and writes nothing there, so the mapping may be write-combined,
+ *   uncached or read-only; umf_fence_signal(), and imports and watches that would signal, return -EACCES. A CPU may write
+ *   there as a device does, with one store, and then call umf_fence_notify();
+ * - waits wake by words in the slot, as the kernel's futexes refuse such memory: the page is still what one waits with;
+ * - whoever else opens the fence has to have the memory too: umf_fence_open_in(). The page tells nobody where it is;
+ * - after the fence has ended, what is in the memory counts for nobody.
+ *
+ * The memory has to be coherent: what the device wrote, a load finds in finite time, without any call (in Vulkan
+ * VK_MEMORY_PROPERTY_HOST_COHERENT_BIT). Memory that has to be invalidated or synchronised before it is read cannot be used, and
+ * the library cannot know that: its waits would not end. It has to stay readable until release is called, also when the
+ * device is lost; for that, fail the fence with umf_fence_set_error(). The device writes the value in one access of its size, that is
+ * atomic, after what it stands for has become visible; and never one that is behind.
+ *
+ * \param page       the page whose slot the fence takes; it keeps a reference to it.
+ * \param memory     where the value is; what is there now is what the fence begins with. The struct stays the caller's.
+ * \param flags      UMF_FENCE_32BIT, or 0.
+ * \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
+ *
+ * \return 0, or
+ *         -EINVAL  page, memory, memory->value or out_fence NULL; memory->size less than the first version of the struct;
+ *                  memory->reserved not 0; memory->value not aligned; unknown flags.
+ *         -ENOSPC  all slots of the page are in use.
+ *         -EACCES  the page is another process's: UMF_PAGE_SINGLE_WRITER.
+ *         -EOPNOTSUPP  the page is made with UMF_PAGE_SINGLE_WRITER: as for UMF_FENCE_DEVICE.
+ *         -ENOMEM  no memory.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_fence_create_in(struct umf_page *page,
+                        const struct umf_mapping *memory,
+                        uint64_t flags,
+                        struct umf_fence **out_fence);
+
+/**
+ * Opens a fence that another process created with umf_fence_create_in(), where this one has mapped the same memory. Opening the
+ * same fence twice gives two references to one object, which stays with the memory that it was opened in first; what is brought
+ * along later is released before the call returns.
+ *
+ * \param page       the page, usually imported; the fence keeps a reference to it.
+ * \param index      what umf_fence_index() says in the process that created the fence.
+ * \param memory     where the value is. The struct stays the caller's.
+ * \param flags      0.
+ * \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
+ *
+ * \return 0, or
+ *         -EINVAL  page, memory, memory->value or out_fence NULL; memory->size less than the first version of the struct;
+ *                  memory->reserved not 0; memory->value not aligned for the fence's width; flags not 0; the fence's value is in
+ *                  the page.
+ *         -ENOENT  the page has no such index, or no fence lives there now.
+ *         -ENOMEM  no memory.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_fence_open_in(struct umf_page *page,
+                      uint32_t index,
+                      const struct umf_mapping *memory,
+                      uint64_t flags,
+                      struct umf_fence **out_fence);
 
 /**
  * Waits until the fence's value is at least value. umf_wait() waits for many.
@@ -1538,22 +1538,6 @@ int umf_queue_create(struct umf_loop *event_loop,
                      struct umf_queue **out_queue);
 
 /**
- * Another reference to a queue, to be ended with umf_queue_unref(). Returns queue; NULL for NULL.
- *
- * Thread-safe, async-signal-safe. Since 0.1.
- */
-struct umf_queue *umf_queue_ref(struct umf_queue *queue);
-
-/**
- * Ends a reference to a queue. With the last, what has not run is cancelled, as by umf_queue_cancel(). A job that is running
- * at this moment on another thread is not waited for: its release tells; but if the queue had the loop's last reference, that ends
- * too, and waits as umf_loop_unref() does. NULL does nothing.
- *
- * Thread-safe. Since 0.1.
- */
-void umf_queue_unref(struct umf_queue *queue);
-
-/**
  * Submits a job. The pending values of what it signals rise at once (umf_fence_submit()), so that who waits with
  * UMF_WAIT_PENDING goes on.
  *
@@ -1623,6 +1607,22 @@ int umf_queue_cancel(struct umf_queue *queue);
  */
 int umf_queue_fail(struct umf_queue *queue,
                    int error);
+
+/**
+ * Another reference to a queue, to be ended with umf_queue_unref(). Returns queue; NULL for NULL.
+ *
+ * Thread-safe, async-signal-safe. Since 0.1.
+ */
+struct umf_queue *umf_queue_ref(struct umf_queue *queue);
+
+/**
+ * Ends a reference to a queue. With the last, what has not run is cancelled, as by umf_queue_cancel(). A job that is running
+ * at this moment on another thread is not waited for: its release tells; but if the queue had the loop's last reference, that ends
+ * too, and waits as umf_loop_unref() does. NULL does nothing.
+ *
+ * Thread-safe. Since 0.1.
+ */
+void umf_queue_unref(struct umf_queue *queue);
 
 /**
  * Writes down who waits for which value of which fence, who promised to signal it, and which of them wait for each other in a

@@ -1,18 +1,13 @@
+use super::args::{borrow_fd, non_null};
 use super::device::umf_device;
 use super::fence::umf_fence;
-use super::{answer_keeping_errno, borrow, lent, required};
+use super::handles::borrow;
+use super::returns::c_return_preserving_errno;
 use crate::convert::{self, Access, Device, Point};
 use crate::error::{Error, Result};
 use crate::sys::time::Deadline;
 use rustix::fd::IntoRawFd;
 use std::ffi::c_int;
-
-/// For the dma-buf conversions: readers of the buffer. Exporting adds a reader's fence, importing waits for what a reader
-/// has to wait for: the writers. Since 0.1.
-pub const UMF_DMA_BUF_READ: u64 = 1 << 0;
-/// For the dma-buf conversions: writers of the buffer. Exporting adds a writer's fence, importing waits for what a writer
-/// has to wait for: readers and writers. Since 0.1.
-pub const UMF_DMA_BUF_WRITE: u64 = 1 << 1;
 
 /// Waits until the fence reaches value, then makes a sync_file, which has signalled when the caller sees it. A call that
 /// fails makes none.
@@ -39,12 +34,12 @@ pub unsafe extern "C" fn umf_fence_export_sync_file(
     abs_timeout_ns: u64,
     out_fd: *mut c_int,
 ) -> c_int {
-    answer_keeping_errno(|| {
-        required(out_fd)?;
-        // SAFETY: the face's contract (mod.rs).
+    c_return_preserving_errno(|| {
+        non_null(out_fd)?;
+        // SAFETY: the C contract (mod.rs).
         let (fence, device) = unsafe { (borrow(fence)?, optional(device)) };
         let fd = convert::export_sync_file(fence, value, device, Deadline::at(abs_timeout_ns))?;
-        // SAFETY: the face's contract (mod.rs).
+        // SAFETY: the C contract (mod.rs).
         unsafe { out_fd.write(fd.into_raw_fd()) };
         Ok(())
     })
@@ -76,10 +71,10 @@ pub unsafe extern "C" fn umf_fence_import_sync_file(
     sync_file_fd: c_int,
     abs_timeout_ns: u64,
 ) -> c_int {
-    answer_keeping_errno(|| {
-        // SAFETY: the face's contract (mod.rs).
+    c_return_preserving_errno(|| {
+        // SAFETY: the C contract (mod.rs).
         let fence = unsafe { borrow(fence)? };
-        let fd = if sync_file_fd == -1 { None } else { Some(lent(sync_file_fd)?) };
+        let fd = if sync_file_fd == -1 { None } else { Some(borrow_fd(sync_file_fd)?) };
         convert::import_sync_file(fence, value, fd, Deadline::at(abs_timeout_ns))
     })
 }
@@ -113,8 +108,8 @@ pub unsafe extern "C" fn umf_fence_export_syncobj(
     point: u64,
     abs_timeout_ns: u64,
 ) -> c_int {
-    answer_keeping_errno(|| {
-        // SAFETY: the face's contract (mod.rs).
+    c_return_preserving_errno(|| {
+        // SAFETY: the C contract (mod.rs).
         let (fence, device) = unsafe { (borrow(fence)?, borrow(device)?) };
         convert::export_syncobj(
             fence,
@@ -158,8 +153,8 @@ pub unsafe extern "C" fn umf_fence_import_syncobj(
     point: u64,
     abs_timeout_ns: u64,
 ) -> c_int {
-    answer_keeping_errno(|| {
-        // SAFETY: the face's contract (mod.rs).
+    c_return_preserving_errno(|| {
+        // SAFETY: the C contract (mod.rs).
         let (fence, device) = unsafe { (borrow(fence)?, borrow(device)?) };
         convert::import_syncobj(
             fence,
@@ -169,6 +164,14 @@ pub unsafe extern "C" fn umf_fence_import_syncobj(
         )
     })
 }
+
+/// For the dma-buf conversions: readers of the buffer. Exporting adds a reader's fence, importing waits for what a reader
+/// has to wait for: the writers. Since 0.1.
+pub const UMF_DMA_BUF_READ: u64 = 1 << 0;
+
+/// For the dma-buf conversions: writers of the buffer. Exporting adds a writer's fence, importing waits for what a writer
+/// has to wait for: readers and writers. Since 0.1.
+pub const UMF_DMA_BUF_WRITE: u64 = 1 << 1;
 
 /// Waits until the fence reaches value, then adds a fence, which has signalled, to the implicit fences of a dma-buf. A call
 /// that fails adds none. Needs Linux 6.0.
@@ -199,11 +202,18 @@ pub unsafe extern "C" fn umf_fence_export_dma_buf(
     flags: u64,
     abs_timeout_ns: u64,
 ) -> c_int {
-    answer_keeping_errno(|| {
-        // SAFETY: the face's contract (mod.rs).
+    c_return_preserving_errno(|| {
+        // SAFETY: the C contract (mod.rs).
         let (fence, device) = unsafe { (borrow(fence)?, optional(device)) };
         let deadline = Deadline::at(abs_timeout_ns);
-        convert::export_dma_buf(fence, value, lent(dma_buf_fd)?, access(flags)?, device, deadline)
+        convert::export_dma_buf(
+            fence,
+            value,
+            borrow_fd(dma_buf_fd)?,
+            dma_buf_access(flags)?,
+            device,
+            deadline,
+        )
     })
 }
 
@@ -238,14 +248,14 @@ pub unsafe extern "C" fn umf_fence_import_dma_buf(
     flags: u64,
     abs_timeout_ns: u64,
 ) -> c_int {
-    answer_keeping_errno(|| {
-        // SAFETY: the face's contract (mod.rs).
+    c_return_preserving_errno(|| {
+        // SAFETY: the C contract (mod.rs).
         let fence = unsafe { borrow(fence)? };
         convert::import_dma_buf(
             fence,
             value,
-            lent(dma_buf_fd)?,
-            access(flags)?,
+            borrow_fd(dma_buf_fd)?,
+            dma_buf_access(flags)?,
             Deadline::at(abs_timeout_ns),
         )
     })
@@ -260,7 +270,7 @@ unsafe fn optional<'a>(device: *const umf_device) -> Option<&'a Device> {
     unsafe { borrow(device) }.ok()
 }
 
-pub(super) fn access(flags: u64) -> Result<Access> {
+pub(super) fn dma_buf_access(flags: u64) -> Result<Access> {
     match flags {
         UMF_DMA_BUF_READ => Ok(Access::Read),
         _ if flags & !(UMF_DMA_BUF_READ | UMF_DMA_BUF_WRITE) != 0 || flags == 0 => {

@@ -1,7 +1,6 @@
-use super::library::fill_sized;
-use super::{
-    Handle, answer, answer_keeping_errno, borrow, hand_out, lent, reference, required, unreference,
-};
+use super::args::{borrow_fd, non_null, write_sized};
+use super::handles::{Handle, borrow, c_ref, c_unref, write_handle};
+use super::returns::{c_return, c_return_preserving_errno};
 use crate::convert::Device;
 use crate::util::refs::Ref;
 use std::ffi::c_int;
@@ -13,27 +12,6 @@ pub struct umf_device {
 
 impl Handle for umf_device {
     type Object = Device;
-}
-
-/// In umf_device_caps.flags: binary syncobjs. Since 0.1.
-pub const UMF_DEVICE_CAP_SYNCOBJ: u64 = 1 << 0;
-/// In umf_device_caps.flags: timeline syncobjs. Since 0.1.
-pub const UMF_DEVICE_CAP_TIMELINE: u64 = 1 << 1;
-/// In umf_device_caps.flags: a syncobj point can raise an eventfd (Linux 6.6). Since 0.1.
-pub const UMF_DEVICE_CAP_EVENTFD: u64 = 1 << 2;
-/// In umf_device_caps.flags: syncobj waits can carry a deadline hint (Linux 6.8). Since 0.1.
-pub const UMF_DEVICE_CAP_DEADLINE: u64 = 1 << 3;
-
-/// What a device can do: see umf_device_query_caps(). Grows at the end.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct umf_device_caps {
-    /// In: sizeof(struct umf_device_caps). Out: how many bytes the library knows of.
-    pub size: u32,
-    /// 0.
-    pub reserved: u32,
-    /// UMF_DEVICE_CAP_* bits.
-    pub flags: u64,
 }
 
 /// Wraps a DRM device that the caller opened: a render node or a card node, without being master. A device without
@@ -56,13 +34,37 @@ pub unsafe extern "C" fn umf_device_create(
     drm_fd: c_int,
     out_device: *mut *mut umf_device,
 ) -> c_int {
-    answer_keeping_errno(|| {
-        required(out_device)?;
-        let fd = lent(drm_fd)?;
-        // SAFETY: the face's contract (mod.rs).
-        unsafe { hand_out(Ref::try_new(|| Device::new(fd))?, out_device) };
+    c_return_preserving_errno(|| {
+        non_null(out_device)?;
+        let fd = borrow_fd(drm_fd)?;
+        // SAFETY: the C contract (mod.rs).
+        unsafe { write_handle(Ref::try_new(|| Device::new(fd))?, out_device) };
         Ok(())
     })
+}
+
+/// In umf_device_caps.flags: binary syncobjs. Since 0.1.
+pub const UMF_DEVICE_CAP_SYNCOBJ: u64 = 1 << 0;
+
+/// In umf_device_caps.flags: timeline syncobjs. Since 0.1.
+pub const UMF_DEVICE_CAP_TIMELINE: u64 = 1 << 1;
+
+/// In umf_device_caps.flags: a syncobj point can raise an eventfd (Linux 6.6). Since 0.1.
+pub const UMF_DEVICE_CAP_EVENTFD: u64 = 1 << 2;
+
+/// In umf_device_caps.flags: syncobj waits can carry a deadline hint (Linux 6.8). Since 0.1.
+pub const UMF_DEVICE_CAP_DEADLINE: u64 = 1 << 3;
+
+/// What a device can do: see umf_device_query_caps(). Grows at the end.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct umf_device_caps {
+    /// In: sizeof(struct umf_device_caps). Out: how many bytes the library knows of.
+    pub size: u32,
+    /// 0.
+    pub reserved: u32,
+    /// UMF_DEVICE_CAP_* bits.
+    pub flags: u64,
 }
 
 /// Tells what a device and its kernel can do.
@@ -80,8 +82,8 @@ pub unsafe extern "C" fn umf_device_query_caps(
     device: *const umf_device,
     caps: *mut umf_device_caps,
 ) -> c_int {
-    answer(|| {
-        // SAFETY: the face's contract (mod.rs).
+    c_return(|| {
+        // SAFETY: the C contract (mod.rs).
         let has = unsafe { borrow(device)? }.caps();
         let flags = [
             (has.syncobj, UMF_DEVICE_CAP_SYNCOBJ),
@@ -92,8 +94,8 @@ pub unsafe extern "C" fn umf_device_query_caps(
         let flags = flags.iter().filter(|(has, _)| *has).fold(0, |flags, (_, flag)| flags | flag);
         let known =
             umf_device_caps { size: size_of::<umf_device_caps>() as u32, reserved: 0, flags };
-        // SAFETY: the face's contract (mod.rs); umf_device_caps starts with its size and has no padding.
-        unsafe { fill_sized(caps, &known) }
+        // SAFETY: the C contract (mod.rs); umf_device_caps starts with its size and has no padding.
+        unsafe { write_sized(caps, &known) }
     })
 }
 
@@ -102,8 +104,8 @@ pub unsafe extern "C" fn umf_device_query_caps(
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_device_ref(device: *mut umf_device) -> *mut umf_device {
-    // SAFETY: the face's contract (mod.rs).
-    unsafe { reference(device) }
+    // SAFETY: the C contract (mod.rs).
+    unsafe { c_ref(device) }
 }
 
 /// Ends a reference to a device. Its descriptor is closed with the last. NULL does nothing.
@@ -111,6 +113,6 @@ pub unsafe extern "C" fn umf_device_ref(device: *mut umf_device) -> *mut umf_dev
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_device_unref(device: *mut umf_device) {
-    // SAFETY: the face's contract (mod.rs).
-    unsafe { unreference(device) }
+    // SAFETY: the C contract (mod.rs).
+    unsafe { c_unref(device) }
 }

@@ -1,4 +1,5 @@
-use super::{answer_keeping_errno, lent};
+use super::args::borrow_fd;
+use super::returns::c_return_preserving_errno;
 use crate::diagnostics::graph::{self, Format};
 use crate::error::{Error, Result};
 use std::ffi::c_int;
@@ -37,10 +38,10 @@ pub const UMF_GRAPH_DOT: u64 = 1 << 0;
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_graph_write(fd: c_int, flags: u64, out_deadlocks: *mut u32) -> c_int {
-    answer_keeping_errno(|| {
-        let deadlocks = graph::write(lent(fd)?, format(flags)?)?;
+    c_return_preserving_errno(|| {
+        let deadlocks = graph::write(borrow_fd(fd)?, format(flags)?)?;
         if !out_deadlocks.is_null() {
-            // SAFETY: the face's contract (mod.rs).
+            // SAFETY: the C contract (mod.rs).
             unsafe { out_deadlocks.write(deadlocks) };
         }
         Ok(())

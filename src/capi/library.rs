@@ -1,25 +1,33 @@
-use super::{answer, no_flags, required};
+use super::args::{no_flags, write_sized};
+use super::page::UMF_PAGE_MAX_FENCES;
+use super::returns::c_return;
+use super::wait::UMF_WAIT_MAX;
 use crate::config;
-use crate::error::{Error, Result};
-use crate::shm::layout::MAX_FENCES;
 use crate::sys::{futex, udmabuf};
 use std::ffi::c_int;
 
 /// The version of the library that this header describes; what is loaded at run time is told by umf_version().
 pub const UMF_VERSION_MAJOR: u32 = 0;
+
 /// See UMF_VERSION_MAJOR.
 pub const UMF_VERSION_MINOR: u32 = 1;
+
 /// See UMF_VERSION_MAJOR.
 pub const UMF_VERSION_PATCH: u32 = 0;
 
-/// The most fences of one page. Since 0.1.
-pub const UMF_PAGE_MAX_FENCES: u32 = 1048576;
-const _: () = assert!(UMF_PAGE_MAX_FENCES == MAX_FENCES);
+/// The version of the loaded library: major << 16 | minor << 8 | patch.
+///
+/// Thread-safe, async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn umf_version() -> u32 {
+    UMF_VERSION_MAJOR << 16 | UMF_VERSION_MINOR << 8 | UMF_VERSION_PATCH
+}
 
 /// In umf_caps.flags: one wait sleeps on the fences of up to 128 pages (Linux 5.16, and no sandbox that forbids
 /// futex_waitv). Without it, umf_wait() on fences of more than one page looks from time to time, as with UMF_FENCE_DEVICE; and so
 /// does any wait for what only another process may signal (UMF_PAGE_SINGLE_WRITER). Since 0.1.
 pub const UMF_CAP_WAIT_MANY_PAGES: u64 = 1 << 0;
+
 /// In umf_caps.flags: /dev/udmabuf can be opened, so sync_files can be exported without a DRM device. Since 0.1.
 pub const UMF_CAP_UDMABUF: u64 = 1 << 1;
 
@@ -39,14 +47,6 @@ pub struct umf_caps {
     pub max_waits: u32,
 }
 
-/// The version of the loaded library: major << 16 | minor << 8 | patch.
-///
-/// Thread-safe, async-signal-safe. Since 0.1.
-#[unsafe(no_mangle)]
-pub extern "C" fn umf_version() -> u32 {
-    UMF_VERSION_MAJOR << 16 | UMF_VERSION_MINOR << 8 | UMF_VERSION_PATCH
-}
-
 /// Tells what the library can do on this machine.
 ///
 /// \param caps  set caps->size to sizeof(*caps) before. A library older than the caller's header fills in what it knows,
@@ -58,7 +58,7 @@ pub extern "C" fn umf_version() -> u32 {
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_query_caps(caps: *mut umf_caps) -> c_int {
-    answer(|| {
+    c_return(|| {
         let mut flags = 0;
         if futex::has_waitv() {
             flags |= UMF_CAP_WAIT_MANY_PAGES;
@@ -72,10 +72,10 @@ pub unsafe extern "C" fn umf_query_caps(caps: *mut umf_caps) -> c_int {
             version: umf_version(),
             flags,
             max_fences: UMF_PAGE_MAX_FENCES,
-            max_waits: super::wait::UMF_WAIT_MAX,
+            max_waits: UMF_WAIT_MAX,
         };
-        // SAFETY: the face's contract (mod.rs); umf_caps starts with its size and has no padding.
-        unsafe { fill_sized(caps, &known) }
+        // SAFETY: the C contract (mod.rs); umf_caps starts with its size and has no padding.
+        unsafe { write_sized(caps, &known) }
     })
 }
 
@@ -94,29 +94,8 @@ pub unsafe extern "C" fn umf_query_caps(caps: *mut umf_caps) -> c_int {
 /// Thread-safe, async-signal-safe. Holds for all waits of the process that begin later. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn umf_set_spin(vain_permille: u32, limit_ns: u32, flags: u64) -> c_int {
-    answer(|| {
+    c_return(|| {
         no_flags(flags)?;
         config::set_spin(vain_permille, limit_ns)
     })
-}
-
-/// Writes `known` to a struct of the caller's that starts with its size in bytes, and may be newer than ours.
-///
-/// # Safety
-/// `out` is NULL or valid for as many bytes as its first member, a u32, says. `T` starts with that u32 and has no padding.
-pub(super) unsafe fn fill_sized<T: Copy>(out: *mut T, known: &T) -> Result<()> {
-    required(out)?;
-    // SAFETY: by this function's contract.
-    let size = unsafe { out.cast::<u32>().read() } as usize;
-    // All versions so far have this size: once the struct has grown, compare with the size of the first.
-    if size < size_of::<T>() {
-        return Err(Error::Invalid);
-    }
-    // SAFETY: `size_of::<T>()` bytes are valid for writing, as just compared ...
-    unsafe {
-        out.cast::<u8>().copy_from_nonoverlapping(std::ptr::from_ref(known).cast(), size_of::<T>())
-    };
-    // SAFETY: ... and so is the rest, up to `size`.
-    unsafe { out.cast::<u8>().add(size_of::<T>()).write_bytes(0, size - size_of::<T>()) };
-    Ok(())
 }

@@ -1,12 +1,16 @@
-use super::{
-    Handle, answer_keeping_errno, borrow, hand_out, lent, no_flags, reference, required,
-    unreference,
-};
+use super::args::{borrow_fd, no_flags, non_null};
+use super::handles::{Handle, borrow, c_ref, c_unref, write_handle};
+use super::returns::c_return_preserving_errno;
 use crate::error::Error;
+use crate::shm::layout::MAX_FENCES;
 use crate::shm::page::Page;
 use crate::sys::memfd::Writers;
 use rustix::fd::IntoRawFd;
 use std::ffi::c_int;
+
+/// The most fences of one page. Since 0.1.
+pub const UMF_PAGE_MAX_FENCES: u32 = 1048576;
+const _: () = assert!(UMF_PAGE_MAX_FENCES == MAX_FENCES);
 
 /// One shared-memory object that holds fences. Reference counted.
 pub struct umf_page {
@@ -43,15 +47,15 @@ pub unsafe extern "C" fn umf_page_create(
     flags: u64,
     out_page: *mut *mut umf_page,
 ) -> c_int {
-    answer_keeping_errno(|| {
-        let access = match flags {
+    c_return_preserving_errno(|| {
+        let writers = match flags {
             0 => Writers::Anyone,
             UMF_PAGE_SINGLE_WRITER => Writers::CreatorOnly,
             _ => return Err(Error::Invalid),
         };
-        required(out_page)?;
-        // SAFETY: the face's contract (mod.rs).
-        unsafe { hand_out(Page::create_for(fence_count, access)?, out_page) };
+        non_null(out_page)?;
+        // SAFETY: the C contract (mod.rs).
+        unsafe { write_handle(Page::create_for(fence_count, writers)?, out_page) };
         Ok(())
     })
 }
@@ -79,11 +83,11 @@ pub unsafe extern "C" fn umf_page_import(
     flags: u64,
     out_page: *mut *mut umf_page,
 ) -> c_int {
-    answer_keeping_errno(|| {
+    c_return_preserving_errno(|| {
         no_flags(flags)?;
-        required(out_page)?;
-        // SAFETY: the face's contract (mod.rs).
-        unsafe { hand_out(Page::import(lent(fd)?)?, out_page) };
+        non_null(out_page)?;
+        // SAFETY: the C contract (mod.rs).
+        unsafe { write_handle(Page::import(borrow_fd(fd)?)?, out_page) };
         Ok(())
     })
 }
@@ -106,12 +110,12 @@ pub unsafe extern "C" fn umf_page_export(
     flags: u64,
     out_fd: *mut c_int,
 ) -> c_int {
-    answer_keeping_errno(|| {
+    c_return_preserving_errno(|| {
         no_flags(flags)?;
-        required(out_fd)?;
-        // SAFETY: the face's contract (mod.rs).
+        non_null(out_fd)?;
+        // SAFETY: the C contract (mod.rs).
         let fd = unsafe { borrow(page)? }.export()?;
-        // SAFETY: the face's contract (mod.rs).
+        // SAFETY: the C contract (mod.rs).
         unsafe { out_fd.write(fd.into_raw_fd()) };
         Ok(())
     })
@@ -143,12 +147,12 @@ pub unsafe extern "C" fn umf_page_export_dma_buf(
     flags: u64,
     out_fd: *mut c_int,
 ) -> c_int {
-    answer_keeping_errno(|| {
+    c_return_preserving_errno(|| {
         no_flags(flags)?;
-        required(out_fd)?;
-        // SAFETY: the face's contract (mod.rs).
+        non_null(out_fd)?;
+        // SAFETY: the C contract (mod.rs).
         let fd = unsafe { borrow(page)? }.export_dma_buf()?;
-        // SAFETY: the face's contract (mod.rs).
+        // SAFETY: the C contract (mod.rs).
         unsafe { out_fd.write(fd.into_raw_fd()) };
         Ok(())
     })
@@ -159,9 +163,9 @@ pub unsafe extern "C" fn umf_page_export_dma_buf(
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_page_flags(page: *const umf_page) -> u64 {
-    // SAFETY: the face's contract (mod.rs).
-    let access = unsafe { borrow(page) }.map_or(Writers::Anyone, Page::writers);
-    if access == Writers::CreatorOnly { UMF_PAGE_SINGLE_WRITER } else { 0 }
+    // SAFETY: the C contract (mod.rs).
+    let writers = unsafe { borrow(page) }.map_or(Writers::Anyone, Page::writers);
+    if writers == Writers::CreatorOnly { UMF_PAGE_SINGLE_WRITER } else { 0 }
 }
 
 /// How many fences the page has room for. 0 for NULL.
@@ -169,7 +173,7 @@ pub unsafe extern "C" fn umf_page_flags(page: *const umf_page) -> u64 {
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_page_fence_count(page: *const umf_page) -> u32 {
-    // SAFETY: the face's contract (mod.rs).
+    // SAFETY: the C contract (mod.rs).
     unsafe { borrow(page) }.map_or(0, Page::fence_count)
 }
 
@@ -178,8 +182,8 @@ pub unsafe extern "C" fn umf_page_fence_count(page: *const umf_page) -> u32 {
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_page_ref(page: *mut umf_page) -> *mut umf_page {
-    // SAFETY: the face's contract (mod.rs).
-    unsafe { reference(page) }
+    // SAFETY: the C contract (mod.rs).
+    unsafe { c_ref(page) }
 }
 
 /// Ends a reference to a page. The page is unmapped and closed with the last, and with the last of its fences: a fence
@@ -188,6 +192,6 @@ pub unsafe extern "C" fn umf_page_ref(page: *mut umf_page) -> *mut umf_page {
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_page_unref(page: *mut umf_page) {
-    // SAFETY: the face's contract (mod.rs).
-    unsafe { unreference(page) }
+    // SAFETY: the C contract (mod.rs).
+    unsafe { c_unref(page) }
 }

@@ -1,9 +1,9 @@
+use super::args::{no_flags, non_null, read_sized, slice};
 use super::event_loop::umf_loop;
-use super::fence::umf_fence;
+use super::fence::{fence_errno, umf_fence};
+use super::handles::{Handle, c_ref, c_unref, clone_ref, write_handle};
+use super::returns::c_return_preserving_errno;
 use super::wait::{UMF_WAIT_MAX, condition, umf_wait};
-use super::{
-    Handle, answer_keeping_errno, hand_out, no_flags, reference, required, share, unreference,
-};
 use crate::error::{Error, Result};
 use crate::queue::{self, Inline, Job, QueueHandle};
 use crate::sys::time::Deadline;
@@ -23,9 +23,47 @@ impl Handle for umf_queue {
 /// caller's thread. Since 0.1.
 pub const UMF_QUEUE_INLINE: u64 = 1 << 0;
 
+/// Creates a queue: what a driver needs for waits before signals, where it would otherwise start a thread that submits.
+///
+/// Jobs run in the order in which they were submitted, each when all its waits are met. A queue whose first job is held up
+/// holds up no other queue, also of the same loop. A job whose waits can never be met (a fence failed) does not run: its
+/// signals fail with the same error, and the queue goes on with the next.
+///
+/// \param event_loop  where the jobs run; the queue keeps a reference. One with UMF_LOOP_THREAD for what a submit thread does.
+/// \param flags       UMF_QUEUE_INLINE, or 0.
+/// \param out_queue   receives a reference that the caller ends with umf_queue_unref(). Written only on success.
+///
+/// \return 0, or
+///         -EINVAL  event_loop or out_queue NULL, unknown flags.
+///         -ENOMEM  no memory, or no thread.
+///         -ESTALE  the loop belongs to another process.
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_queue_create(
+    event_loop: *mut umf_loop,
+    flags: u64,
+    out_queue: *mut *mut umf_queue,
+) -> c_int {
+    c_return_preserving_errno(|| {
+        let inline = match flags {
+            0 => Inline::No,
+            UMF_QUEUE_INLINE => Inline::Yes,
+            _ => return Err(Error::Invalid),
+        };
+        non_null(out_queue)?;
+        // SAFETY: the C contract (mod.rs).
+        let event_loop = unsafe { clone_ref(event_loop)? };
+        // SAFETY: the C contract (mod.rs).
+        unsafe { write_handle(QueueHandle::new(&event_loop, inline)?, out_queue) };
+        Ok(())
+    })
+}
+
 /// What umf_job.run returns: the work is done, the queue signals the job's signals. Since 0.1.
 pub const UMF_JOB_DONE: c_int = 0;
 const _: () = assert!(UMF_JOB_DONE == queue::DONE);
+
 /// What umf_job.run returns: the work goes on, and whoever does it (the driver, or its device) signals them. The next job does not
 /// wait for that. Since 0.1.
 pub const UMF_JOB_SUBMITTED: c_int = 1;
@@ -70,63 +108,6 @@ pub struct umf_job {
     pub data: *mut c_void,
 }
 
-/// Creates a queue: what a driver needs for waits before signals, where it would otherwise start a thread that submits.
-///
-/// Jobs run in the order in which they were submitted, each when all its waits are met. A queue whose first job is held up
-/// holds up no other queue, also of the same loop. A job whose waits can never be met (a fence failed) does not run: its
-/// signals fail with the same error, and the queue goes on with the next.
-///
-/// \param event_loop  where the jobs run; the queue keeps a reference. One with UMF_LOOP_THREAD for what a submit thread does.
-/// \param flags       UMF_QUEUE_INLINE, or 0.
-/// \param out_queue   receives a reference that the caller ends with umf_queue_unref(). Written only on success.
-///
-/// \return 0, or
-///         -EINVAL  event_loop or out_queue NULL, unknown flags.
-///         -ENOMEM  no memory, or no thread.
-///         -ESTALE  the loop belongs to another process.
-///
-/// Thread-safe. Since 0.1.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn umf_queue_create(
-    event_loop: *mut umf_loop,
-    flags: u64,
-    out_queue: *mut *mut umf_queue,
-) -> c_int {
-    answer_keeping_errno(|| {
-        let inline = match flags {
-            0 => Inline::No,
-            UMF_QUEUE_INLINE => Inline::Yes,
-            _ => return Err(Error::Invalid),
-        };
-        required(out_queue)?;
-        // SAFETY: the face's contract (mod.rs).
-        let event_loop = unsafe { share(event_loop)? };
-        // SAFETY: the face's contract (mod.rs).
-        unsafe { hand_out(QueueHandle::new(&event_loop, inline)?, out_queue) };
-        Ok(())
-    })
-}
-
-/// Another reference to a queue, to be ended with umf_queue_unref(). Returns queue; NULL for NULL.
-///
-/// Thread-safe, async-signal-safe. Since 0.1.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn umf_queue_ref(queue: *mut umf_queue) -> *mut umf_queue {
-    // SAFETY: the face's contract (mod.rs).
-    unsafe { reference(queue) }
-}
-
-/// Ends a reference to a queue. With the last, what has not run is cancelled, as by umf_queue_cancel(). A job that is running
-/// at this moment on another thread is not waited for: its release tells; but if the queue had the loop's last reference, that ends
-/// too, and waits as umf_loop_unref() does. NULL does nothing.
-///
-/// Thread-safe. Since 0.1.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn umf_queue_unref(queue: *mut umf_queue) {
-    // SAFETY: the face's contract (mod.rs).
-    unsafe { unreference(queue) }
-}
-
 /// Submits a job. The pending values of what it signals rise at once (umf_fence_submit()), so that who waits with
 /// UMF_WAIT_PENDING goes on.
 ///
@@ -150,19 +131,42 @@ pub unsafe extern "C" fn umf_queue_submit(
     job: *const umf_job,
     flags: u64,
 ) -> c_int {
-    answer_keeping_errno(|| {
+    c_return_preserving_errno(|| {
         no_flags(flags)?;
-        // SAFETY: the face's contract (mod.rs): at least its size is there, and as much as that says. The queue by a reference of
-        // our own: a job that runs in here may end the caller's.
-        unsafe {
-            let queue = share(queue)?;
-            let size = *job.cast::<u32>().as_ref().ok_or(Error::Invalid)?;
-            if (size as usize) < size_of::<umf_job>() {
-                return Err(Error::Invalid);
-            }
-            queue.get()?.submit(read(&*job)?)
-        }
+        // A reference of the library's own: a job that runs in here may end the caller's.
+        // SAFETY: the C contract (mod.rs).
+        let (queue, job) = unsafe { (clone_ref(queue)?, read_sized(job)?) };
+        // SAFETY: the C contract (mod.rs).
+        queue.get()?.submit(unsafe { read_job(job)? })
     })
+}
+
+/// Reads the job that the caller describes.
+///
+/// # Safety
+/// The C contract (mod.rs).
+unsafe fn read_job(job: &umf_job) -> Result<Job> {
+    let run = job.run.ok_or(Error::Invalid)?;
+    // Neither can wrap: they are 32 bits wide.
+    let count = u64::from(job.wait_count) + u64::from(job.signal_count);
+    if job.reserved != 0 || count > UMF_WAIT_MAX.into() {
+        return Err(Error::Invalid);
+    }
+    // SAFETY: by this function's contract.
+    let (waits, signals) =
+        unsafe { (slice(job.waits, job.wait_count)?, slice(job.signals, job.signal_count)?) };
+    let mut job_read = Job::new(count as usize, run, job.release, job.data)?;
+    for wait in waits {
+        // SAFETY: by this function's contract.
+        unsafe {
+            job_read.wait(clone_ref(wait.fence)?, condition(wait, Until::Signaled)?.predicate())
+        };
+    }
+    for signal in signals {
+        // SAFETY: by this function's contract.
+        job_read.signal(unsafe { clone_ref(signal.fence)? }, signal.value)?;
+    }
+    Ok(job_read)
 }
 
 /// Waits until every job that was submitted by now has run and its signals are signalled, or it is certain that this will
@@ -181,8 +185,10 @@ pub unsafe extern "C" fn umf_queue_submit(
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_queue_drain(queue: *mut umf_queue, abs_timeout_ns: u64) -> c_int {
-    // SAFETY: the face's contract (mod.rs).
-    answer_keeping_errno(|| unsafe { share(queue)? }.get()?.drain(Deadline::at(abs_timeout_ns)))
+    c_return_preserving_errno(|| {
+        // SAFETY: the C contract (mod.rs).
+        unsafe { clone_ref(queue)? }.get()?.drain(Deadline::at(abs_timeout_ns))
+    })
 }
 
 /// Cancels every job that has not begun to run: it never will, its signals fail with ECANCELED, and its release is called, in
@@ -195,9 +201,9 @@ pub unsafe extern "C" fn umf_queue_drain(queue: *mut umf_queue, abs_timeout_ns: 
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_queue_cancel(queue: *mut umf_queue) -> c_int {
-    answer_keeping_errno(|| {
-        // SAFETY: the face's contract (mod.rs).
-        unsafe { share(queue)? }.get()?.cancel();
+    c_return_preserving_errno(|| {
+        // SAFETY: the C contract (mod.rs).
+        unsafe { clone_ref(queue)? }.get()?.cancel();
         Ok(())
     })
 }
@@ -216,49 +222,30 @@ pub unsafe extern "C" fn umf_queue_cancel(queue: *mut umf_queue) -> c_int {
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_queue_fail(queue: *mut umf_queue, error: c_int) -> c_int {
-    answer_keeping_errno(|| {
-        let errno = super::fence::errno(error)?;
-        // SAFETY: the face's contract (mod.rs).
-        unsafe { share(queue)? }.get()?.fail(errno);
+    c_return_preserving_errno(|| {
+        let errno = fence_errno(error)?;
+        // SAFETY: the C contract (mod.rs).
+        unsafe { clone_ref(queue)? }.get()?.fail(errno);
         Ok(())
     })
 }
 
-/// The job that C describes.
+/// Another reference to a queue, to be ended with umf_queue_unref(). Returns queue; NULL for NULL.
 ///
-/// # Safety
-/// The face's contract (mod.rs).
-unsafe fn read(job: &umf_job) -> Result<Job> {
-    let run = job.run.ok_or(Error::Invalid)?;
-    // Neither can wrap: they are 32 bits wide.
-    let count = u64::from(job.wait_count) + u64::from(job.signal_count);
-    if job.reserved != 0 || count > UMF_WAIT_MAX.into() {
-        return Err(Error::Invalid);
-    }
-    // SAFETY: by this function's contract.
-    let (waits, signals) =
-        unsafe { (list(job.waits, job.wait_count)?, list(job.signals, job.signal_count)?) };
-    let mut read = Job::new(count as usize, run, job.release, job.data)?;
-    for wait in waits {
-        // SAFETY: by this function's contract.
-        unsafe { read.wait(share(wait.fence)?, condition(wait, Until::Signaled)?.predicate()) };
-    }
-    for signal in signals {
-        // SAFETY: by this function's contract.
-        read.signal(unsafe { share(signal.fence)? }, signal.value)?;
-    }
-    Ok(read)
+/// Thread-safe, async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_queue_ref(queue: *mut umf_queue) -> *mut umf_queue {
+    // SAFETY: the C contract (mod.rs).
+    unsafe { c_ref(queue) }
 }
 
-/// An array of the caller's, which may be NULL if it has no elements.
+/// Ends a reference to a queue. With the last, what has not run is cancelled, as by umf_queue_cancel(). A job that is running
+/// at this moment on another thread is not waited for: its release tells; but if the queue had the loop's last reference, that ends
+/// too, and waits as umf_loop_unref() does. NULL does nothing.
 ///
-/// # Safety
-/// The face's contract (mod.rs).
-unsafe fn list<'a, T>(first: *const T, count: u32) -> Result<&'a [T]> {
-    if count == 0 {
-        return Ok(&[]);
-    }
-    required(first)?;
-    // SAFETY: by this function's contract.
-    Ok(unsafe { std::slice::from_raw_parts(first, count as usize) })
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_queue_unref(queue: *mut umf_queue) {
+    // SAFETY: the C contract (mod.rs).
+    unsafe { c_unref(queue) }
 }

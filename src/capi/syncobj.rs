@@ -1,10 +1,11 @@
-use super::convert::access;
+use super::args::{borrow_fd, no_flags, non_null};
+use super::convert::dma_buf_access;
 use super::device::umf_device;
-use super::event_loop::{arm, umf_callback, umf_loop, umf_watch};
+use super::event_loop::umf_loop;
 use super::fence::umf_fence;
-use super::{
-    Handle, answer_keeping_errno, hand_out, lent, no_flags, reference, required, share, unreference,
-};
+use super::handles::{Handle, c_ref, c_unref, clone_ref, write_handle};
+use super::returns::c_return_preserving_errno;
+use super::watch::{create_watch, umf_callback, umf_watch};
 use crate::reactor::Timeline;
 use crate::wait::Condition;
 use std::ffi::c_int;
@@ -40,13 +41,13 @@ pub unsafe extern "C" fn umf_syncobj_open(
     flags: u64,
     out_syncobj: *mut *mut umf_syncobj,
 ) -> c_int {
-    answer_keeping_errno(|| {
+    c_return_preserving_errno(|| {
         no_flags(flags)?;
-        required(out_syncobj)?;
-        // SAFETY: the face's contract (mod.rs).
-        let device = unsafe { share(device)? };
-        // SAFETY: the face's contract (mod.rs).
-        unsafe { hand_out(Timeline::open(&device, handle)?, out_syncobj) };
+        non_null(out_syncobj)?;
+        // SAFETY: the C contract (mod.rs).
+        let device = unsafe { clone_ref(device)? };
+        // SAFETY: the C contract (mod.rs).
+        unsafe { write_handle(Timeline::open(&device, handle)?, out_syncobj) };
         Ok(())
     })
 }
@@ -56,8 +57,8 @@ pub unsafe extern "C" fn umf_syncobj_open(
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_syncobj_ref(syncobj: *mut umf_syncobj) -> *mut umf_syncobj {
-    // SAFETY: the face's contract (mod.rs).
-    unsafe { reference(syncobj) }
+    // SAFETY: the C contract (mod.rs).
+    unsafe { c_ref(syncobj) }
 }
 
 /// Ends a reference to a syncobj. Watches that convert to or from it go on. NULL does nothing.
@@ -65,8 +66,8 @@ pub unsafe extern "C" fn umf_syncobj_ref(syncobj: *mut umf_syncobj) -> *mut umf_
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_syncobj_unref(syncobj: *mut umf_syncobj) {
-    // SAFETY: the face's contract (mod.rs).
-    unsafe { unreference(syncobj) }
+    // SAFETY: the C contract (mod.rs).
+    unsafe { c_unref(syncobj) }
 }
 
 /// UMF to syncobj, without waiting: when a fence reaches a value, signals a timeline's point, or a binary syncobj. Until then
@@ -107,15 +108,15 @@ pub unsafe extern "C" fn umf_loop_export_syncobj(
     callback: *const umf_callback,
     out_watch: *mut *mut umf_watch,
 ) -> c_int {
-    answer_keeping_errno(|| {
+    c_return_preserving_errno(|| {
         no_flags(flags)?;
-        // SAFETY: the face's contract (mod.rs).
-        let (fence, timeline) = unsafe { (share(fence)?, share(syncobj)?) };
-        let demand = Condition::reached(&fence, value)?.predicate();
-        // SAFETY: the face's contract (mod.rs).
+        // SAFETY: the C contract (mod.rs).
+        let (fence, timeline) = unsafe { (clone_ref(fence)?, clone_ref(syncobj)?) };
+        let predicate = Condition::reached(&fence, value)?.predicate();
+        // SAFETY: the C contract (mod.rs).
         unsafe {
-            arm(event_loop, callback, out_watch, |order| {
-                order.export_point(&fence, demand, &timeline, point)
+            create_watch(event_loop, callback, out_watch, |builder| {
+                builder.export_point(&fence, predicate, &timeline, point)
             })
         }
     })
@@ -154,14 +155,16 @@ pub unsafe extern "C" fn umf_loop_import_sync_file(
     callback: *const umf_callback,
     out_watch: *mut *mut umf_watch,
 ) -> c_int {
-    answer_keeping_errno(|| {
+    c_return_preserving_errno(|| {
         no_flags(flags)?;
-        // SAFETY: the face's contract (mod.rs).
-        let fence = unsafe { share(fence)? };
-        let fd = if sync_file_fd == -1 { None } else { Some(lent(sync_file_fd)?) };
-        // SAFETY: the face's contract (mod.rs).
+        // SAFETY: the C contract (mod.rs).
+        let fence = unsafe { clone_ref(fence)? };
+        let fd = if sync_file_fd == -1 { None } else { Some(borrow_fd(sync_file_fd)?) };
+        // SAFETY: the C contract (mod.rs).
         unsafe {
-            arm(event_loop, callback, out_watch, |order| order.import_sync_file(&fence, value, fd))
+            create_watch(event_loop, callback, out_watch, |builder| {
+                builder.import_sync_file(&fence, value, fd)
+            })
         }
     })
 }
@@ -203,14 +206,14 @@ pub unsafe extern "C" fn umf_loop_import_syncobj(
     callback: *const umf_callback,
     out_watch: *mut *mut umf_watch,
 ) -> c_int {
-    answer_keeping_errno(|| {
+    c_return_preserving_errno(|| {
         no_flags(flags)?;
-        // SAFETY: the face's contract (mod.rs).
-        let (fence, timeline) = unsafe { (share(fence)?, share(syncobj)?) };
-        // SAFETY: the face's contract (mod.rs).
+        // SAFETY: the C contract (mod.rs).
+        let (fence, timeline) = unsafe { (clone_ref(fence)?, clone_ref(syncobj)?) };
+        // SAFETY: the C contract (mod.rs).
         unsafe {
-            arm(event_loop, callback, out_watch, |order| {
-                order.import_point(&fence, value, &timeline, point)
+            create_watch(event_loop, callback, out_watch, |builder| {
+                builder.import_point(&fence, value, &timeline, point)
             })
         }
     })
@@ -249,14 +252,14 @@ pub unsafe extern "C" fn umf_loop_import_dma_buf(
     callback: *const umf_callback,
     out_watch: *mut *mut umf_watch,
 ) -> c_int {
-    answer_keeping_errno(|| {
-        // SAFETY: the face's contract (mod.rs).
-        let fence = unsafe { share(fence)? };
-        let (buffer, access) = (lent(dma_buf_fd)?, access(flags)?);
-        // SAFETY: the face's contract (mod.rs).
+    c_return_preserving_errno(|| {
+        // SAFETY: the C contract (mod.rs).
+        let fence = unsafe { clone_ref(fence)? };
+        let (buffer, access) = (borrow_fd(dma_buf_fd)?, dma_buf_access(flags)?);
+        // SAFETY: the C contract (mod.rs).
         unsafe {
-            arm(event_loop, callback, out_watch, |order| {
-                order.import_dma_buf(&fence, value, buffer, access)
+            create_watch(event_loop, callback, out_watch, |builder| {
+                builder.import_dma_buf(&fence, value, buffer, access)
             })
         }
     })

@@ -1,29 +1,71 @@
+use super::args::slice;
 use super::fence::umf_fence;
-use super::{answer_keeping_errno, borrow};
+use super::handles::borrow;
+use super::returns::c_return_preserving_errno;
 use crate::error::{Error, Result};
 use crate::sys::time::Deadline;
 use crate::wait::{self, Condition, Conditions, Op, Until};
 use std::ffi::c_int;
+
+/// Waits until the fence's value is at least value. umf_wait() waits for many.
+///
+/// \param fence           the fence.
+/// \param value           the value to be reached.
+/// \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never. A signal handler
+///                        that runs meanwhile does not end the wait.
+///
+/// \return 0: reached; it stays so for this process, and what the signaller did before is visible. Or
+///         -EINVAL      fence NULL, or value above UINT32_MAX for a 32-bit fence.
+///         -ETIME       not reached by then; a poll that is not met too.
+///         -EIO         the fence carries an error and has not reached value: see umf_fence_error().
+///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
+///         -ESTALE      the fence ended before it reached value: see umf_fence_create().
+///
+/// Thread-safe; async-signal-safe, unless the fence has a notifier that is not. Uses no CPU while it sleeps, but for what
+/// UMF_FENCE_DEVICE says. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_wait(
+    fence: *mut umf_fence,
+    value: u64,
+    abs_timeout_ns: u64,
+) -> c_int {
+    // The hot path first, without `c_return`: nothing in there can panic.
+    // SAFETY: the C contract (mod.rs).
+    if unsafe { borrow(fence) }.is_ok_and(|fence| fence.is_reached_inline(value)) {
+        return 0;
+    }
+    c_return_preserving_errno(|| {
+        // SAFETY: the C contract (mod.rs).
+        let fence = unsafe { borrow(fence)? };
+        wait::one(Condition::reached(fence, value)?, Deadline::at(abs_timeout_ns))
+    })
+}
 
 /// The most entries of one umf_wait(). Since 0.1.
 pub const UMF_WAIT_MAX: u32 = 1048576;
 
 /// In the flags of umf_wait(): until one of the entries is met, not all. Since 0.1.
 pub const UMF_WAIT_ANY: u64 = 1 << 0;
+
 /// In the flags of umf_wait(): until work was submitted that will signal the values (umf_fence_submit()), not until they
 /// are signalled. Since 0.1.
 pub const UMF_WAIT_PENDING: u64 = 1 << 1;
 
 /// In umf_wait.op: the fence's value is at least the entry's. Since 0.1.
 pub const UMF_OP_GE: u32 = 0;
+
 /// In umf_wait.op: the fence's value is greater than the entry's. Since 0.1.
 pub const UMF_OP_GT: u32 = 1;
+
 /// In umf_wait.op: the fence's value equals the entry's. A value that a signal passes over is not noticed. Since 0.1.
 pub const UMF_OP_EQ: u32 = 2;
+
 /// In umf_wait.op: the fence's value differs from the entry's. Since 0.1.
 pub const UMF_OP_NE: u32 = 3;
+
 /// In umf_wait.op: the fence's value is less than the entry's. Since 0.1.
 pub const UMF_OP_LT: u32 = 4;
+
 /// In umf_wait.op: the fence's value is at most the entry's. Since 0.1.
 pub const UMF_OP_LE: u32 = 5;
 
@@ -77,12 +119,12 @@ pub unsafe extern "C" fn umf_wait(
     abs_timeout_ns: u64,
     out_index: *mut u32,
 ) -> c_int {
-    answer_keeping_errno(|| {
+    c_return_preserving_errno(|| {
         if flags & !(UMF_WAIT_ANY | UMF_WAIT_PENDING) != 0 {
             return Err(Error::Invalid);
         }
         let until = if flags & UMF_WAIT_PENDING != 0 { Until::Submitted } else { Until::Signaled };
-        // SAFETY: the face's contract (mod.rs).
+        // SAFETY: the C contract (mod.rs).
         let list = unsafe { List::new(waits, count, until)? };
         let deadline = Deadline::at(abs_timeout_ns);
         if flags & UMF_WAIT_ANY == 0 {
@@ -90,7 +132,7 @@ pub unsafe extern "C" fn umf_wait(
         }
         let index = wait::any(&list, deadline)?;
         if !out_index.is_null() {
-            // SAFETY: the face's contract (mod.rs).
+            // SAFETY: the C contract (mod.rs).
             unsafe { out_index.write(index as u32) };
         }
         Ok(())
@@ -105,13 +147,13 @@ struct List<'a> {
 
 impl List<'_> {
     /// # Safety
-    /// The face's contract (mod.rs) for `waits` and `count`.
+    /// The C contract (mod.rs) for `waits` and `count`.
     unsafe fn new<'a>(waits: *const umf_wait, count: u32, until: Until) -> Result<List<'a>> {
-        if waits.is_null() || count == 0 || count > UMF_WAIT_MAX {
+        if count == 0 || count > UMF_WAIT_MAX {
             return Err(Error::Invalid);
         }
         // SAFETY: by this function's contract.
-        let waits = unsafe { std::slice::from_raw_parts(waits, count as usize) };
+        let waits = unsafe { slice(waits, count)? };
         let list = List { waits, until };
         // A list that is wrong anywhere is refused, also where one of its entries is met.
         (0..list.count()).try_for_each(|index| list.get(index).map(drop))?;
@@ -127,15 +169,15 @@ impl Conditions for List<'_> {
     #[inline]
     fn get(&self, index: usize) -> Result<Condition<'_>> {
         let wait = self.waits.get(index).ok_or(Error::Invalid)?;
-        // SAFETY: the face's contract (mod.rs).
+        // SAFETY: the C contract (mod.rs).
         unsafe { condition(wait, self.until) }
     }
 }
 
-/// What one entry asks for.
+/// Reads one entry.
 ///
 /// # Safety
-/// The face's contract (mod.rs) for the entry's fence.
+/// The C contract (mod.rs) for the entry's fence.
 pub(super) unsafe fn condition(wait: &umf_wait, until: Until) -> Result<Condition<'_>> {
     if wait.reserved != 0 {
         return Err(Error::Invalid);
