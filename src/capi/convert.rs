@@ -1,4 +1,5 @@
 use super::args::{borrow_fd, non_null};
+use super::contract::c_contract;
 use super::device::umf_device;
 use super::fence::umf_fence;
 use super::handles::borrow;
@@ -36,11 +37,9 @@ pub unsafe extern "C" fn umf_fence_export_sync_file(
 ) -> c_int {
     c_return_preserving_errno(|| {
         non_null(out_fd)?;
-        // SAFETY: the C contract (mod.rs).
-        let (fence, device) = unsafe { (borrow(fence)?, optional(device)) };
+        let (fence, device) = c_contract!((borrow(fence)?, optional(device)));
         let fd = convert::export_sync_file(fence, value, device, Deadline::at(abs_timeout_ns))?;
-        // SAFETY: the C contract (mod.rs).
-        unsafe { out_fd.write(fd.into_raw_fd()) };
+        c_contract!(out_fd.write(fd.into_raw_fd()));
         Ok(())
     })
 }
@@ -72,8 +71,7 @@ pub unsafe extern "C" fn umf_fence_import_sync_file(
     abs_timeout_ns: u64,
 ) -> c_int {
     c_return_preserving_errno(|| {
-        // SAFETY: the C contract (mod.rs).
-        let fence = unsafe { borrow(fence)? };
+        let fence = c_contract!(borrow(fence)?);
         let fd = if sync_file_fd == -1 { None } else { Some(borrow_fd(sync_file_fd)?) };
         convert::import_sync_file(fence, value, fd, Deadline::at(abs_timeout_ns))
     })
@@ -109,8 +107,7 @@ pub unsafe extern "C" fn umf_fence_export_syncobj(
     abs_timeout_ns: u64,
 ) -> c_int {
     c_return_preserving_errno(|| {
-        // SAFETY: the C contract (mod.rs).
-        let (fence, device) = unsafe { (borrow(fence)?, borrow(device)?) };
+        let (fence, device) = c_contract!((borrow(fence)?, borrow(device)?));
         convert::export_syncobj(
             fence,
             value,
@@ -154,8 +151,7 @@ pub unsafe extern "C" fn umf_fence_import_syncobj(
     abs_timeout_ns: u64,
 ) -> c_int {
     c_return_preserving_errno(|| {
-        // SAFETY: the C contract (mod.rs).
-        let (fence, device) = unsafe { (borrow(fence)?, borrow(device)?) };
+        let (fence, device) = c_contract!((borrow(fence)?, borrow(device)?));
         convert::import_syncobj(
             fence,
             value,
@@ -203,8 +199,7 @@ pub unsafe extern "C" fn umf_fence_export_dma_buf(
     abs_timeout_ns: u64,
 ) -> c_int {
     c_return_preserving_errno(|| {
-        // SAFETY: the C contract (mod.rs).
-        let (fence, device) = unsafe { (borrow(fence)?, optional(device)) };
+        let (fence, device) = c_contract!((borrow(fence)?, optional(device)));
         let deadline = Deadline::at(abs_timeout_ns);
         convert::export_dma_buf(
             fence,
@@ -249,8 +244,7 @@ pub unsafe extern "C" fn umf_fence_import_dma_buf(
     abs_timeout_ns: u64,
 ) -> c_int {
     c_return_preserving_errno(|| {
-        // SAFETY: the C contract (mod.rs).
-        let fence = unsafe { borrow(fence)? };
+        let fence = c_contract!(borrow(fence)?);
         convert::import_dma_buf(
             fence,
             value,

@@ -1,4 +1,5 @@
 use super::args::{borrow_fd, non_null, write_sized};
+use super::contract::c_contract;
 use super::handles::{Handle, borrow, c_ref, c_unref, write_handle};
 use super::returns::{c_return, c_return_preserving_errno};
 use crate::convert::Device;
@@ -37,8 +38,7 @@ pub unsafe extern "C" fn umf_device_create(
     c_return_preserving_errno(|| {
         non_null(out_device)?;
         let fd = borrow_fd(drm_fd)?;
-        // SAFETY: the C contract (mod.rs).
-        unsafe { write_handle(Ref::try_new(|| Device::new(fd))?, out_device) };
+        c_contract!(write_handle(Ref::try_new(|| Device::new(fd))?, out_device));
         Ok(())
     })
 }
@@ -83,8 +83,7 @@ pub unsafe extern "C" fn umf_device_query_caps(
     caps: *mut umf_device_caps,
 ) -> c_int {
     c_return(|| {
-        // SAFETY: the C contract (mod.rs).
-        let has = unsafe { borrow(device)? }.caps();
+        let has = c_contract!(borrow(device)?).caps();
         let flags = [
             (has.syncobj, UMF_DEVICE_CAP_SYNCOBJ),
             (has.timeline, UMF_DEVICE_CAP_TIMELINE),
@@ -94,7 +93,7 @@ pub unsafe extern "C" fn umf_device_query_caps(
         let flags = flags.iter().filter(|(has, _)| *has).fold(0, |flags, (_, flag)| flags | flag);
         let known =
             umf_device_caps { size: size_of::<umf_device_caps>() as u32, reserved: 0, flags };
-        // SAFETY: the C contract (mod.rs); umf_device_caps starts with its size and has no padding.
+        // SAFETY: the C contract (contract.rs); umf_device_caps starts with its size and has no padding.
         unsafe { write_sized(caps, &known) }
     })
 }
@@ -104,8 +103,7 @@ pub unsafe extern "C" fn umf_device_query_caps(
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_device_ref(device: *mut umf_device) -> *mut umf_device {
-    // SAFETY: the C contract (mod.rs).
-    unsafe { c_ref(device) }
+    c_contract!(c_ref(device))
 }
 
 /// Ends a reference to a device. Its descriptor is closed with the last. NULL does nothing.
@@ -113,6 +111,5 @@ pub unsafe extern "C" fn umf_device_ref(device: *mut umf_device) -> *mut umf_dev
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_device_unref(device: *mut umf_device) {
-    // SAFETY: the C contract (mod.rs).
-    unsafe { c_unref(device) }
+    c_contract!(c_unref(device))
 }

@@ -1,4 +1,5 @@
 use super::args::{no_flags, non_null};
+use super::contract::c_contract;
 use super::handles::{Handle, borrow, c_ref, c_unref, write_handle};
 use super::returns::{c_return, c_return_preserving_errno};
 use crate::error::Error;
@@ -49,8 +50,7 @@ pub unsafe extern "C" fn umf_loop_create(flags: u64, out_loop: *mut *mut umf_loo
             _ => return Err(Error::Invalid),
         };
         non_null(out_loop)?;
-        // SAFETY: the C contract (mod.rs).
-        unsafe { write_handle(LoopHandle::new(mode)?, out_loop) };
+        c_contract!(write_handle(LoopHandle::new(mode)?, out_loop));
         Ok(())
     })
 }
@@ -60,8 +60,7 @@ pub unsafe extern "C" fn umf_loop_create(flags: u64, out_loop: *mut *mut umf_loo
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_loop_ref(event_loop: *mut umf_loop) -> *mut umf_loop {
-    // SAFETY: the C contract (mod.rs).
-    unsafe { c_ref(event_loop) }
+    c_contract!(c_ref(event_loop))
 }
 
 /// Ends a reference to a loop. With the last the loop ends: watches that are not over are cancelled, and its threads are gone
@@ -71,8 +70,7 @@ pub unsafe extern "C" fn umf_loop_ref(event_loop: *mut umf_loop) -> *mut umf_loo
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_loop_unref(event_loop: *mut umf_loop) {
-    // SAFETY: the C contract (mod.rs).
-    unsafe { c_unref(event_loop) }
+    c_contract!(c_unref(event_loop))
 }
 
 /// The descriptor that is readable (POLLIN) while umf_loop_dispatch() has something to do. It stays the loop's: not to be
@@ -87,8 +85,7 @@ pub unsafe extern "C" fn umf_loop_unref(event_loop: *mut umf_loop) {
 pub unsafe extern "C" fn umf_loop_fd(event_loop: *const umf_loop) -> c_int {
     let mut fd = -1;
     let result = c_return(|| {
-        // SAFETY: the C contract (mod.rs).
-        fd = unsafe { borrow(event_loop)? }.get()?.fd()?.as_raw_fd();
+        fd = c_contract!(borrow(event_loop)?).get()?.fd()?.as_raw_fd();
         Ok(())
     });
     if result == 0 { fd } else { result }
@@ -110,8 +107,8 @@ pub unsafe extern "C" fn umf_loop_fd(event_loop: *const umf_loop) -> c_int {
 pub unsafe extern "C" fn umf_loop_dispatch(event_loop: *mut umf_loop, flags: u64) -> c_int {
     c_return_preserving_errno(|| {
         no_flags(flags)?;
-        // SAFETY: the C contract (mod.rs). What stands behind the handle is kept: a callback may end the handle, and then
-        // the loop ends there, and not here.
-        unsafe { borrow(event_loop)? }.get()?.clone().dispatch()
+        // A callback may end the last reference to the handle. The loop then ends in that call, and
+        // this reference keeps its memory until the dispatch returns.
+        c_contract!(borrow(event_loop)?).get()?.clone().dispatch()
     })
 }

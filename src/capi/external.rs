@@ -1,4 +1,5 @@
 use super::args::{borrow_fd, no_flags, non_null, read_sized};
+use super::contract::c_contract;
 use super::fence::{UMF_FENCE_32BIT, umf_fence};
 use super::handles::{borrow, clone_ref, write_handle};
 use super::page::umf_page;
@@ -26,8 +27,7 @@ use std::sync::atomic::AtomicPtr;
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_offset(fence: *const umf_fence) -> u64 {
-    // SAFETY: the C contract (mod.rs).
-    unsafe { borrow(fence) }.ok().and_then(Fence::offset).unwrap_or(u64::MAX)
+    c_contract!(borrow(fence)).ok().and_then(Fence::offset).unwrap_or(u64::MAX)
 }
 
 /// The offset in its page, in bytes, of a value that tells the device which interrupts somebody wants: it has to interrupt
@@ -39,8 +39,7 @@ pub unsafe extern "C" fn umf_fence_offset(fence: *const umf_fence) -> u64 {
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_monitored_offset(fence: *const umf_fence) -> u64 {
-    // SAFETY: the C contract (mod.rs).
-    unsafe { borrow(fence) }.map_or(u64::MAX, Fence::monitored_offset)
+    c_contract!(borrow(fence)).map_or(u64::MAX, Fence::monitored_offset)
 }
 
 /// Wakes the waiters of a fence whose value a device wrote: the device's interrupt handler, or whoever hears of the
@@ -57,8 +56,7 @@ pub unsafe extern "C" fn umf_fence_monitored_offset(fence: *const umf_fence) -> 
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_notify(fence: *mut umf_fence) -> c_int {
-    // SAFETY: the C contract (mod.rs).
-    c_return(|| unsafe { borrow(fence)? }.notify())
+    c_return(|| c_contract!(borrow(fence)?).notify())
 }
 
 /// How waits of this process hear that a device wrote a fence's value: see umf_fence_set_notifier(). Grows at the end.
@@ -105,16 +103,14 @@ pub unsafe extern "C" fn umf_fence_set_notifier(
     notifier: *const umf_notifier,
 ) -> c_int {
     c_return_preserving_errno(|| {
-        // SAFETY: the C contract (mod.rs).
-        let fence = unsafe { borrow(fence)? };
+        let fence = c_contract!(borrow(fence)?);
         if !fence.is_device() {
             return Err(Error::Invalid);
         }
         let source = if notifier.is_null() {
             None
         } else {
-            // SAFETY: the C contract (mod.rs).
-            Some(source(unsafe { read_sized(notifier)? })?)
+            Some(source(c_contract!(read_sized(notifier)?))?)
         };
         fence.notifier.set(source);
         Ok(())
@@ -202,10 +198,8 @@ pub unsafe extern "C" fn umf_fence_create_in(
             _ => return Err(Error::Invalid),
         };
         non_null(out_fence)?;
-        // SAFETY: the C contract (mod.rs).
-        let (page, memory) = unsafe { (clone_ref(page)?, external_memory(memory, width)?) };
-        // SAFETY: the C contract (mod.rs).
-        unsafe { write_handle(Fence::create_in(&page, width, memory)?, out_fence) };
+        let (page, memory) = c_contract!((clone_ref(page)?, external_memory(memory, width)?));
+        c_contract!(write_handle(Fence::create_in(&page, width, memory)?, out_fence));
         Ok(())
     })
 }
@@ -240,13 +234,10 @@ pub unsafe extern "C" fn umf_fence_open_in(
         no_flags(flags)?;
         non_null(out_fence)?;
         non_null(memory)?;
-        // SAFETY: the C contract (mod.rs).
-        let page = unsafe { clone_ref(page)? };
-        // SAFETY: the C contract (mod.rs).
+        let page = c_contract!(clone_ref(page)?);
         let fence =
-            Fence::open_in(&page, index, |width| unsafe { external_memory(memory, width) })?;
-        // SAFETY: the C contract (mod.rs).
-        unsafe { write_handle(fence, out_fence) };
+            Fence::open_in(&page, index, |width| c_contract!(external_memory(memory, width)))?;
+        c_contract!(write_handle(fence, out_fence));
         Ok(())
     })
 }
@@ -254,7 +245,7 @@ pub unsafe extern "C" fn umf_fence_open_in(
 /// Checks what the caller says about a driver's memory.
 ///
 /// # Safety
-/// `memory` is NULL or as the C contract (mod.rs) and `umf_fence_create_in` ask.
+/// `memory` is NULL or as the C contract (contract.rs) and `umf_fence_create_in` ask.
 unsafe fn external_memory(memory: *const umf_mapping, width: Width) -> Result<ExternalMemoryDesc> {
     // SAFETY: by this function's contract.
     let memory = unsafe { read_sized(memory)? };

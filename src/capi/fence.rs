@@ -1,4 +1,5 @@
 use super::args::{no_flags, non_null};
+use super::contract::c_contract;
 use super::handles::{Handle, borrow, c_ref, c_unref, clone_ref, write_handle};
 use super::page::umf_page;
 use super::returns::{c_return, c_return_preserving_errno};
@@ -66,12 +67,10 @@ pub unsafe extern "C" fn umf_fence_create(
         let width = if flags & UMF_FENCE_32BIT != 0 { Width::Bits32 } else { Width::Bits64 };
         let kind = Kind { width, device: flags & UMF_FENCE_DEVICE != 0, ..Kind::PLAIN };
         non_null(out_fence)?;
-        // SAFETY: the C contract (mod.rs).
-        let page = unsafe { clone_ref(page)? };
+        let page = c_contract!(clone_ref(page)?);
         let lasting = flags & UMF_FENCE_LASTING != 0;
         let create = if lasting { Fence::create_lasting } else { Fence::create };
-        // SAFETY: the C contract (mod.rs).
-        unsafe { write_handle(create(&page, kind, value)?, out_fence) };
+        c_contract!(write_handle(create(&page, kind, value)?, out_fence));
         Ok(())
     })
 }
@@ -101,10 +100,8 @@ pub unsafe extern "C" fn umf_fence_open(
     c_return_preserving_errno(|| {
         no_flags(flags)?;
         non_null(out_fence)?;
-        // SAFETY: the C contract (mod.rs).
-        let page = unsafe { clone_ref(page)? };
-        // SAFETY: the C contract (mod.rs).
-        unsafe { write_handle(Fence::open(&page, index)?, out_fence) };
+        let page = c_contract!(clone_ref(page)?);
+        c_contract!(write_handle(Fence::open(&page, index)?, out_fence));
         Ok(())
     })
 }
@@ -114,8 +111,7 @@ pub unsafe extern "C" fn umf_fence_open(
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_ref(fence: *mut umf_fence) -> *mut umf_fence {
-    // SAFETY: the C contract (mod.rs).
-    unsafe { c_ref(fence) }
+    c_contract!(c_ref(fence))
 }
 
 /// Ends a reference to a fence. With the last one of the process that created it, the fence ends, if it is not
@@ -124,8 +120,7 @@ pub unsafe extern "C" fn umf_fence_ref(fence: *mut umf_fence) -> *mut umf_fence 
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_unref(fence: *mut umf_fence) {
-    // SAFETY: the C contract (mod.rs).
-    unsafe { c_unref(fence) }
+    c_contract!(c_unref(fence))
 }
 
 /// Which slot of its page the fence lives in. Send it beside the page's descriptor, for umf_fence_open(). UINT32_MAX for
@@ -134,8 +129,7 @@ pub unsafe extern "C" fn umf_fence_unref(fence: *mut umf_fence) {
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_index(fence: *const umf_fence) -> u32 {
-    // SAFETY: the C contract (mod.rs).
-    unsafe { borrow(fence) }.map_or(u32::MAX, Fence::index)
+    c_contract!(borrow(fence)).map_or(u32::MAX, Fence::index)
 }
 
 /// Signals: moves the value forward, and wakes who waited for it or for less. The value it has already is accepted and
@@ -155,8 +149,7 @@ pub unsafe extern "C" fn umf_fence_index(fence: *const umf_fence) -> u32 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_signal(fence: *mut umf_fence, value: u64) -> c_int {
     // Without `c_return`: nothing in here can panic, allocate or touch errno, and it is the hot path.
-    // SAFETY: the C contract (mod.rs).
-    match unsafe { borrow(fence) }.and_then(|fence| fence.signal(value)) {
+    match c_contract!(borrow(fence)).and_then(|fence| fence.signal(value)) {
         Ok(()) => 0,
         Err(error) => error.code(),
     }
@@ -168,8 +161,7 @@ pub unsafe extern "C" fn umf_fence_signal(fence: *mut umf_fence, value: u64) -> 
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_value(fence: *const umf_fence) -> u64 {
-    // SAFETY: the C contract (mod.rs).
-    unsafe { borrow(fence) }.map_or(0, Fence::value)
+    c_contract!(borrow(fence)).map_or(0, Fence::value)
 }
 
 /// Says that work was submitted which will signal value, and wakes who waits for that with UMF_WAIT_PENDING. A promise
@@ -188,8 +180,7 @@ pub unsafe extern "C" fn umf_fence_value(fence: *const umf_fence) -> u64 {
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_submit(fence: *mut umf_fence, value: u64) -> c_int {
-    // SAFETY: the C contract (mod.rs).
-    c_return(|| unsafe { borrow(fence)? }.submit(value))
+    c_return(|| c_contract!(borrow(fence)?).submit(value))
 }
 
 /// The highest value that is reached or that umf_fence_submit() announced. 0 for NULL.
@@ -197,8 +188,7 @@ pub unsafe extern "C" fn umf_fence_submit(fence: *mut umf_fence, value: u64) -> 
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_pending_value(fence: *const umf_fence) -> u64 {
-    // SAFETY: the C contract (mod.rs).
-    unsafe { borrow(fence) }.map_or(0, Fence::pending_value)
+    c_contract!(borrow(fence)).map_or(0, Fence::pending_value)
 }
 
 /// Fails a fence: umf_fence_signal() moves it no further; what a device still writes counts. Every wait, in every process, for
@@ -217,10 +207,7 @@ pub unsafe extern "C" fn umf_fence_pending_value(fence: *const umf_fence) -> u64
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_set_error(fence: *mut umf_fence, error: c_int) -> c_int {
-    c_return(|| {
-        // SAFETY: the C contract (mod.rs).
-        unsafe { borrow(fence)? }.set_error(fence_errno(error)?)
-    })
+    c_return(|| c_contract!(borrow(fence)?).set_error(fence_errno(error)?))
 }
 
 /// The error that a fence carries.
@@ -238,10 +225,8 @@ pub unsafe extern "C" fn umf_fence_set_error(fence: *mut umf_fence, error: c_int
 pub unsafe extern "C" fn umf_fence_error(fence: *const umf_fence, out_error: *mut c_int) -> c_int {
     c_return(|| {
         non_null(out_error)?;
-        // SAFETY: the C contract (mod.rs).
-        let error = unsafe { borrow(fence)? }.error()?;
-        // SAFETY: the C contract (mod.rs).
-        unsafe { out_error.write(error.map_or(0, |errno| -(errno.get() as c_int))) };
+        let error = c_contract!(borrow(fence)?).error()?;
+        c_contract!(out_error.write(error.map_or(0, |errno| -(errno.get() as c_int))));
         Ok(())
     })
 }

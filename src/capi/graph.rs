@@ -1,4 +1,5 @@
 use super::args::borrow_fd;
+use super::contract::c_contract;
 use super::returns::c_return_preserving_errno;
 use crate::diagnostics::graph::{self, Format};
 use crate::error::{Error, Result};
@@ -41,8 +42,7 @@ pub unsafe extern "C" fn umf_graph_write(fd: c_int, flags: u64, out_deadlocks: *
     c_return_preserving_errno(|| {
         let deadlocks = graph::write(borrow_fd(fd)?, format(flags)?)?;
         if !out_deadlocks.is_null() {
-            // SAFETY: the C contract (mod.rs).
-            unsafe { out_deadlocks.write(deadlocks) };
+            c_contract!(out_deadlocks.write(deadlocks));
         }
         Ok(())
     })

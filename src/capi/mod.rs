@@ -3,17 +3,11 @@
 //! The documentation comments of the public items become `include/libumf.h` and are written for
 //! its readers. The header has the order of the files below, and of the items in each; the `//!`
 //! lines at the top of a file become the heading of its section.
-//!
-//! # The C contract
-//!
-//! What the header asks of its callers, and every SAFETY note of this folder relies on: a pointer
-//! is NULL or points to what its type says; a handle came from this library, and the caller holds
-//! a reference to it during the call; an array has as many elements as its count says; an output
-//! is valid for writing. Everything else about the arguments is checked.
 
 #![allow(non_camel_case_types)] // these are the names that C sees
 
 mod args;
+mod contract;
 mod handles;
 mod returns;
 

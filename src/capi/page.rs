@@ -1,4 +1,5 @@
 use super::args::{borrow_fd, no_flags, non_null};
+use super::contract::c_contract;
 use super::handles::{Handle, borrow, c_ref, c_unref, write_handle};
 use super::returns::c_return_preserving_errno;
 use crate::error::Error;
@@ -54,8 +55,7 @@ pub unsafe extern "C" fn umf_page_create(
             _ => return Err(Error::Invalid),
         };
         non_null(out_page)?;
-        // SAFETY: the C contract (mod.rs).
-        unsafe { write_handle(Page::create_for(fence_count, writers)?, out_page) };
+        c_contract!(write_handle(Page::create_for(fence_count, writers)?, out_page));
         Ok(())
     })
 }
@@ -86,8 +86,7 @@ pub unsafe extern "C" fn umf_page_import(
     c_return_preserving_errno(|| {
         no_flags(flags)?;
         non_null(out_page)?;
-        // SAFETY: the C contract (mod.rs).
-        unsafe { write_handle(Page::import(borrow_fd(fd)?)?, out_page) };
+        c_contract!(write_handle(Page::import(borrow_fd(fd)?)?, out_page));
         Ok(())
     })
 }
@@ -113,10 +112,8 @@ pub unsafe extern "C" fn umf_page_export(
     c_return_preserving_errno(|| {
         no_flags(flags)?;
         non_null(out_fd)?;
-        // SAFETY: the C contract (mod.rs).
-        let fd = unsafe { borrow(page)? }.export()?;
-        // SAFETY: the C contract (mod.rs).
-        unsafe { out_fd.write(fd.into_raw_fd()) };
+        let fd = c_contract!(borrow(page)?).export()?;
+        c_contract!(out_fd.write(fd.into_raw_fd()));
         Ok(())
     })
 }
@@ -150,10 +147,8 @@ pub unsafe extern "C" fn umf_page_export_dma_buf(
     c_return_preserving_errno(|| {
         no_flags(flags)?;
         non_null(out_fd)?;
-        // SAFETY: the C contract (mod.rs).
-        let fd = unsafe { borrow(page)? }.export_dma_buf()?;
-        // SAFETY: the C contract (mod.rs).
-        unsafe { out_fd.write(fd.into_raw_fd()) };
+        let fd = c_contract!(borrow(page)?).export_dma_buf()?;
+        c_contract!(out_fd.write(fd.into_raw_fd()));
         Ok(())
     })
 }
@@ -163,8 +158,7 @@ pub unsafe extern "C" fn umf_page_export_dma_buf(
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_page_flags(page: *const umf_page) -> u64 {
-    // SAFETY: the C contract (mod.rs).
-    let writers = unsafe { borrow(page) }.map_or(Writers::Anyone, Page::writers);
+    let writers = c_contract!(borrow(page)).map_or(Writers::Anyone, Page::writers);
     if writers == Writers::CreatorOnly { UMF_PAGE_SINGLE_WRITER } else { 0 }
 }
 
@@ -173,8 +167,7 @@ pub unsafe extern "C" fn umf_page_flags(page: *const umf_page) -> u64 {
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_page_fence_count(page: *const umf_page) -> u32 {
-    // SAFETY: the C contract (mod.rs).
-    unsafe { borrow(page) }.map_or(0, Page::fence_count)
+    c_contract!(borrow(page)).map_or(0, Page::fence_count)
 }
 
 /// Another reference to a page, to be ended with umf_page_unref(). Returns page; NULL for NULL.
@@ -182,8 +175,7 @@ pub unsafe extern "C" fn umf_page_fence_count(page: *const umf_page) -> u32 {
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_page_ref(page: *mut umf_page) -> *mut umf_page {
-    // SAFETY: the C contract (mod.rs).
-    unsafe { c_ref(page) }
+    c_contract!(c_ref(page))
 }
 
 /// Ends a reference to a page. The page is unmapped and closed with the last, and with the last of its fences: a fence
@@ -192,6 +184,5 @@ pub unsafe extern "C" fn umf_page_ref(page: *mut umf_page) -> *mut umf_page {
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_page_unref(page: *mut umf_page) {
-    // SAFETY: the C contract (mod.rs).
-    unsafe { c_unref(page) }
+    c_contract!(c_unref(page))
 }

@@ -1,4 +1,5 @@
 use super::args::{no_flags, non_null, read_sized, slice};
+use super::contract::c_contract;
 use super::event_loop::umf_loop;
 use super::fence::{fence_errno, umf_fence};
 use super::handles::{Handle, c_ref, c_unref, clone_ref, write_handle};
@@ -52,10 +53,8 @@ pub unsafe extern "C" fn umf_queue_create(
             _ => return Err(Error::Invalid),
         };
         non_null(out_queue)?;
-        // SAFETY: the C contract (mod.rs).
-        let event_loop = unsafe { clone_ref(event_loop)? };
-        // SAFETY: the C contract (mod.rs).
-        unsafe { write_handle(QueueHandle::new(&event_loop, inline)?, out_queue) };
+        let event_loop = c_contract!(clone_ref(event_loop)?);
+        c_contract!(write_handle(QueueHandle::new(&event_loop, inline)?, out_queue));
         Ok(())
     })
 }
@@ -134,17 +133,15 @@ pub unsafe extern "C" fn umf_queue_submit(
     c_return_preserving_errno(|| {
         no_flags(flags)?;
         // A reference of the library's own: a job that runs in here may end the caller's.
-        // SAFETY: the C contract (mod.rs).
-        let (queue, job) = unsafe { (clone_ref(queue)?, read_sized(job)?) };
-        // SAFETY: the C contract (mod.rs).
-        queue.get()?.submit(unsafe { read_job(job)? })
+        let (queue, job) = c_contract!((clone_ref(queue)?, read_sized(job)?));
+        queue.get()?.submit(c_contract!(read_job(job)?))
     })
 }
 
 /// Reads the job that the caller describes.
 ///
 /// # Safety
-/// The C contract (mod.rs).
+/// The C contract (contract.rs).
 unsafe fn read_job(job: &umf_job) -> Result<Job> {
     let run = job.run.ok_or(Error::Invalid)?;
     // Neither can wrap: they are 32 bits wide.
@@ -186,8 +183,7 @@ unsafe fn read_job(job: &umf_job) -> Result<Job> {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_queue_drain(queue: *mut umf_queue, abs_timeout_ns: u64) -> c_int {
     c_return_preserving_errno(|| {
-        // SAFETY: the C contract (mod.rs).
-        unsafe { clone_ref(queue)? }.get()?.drain(Deadline::at(abs_timeout_ns))
+        c_contract!(clone_ref(queue)?).get()?.drain(Deadline::at(abs_timeout_ns))
     })
 }
 
@@ -202,8 +198,7 @@ pub unsafe extern "C" fn umf_queue_drain(queue: *mut umf_queue, abs_timeout_ns: 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_queue_cancel(queue: *mut umf_queue) -> c_int {
     c_return_preserving_errno(|| {
-        // SAFETY: the C contract (mod.rs).
-        unsafe { clone_ref(queue)? }.get()?.cancel();
+        c_contract!(clone_ref(queue)?).get()?.cancel();
         Ok(())
     })
 }
@@ -224,8 +219,7 @@ pub unsafe extern "C" fn umf_queue_cancel(queue: *mut umf_queue) -> c_int {
 pub unsafe extern "C" fn umf_queue_fail(queue: *mut umf_queue, error: c_int) -> c_int {
     c_return_preserving_errno(|| {
         let errno = fence_errno(error)?;
-        // SAFETY: the C contract (mod.rs).
-        unsafe { clone_ref(queue)? }.get()?.fail(errno);
+        c_contract!(clone_ref(queue)?).get()?.fail(errno);
         Ok(())
     })
 }
@@ -235,8 +229,7 @@ pub unsafe extern "C" fn umf_queue_fail(queue: *mut umf_queue, error: c_int) -> 
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_queue_ref(queue: *mut umf_queue) -> *mut umf_queue {
-    // SAFETY: the C contract (mod.rs).
-    unsafe { c_ref(queue) }
+    c_contract!(c_ref(queue))
 }
 
 /// Ends a reference to a queue. With the last, what has not run is cancelled, as by umf_queue_cancel(). A job that is running
@@ -246,6 +239,5 @@ pub unsafe extern "C" fn umf_queue_ref(queue: *mut umf_queue) -> *mut umf_queue 
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_queue_unref(queue: *mut umf_queue) {
-    // SAFETY: the C contract (mod.rs).
-    unsafe { c_unref(queue) }
+    c_contract!(c_unref(queue))
 }

@@ -1,4 +1,5 @@
 use super::args::{borrow_fd, no_flags, non_null};
+use super::contract::c_contract;
 use super::convert::dma_buf_access;
 use super::device::umf_device;
 use super::event_loop::umf_loop;
@@ -44,10 +45,8 @@ pub unsafe extern "C" fn umf_syncobj_open(
     c_return_preserving_errno(|| {
         no_flags(flags)?;
         non_null(out_syncobj)?;
-        // SAFETY: the C contract (mod.rs).
-        let device = unsafe { clone_ref(device)? };
-        // SAFETY: the C contract (mod.rs).
-        unsafe { write_handle(Timeline::open(&device, handle)?, out_syncobj) };
+        let device = c_contract!(clone_ref(device)?);
+        c_contract!(write_handle(Timeline::open(&device, handle)?, out_syncobj));
         Ok(())
     })
 }
@@ -57,8 +56,7 @@ pub unsafe extern "C" fn umf_syncobj_open(
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_syncobj_ref(syncobj: *mut umf_syncobj) -> *mut umf_syncobj {
-    // SAFETY: the C contract (mod.rs).
-    unsafe { c_ref(syncobj) }
+    c_contract!(c_ref(syncobj))
 }
 
 /// Ends a reference to a syncobj. Watches that convert to or from it go on. NULL does nothing.
@@ -66,8 +64,7 @@ pub unsafe extern "C" fn umf_syncobj_ref(syncobj: *mut umf_syncobj) -> *mut umf_
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_syncobj_unref(syncobj: *mut umf_syncobj) {
-    // SAFETY: the C contract (mod.rs).
-    unsafe { c_unref(syncobj) }
+    c_contract!(c_unref(syncobj))
 }
 
 /// UMF to syncobj, without waiting: when a fence reaches a value, signals a timeline's point, or a binary syncobj. Until then
@@ -110,15 +107,11 @@ pub unsafe extern "C" fn umf_loop_export_syncobj(
 ) -> c_int {
     c_return_preserving_errno(|| {
         no_flags(flags)?;
-        // SAFETY: the C contract (mod.rs).
-        let (fence, timeline) = unsafe { (clone_ref(fence)?, clone_ref(syncobj)?) };
+        let (fence, timeline) = c_contract!((clone_ref(fence)?, clone_ref(syncobj)?));
         let predicate = Condition::reached(&fence, value)?.predicate();
-        // SAFETY: the C contract (mod.rs).
-        unsafe {
-            create_watch(event_loop, callback, out_watch, |builder| {
-                builder.export_point(&fence, predicate, &timeline, point)
-            })
-        }
+        c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
+            builder.export_point(&fence, predicate, &timeline, point)
+        }))
     })
 }
 
@@ -157,15 +150,11 @@ pub unsafe extern "C" fn umf_loop_import_sync_file(
 ) -> c_int {
     c_return_preserving_errno(|| {
         no_flags(flags)?;
-        // SAFETY: the C contract (mod.rs).
-        let fence = unsafe { clone_ref(fence)? };
+        let fence = c_contract!(clone_ref(fence)?);
         let fd = if sync_file_fd == -1 { None } else { Some(borrow_fd(sync_file_fd)?) };
-        // SAFETY: the C contract (mod.rs).
-        unsafe {
-            create_watch(event_loop, callback, out_watch, |builder| {
-                builder.import_sync_file(&fence, value, fd)
-            })
-        }
+        c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
+            builder.import_sync_file(&fence, value, fd)
+        }))
     })
 }
 
@@ -208,14 +197,10 @@ pub unsafe extern "C" fn umf_loop_import_syncobj(
 ) -> c_int {
     c_return_preserving_errno(|| {
         no_flags(flags)?;
-        // SAFETY: the C contract (mod.rs).
-        let (fence, timeline) = unsafe { (clone_ref(fence)?, clone_ref(syncobj)?) };
-        // SAFETY: the C contract (mod.rs).
-        unsafe {
-            create_watch(event_loop, callback, out_watch, |builder| {
-                builder.import_point(&fence, value, &timeline, point)
-            })
-        }
+        let (fence, timeline) = c_contract!((clone_ref(fence)?, clone_ref(syncobj)?));
+        c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
+            builder.import_point(&fence, value, &timeline, point)
+        }))
     })
 }
 
@@ -253,14 +238,10 @@ pub unsafe extern "C" fn umf_loop_import_dma_buf(
     out_watch: *mut *mut umf_watch,
 ) -> c_int {
     c_return_preserving_errno(|| {
-        // SAFETY: the C contract (mod.rs).
-        let fence = unsafe { clone_ref(fence)? };
+        let fence = c_contract!(clone_ref(fence)?);
         let (buffer, access) = (borrow_fd(dma_buf_fd)?, dma_buf_access(flags)?);
-        // SAFETY: the C contract (mod.rs).
-        unsafe {
-            create_watch(event_loop, callback, out_watch, |builder| {
-                builder.import_dma_buf(&fence, value, buffer, access)
-            })
-        }
+        c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
+            builder.import_dma_buf(&fence, value, buffer, access)
+        }))
     })
 }

@@ -1,4 +1,5 @@
 use super::args::slice;
+use super::contract::c_contract;
 use super::fence::umf_fence;
 use super::handles::borrow;
 use super::returns::c_return_preserving_errno;
@@ -30,13 +31,11 @@ pub unsafe extern "C" fn umf_fence_wait(
     abs_timeout_ns: u64,
 ) -> c_int {
     // The hot path first, without `c_return`: nothing in there can panic.
-    // SAFETY: the C contract (mod.rs).
-    if unsafe { borrow(fence) }.is_ok_and(|fence| fence.is_reached_inline(value)) {
+    if c_contract!(borrow(fence)).is_ok_and(|fence| fence.is_reached_inline(value)) {
         return 0;
     }
     c_return_preserving_errno(|| {
-        // SAFETY: the C contract (mod.rs).
-        let fence = unsafe { borrow(fence)? };
+        let fence = c_contract!(borrow(fence)?);
         wait::one(Condition::reached(fence, value)?, Deadline::at(abs_timeout_ns))
     })
 }
@@ -124,16 +123,14 @@ pub unsafe extern "C" fn umf_wait(
             return Err(Error::Invalid);
         }
         let until = if flags & UMF_WAIT_PENDING != 0 { Until::Submitted } else { Until::Signaled };
-        // SAFETY: the C contract (mod.rs).
-        let list = unsafe { List::new(waits, count, until)? };
+        let list = c_contract!(List::new(waits, count, until)?);
         let deadline = Deadline::at(abs_timeout_ns);
         if flags & UMF_WAIT_ANY == 0 {
             return wait::all(&list, deadline);
         }
         let index = wait::any(&list, deadline)?;
         if !out_index.is_null() {
-            // SAFETY: the C contract (mod.rs).
-            unsafe { out_index.write(index as u32) };
+            c_contract!(out_index.write(index as u32));
         }
         Ok(())
     })
@@ -147,7 +144,7 @@ struct List<'a> {
 
 impl List<'_> {
     /// # Safety
-    /// The C contract (mod.rs) for `waits` and `count`.
+    /// The C contract (contract.rs) for `waits` and `count`.
     unsafe fn new<'a>(waits: *const umf_wait, count: u32, until: Until) -> Result<List<'a>> {
         if count == 0 || count > UMF_WAIT_MAX {
             return Err(Error::Invalid);
@@ -169,15 +166,14 @@ impl Conditions for List<'_> {
     #[inline]
     fn get(&self, index: usize) -> Result<Condition<'_>> {
         let wait = self.waits.get(index).ok_or(Error::Invalid)?;
-        // SAFETY: the C contract (mod.rs).
-        unsafe { condition(wait, self.until) }
+        c_contract!(condition(wait, self.until))
     }
 }
 
 /// Reads one entry.
 ///
 /// # Safety
-/// The C contract (mod.rs) for the entry's fence.
+/// The C contract (contract.rs) for the entry's fence.
 pub(super) unsafe fn condition(wait: &umf_wait, until: Until) -> Result<Condition<'_>> {
     if wait.reserved != 0 {
         return Err(Error::Invalid);

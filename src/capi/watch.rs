@@ -1,4 +1,5 @@
 use super::args::{borrow_fd, no_flags, non_null};
+use super::contract::c_contract;
 use super::event_loop::umf_loop;
 use super::fence::umf_fence;
 use super::handles::{Handle, borrow, c_ref, c_unref, clone_ref, write_handle};
@@ -67,13 +68,10 @@ pub unsafe extern "C" fn umf_loop_watch(
 ) -> c_int {
     c_return_preserving_errno(|| {
         non_null(callback)?;
-        // SAFETY: the C contract (mod.rs).
-        unsafe {
-            let (fence, predicate) = watched_condition(wait, flags)?;
-            create_watch(event_loop, callback, out_watch, |builder| {
-                builder.watch(&fence, predicate, Effect::Nothing)
-            })
-        }
+        let (fence, predicate) = c_contract!(watched_condition(wait, flags)?);
+        c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
+            builder.watch(&fence, predicate, Effect::Nothing)
+        }))
     })
 }
 
@@ -108,18 +106,14 @@ pub unsafe extern "C" fn umf_loop_export_eventfd(
     out_watch: *mut *mut umf_watch,
 ) -> c_int {
     c_return_preserving_errno(|| {
-        // SAFETY: the C contract (mod.rs).
-        let (fence, predicate) = unsafe { watched_condition(wait, flags)? };
+        let (fence, predicate) = c_contract!(watched_condition(wait, flags)?);
         let fd = borrow_fd(eventfd)?;
         eventfd::require(fd)?;
         poll::require_nonblocking(fd)?;
         let effect = Effect::Eventfd(memfd::dup(fd)?);
-        // SAFETY: the C contract (mod.rs).
-        unsafe {
-            create_watch(event_loop, callback, out_watch, |builder| {
-                builder.watch(&fence, predicate, effect)
-            })
-        }
+        c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
+            builder.watch(&fence, predicate, effect)
+        }))
     })
 }
 
@@ -156,20 +150,16 @@ pub unsafe extern "C" fn umf_loop_export_fence(
 ) -> c_int {
     c_return_preserving_errno(|| {
         no_flags(flags)?;
-        // SAFETY: the C contract (mod.rs).
-        let (fence, target) = unsafe { (clone_ref(fence)?, clone_ref(target)?) };
+        let (fence, target) = c_contract!((clone_ref(fence)?, clone_ref(target)?));
         if !target.width().holds(target_value) {
             return Err(Error::Invalid);
         }
         target.check_signalable()?;
         let predicate = Condition::reached(&fence, value)?.predicate();
         let effect = Effect::Signal { fence: target, value: target_value };
-        // SAFETY: the C contract (mod.rs).
-        unsafe {
-            create_watch(event_loop, callback, out_watch, |builder| {
-                builder.watch(&fence, predicate, effect)
-            })
-        }
+        c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
+            builder.watch(&fence, predicate, effect)
+        }))
     })
 }
 
@@ -208,15 +198,11 @@ pub unsafe extern "C" fn umf_loop_tie_fence(
 ) -> c_int {
     c_return_preserving_errno(|| {
         no_flags(flags)?;
-        // SAFETY: the C contract (mod.rs).
-        let fence = unsafe { clone_ref(fence)? };
+        let fence = c_contract!(clone_ref(fence)?);
         let peer = borrow_fd(peer_fd)?;
-        // SAFETY: the C contract (mod.rs).
-        unsafe {
-            create_watch(event_loop, callback, out_watch, |builder| {
-                builder.tie(Owed::Fence(fence), peer)
-            })
-        }
+        c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
+            builder.tie(Owed::Fence(fence), peer)
+        }))
     })
 }
 
@@ -246,15 +232,11 @@ pub unsafe extern "C" fn umf_loop_tie_page(
 ) -> c_int {
     c_return_preserving_errno(|| {
         no_flags(flags)?;
-        // SAFETY: the C contract (mod.rs).
-        let page = unsafe { clone_ref(page)? };
+        let page = c_contract!(clone_ref(page)?);
         let peer = borrow_fd(peer_fd)?;
-        // SAFETY: the C contract (mod.rs).
-        unsafe {
-            create_watch(event_loop, callback, out_watch, |builder| {
-                builder.tie(Owed::Page(page), peer)
-            })
-        }
+        c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
+            builder.tie(Owed::Page(page), peer)
+        }))
     })
 }
 
@@ -263,8 +245,7 @@ pub unsafe extern "C" fn umf_loop_tie_page(
 /// Thread-safe, async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_watch_ref(watch: *mut umf_watch) -> *mut umf_watch {
-    // SAFETY: the C contract (mod.rs).
-    unsafe { c_ref(watch) }
+    c_contract!(c_ref(watch))
 }
 
 /// Ends a reference to a watch. It does not cancel it: a watch goes on without. NULL does nothing.
@@ -272,8 +253,7 @@ pub unsafe extern "C" fn umf_watch_ref(watch: *mut umf_watch) -> *mut umf_watch 
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_watch_unref(watch: *mut umf_watch) {
-    // SAFETY: the C contract (mod.rs).
-    unsafe { c_unref(watch) }
+    c_contract!(c_unref(watch))
 }
 
 /// Cancels a watch, which is possible until its loop begins to do what it is for. The answer is definite: after 0, which a watch
@@ -292,8 +272,8 @@ pub unsafe extern "C" fn umf_watch_unref(watch: *mut umf_watch) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_watch_cancel(watch: *mut umf_watch) -> c_int {
     c_return_preserving_errno(|| {
-        // SAFETY: the C contract (mod.rs). A reference of our own: the release may end the caller's.
-        unsafe { clone_ref(watch)? }.cancel_for_caller()
+        // A reference of the library's own: the callback's release may end the caller's.
+        c_contract!(clone_ref(watch)?).cancel_for_caller()
     })
 }
 
@@ -314,14 +294,13 @@ pub unsafe extern "C" fn umf_watch_cancel(watch: *mut umf_watch) -> c_int {
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_watch_result(watch: *const umf_watch) -> c_int {
-    // SAFETY: the C contract (mod.rs).
-    c_return_preserving_errno(|| unsafe { borrow(watch)? }.result())
+    c_return_preserving_errno(|| c_contract!(borrow(watch)?).result())
 }
 
 /// Reads what a watch waits for.
 ///
 /// # Safety
-/// The C contract (mod.rs).
+/// The C contract (contract.rs).
 unsafe fn watched_condition(wait: *const umf_wait, flags: u64) -> Result<(Ref<Fence>, Predicate)> {
     let until = match flags {
         0 => Until::Signaled,
@@ -337,7 +316,7 @@ unsafe fn watched_condition(wait: *const umf_wait, flags: u64) -> Result<(Ref<Fe
 /// Has `make` register a watch, and writes its handle to `out_watch` unless that is NULL.
 ///
 /// # Safety
-/// The C contract (mod.rs).
+/// The C contract (contract.rs).
 pub(super) unsafe fn create_watch(
     event_loop: *mut umf_loop,
     callback: *const umf_callback,
