@@ -57,7 +57,15 @@
 
 #include <stdint.h>
 
-/** The version of the library that this header describes; what is loaded at run time is told by umf_version(). */
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/* --- Library ---------------------------------------------------------------------------------- */
+
+/**
+ * The version of the library that this header describes; what is loaded at run time is told by umf_version().
+ */
 #define UMF_VERSION_MAJOR 0
 
 /** See UMF_VERSION_MAJOR. */
@@ -67,146 +75,23 @@
 #define UMF_VERSION_PATCH 0
 
 /**
+ * The version of the loaded library: major << 16 | minor << 8 | patch.
+ *
+ * Thread-safe, async-signal-safe. Since 0.1.
+ */
+uint32_t umf_version(void);
+
+/**
  * In umf_caps.flags: one wait sleeps on the fences of up to 128 pages (Linux 5.16, and no sandbox that forbids
  * futex_waitv). Without it, umf_wait() on fences of more than one page looks from time to time, as with UMF_FENCE_DEVICE; and so
  * does any wait for what only another process may signal (UMF_PAGE_SINGLE_WRITER). Since 0.1.
  */
 #define UMF_CAP_WAIT_MANY_PAGES (UINT64_C(1) << 0)
 
-/** In umf_caps.flags: /dev/udmabuf can be opened, so sync_files can be exported without a DRM device. Since 0.1. */
+/**
+ * In umf_caps.flags: /dev/udmabuf can be opened, so sync_files can be exported without a DRM device. Since 0.1.
+ */
 #define UMF_CAP_UDMABUF (UINT64_C(1) << 1)
-
-/** The most fences of one page. Since 0.1. */
-#define UMF_PAGE_MAX_FENCES 1048576
-
-/**
- * In the flags of umf_page_create(): whoever is given the page can wait for its fences, and not signal, fail or create any: no
- * consumer can forge a completion. The page is sealed against writing by others (F_SEAL_FUTURE_WRITE, Linux 5.1); this process,
- * and those it forks, go on writing. Their waiters cannot leave word, so each signal has to wake without knowing whether anybody
- * sleeps: two system calls. Since 0.1.
- */
-#define UMF_PAGE_SINGLE_WRITER (UINT64_C(1) << 0)
-
-/**
- * In the flags of umf_fence_create(): the value has 32 bits and goes round, as hardware's sequence numbers do. A value is
- * further than another if it is less than 2^31 ahead of it, and all comparisons are meant so. What this process has once
- * seen reached is not held on to, as it is for 64 bits: every wait looks anew. Since 0.1.
- */
-#define UMF_FENCE_32BIT (UINT64_C(1) << 0)
-
-/**
- * In the flags of umf_fence_create(): a device writes the value, without waking anybody. umf_fence_wait() uses what
- * umf_fence_set_notifier() was given; else, and in umf_wait(), until somebody calls umf_fence_notify(), they look at the value from time to
- * time: after an eighth of the time waited so far, never more than 4 ms. Where its waits of late took about as long, umf_fence_wait()
- * looks more closely when the value is due, and less often before. Since 0.1.
- */
-#define UMF_FENCE_DEVICE (UINT64_C(1) << 1)
-
-/**
- * In the flags of umf_fence_create(): the fence does not end with its creator's last reference to it, but lives as long as its
- * page, which is as long as anybody has that open or a descriptor of it, and can open the fence again. Its slot is never
- * free again. For pages that are handed over with all that is in them, as the payload of a Vulkan semaphore is. Since 0.1.
- */
-#define UMF_FENCE_LASTING (UINT64_C(1) << 2)
-
-/** The most entries of one umf_wait(). Since 0.1. */
-#define UMF_WAIT_MAX 1048576
-
-/** In the flags of umf_wait(): until one of the entries is met, not all. Since 0.1. */
-#define UMF_WAIT_ANY (UINT64_C(1) << 0)
-
-/**
- * In the flags of umf_wait(): until work was submitted that will signal the values (umf_fence_submit()), not until they
- * are signalled. Since 0.1.
- */
-#define UMF_WAIT_PENDING (UINT64_C(1) << 1)
-
-/** In umf_wait.op: the fence's value is at least the entry's. Since 0.1. */
-#define UMF_OP_GE 0
-
-/** In umf_wait.op: the fence's value is greater than the entry's. Since 0.1. */
-#define UMF_OP_GT 1
-
-/** In umf_wait.op: the fence's value equals the entry's. A value that a signal passes over is not noticed. Since 0.1. */
-#define UMF_OP_EQ 2
-
-/** In umf_wait.op: the fence's value differs from the entry's. Since 0.1. */
-#define UMF_OP_NE 3
-
-/** In umf_wait.op: the fence's value is less than the entry's. Since 0.1. */
-#define UMF_OP_LT 4
-
-/** In umf_wait.op: the fence's value is at most the entry's. Since 0.1. */
-#define UMF_OP_LE 5
-
-/** In umf_device_caps.flags: binary syncobjs. Since 0.1. */
-#define UMF_DEVICE_CAP_SYNCOBJ (UINT64_C(1) << 0)
-
-/** In umf_device_caps.flags: timeline syncobjs. Since 0.1. */
-#define UMF_DEVICE_CAP_TIMELINE (UINT64_C(1) << 1)
-
-/** In umf_device_caps.flags: a syncobj point can raise an eventfd (Linux 6.6). Since 0.1. */
-#define UMF_DEVICE_CAP_EVENTFD (UINT64_C(1) << 2)
-
-/** In umf_device_caps.flags: syncobj waits can carry a deadline hint (Linux 6.8). Since 0.1. */
-#define UMF_DEVICE_CAP_DEADLINE (UINT64_C(1) << 3)
-
-/**
- * For the dma-buf conversions: readers of the buffer. Exporting adds a reader's fence, importing waits for what a reader
- * has to wait for: the writers. Since 0.1.
- */
-#define UMF_DMA_BUF_READ (UINT64_C(1) << 0)
-
-/**
- * For the dma-buf conversions: writers of the buffer. Exporting adds a writer's fence, importing waits for what a writer
- * has to wait for: readers and writers. Since 0.1.
- */
-#define UMF_DMA_BUF_WRITE (UINT64_C(1) << 1)
-
-/**
- * In the flags of umf_loop_create(): the library's own thread does what falls due. Without it the caller does, by
- * umf_loop_dispatch(). Since 0.1.
- */
-#define UMF_LOOP_THREAD (UINT64_C(1) << 0)
-
-/**
- * In the flags of umf_queue_create(): a job whose turn has come when it is submitted runs in umf_queue_submit(), on the
- * caller's thread. Since 0.1.
- */
-#define UMF_QUEUE_INLINE (UINT64_C(1) << 0)
-
-/** What umf_job.run returns: the work is done, the queue signals the job's signals. Since 0.1. */
-#define UMF_JOB_DONE 0
-
-/**
- * What umf_job.run returns: the work goes on, and whoever does it (the driver, or its device) signals them. The next job does not
- * wait for that. Since 0.1.
- */
-#define UMF_JOB_SUBMITTED 1
-
-/** In the flags of umf_graph_write(): for Graphviz (dot -Tsvg), not as text. Since 0.1. */
-#define UMF_GRAPH_DOT (UINT64_C(1) << 0)
-
-/** A DRM device file, for conversions to and from drm_syncobj. Reference counted. */
-struct umf_device;
-
-/** One fence of a page: a value that only grows, or goes round if it has 32 bits. Reference counted. */
-struct umf_fence;
-
-/** Where watches do what they are to do, one after another: never two of a loop at the same time. Reference counted. */
-struct umf_loop;
-
-/** One shared-memory object that holds fences. Reference counted. */
-struct umf_page;
-
-/** Jobs that run in order, each once what it waits for is there. Reference counted. */
-struct umf_queue;
-
-/** A reference to a drm_syncobj, for conversions that go on by themselves. Reference counted. */
-struct umf_syncobj;
-
-/** A wait that does something when it is over, instead of holding up a thread. Reference counted. */
-struct umf_watch;
 
 /** What the library can do on this machine: see umf_query_caps(). Grows at the end. */
 struct umf_caps {
@@ -221,145 +106,6 @@ struct umf_caps {
     /** UMF_WAIT_MAX of the loaded library. */
     uint32_t max_waits;
 };
-
-/** How waits of this process hear that a device wrote a fence's value: see umf_fence_set_notifier(). Grows at the end. */
-struct umf_notifier {
-    /** sizeof(struct umf_notifier). */
-    uint32_t size;
-    /**
-     * A descriptor that becomes readable after the device interrupted; what it says is read and thrown away. It must not
-     * block (O_NONBLOCK), or another reader could keep a wait beyond its deadline. -1 for none: a zeroed struct names
-     * descriptor 0.
-     */
-    int fd;
-    /**
-     * Sleeps until the device interrupted, because it wrote value or for any other reason, and at most until the deadline; what
-     * it returns does not matter. Called on the thread of a wait (so in a signal handler, if one waits there), of one wait at a
-     * time, and only while somebody waits. It must not wait for this fence, end it, or give it a notifier. NULL for none.
-     * Exactly one of fd and wait is given.
-     */
-    int (*wait)(void *data, uint64_t value, uint64_t abs_timeout_ns);
-    /** For wait, as it is. */
-    void *data;
-    /**
-     * Called once, with data, when wait will not be called any more: after it was replaced or the fence's last reference of
-     * this process ended, on whatever thread. May be NULL. Not called for fd, nor where umf_fence_set_notifier() fails.
-     */
-    void (*release)(void *data);
-};
-
-/** Memory of a driver's that a fence's value is in: see umf_fence_create_in(). Grows at the end. */
-struct umf_mapping {
-    /** sizeof(struct umf_mapping). */
-    uint32_t size;
-    /** 0. */
-    uint32_t reserved;
-    /**
-     * Where this process has mapped the value: 8 bytes aligned to 8, or for a 32-bit fence 4 bytes aligned to 4. To be read is
-     * enough.
-     */
-    const void *value;
-    /** For release, as it is. */
-    void *data;
-    /**
-     * Called once, with data, when the library will not read there any more: after the fence's last reference of this process
-     * ended, on whatever thread. It may unmap and free. The child of a fork has a reference, a mapping and a call of its own. May be
-     * NULL. Not called where the call fails that was given this.
-     */
-    void (*release)(void *data);
-};
-
-/** One entry of umf_wait(). */
-struct umf_wait {
-    /** Stays the caller's, who keeps it for the length of the call. */
-    struct umf_fence *fence;
-    /** What the fence's value is compared with. */
-    uint64_t value;
-    /** UMF_OP_*: the fence's value is on the left. */
-    uint32_t op;
-    /** 0. */
-    uint32_t reserved;
-    /** 0, or the bits that are compared: (the fence's value & mask) op (value & mask), as plain numbers. */
-    uint64_t mask;
-};
-
-/** What a device can do: see umf_device_query_caps(). Grows at the end. */
-struct umf_device_caps {
-    /** In: sizeof(struct umf_device_caps). Out: how many bytes the library knows of. */
-    uint32_t size;
-    /** 0. */
-    uint32_t reserved;
-    /** UMF_DEVICE_CAP_* bits. */
-    uint64_t flags;
-};
-
-/** Who is called when a watch is over. */
-struct umf_callback {
-    /**
-     * Called at most once, on the loop's thread or in umf_loop_dispatch(). It may call any function of the library: also end the
-     * last reference to its fence, its watch or its loop. While it runs nothing else of the loop happens, so it should not block,
-     * in particular not wait for a fence. result is 0, or a negative errno: what umf_watch_result() returns.
-     */
-    void (*call)(void *data, int result);
-    /**
-     * Called exactly once when data is not used any more: after call, or instead of it in umf_watch_cancel() or
-     * umf_loop_unref(). May be NULL. Not called where the function that was given the callback fails.
-     */
-    void (*release)(void *data);
-    /** For both, as it is. */
-    void *data;
-};
-
-/** What a job signals. */
-struct umf_signal {
-    /** Stays the caller's; the job keeps a reference. */
-    struct umf_fence *fence;
-    /** The value. */
-    uint64_t value;
-};
-
-/** A job for umf_queue_submit(). Grows at the end. */
-struct umf_job {
-    /** sizeof(struct umf_job). */
-    uint32_t size;
-    /** How many waits; up to UMF_WAIT_MAX together with the signals. */
-    uint32_t wait_count;
-    /** How many signals. */
-    uint32_t signal_count;
-    /** 0. */
-    uint32_t reserved;
-    /** What has to be met, all of it, before the job runs. What is met once stays so. Copied; NULL for none. */
-    const struct umf_wait *waits;
-    /** What the job signals. Copied; NULL for none. */
-    const struct umf_signal *signals;
-    /**
-     * Does the work, or hands it to the device. Called once, on the loop's thread, in umf_loop_dispatch(), or with
-     * UMF_QUEUE_INLINE in umf_queue_submit(); never two of a queue at the same time. Returns UMF_JOB_DONE, UMF_JOB_SUBMITTED, or
-     * a negative errno, with which the device is lost, as by umf_queue_fail(); anything else counts as -EPROTO. It may call any
-     * function of the library; as long as it runs nothing else of its loop happens.
-     */
-    int (*run)(void *data);
-    /**
-     * Called exactly once when data is not used any more, with 0 after run (or what one of the signals failed with), or with
-     * why the job did not run or failed: -ECANCELED (umf_queue_cancel(), or the end of the queue), -EIO or -EOWNERDEAD (a fence
-     * that it waited for failed, or the device was lost), -ESTALE or -ERANGE (a wait that cannot be met any more), -ENOMEM.
-     * May be NULL. Not called where umf_queue_submit() fails.
-     */
-    void (*release)(void *data, int result);
-    /** For both, as it is. */
-    void *data;
-};
-
-#ifdef __cplusplus
-extern "C" {
-#endif // __cplusplus
-
-/**
- * The version of the loaded library: major << 16 | minor << 8 | patch.
- *
- * Thread-safe, async-signal-safe. Since 0.1.
- */
-uint32_t umf_version(void);
 
 /**
  * Tells what the library can do on this machine.
@@ -392,6 +138,22 @@ int umf_query_caps(struct umf_caps *caps);
 int umf_set_spin(uint32_t vain_permille,
                  uint32_t limit_ns,
                  uint64_t flags);
+
+/* --- Pages ------------------------------------------------------------------------------------ */
+
+/** The most fences of one page. Since 0.1. */
+#define UMF_PAGE_MAX_FENCES 1048576
+
+/** One shared-memory object that holds fences. Reference counted. */
+struct umf_page;
+
+/**
+ * In the flags of umf_page_create(): whoever is given the page can wait for its fences, and not signal, fail or create any: no
+ * consumer can forge a completion. The page is sealed against writing by others (F_SEAL_FUTURE_WRITE, Linux 5.1); this process,
+ * and those it forks, go on writing. Their waiters cannot leave word, so each signal has to wake without knowing whether anybody
+ * sleeps: two system calls. Since 0.1.
+ */
+#define UMF_PAGE_SINGLE_WRITER (UINT64_C(1) << 0)
 
 /**
  * Creates a page with room for fences, in memory that other processes can be given (a sealed memfd): 64 bytes a
@@ -508,6 +270,35 @@ struct umf_page *umf_page_ref(struct umf_page *page);
  * Thread-safe. Since 0.1.
  */
 void umf_page_unref(struct umf_page *page);
+
+/* --- Fences ----------------------------------------------------------------------------------- */
+
+/**
+ * One fence of a page: a value that only grows, or goes round if it has 32 bits. Reference counted.
+ */
+struct umf_fence;
+
+/**
+ * In the flags of umf_fence_create(): the value has 32 bits and goes round, as hardware's sequence numbers do. A value is
+ * further than another if it is less than 2^31 ahead of it, and all comparisons are meant so. What this process has once
+ * seen reached is not held on to, as it is for 64 bits: every wait looks anew. Since 0.1.
+ */
+#define UMF_FENCE_32BIT (UINT64_C(1) << 0)
+
+/**
+ * In the flags of umf_fence_create(): a device writes the value, without waking anybody. umf_fence_wait() uses what
+ * umf_fence_set_notifier() was given; else, and in umf_wait(), until somebody calls umf_fence_notify(), they look at the value from time to
+ * time: after an eighth of the time waited so far, never more than 4 ms. Where its waits of late took about as long, umf_fence_wait()
+ * looks more closely when the value is due, and less often before. Since 0.1.
+ */
+#define UMF_FENCE_DEVICE (UINT64_C(1) << 1)
+
+/**
+ * In the flags of umf_fence_create(): the fence does not end with its creator's last reference to it, but lives as long as its
+ * page, which is as long as anybody has that open or a descriptor of it, and can open the fence again. Its slot is never
+ * free again. For pages that are handed over with all that is in them, as the payload of a Vulkan semaphore is. Since 0.1.
+ */
+#define UMF_FENCE_LASTING (UINT64_C(1) << 2)
 
 /**
  * Creates a fence in a free slot of a page. It lives until this process ends its last reference to it (but see
@@ -668,6 +459,8 @@ int umf_fence_set_error(struct umf_fence *fence,
 int umf_fence_error(const struct umf_fence *fence,
                     int *out_error);
 
+/* --- Fences that devices write ---------------------------------------------------------------- */
+
 /**
  * The offset of the fence's value in its page, in bytes: 8 bytes aligned to 64, or for a 32-bit fence 4 bytes aligned to 4,
  * in the machine's byte order. This is what a device has to write to, in one access of that size that is atomic, after what it
@@ -711,6 +504,34 @@ uint64_t umf_fence_monitored_offset(const struct umf_fence *fence);
 int umf_fence_notify(struct umf_fence *fence);
 
 /**
+ * How waits of this process hear that a device wrote a fence's value: see umf_fence_set_notifier(). Grows at the end.
+ */
+struct umf_notifier {
+    /** sizeof(struct umf_notifier). */
+    uint32_t size;
+    /**
+     * A descriptor that becomes readable after the device interrupted; what it says is read and thrown away. It must not
+     * block (O_NONBLOCK), or another reader could keep a wait beyond its deadline. -1 for none: a zeroed struct names
+     * descriptor 0.
+     */
+    int fd;
+    /**
+     * Sleeps until the device interrupted, because it wrote value or for any other reason, and at most until the deadline; what
+     * it returns does not matter. Called on the thread of a wait (so in a signal handler, if one waits there), of one wait at a
+     * time, and only while somebody waits. It must not wait for this fence, end it, or give it a notifier. NULL for none.
+     * Exactly one of fd and wait is given.
+     */
+    int (*wait)(void *data, uint64_t value, uint64_t abs_timeout_ns);
+    /** For wait, as it is. */
+    void *data;
+    /**
+     * Called once, with data, when wait will not be called any more: after it was replaced or the fence's last reference of
+     * this process ended, on whatever thread. May be NULL. Not called for fd, nor where umf_fence_set_notifier() fails.
+     */
+    void (*release)(void *data);
+};
+
+/**
  * Gives a fence with UMF_FENCE_DEVICE a way to hear its device, in this process. One waiter at a time sleeps there, and wakes
  * the others, in all processes, when it returns; signals and errors of programs it hears after 50 ms at the latest. A driver
  * whose interrupt handler calls umf_fence_notify() needs none of this.
@@ -730,6 +551,27 @@ int umf_fence_notify(struct umf_fence *fence);
  */
 int umf_fence_set_notifier(struct umf_fence *fence,
                            const struct umf_notifier *notifier);
+
+/** Memory of a driver's that a fence's value is in: see umf_fence_create_in(). Grows at the end. */
+struct umf_mapping {
+    /** sizeof(struct umf_mapping). */
+    uint32_t size;
+    /** 0. */
+    uint32_t reserved;
+    /**
+     * Where this process has mapped the value: 8 bytes aligned to 8, or for a 32-bit fence 4 bytes aligned to 4. To be read is
+     * enough.
+     */
+    const void *value;
+    /** For release, as it is. */
+    void *data;
+    /**
+     * Called once, with data, when the library will not read there any more: after the fence's last reference of this process
+     * ended, on whatever thread. It may unmap and free. The child of a fork has a reference, a mapping and a call of its own. May be
+     * NULL. Not called where the call fails that was given this.
+     */
+    void (*release)(void *data);
+};
 
 /**
  * Creates a fence whose value is in memory of a driver's: a buffer object's mapping, host-visible Vulkan memory, pinned memory of
@@ -794,6 +636,8 @@ int umf_fence_open_in(struct umf_page *page,
                       uint64_t flags,
                       struct umf_fence **out_fence);
 
+/* --- Waiting ---------------------------------------------------------------------------------- */
+
 /**
  * Waits until the fence's value is at least value. umf_wait() waits for many.
  *
@@ -815,6 +659,54 @@ int umf_fence_open_in(struct umf_page *page,
 int umf_fence_wait(struct umf_fence *fence,
                    uint64_t value,
                    uint64_t abs_timeout_ns);
+
+/** The most entries of one umf_wait(). Since 0.1. */
+#define UMF_WAIT_MAX 1048576
+
+/** In the flags of umf_wait(): until one of the entries is met, not all. Since 0.1. */
+#define UMF_WAIT_ANY (UINT64_C(1) << 0)
+
+/**
+ * In the flags of umf_wait(): until work was submitted that will signal the values (umf_fence_submit()), not until they
+ * are signalled. Since 0.1.
+ */
+#define UMF_WAIT_PENDING (UINT64_C(1) << 1)
+
+/** In umf_wait.op: the fence's value is at least the entry's. Since 0.1. */
+#define UMF_OP_GE 0
+
+/** In umf_wait.op: the fence's value is greater than the entry's. Since 0.1. */
+#define UMF_OP_GT 1
+
+/**
+ * In umf_wait.op: the fence's value equals the entry's. A value that a signal passes over is not noticed. Since 0.1.
+ */
+#define UMF_OP_EQ 2
+
+/** In umf_wait.op: the fence's value differs from the entry's. Since 0.1. */
+#define UMF_OP_NE 3
+
+/** In umf_wait.op: the fence's value is less than the entry's. Since 0.1. */
+#define UMF_OP_LT 4
+
+/** In umf_wait.op: the fence's value is at most the entry's. Since 0.1. */
+#define UMF_OP_LE 5
+
+/** One entry of umf_wait(). */
+struct umf_wait {
+    /** Stays the caller's, who keeps it for the length of the call. */
+    struct umf_fence *fence;
+    /** What the fence's value is compared with. */
+    uint64_t value;
+    /** UMF_OP_*: the fence's value is on the left. */
+    uint32_t op;
+    /** 0. */
+    uint32_t reserved;
+    /**
+     * 0, or the bits that are compared: (the fence's value & mask) op (value & mask), as plain numbers.
+     */
+    uint64_t mask;
+};
 
 /**
  * Waits for many fences, of any pages: for all of them, or with UMF_WAIT_ANY for one.
@@ -851,6 +743,11 @@ int umf_wait(const struct umf_wait *waits,
              uint64_t abs_timeout_ns,
              uint32_t *out_index);
 
+/* --- DRM devices ------------------------------------------------------------------------------ */
+
+/** A DRM device file, for conversions to and from drm_syncobj. Reference counted. */
+struct umf_device;
+
 /**
  * Wraps a DRM device that the caller opened: a render node or a card node, without being master. A device without
  * syncobjs is taken too; umf_device_query_caps() tells.
@@ -870,6 +767,28 @@ int umf_wait(const struct umf_wait *waits,
  */
 int umf_device_create(int drm_fd,
                       struct umf_device **out_device);
+
+/** In umf_device_caps.flags: binary syncobjs. Since 0.1. */
+#define UMF_DEVICE_CAP_SYNCOBJ (UINT64_C(1) << 0)
+
+/** In umf_device_caps.flags: timeline syncobjs. Since 0.1. */
+#define UMF_DEVICE_CAP_TIMELINE (UINT64_C(1) << 1)
+
+/** In umf_device_caps.flags: a syncobj point can raise an eventfd (Linux 6.6). Since 0.1. */
+#define UMF_DEVICE_CAP_EVENTFD (UINT64_C(1) << 2)
+
+/** In umf_device_caps.flags: syncobj waits can carry a deadline hint (Linux 6.8). Since 0.1. */
+#define UMF_DEVICE_CAP_DEADLINE (UINT64_C(1) << 3)
+
+/** What a device can do: see umf_device_query_caps(). Grows at the end. */
+struct umf_device_caps {
+    /** In: sizeof(struct umf_device_caps). Out: how many bytes the library knows of. */
+    uint32_t size;
+    /** 0. */
+    uint32_t reserved;
+    /** UMF_DEVICE_CAP_* bits. */
+    uint64_t flags;
+};
 
 /**
  * Tells what a device and its kernel can do.
@@ -899,6 +818,8 @@ struct umf_device *umf_device_ref(struct umf_device *device);
  * Thread-safe. Since 0.1.
  */
 void umf_device_unref(struct umf_device *device);
+
+/* --- Conversions that wait -------------------------------------------------------------------- */
 
 /**
  * Waits until the fence reaches value, then makes a sync_file, which has signalled when the caller sees it. A call that
@@ -1014,6 +935,18 @@ int umf_fence_import_syncobj(struct umf_fence *fence,
                              uint64_t abs_timeout_ns);
 
 /**
+ * For the dma-buf conversions: readers of the buffer. Exporting adds a reader's fence, importing waits for what a reader
+ * has to wait for: the writers. Since 0.1.
+ */
+#define UMF_DMA_BUF_READ (UINT64_C(1) << 0)
+
+/**
+ * For the dma-buf conversions: writers of the buffer. Exporting adds a writer's fence, importing waits for what a writer
+ * has to wait for: readers and writers. Since 0.1.
+ */
+#define UMF_DMA_BUF_WRITE (UINT64_C(1) << 1)
+
+/**
  * Waits until the fence reaches value, then adds a fence, which has signalled, to the implicit fences of a dma-buf. A call
  * that fails adds none. Needs Linux 6.0.
  *
@@ -1072,6 +1005,19 @@ int umf_fence_import_dma_buf(struct umf_fence *fence,
                              int dma_buf_fd,
                              uint64_t flags,
                              uint64_t abs_timeout_ns);
+
+/* --- Event loops ------------------------------------------------------------------------------ */
+
+/**
+ * Where watches do what they are to do, one after another: never two of a loop at the same time. Reference counted.
+ */
+struct umf_loop;
+
+/**
+ * In the flags of umf_loop_create(): the library's own thread does what falls due. Without it the caller does, by
+ * umf_loop_dispatch(). Since 0.1.
+ */
+#define UMF_LOOP_THREAD (UINT64_C(1) << 0)
 
 /**
  * Creates a loop.
@@ -1143,6 +1089,30 @@ int umf_loop_fd(const struct umf_loop *event_loop);
  */
 int umf_loop_dispatch(struct umf_loop *event_loop,
                       uint64_t flags);
+
+/* --- Watches ---------------------------------------------------------------------------------- */
+
+/**
+ * A wait that does something when it is over, instead of holding up a thread. Reference counted.
+ */
+struct umf_watch;
+
+/** Who is called when a watch is over. */
+struct umf_callback {
+    /**
+     * Called at most once, on the loop's thread or in umf_loop_dispatch(). It may call any function of the library: also end the
+     * last reference to its fence, its watch or its loop. While it runs nothing else of the loop happens, so it should not block,
+     * in particular not wait for a fence. result is 0, or a negative errno: what umf_watch_result() returns.
+     */
+    void (*call)(void *data, int result);
+    /**
+     * Called exactly once when data is not used any more: after call, or instead of it in umf_watch_cancel() or
+     * umf_loop_unref(). May be NULL. Not called where the function that was given the callback fails.
+     */
+    void (*release)(void *data);
+    /** For both, as it is. */
+    void *data;
+};
 
 /**
  * Watches a fence, and calls back when the wait for it is over: it is met, or can never be.
@@ -1338,6 +1308,11 @@ int umf_watch_cancel(struct umf_watch *watch);
  */
 int umf_watch_result(const struct umf_watch *watch);
 
+/* --- Conversions without waiting -------------------------------------------------------------- */
+
+/** A reference to a drm_syncobj, for conversions that go on by themselves. Reference counted. */
+struct umf_syncobj;
+
 /**
  * Takes a reference to a syncobj, binary or timeline, by a handle of the library's own: the caller may destroy his.
  *
@@ -1515,6 +1490,17 @@ int umf_loop_import_dma_buf(struct umf_loop *event_loop,
                             const struct umf_callback *callback,
                             struct umf_watch **out_watch);
 
+/* --- Queues ----------------------------------------------------------------------------------- */
+
+/** Jobs that run in order, each once what it waits for is there. Reference counted. */
+struct umf_queue;
+
+/**
+ * In the flags of umf_queue_create(): a job whose turn has come when it is submitted runs in umf_queue_submit(), on the
+ * caller's thread. Since 0.1.
+ */
+#define UMF_QUEUE_INLINE (UINT64_C(1) << 0)
+
 /**
  * Creates a queue: what a driver needs for waits before signals, where it would otherwise start a thread that submits.
  *
@@ -1536,6 +1522,57 @@ int umf_loop_import_dma_buf(struct umf_loop *event_loop,
 int umf_queue_create(struct umf_loop *event_loop,
                      uint64_t flags,
                      struct umf_queue **out_queue);
+
+/** What umf_job.run returns: the work is done, the queue signals the job's signals. Since 0.1. */
+#define UMF_JOB_DONE 0
+
+/**
+ * What umf_job.run returns: the work goes on, and whoever does it (the driver, or its device) signals them. The next job does not
+ * wait for that. Since 0.1.
+ */
+#define UMF_JOB_SUBMITTED 1
+
+/** What a job signals. */
+struct umf_signal {
+    /** Stays the caller's; the job keeps a reference. */
+    struct umf_fence *fence;
+    /** The value. */
+    uint64_t value;
+};
+
+/** A job for umf_queue_submit(). Grows at the end. */
+struct umf_job {
+    /** sizeof(struct umf_job). */
+    uint32_t size;
+    /** How many waits; up to UMF_WAIT_MAX together with the signals. */
+    uint32_t wait_count;
+    /** How many signals. */
+    uint32_t signal_count;
+    /** 0. */
+    uint32_t reserved;
+    /**
+     * What has to be met, all of it, before the job runs. What is met once stays so. Copied; NULL for none.
+     */
+    const struct umf_wait *waits;
+    /** What the job signals. Copied; NULL for none. */
+    const struct umf_signal *signals;
+    /**
+     * Does the work, or hands it to the device. Called once, on the loop's thread, in umf_loop_dispatch(), or with
+     * UMF_QUEUE_INLINE in umf_queue_submit(); never two of a queue at the same time. Returns UMF_JOB_DONE, UMF_JOB_SUBMITTED, or
+     * a negative errno, with which the device is lost, as by umf_queue_fail(); anything else counts as -EPROTO. It may call any
+     * function of the library; as long as it runs nothing else of its loop happens.
+     */
+    int (*run)(void *data);
+    /**
+     * Called exactly once when data is not used any more, with 0 after run (or what one of the signals failed with), or with
+     * why the job did not run or failed: -ECANCELED (umf_queue_cancel(), or the end of the queue), -EIO or -EOWNERDEAD (a fence
+     * that it waited for failed, or the device was lost), -ESTALE or -ERANGE (a wait that cannot be met any more), -ENOMEM.
+     * May be NULL. Not called where umf_queue_submit() fails.
+     */
+    void (*release)(void *data, int result);
+    /** For both, as it is. */
+    void *data;
+};
 
 /**
  * Submits a job. The pending values of what it signals rise at once (umf_fence_submit()), so that who waits with
@@ -1623,6 +1660,11 @@ struct umf_queue *umf_queue_ref(struct umf_queue *queue);
  * Thread-safe. Since 0.1.
  */
 void umf_queue_unref(struct umf_queue *queue);
+
+/* --- Diagnostics ------------------------------------------------------------------------------ */
+
+/** In the flags of umf_graph_write(): for Graphviz (dot -Tsvg), not as text. Since 0.1. */
+#define UMF_GRAPH_DOT (UINT64_C(1) << 0)
 
 /**
  * Writes down who waits for which value of which fence, who promised to signal it, and which of them wait for each other in a

@@ -1,3 +1,5 @@
+//! Conversions that wait.
+
 use super::args::{borrow_fd, non_null};
 use super::contract::c_contract;
 use super::device::umf_device;

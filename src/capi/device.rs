@@ -1,3 +1,5 @@
+//! DRM devices.
+
 use super::args::{borrow_fd, non_null, write_sized};
 use super::contract::c_contract;
 use super::handles::{Handle, borrow, c_ref, c_unref, write_handle};

@@ -1,3 +1,5 @@
+//! Fences that devices write.
+
 use super::args::{borrow_fd, no_flags, non_null, read_sized};
 use super::contract::c_contract;
 use super::fence::{UMF_FENCE_32BIT, umf_fence};

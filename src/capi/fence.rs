@@ -1,3 +1,5 @@
+//! Fences.
+
 use super::args::{no_flags, non_null};
 use super::contract::c_contract;
 use super::handles::{Handle, borrow, c_ref, c_unref, clone_ref, write_handle};

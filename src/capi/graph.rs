@@ -1,3 +1,5 @@
+//! Diagnostics.
+
 use super::args::borrow_fd;
 use super::contract::c_contract;
 use super::returns::c_return_preserving_errno;

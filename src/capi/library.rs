@@ -1,3 +1,5 @@
+//! Library.
+
 use super::args::{no_flags, write_sized};
 use super::page::UMF_PAGE_MAX_FENCES;
 use super::returns::c_return;

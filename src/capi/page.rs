@@ -1,3 +1,5 @@
+//! Pages.
+
 use super::args::{borrow_fd, no_flags, non_null};
 use super::contract::c_contract;
 use super::handles::{Handle, borrow, c_ref, c_unref, write_handle};

@@ -1,3 +1,5 @@
+//! Queues.
+
 use super::args::{no_flags, non_null, read_sized, slice};
 use super::contract::c_contract;
 use super::event_loop::umf_loop;

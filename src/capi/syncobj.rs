@@ -1,3 +1,5 @@
+//! Conversions without waiting.
+
 use super::args::{borrow_fd, no_flags, non_null};
 use super::contract::c_contract;
 use super::convert::dma_buf_access;

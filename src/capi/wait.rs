@@ -1,3 +1,5 @@
+//! Waiting.
+
 use super::args::slice;
 use super::contract::c_contract;
 use super::fence::umf_fence;

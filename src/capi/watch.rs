@@ -1,3 +1,5 @@
+//! Watches.
+
 use super::args::{borrow_fd, no_flags, non_null};
 use super::contract::c_contract;
 use super::event_loop::umf_loop;
