@@ -61,41 +61,52 @@
 extern "C" {
 #endif // __cplusplus
 
-/* --- Library ---------------------------------------------------------------------------------- */
+/* --- Version, capabilities and settings ------------------------------------------------------- */
 
 /**
- * The version of the library that this header describes; what is loaded at run time is told by umf_version().
+ * The major version of the library that this header describes. umf_version() returns the loaded
+ * one's.
  */
 #define UMF_VERSION_MAJOR 0
 
-/** See UMF_VERSION_MAJOR. */
+/** The minor version. See UMF_VERSION_MAJOR. */
 #define UMF_VERSION_MINOR 1
 
-/** See UMF_VERSION_MAJOR. */
+/** The patch version. See UMF_VERSION_MAJOR. */
 #define UMF_VERSION_PATCH 0
 
 /**
- * The version of the loaded library: major << 16 | minor << 8 | patch.
+ * Get the version of the loaded library.
  *
- * Thread-safe, async-signal-safe. Since 0.1.
+ * Return: major << 16 | minor << 8 | patch.
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
  */
 uint32_t umf_version(void);
 
 /**
- * In umf_caps.flags: one wait sleeps on the fences of up to 128 pages (Linux 5.16, and no sandbox that forbids
- * futex_waitv). Without it, umf_wait() on fences of more than one page looks from time to time, as with UMF_FENCE_DEVICE; and so
- * does any wait for what only another process may signal (UMF_PAGE_SINGLE_WRITER). Since 0.1.
+ * Bit of umf_caps.flags: one wait can sleep on the fences of up to 128 pages.
+ *
+ * It needs Linux 5.16 and no sandbox that forbids futex_waitv. Without it, these waits poll at
+ * intervals, as those on fences with UMF_FENCE_DEVICE do: umf_wait() on fences of more than one
+ * page, and every wait for a fence that only another process may signal (UMF_PAGE_SINGLE_WRITER).
+ * Since 0.1.
  */
 #define UMF_CAP_WAIT_MANY_PAGES (UINT64_C(1) << 0)
 
 /**
- * In umf_caps.flags: /dev/udmabuf can be opened, so sync_files can be exported without a DRM device. Since 0.1.
+ * Bit of umf_caps.flags: this process can open /dev/udmabuf.
+ *
+ * sync_files can then be exported without a DRM device. Since 0.1.
  */
 #define UMF_CAP_UDMABUF (UINT64_C(1) << 1)
 
-/** What the library can do on this machine: see umf_query_caps(). Grows at the end. */
+/**
+ * What the library can do on this machine. umf_query_caps() fills it in. Later versions may add
+ * members at the end. Since 0.1.
+ */
 struct umf_caps {
-    /** In: sizeof(struct umf_caps). Out: how many bytes the library knows of. */
+    /** In: sizeof(struct umf_caps). Out: the number of bytes that the library knows. */
     uint32_t size;
     /** What umf_version() returns. */
     uint32_t version;
@@ -108,164 +119,202 @@ struct umf_caps {
 };
 
 /**
- * Tells what the library can do on this machine.
+ * Get what the library can do on this machine.
  *
- * \param caps  set caps->size to sizeof(*caps) before. A library older than the caller's header fills in what it knows,
- *              and zeroes what is behind. Stays the caller's.
+ * @caps: receives the answer. The caller sets caps->size to sizeof(*caps) first. A library older
+ *     than the caller's header fills in the members that it knows, and zeroes the rest. Stays the
+ *     caller's.
  *
- * \return 0, or
- *         -EINVAL  caps is NULL, or caps->size less than the first version of the struct.
+ * Return: 0 on success, or
+ *   -EINVAL  @caps is NULL, or caps->size is less than the first version of the struct
  *
  * Thread-safe. Since 0.1.
  */
 int umf_query_caps(struct umf_caps *caps);
 
 /**
- * Sets how much CPU time waits may spend spinning before they sleep. To wake a sleeping core takes tens of microseconds, so
- * a signal that comes sooner is worth spinning for, and each fence learns whether it does. Spins that end in a sleep all the
- * same are in vain; they cost this process at most a share of one core.
+ * Limit the CPU time that waits spend spinning before they sleep.
  *
- * \param vain_permille  the share, in thousandths of one core, 0 to 1000. 0 is no spinning. 10 unless the environment
- *                       variable LIBUMF_SPIN said otherwise when the first page was made or imported.
- * \param limit_ns       the longest spin, in nanoseconds, up to 1,000,000. 0 is no spinning. 50,000 unless set.
- * \param flags          0.
+ * It takes tens of microseconds to wake a sleeping core, so a signal that comes sooner is worth
+ * spinning for. Each fence learns whether it is. A spin that ends in a sleep all the same is
+ * wasted. Wasted spins cost this process at most a share of one core. The call holds for all waits
+ * of this process that begin later.
  *
- * \return 0, or
- *         -EINVAL  an argument is out of range, flags not 0.
+ * @vain_permille: the share for wasted spins, in thousandths of one core, 0 to 1000. 0 disables
+ *     spinning. The default is 10, or the value of the environment variable LIBUMF_SPIN when this
+ *     process created or imported its first page.
+ * @limit_ns: the longest spin in nanoseconds, up to 1,000,000. 0 disables spinning. The default is
+ *     50,000.
+ * @flags: must be 0.
  *
- * Thread-safe, async-signal-safe. Holds for all waits of the process that begin later. Since 0.1.
+ * Return: 0 on success, or
+ *   -EINVAL  an argument is out of range, or @flags is not 0
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
  */
-int umf_set_spin(uint32_t vain_permille,
-                 uint32_t limit_ns,
-                 uint64_t flags);
+int umf_set_spin(uint32_t vain_permille, uint32_t limit_ns, uint64_t flags);
 
 /* --- Pages ------------------------------------------------------------------------------------ */
 
-/** The most fences of one page. Since 0.1. */
+/*
+ * A page is one shared-memory object that holds fences. It is passed to another process as a file
+ * descriptor, with all its fences.
+ */
+
+/** The maximum number of fences in one page. Since 0.1. */
 #define UMF_PAGE_MAX_FENCES 1048576
 
-/** One shared-memory object that holds fences. Reference counted. */
+/** A page: one shared-memory object that holds fences. Reference counted. Since 0.1. */
 struct umf_page;
 
 /**
- * In the flags of umf_page_create(): whoever is given the page can wait for its fences, and not signal, fail or create any: no
- * consumer can forge a completion. The page is sealed against writing by others (F_SEAL_FUTURE_WRITE, Linux 5.1); this process,
- * and those it forks, go on writing. Their waiters cannot leave word, so each signal has to wake without knowing whether anybody
- * sleeps: two system calls. Since 0.1.
+ * Flag of umf_page_create(): only the creator can signal, fail or create fences in the page.
+ *
+ * A process that imports the page can wait for its fences, and do no more: no consumer can forge a
+ * completion. The page is sealed against writing by others (F_SEAL_FUTURE_WRITE, Linux 5.1). This
+ * process, and those that it forks, can still write. Importers cannot register as waiters, so
+ * every signal makes two wake-up system calls, whether or not anyone is waiting. Since 0.1.
  */
 #define UMF_PAGE_SINGLE_WRITER (UINT64_C(1) << 0)
 
 /**
- * Creates a page with room for fences, in memory that other processes can be given (a sealed memfd): 64 bytes a
- * fence and 4096 beside them, allocated here and now.
+ * Create a page with room for fences.
  *
- * \param fence_count  how many fences, 1 to UMF_PAGE_MAX_FENCES.
- * \param flags        UMF_PAGE_SINGLE_WRITER, or 0.
- * \param out_page     receives a reference that the caller ends with umf_page_unref(). Written only on success.
+ * The page is a sealed memfd that can be passed to other processes. It takes 64 bytes for each
+ * fence and 4096 bytes more, allocated by this call.
  *
- * \return 0, or
- *         -EINVAL  fence_count out of range, unknown flags, out_page NULL.
- *         -EOPNOTSUPP  the kernel cannot keep others from writing.
- *         -ENOMEM  no memory or address space.
- *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+ * @fence_count: the number of fences, 1 to UMF_PAGE_MAX_FENCES.
+ * @flags: UMF_PAGE_SINGLE_WRITER, or 0.
+ * @out_page: receives a reference, which the caller ends with umf_page_unref(). Written only on
+ *     success.
  *
- * Thread-safe. Since 0.1.
- */
-int umf_page_create(uint32_t fence_count,
-                    uint64_t flags,
-                    struct umf_page **out_page);
-
-/**
- * Opens the page behind a file descriptor that another process exported. The descriptor may come from anybody: it is
- * taken only if its seals fix its size, and nothing in the page is ever trusted. Importing the same page twice gives two
- * references to one object. One that is sealed against writing (UMF_PAGE_SINGLE_WRITER) is opened for waiting: what would write
- * to it returns -EACCES.
- *
- * \param fd        stays the caller's, who may close it afterwards.
- * \param flags     0.
- * \param out_page  receives a reference that the caller ends with umf_page_unref(). Written only on success.
- *
- * \return 0, or
- *         -EINVAL  flags not 0, out_page NULL; fd is no sealed memfd, too small, or no page of this layout version.
- *         -EBADF   fd is not open.
- *         -EACCES  fd is not open for reading, or not for writing although the page is not sealed against it.
- *         -ENOMEM  no memory or address space.
- *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+ * Return: 0 on success, or
+ *   -EINVAL           @fence_count is out of range, @flags has unknown bits, or @out_page is NULL
+ *   -EOPNOTSUPP       UMF_PAGE_SINGLE_WRITER, and the kernel cannot keep others from writing
+ *   -ENOMEM           no memory or address space is left
+ *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
  *
  * Thread-safe. Since 0.1.
  */
-int umf_page_import(int fd,
-                    uint64_t flags,
-                    struct umf_page **out_page);
+int umf_page_create(uint32_t fence_count, uint64_t flags, struct umf_page **out_page);
 
 /**
- * Gives out a file descriptor of the page, with all its fences, to be sent to another process. Whoever has it can signal
- * and fail every fence of the page, unless it was created with UMF_PAGE_SINGLE_WRITER.
+ * Open a page that another process exported.
  *
- * \param page    the page.
- * \param flags   0.
- * \param out_fd  receives a new descriptor, close-on-exec, that the caller closes. Written only on success.
+ * The descriptor may come from an untrusted process: it is accepted only if its seals fix its
+ * size, and the library never trusts the contents of a page. Importing the same page twice gives
+ * two references to one object. A page with UMF_PAGE_SINGLE_WRITER is opened for waiting:
+ * functions that would write to it return -EACCES.
  *
- * \return 0, or
- *         -EINVAL  page or out_fd NULL, flags not 0.
- *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+ * @fd: a descriptor from umf_page_export(). Stays the caller's, which may close it after the call.
+ * @flags: must be 0.
+ * @out_page: receives a reference, which the caller ends with umf_page_unref(). Written only on
+ *     success.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL           @flags is not 0, or @out_page is NULL; @fd is not a sealed memfd, is too
+ *                     small, or is not a page of this layout version
+ *   -EBADF            @fd is not open
+ *   -EACCES           @fd is not open for reading; or it is not open for writing, although the
+ *                     page is not sealed against it
+ *   -ENOMEM           no memory or address space is left
+ *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
  *
  * Thread-safe. Since 0.1.
  */
-int umf_page_export(struct umf_page *page,
-                    uint64_t flags,
-                    int *out_fd);
+int umf_page_import(int fd, uint64_t flags, struct umf_page **out_page);
 
 /**
- * Gives out the page as a dma-buf, which a GPU's driver can import (PRIME, VK_EXT_external_memory_dma_buf) so that the GPU writes
- * fences at umf_fence_offset(). It is the same memory, made of /dev/udmabuf (Linux 4.20; many distributions let only root or
- * the user at the seat open it), and pinned as long as the dma-buf exists, also beyond the page. Whoever has it can write to the
- * whole page: only to be given to who may signal and fail every fence. It is no page to umf_page_import(), and the kernel's
- * futexes refuse its mappings, so a process that waits needs the descriptor of umf_page_export(). Some drivers import no memory
- * that is not theirs; they say so at the import.
+ * Create a file descriptor of a page, to be sent to another process.
  *
- * \param page    the page.
- * \param flags   0.
- * \param out_fd  receives a new descriptor, close-on-exec, that the caller closes. Written only on success.
+ * A process that has the descriptor can signal and fail every fence of the page, unless the page
+ * was created with UMF_PAGE_SINGLE_WRITER.
  *
- * \return 0, or
- *         -EINVAL  page or out_fd NULL, flags not 0.
- *         -EACCES  the page was made with UMF_PAGE_SINGLE_WRITER: nobody gets a dma-buf of it, as its holder could write.
- *         -EOPNOTSUPP  there is no /dev/udmabuf, this process may not open it, or the page is larger than its size_limit_mb
- *                  (64 MiB by default in Linux 6.12).
- *         -ENOMEM  no memory.
- *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+ * @page: the page.
+ * @flags: must be 0.
+ * @out_fd: receives a new descriptor, close-on-exec, which the caller closes. Written only on
+ *     success.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL           @page or @out_fd is NULL, or @flags is not 0
+ *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
  *
  * Thread-safe. Since 0.1.
  */
-int umf_page_export_dma_buf(struct umf_page *page,
-                            uint64_t flags,
-                            int *out_fd);
+int umf_page_export(struct umf_page *page, uint64_t flags, int *out_fd);
 
 /**
- * UMF_PAGE_SINGLE_WRITER if the page is sealed against writing by others than who created it, else 0. 0 for NULL.
+ * Create a dma-buf of a page, so that a GPU can write its fences.
  *
- * Thread-safe, async-signal-safe. Since 0.1.
+ * A GPU driver imports the dma-buf (PRIME, VK_EXT_external_memory_dma_buf), and the GPU then
+ * writes each value at umf_fence_offset(). The dma-buf is the same memory as the page. It is made
+ * with /dev/udmabuf (Linux 4.20; many distributions let only root or the user at the seat open
+ * it). The memory stays pinned as long as the dma-buf exists, even after the page is closed.
+ *
+ * Whoever has the dma-buf can write to the whole page: give it only to those that may signal and
+ * fail every fence. umf_page_import() does not accept it, and the kernel's futexes refuse its
+ * mappings: a process that waits needs the descriptor of umf_page_export(). Some drivers import
+ * only memory of their own; the import then fails.
+ *
+ * @page: the page.
+ * @flags: must be 0.
+ * @out_fd: receives a new descriptor, close-on-exec, which the caller closes. Written only on
+ *     success.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL           @page or @out_fd is NULL, or @flags is not 0
+ *   -EACCES           the page has UMF_PAGE_SINGLE_WRITER: the holder of a dma-buf could write to
+ *                     it
+ *   -EOPNOTSUPP       there is no /dev/udmabuf, this process may not open it, or the page is
+ *                     larger than its size_limit_mb (64 MiB by default in Linux 6.12)
+ *   -ENOMEM           no memory is left
+ *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_page_export_dma_buf(struct umf_page *page, uint64_t flags, int *out_fd);
+
+/**
+ * Get the flags of a page.
+ *
+ * @page: the page.
+ *
+ * Return: UMF_PAGE_SINGLE_WRITER if the page is sealed against writing by all but its creator,
+ * else 0. 0 for NULL.
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
  */
 uint64_t umf_page_flags(const struct umf_page *page);
 
 /**
- * How many fences the page has room for. 0 for NULL.
+ * Get the number of fences that a page has room for.
  *
- * Thread-safe, async-signal-safe. Since 0.1.
+ * @page: the page.
+ *
+ * Return: the number. 0 for NULL.
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
  */
 uint32_t umf_page_fence_count(const struct umf_page *page);
 
 /**
- * Another reference to a page, to be ended with umf_page_unref(). Returns page; NULL for NULL.
+ * Add a reference to a page.
  *
- * Thread-safe, async-signal-safe. Since 0.1.
+ * @page: the page, or NULL.
+ *
+ * Return: @page. The caller ends the new reference with umf_page_unref().
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
  */
 struct umf_page *umf_page_ref(struct umf_page *page);
 
 /**
- * Ends a reference to a page. The page is unmapped and closed with the last, and with the last of its fences: a fence
- * keeps its page. NULL does nothing.
+ * End a reference to a page.
+ *
+ * The page is unmapped and closed when its last reference and its last fence are gone: a fence
+ * keeps its page.
+ *
+ * @page: the page. NULL does nothing.
  *
  * Thread-safe. Since 0.1.
  */

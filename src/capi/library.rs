@@ -1,4 +1,4 @@
-//! Library.
+//! Version, capabilities and settings.
 
 use super::args::{no_flags, write_sized};
 use super::page::UMF_PAGE_MAX_FENCES;
@@ -8,36 +8,45 @@ use crate::config;
 use crate::sys::{futex, udmabuf};
 use std::ffi::c_int;
 
-/// The version of the library that this header describes; what is loaded at run time is told by umf_version().
+/// The major version of the library that this header describes. umf_version() returns the loaded
+/// one's.
 pub const UMF_VERSION_MAJOR: u32 = 0;
 
-/// See UMF_VERSION_MAJOR.
+/// The minor version. See UMF_VERSION_MAJOR.
 pub const UMF_VERSION_MINOR: u32 = 1;
 
-/// See UMF_VERSION_MAJOR.
+/// The patch version. See UMF_VERSION_MAJOR.
 pub const UMF_VERSION_PATCH: u32 = 0;
 
-/// The version of the loaded library: major << 16 | minor << 8 | patch.
+/// Get the version of the loaded library.
 ///
-/// Thread-safe, async-signal-safe. Since 0.1.
+/// Return: major << 16 | minor << 8 | patch.
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn umf_version() -> u32 {
     UMF_VERSION_MAJOR << 16 | UMF_VERSION_MINOR << 8 | UMF_VERSION_PATCH
 }
 
-/// In umf_caps.flags: one wait sleeps on the fences of up to 128 pages (Linux 5.16, and no sandbox that forbids
-/// futex_waitv). Without it, umf_wait() on fences of more than one page looks from time to time, as with UMF_FENCE_DEVICE; and so
-/// does any wait for what only another process may signal (UMF_PAGE_SINGLE_WRITER). Since 0.1.
+/// Bit of umf_caps.flags: one wait can sleep on the fences of up to 128 pages.
+///
+/// It needs Linux 5.16 and no sandbox that forbids futex_waitv. Without it, these waits poll at
+/// intervals, as those on fences with UMF_FENCE_DEVICE do: umf_wait() on fences of more than one
+/// page, and every wait for a fence that only another process may signal (UMF_PAGE_SINGLE_WRITER).
+/// Since 0.1.
 pub const UMF_CAP_WAIT_MANY_PAGES: u64 = 1 << 0;
 
-/// In umf_caps.flags: /dev/udmabuf can be opened, so sync_files can be exported without a DRM device. Since 0.1.
+/// Bit of umf_caps.flags: this process can open /dev/udmabuf.
+///
+/// sync_files can then be exported without a DRM device. Since 0.1.
 pub const UMF_CAP_UDMABUF: u64 = 1 << 1;
 
-/// What the library can do on this machine: see umf_query_caps(). Grows at the end.
+/// What the library can do on this machine. umf_query_caps() fills it in. Later versions may add
+/// members at the end. Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct umf_caps {
-    /// In: sizeof(struct umf_caps). Out: how many bytes the library knows of.
+    /// In: sizeof(struct umf_caps). Out: the number of bytes that the library knows.
     pub size: u32,
     /// What umf_version() returns.
     pub version: u32,
@@ -49,13 +58,14 @@ pub struct umf_caps {
     pub max_waits: u32,
 }
 
-/// Tells what the library can do on this machine.
+/// Get what the library can do on this machine.
 ///
-/// \param caps  set caps->size to sizeof(*caps) before. A library older than the caller's header fills in what it knows,
-///              and zeroes what is behind. Stays the caller's.
+/// @caps: receives the answer. The caller sets caps->size to sizeof(*caps) first. A library older
+///     than the caller's header fills in the members that it knows, and zeroes the rest. Stays the
+///     caller's.
 ///
-/// \return 0, or
-///         -EINVAL  caps is NULL, or caps->size less than the first version of the struct.
+/// Return: 0 on success, or
+///   -EINVAL  @caps is NULL, or caps->size is less than the first version of the struct
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -81,19 +91,24 @@ pub unsafe extern "C" fn umf_query_caps(caps: *mut umf_caps) -> c_int {
     })
 }
 
-/// Sets how much CPU time waits may spend spinning before they sleep. To wake a sleeping core takes tens of microseconds, so
-/// a signal that comes sooner is worth spinning for, and each fence learns whether it does. Spins that end in a sleep all the
-/// same are in vain; they cost this process at most a share of one core.
+/// Limit the CPU time that waits spend spinning before they sleep.
 ///
-/// \param vain_permille  the share, in thousandths of one core, 0 to 1000. 0 is no spinning. 10 unless the environment
-///                       variable LIBUMF_SPIN said otherwise when the first page was made or imported.
-/// \param limit_ns       the longest spin, in nanoseconds, up to 1,000,000. 0 is no spinning. 50,000 unless set.
-/// \param flags          0.
+/// It takes tens of microseconds to wake a sleeping core, so a signal that comes sooner is worth
+/// spinning for. Each fence learns whether it is. A spin that ends in a sleep all the same is
+/// wasted. Wasted spins cost this process at most a share of one core. The call holds for all waits
+/// of this process that begin later.
 ///
-/// \return 0, or
-///         -EINVAL  an argument is out of range, flags not 0.
+/// @vain_permille: the share for wasted spins, in thousandths of one core, 0 to 1000. 0 disables
+///     spinning. The default is 10, or the value of the environment variable LIBUMF_SPIN when this
+///     process created or imported its first page.
+/// @limit_ns: the longest spin in nanoseconds, up to 1,000,000. 0 disables spinning. The default is
+///     50,000.
+/// @flags: must be 0.
 ///
-/// Thread-safe, async-signal-safe. Holds for all waits of the process that begin later. Since 0.1.
+/// Return: 0 on success, or
+///   -EINVAL  an argument is out of range, or @flags is not 0
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn umf_set_spin(vain_permille: u32, limit_ns: u32, flags: u64) -> c_int {
     c_return(|| {

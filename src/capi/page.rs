@@ -1,4 +1,7 @@
 //! Pages.
+//!
+//! A page is one shared-memory object that holds fences. It is passed to another process as a file
+//! descriptor, with all its fences.
 
 use super::args::{borrow_fd, no_flags, non_null};
 use super::contract::c_contract;
@@ -11,11 +14,11 @@ use crate::sys::memfd::Writers;
 use rustix::fd::IntoRawFd;
 use std::ffi::c_int;
 
-/// The most fences of one page. Since 0.1.
+/// The maximum number of fences in one page. Since 0.1.
 pub const UMF_PAGE_MAX_FENCES: u32 = 1048576;
 const _: () = assert!(UMF_PAGE_MAX_FENCES == MAX_FENCES);
 
-/// One shared-memory object that holds fences. Reference counted.
+/// A page: one shared-memory object that holds fences. Reference counted. Since 0.1.
 pub struct umf_page {
     _opaque: (),
 }
@@ -24,24 +27,29 @@ impl Handle for umf_page {
     type Object = Page;
 }
 
-/// In the flags of umf_page_create(): whoever is given the page can wait for its fences, and not signal, fail or create any: no
-/// consumer can forge a completion. The page is sealed against writing by others (F_SEAL_FUTURE_WRITE, Linux 5.1); this process,
-/// and those it forks, go on writing. Their waiters cannot leave word, so each signal has to wake without knowing whether anybody
-/// sleeps: two system calls. Since 0.1.
+/// Flag of umf_page_create(): only the creator can signal, fail or create fences in the page.
+///
+/// A process that imports the page can wait for its fences, and do no more: no consumer can forge a
+/// completion. The page is sealed against writing by others (F_SEAL_FUTURE_WRITE, Linux 5.1). This
+/// process, and those that it forks, can still write. Importers cannot register as waiters, so
+/// every signal makes two wake-up system calls, whether or not anyone is waiting. Since 0.1.
 pub const UMF_PAGE_SINGLE_WRITER: u64 = 1 << 0;
 
-/// Creates a page with room for fences, in memory that other processes can be given (a sealed memfd): 64 bytes a
-/// fence and 4096 beside them, allocated here and now.
+/// Create a page with room for fences.
 ///
-/// \param fence_count  how many fences, 1 to UMF_PAGE_MAX_FENCES.
-/// \param flags        UMF_PAGE_SINGLE_WRITER, or 0.
-/// \param out_page     receives a reference that the caller ends with umf_page_unref(). Written only on success.
+/// The page is a sealed memfd that can be passed to other processes. It takes 64 bytes for each
+/// fence and 4096 bytes more, allocated by this call.
 ///
-/// \return 0, or
-///         -EINVAL  fence_count out of range, unknown flags, out_page NULL.
-///         -EOPNOTSUPP  the kernel cannot keep others from writing.
-///         -ENOMEM  no memory or address space.
-///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+/// @fence_count: the number of fences, 1 to UMF_PAGE_MAX_FENCES.
+/// @flags: UMF_PAGE_SINGLE_WRITER, or 0.
+/// @out_page: receives a reference, which the caller ends with umf_page_unref(). Written only on
+///     success.
+///
+/// Return: 0 on success, or
+///   -EINVAL           @fence_count is out of range, @flags has unknown bits, or @out_page is NULL
+///   -EOPNOTSUPP       UMF_PAGE_SINGLE_WRITER, and the kernel cannot keep others from writing
+///   -ENOMEM           no memory or address space is left
+///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -62,21 +70,26 @@ pub unsafe extern "C" fn umf_page_create(
     })
 }
 
-/// Opens the page behind a file descriptor that another process exported. The descriptor may come from anybody: it is
-/// taken only if its seals fix its size, and nothing in the page is ever trusted. Importing the same page twice gives two
-/// references to one object. One that is sealed against writing (UMF_PAGE_SINGLE_WRITER) is opened for waiting: what would write
-/// to it returns -EACCES.
+/// Open a page that another process exported.
 ///
-/// \param fd        stays the caller's, who may close it afterwards.
-/// \param flags     0.
-/// \param out_page  receives a reference that the caller ends with umf_page_unref(). Written only on success.
+/// The descriptor may come from an untrusted process: it is accepted only if its seals fix its
+/// size, and the library never trusts the contents of a page. Importing the same page twice gives
+/// two references to one object. A page with UMF_PAGE_SINGLE_WRITER is opened for waiting:
+/// functions that would write to it return -EACCES.
 ///
-/// \return 0, or
-///         -EINVAL  flags not 0, out_page NULL; fd is no sealed memfd, too small, or no page of this layout version.
-///         -EBADF   fd is not open.
-///         -EACCES  fd is not open for reading, or not for writing although the page is not sealed against it.
-///         -ENOMEM  no memory or address space.
-///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+/// @fd: a descriptor from umf_page_export(). Stays the caller's, which may close it after the call.
+/// @flags: must be 0.
+/// @out_page: receives a reference, which the caller ends with umf_page_unref(). Written only on
+///     success.
+///
+/// Return: 0 on success, or
+///   -EINVAL           @flags is not 0, or @out_page is NULL; @fd is not a sealed memfd, is too
+///                     small, or is not a page of this layout version
+///   -EBADF            @fd is not open
+///   -EACCES           @fd is not open for reading; or it is not open for writing, although the
+///                     page is not sealed against it
+///   -ENOMEM           no memory or address space is left
+///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -93,16 +106,19 @@ pub unsafe extern "C" fn umf_page_import(
     })
 }
 
-/// Gives out a file descriptor of the page, with all its fences, to be sent to another process. Whoever has it can signal
-/// and fail every fence of the page, unless it was created with UMF_PAGE_SINGLE_WRITER.
+/// Create a file descriptor of a page, to be sent to another process.
 ///
-/// \param page    the page.
-/// \param flags   0.
-/// \param out_fd  receives a new descriptor, close-on-exec, that the caller closes. Written only on success.
+/// A process that has the descriptor can signal and fail every fence of the page, unless the page
+/// was created with UMF_PAGE_SINGLE_WRITER.
 ///
-/// \return 0, or
-///         -EINVAL  page or out_fd NULL, flags not 0.
-///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+/// @page: the page.
+/// @flags: must be 0.
+/// @out_fd: receives a new descriptor, close-on-exec, which the caller closes. Written only on
+///     success.
+///
+/// Return: 0 on success, or
+///   -EINVAL           @page or @out_fd is NULL, or @flags is not 0
+///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -120,24 +136,31 @@ pub unsafe extern "C" fn umf_page_export(
     })
 }
 
-/// Gives out the page as a dma-buf, which a GPU's driver can import (PRIME, VK_EXT_external_memory_dma_buf) so that the GPU writes
-/// fences at umf_fence_offset(). It is the same memory, made of /dev/udmabuf (Linux 4.20; many distributions let only root or
-/// the user at the seat open it), and pinned as long as the dma-buf exists, also beyond the page. Whoever has it can write to the
-/// whole page: only to be given to who may signal and fail every fence. It is no page to umf_page_import(), and the kernel's
-/// futexes refuse its mappings, so a process that waits needs the descriptor of umf_page_export(). Some drivers import no memory
-/// that is not theirs; they say so at the import.
+/// Create a dma-buf of a page, so that a GPU can write its fences.
 ///
-/// \param page    the page.
-/// \param flags   0.
-/// \param out_fd  receives a new descriptor, close-on-exec, that the caller closes. Written only on success.
+/// A GPU driver imports the dma-buf (PRIME, VK_EXT_external_memory_dma_buf), and the GPU then
+/// writes each value at umf_fence_offset(). The dma-buf is the same memory as the page. It is made
+/// with /dev/udmabuf (Linux 4.20; many distributions let only root or the user at the seat open
+/// it). The memory stays pinned as long as the dma-buf exists, even after the page is closed.
 ///
-/// \return 0, or
-///         -EINVAL  page or out_fd NULL, flags not 0.
-///         -EACCES  the page was made with UMF_PAGE_SINGLE_WRITER: nobody gets a dma-buf of it, as its holder could write.
-///         -EOPNOTSUPP  there is no /dev/udmabuf, this process may not open it, or the page is larger than its size_limit_mb
-///                  (64 MiB by default in Linux 6.12).
-///         -ENOMEM  no memory.
-///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+/// Whoever has the dma-buf can write to the whole page: give it only to those that may signal and
+/// fail every fence. umf_page_import() does not accept it, and the kernel's futexes refuse its
+/// mappings: a process that waits needs the descriptor of umf_page_export(). Some drivers import
+/// only memory of their own; the import then fails.
+///
+/// @page: the page.
+/// @flags: must be 0.
+/// @out_fd: receives a new descriptor, close-on-exec, which the caller closes. Written only on
+///     success.
+///
+/// Return: 0 on success, or
+///   -EINVAL           @page or @out_fd is NULL, or @flags is not 0
+///   -EACCES           the page has UMF_PAGE_SINGLE_WRITER: the holder of a dma-buf could write to
+///                     it
+///   -EOPNOTSUPP       there is no /dev/udmabuf, this process may not open it, or the page is
+///                     larger than its size_limit_mb (64 MiB by default in Linux 6.12)
+///   -ENOMEM           no memory is left
+///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -155,33 +178,50 @@ pub unsafe extern "C" fn umf_page_export_dma_buf(
     })
 }
 
-/// UMF_PAGE_SINGLE_WRITER if the page is sealed against writing by others than who created it, else 0. 0 for NULL.
+/// Get the flags of a page.
 ///
-/// Thread-safe, async-signal-safe. Since 0.1.
+/// @page: the page.
+///
+/// Return: UMF_PAGE_SINGLE_WRITER if the page is sealed against writing by all but its creator,
+/// else 0. 0 for NULL.
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_page_flags(page: *const umf_page) -> u64 {
     let writers = c_contract!(borrow(page)).map_or(Writers::Anyone, Page::writers);
     if writers == Writers::CreatorOnly { UMF_PAGE_SINGLE_WRITER } else { 0 }
 }
 
-/// How many fences the page has room for. 0 for NULL.
+/// Get the number of fences that a page has room for.
 ///
-/// Thread-safe, async-signal-safe. Since 0.1.
+/// @page: the page.
+///
+/// Return: the number. 0 for NULL.
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_page_fence_count(page: *const umf_page) -> u32 {
     c_contract!(borrow(page)).map_or(0, Page::fence_count)
 }
 
-/// Another reference to a page, to be ended with umf_page_unref(). Returns page; NULL for NULL.
+/// Add a reference to a page.
 ///
-/// Thread-safe, async-signal-safe. Since 0.1.
+/// @page: the page, or NULL.
+///
+/// Return: @page. The caller ends the new reference with umf_page_unref().
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_page_ref(page: *mut umf_page) -> *mut umf_page {
     c_contract!(c_ref(page))
 }
 
-/// Ends a reference to a page. The page is unmapped and closed with the last, and with the last of its fences: a fence
-/// keeps its page. NULL does nothing.
+/// End a reference to a page.
+///
+/// The page is unmapped and closed when its last reference and its last fence are gone: a fence
+/// keeps its page.
+///
+/// @page: the page. NULL does nothing.
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
