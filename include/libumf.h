@@ -322,51 +322,77 @@ void umf_page_unref(struct umf_page *page);
 
 /* --- Fences ----------------------------------------------------------------------------------- */
 
+/*
+ * A fence is a value in a slot of a page. umf_fence_signal() raises it; umf_fence_wait() and
+ * umf_wait(), in any process that has the page, sleep until it is reached. A second number, the
+ * pending value, says how far the submitted work will signal. A fence that fails carries an error,
+ * and ends every wait for a value that it has not reached.
+ */
+
 /**
- * One fence of a page: a value that only grows, or goes round if it has 32 bits. Reference counted.
+ * A fence: a value that only grows, or wraps around if it has 32 bits. Reference counted. Since
+ * 0.1.
  */
 struct umf_fence;
 
 /**
- * In the flags of umf_fence_create(): the value has 32 bits and goes round, as hardware's sequence numbers do. A value is
- * further than another if it is less than 2^31 ahead of it, and all comparisons are meant so. What this process has once
- * seen reached is not held on to, as it is for 64 bits: every wait looks anew. Since 0.1.
+ * Flag of umf_fence_create(): the value has 32 bits and wraps around, as sequence numbers of
+ * hardware do.
+ *
+ * A value is greater than another if it is less than 2^31 ahead of it. All comparisons work that
+ * way. This process does not remember the values that it saw reached, as it does for 64 bits:
+ * every wait reads the value again. Since 0.1.
  */
 #define UMF_FENCE_32BIT (UINT64_C(1) << 0)
 
 /**
- * In the flags of umf_fence_create(): a device writes the value, without waking anybody. umf_fence_wait() uses what
- * umf_fence_set_notifier() was given; else, and in umf_wait(), until somebody calls umf_fence_notify(), they look at the value from time to
- * time: after an eighth of the time waited so far, never more than 4 ms. Where its waits of late took about as long, umf_fence_wait()
- * looks more closely when the value is due, and less often before. Since 0.1.
+ * Flag of umf_fence_create(): a device writes the value and wakes no waiter.
+ *
+ * umf_fence_wait() uses the notifier of umf_fence_set_notifier(). Without one, and always in
+ * umf_wait(), a waiter polls the value at intervals until umf_fence_notify() wakes it. The
+ * interval is an eighth of the time waited so far, and at most 4 ms. If recent waits on this fence
+ * took a similar time, umf_fence_wait() polls rarely at first and often around the expected time.
+ * Since 0.1.
  */
 #define UMF_FENCE_DEVICE (UINT64_C(1) << 1)
 
 /**
- * In the flags of umf_fence_create(): the fence does not end with its creator's last reference to it, but lives as long as its
- * page, which is as long as anybody has that open or a descriptor of it, and can open the fence again. Its slot is never
- * free again. For pages that are handed over with all that is in them, as the payload of a Vulkan semaphore is. Since 0.1.
+ * Flag of umf_fence_create(): the fence lives as long as its page.
+ *
+ * It does not end with its creator's last reference. It lives until the last mapping and the last
+ * file descriptor of the page are closed, and any process that has one of them can open the fence
+ * again. Its slot is not reused. This is for pages that are handed over with all their contents,
+ * such as the payload of a Vulkan semaphore. Since 0.1.
  */
 #define UMF_FENCE_LASTING (UINT64_C(1) << 2)
 
 /**
- * Creates a fence in a free slot of a page. It lives until this process ends its last reference to it (but see
- * UMF_FENCE_LASTING); then its waiters everywhere get -ESTALE, and the slot is free for a new fence, which handles on the old
- * one never see. What was signalled before the end stays so for those who look before the slot is used again: slots take
- * turns, so that is as far away as the page has slots free. A process that dies without umf_fence_unref() ends nothing: its
- * slots stay in use, and its waiters asleep until somebody fails the fences it owed.
+ * Create a fence in a free slot of a page.
  *
- * \param page       the page; the fence keeps a reference to it.
- * \param value      the value to start with: every wait for it or less is met.
- * \param flags      UMF_FENCE_* bits, or 0.
- * \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
+ * The fence lives until this process ends its last reference (but see UMF_FENCE_LASTING): keep one
+ * until every waiter is done. When the fence ends, its waiters in all processes get -ESTALE, and
+ * the slot becomes free for a new fence, which handles to the old one never see. What was signaled
+ * before the end can still be read until the slot is reused. Slots are reused in turn, so that is
+ * as far away as the page has free slots.
  *
- * \return 0, or
- *         -EINVAL  page or out_fence NULL, unknown flags, a value above UINT32_MAX for a 32-bit fence.
- *         -ENOSPC  all slots of the page are in use.
- *         -EACCES  the page is another process's: UMF_PAGE_SINGLE_WRITER.
- *         -EOPNOTSUPP  UMF_FENCE_DEVICE in such a page: its waiters could not tell the device that they wait.
- *         -ENOMEM  no memory.
+ * A process that dies without umf_fence_unref() ends nothing: its slots stay in use, and its
+ * waiters sleep until a process fails the fences that it should have signaled.
+ * umf_loop_tie_fence() and umf_loop_tie_page() do that.
+ *
+ * @page: the page. The fence keeps a reference to it.
+ * @value: the initial value. A wait for it or for less is met at once.
+ * @flags: UMF_FENCE_* bits, or 0.
+ * @out_fence: receives a reference, which the caller ends with umf_fence_unref(). Written only on
+ *     success.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL      @page or @out_fence is NULL, @flags has unknown bits, or @value is above
+ *                UINT32_MAX for a 32-bit fence
+ *   -ENOSPC      all slots of the page are in use
+ *   -EACCES      another process created the page, with UMF_PAGE_SINGLE_WRITER
+ *   -EOPNOTSUPP  UMF_FENCE_DEVICE in a page with UMF_PAGE_SINGLE_WRITER: its waiters could not
+ *                tell the device that they wait
+ *   -ENOMEM      no memory is left
  *
  * Thread-safe. Since 0.1.
  */
@@ -376,19 +402,22 @@ int umf_fence_create(struct umf_page *page,
                      struct umf_fence **out_fence);
 
 /**
- * Opens the fence that another process created, by the index that process sent. Opening the same fence twice gives two
- * references to one object.
+ * Open a fence that another process created.
  *
- * \param page       the page, usually imported; the fence keeps a reference to it.
- * \param index      what umf_fence_index() says in the process that created the fence.
- * \param flags      0.
- * \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
+ * Opening the same fence twice gives two references to one object.
  *
- * \return 0, or
- *         -EINVAL  page or out_fence NULL, flags not 0.
- *         -ENOENT  the page has no such index, or no fence lives there now.
- *         -EOPNOTSUPP  the value is not in the page: umf_fence_open_in(). Not where the fence is open in this process.
- *         -ENOMEM  no memory.
+ * @page: the page, usually an imported one. The fence keeps a reference to it.
+ * @index: what umf_fence_index() returns in the process that created the fence.
+ * @flags: must be 0.
+ * @out_fence: receives a reference, which the caller ends with umf_fence_unref(). Written only on
+ *     success.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL      @page or @out_fence is NULL, or @flags is not 0
+ *   -ENOENT      the page has no such index, or no fence lives there now
+ *   -EOPNOTSUPP  the value is not in the page: use umf_fence_open_in(). Not if the fence is
+ *                already open in this process
+ *   -ENOMEM      no memory is left
  *
  * Thread-safe. Since 0.1.
  */
@@ -398,259 +427,334 @@ int umf_fence_open(struct umf_page *page,
                    struct umf_fence **out_fence);
 
 /**
- * Another reference to a fence, to be ended with umf_fence_unref(). Returns fence; NULL for NULL.
+ * Add a reference to a fence.
  *
- * Thread-safe, async-signal-safe. Since 0.1.
+ * @fence: the fence, or NULL.
+ *
+ * Return: @fence. The caller ends the new reference with umf_fence_unref().
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
  */
 struct umf_fence *umf_fence_ref(struct umf_fence *fence);
 
 /**
- * Ends a reference to a fence. With the last one of the process that created it, the fence ends, if it is not
- * UMF_FENCE_LASTING: see umf_fence_create(). Nobody may be waiting through this reference. NULL does nothing.
+ * End a reference to a fence.
+ *
+ * When the process that created the fence ends its last reference, the fence ends, unless it has
+ * UMF_FENCE_LASTING: see umf_fence_create(). No thread may still be waiting through this
+ * reference.
+ *
+ * @fence: the fence. NULL does nothing.
  *
  * Thread-safe. Since 0.1.
  */
 void umf_fence_unref(struct umf_fence *fence);
 
 /**
- * Which slot of its page the fence lives in. Send it beside the page's descriptor, for umf_fence_open(). UINT32_MAX for
- * NULL.
+ * Get the index of a fence's slot in its page.
  *
- * Thread-safe, async-signal-safe. Since 0.1.
+ * Send it with the page's descriptor to a process that calls umf_fence_open().
+ *
+ * @fence: the fence.
+ *
+ * Return: the index. UINT32_MAX for NULL.
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
  */
 uint32_t umf_fence_index(const struct umf_fence *fence);
 
 /**
- * Signals: moves the value forward, and wakes who waited for it or for less. The value it has already is accepted and
- * changes nothing.
+ * Raise a fence's value and wake the waiters that it meets.
  *
- * \param fence  the fence.
- * \param value  the new value.
+ * A waiter that sees the value also sees the memory that the caller wrote before this call.
+ * Signaling the current value again succeeds and changes nothing. The call makes no system call
+ * unless a waiter sleeps for the value (but see UMF_PAGE_SINGLE_WRITER).
  *
- * \return 0, or
- *         -EINVAL      fence NULL, the fence is beyond value, or value above UINT32_MAX for a 32-bit fence. Nothing changed.
- *         -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed.
- *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
- *         -ESTALE      the fence ended: see umf_fence_create().
- *         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
+ * @fence: the fence.
+ * @value: the new value. At most UINT32_MAX for a 32-bit fence.
  *
- * Thread-safe, async-signal-safe. No system call unless somebody sleeps for it. Since 0.1.
+ * Return: 0 on success, or
+ *   -EINVAL      @fence is NULL, its value is already beyond @value, or @value does not fit in 32
+ *                bits. Nothing changed
+ *   -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed
+ *   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD. Nothing changed
+ *   -ESTALE      the fence ended: see umf_fence_create()
+ *   -EACCES      this process may not signal the fence: UMF_PAGE_SINGLE_WRITER,
+ *                umf_fence_create_in()
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
  */
-int umf_fence_signal(struct umf_fence *fence,
-                     uint64_t value);
+int umf_fence_signal(struct umf_fence *fence, uint64_t value);
 
 /**
- * The fence's value. A value that this process once saw, by this call or by a wait, stays: nothing a peer writes makes
- * it smaller here. What the signaller did before it signalled this value is visible afterwards. 0 for NULL.
+ * Get the current value of a fence.
  *
- * Thread-safe, async-signal-safe. Since 0.1.
+ * A value that this process saw once, through this call or a wait, stays: nothing that a peer
+ * writes makes it smaller here (but see UMF_FENCE_32BIT). Memory that the signaler wrote before it
+ * signaled this value is then visible to the caller.
+ *
+ * @fence: the fence.
+ *
+ * Return: the value. 0 for NULL.
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
  */
 uint64_t umf_fence_value(const struct umf_fence *fence);
 
 /**
- * Says that work was submitted which will signal value, and wakes who waits for that with UMF_WAIT_PENDING. A promise
- * only: nobody enforces it. A smaller value than the pending one changes nothing.
+ * Raise a fence's pending value: work was submitted that will signal it.
  *
- * \param fence  the fence.
- * \param value  the value that will be signalled.
+ * This wakes waiters with UMF_WAIT_PENDING. It is an announcement only: the library does not
+ * enforce that the value is signaled. A value below the pending value changes nothing.
  *
- * \return 0, or
- *         -EINVAL      fence NULL, or value above UINT32_MAX for a 32-bit fence.
- *         -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed.
- *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
- *         -ESTALE      the fence ended: see umf_fence_create().
- *         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+ * @fence: the fence.
+ * @value: the value that will be signaled. At most UINT32_MAX for a 32-bit fence.
  *
- * Thread-safe, async-signal-safe. Since 0.1.
+ * Return: 0 on success, or
+ *   -EINVAL      @fence is NULL, or @value does not fit in 32 bits
+ *   -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed
+ *   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD. Nothing changed
+ *   -ESTALE      the fence ended: see umf_fence_create()
+ *   -EACCES      this process may not signal the fence: UMF_PAGE_SINGLE_WRITER
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
  */
-int umf_fence_submit(struct umf_fence *fence,
-                     uint64_t value);
+int umf_fence_submit(struct umf_fence *fence, uint64_t value);
 
 /**
- * The highest value that is reached or that umf_fence_submit() announced. 0 for NULL.
+ * Get the pending value of a fence.
  *
- * Thread-safe, async-signal-safe. Since 0.1.
+ * @fence: the fence.
+ *
+ * Return: the greatest value that is reached or that umf_fence_submit() announced. 0 for NULL.
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
  */
 uint64_t umf_fence_pending_value(const struct umf_fence *fence);
 
 /**
- * Fails a fence: umf_fence_signal() moves it no further; what a device still writes counts. Every wait, in every process, for
- * a value it has not reached ends with -EIO (or -EOWNERDEAD, if that is the error), and umf_fence_error() tells the error.
- * Waits for values it has reached are met as before, and with UMF_WAIT_PENDING those that were submitted before. The first
- * error stays; another wakes everybody once more.
+ * Fail a fence: end every wait for a value that it has not reached.
  *
- * \param fence  the fence.
- * \param error  a negative errno, -4095 to -1, as in the kernel's dma_fence_set_error().
+ * Such waits, in all processes, return -EIO, or -EOWNERDEAD if that is the error;
+ * umf_fence_error() returns the error. umf_fence_signal() no longer raises the value; values that
+ * a device still writes count. Waits for values that are reached still succeed, and so do waits
+ * with UMF_WAIT_PENDING for values that were submitted before. The first error stays. A second
+ * call keeps it and wakes all waiters once more.
  *
- * \return 0, or
- *         -EINVAL  fence NULL, or error out of range.
- *         -ESTALE  the fence ended: see umf_fence_create().
- *         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+ * @fence: the fence.
+ * @error: a negative errno, -4095 to -1, as in the kernel's dma_fence_set_error().
  *
- * Thread-safe, async-signal-safe. Since 0.1.
+ * Return: 0 on success, or
+ *   -EINVAL  @fence is NULL, or @error is out of range
+ *   -ESTALE  the fence ended: see umf_fence_create()
+ *   -EACCES  this process may not fail the fence: UMF_PAGE_SINGLE_WRITER
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
  */
-int umf_fence_set_error(struct umf_fence *fence,
-                        int error);
+int umf_fence_set_error(struct umf_fence *fence, int error);
 
 /**
- * The error that a fence carries.
+ * Get the error that a fence carries.
  *
- * \param fence      the fence.
- * \param out_error  receives 0 for none, else the negative errno given to umf_fence_set_error() or brought by the kernel
- *                   fence that was imported. Written only on success.
+ * @fence: the fence.
+ * @out_error: receives 0 for none, else a negative errno: that of umf_fence_set_error(), or that
+ *     of a kernel fence that was imported. Written only on success.
  *
- * \return 0, or
- *         -EINVAL  fence or out_error NULL.
- *         -ESTALE  the fence ended: see umf_fence_create().
+ * Return: 0 on success, or
+ *   -EINVAL  @fence or @out_error is NULL
+ *   -ESTALE  the fence ended: see umf_fence_create()
  *
- * Thread-safe, async-signal-safe. Since 0.1.
+ * Thread-safe and async-signal-safe. Since 0.1.
  */
-int umf_fence_error(const struct umf_fence *fence,
-                    int *out_error);
+int umf_fence_error(const struct umf_fence *fence, int *out_error);
 
-/* --- Fences that devices write ---------------------------------------------------------------- */
+/* --- Fences that a device writes -------------------------------------------------------------- */
+
+/*
+ * A device can write the value of a fence in the page, at umf_fence_offset(), or in memory that
+ * its driver mapped, with umf_fence_create_in(). Its write wakes no waiter: the driver calls
+ * umf_fence_notify() after an interrupt, or gives the waits of its process a notifier. Without
+ * either, waits poll (UMF_FENCE_DEVICE).
+ */
 
 /**
- * The offset of the fence's value in its page, in bytes: 8 bytes aligned to 64, or for a 32-bit fence 4 bytes aligned to 4,
- * in the machine's byte order. This is what a device has to write to, in one access of that size that is atomic, after what it
- * stands for has become visible, and never a value that is behind. UINT64_MAX for NULL, and where the value is not in the page:
- * umf_fence_create_in().
+ * Get the offset of a fence's value in its page.
  *
- * To reach it, map the descriptor of umf_page_export() from its start, with MAP_SHARED; fstat() tells its size, which is in
- * whole memory pages. It is ordinary cached memory. A device gets at it by umf_page_export_dma_buf(), or by that mapping, which
- * VK_EXT_external_memory_host, CL_MEM_USE_HOST_PTR and cuMemHostRegister() import; the page's byte n is then byte n there. A
- * device may write the values of its fences and nothing else.
+ * The value is 8 bytes aligned to 64, or for a 32-bit fence 4 bytes aligned to 4, in the byte
+ * order of the machine. A device writes it with one atomic access of that size, after the results
+ * of its work have become visible, and never writes a smaller value. It may write the values of
+ * its fences and nothing else.
  *
- * Thread-safe, async-signal-safe. Since 0.1.
+ * To reach the value, map the descriptor of umf_page_export() from its start, with MAP_SHARED;
+ * fstat() returns its size, in whole memory pages. It is ordinary cached memory. A device reaches
+ * it through umf_page_export_dma_buf(), or through that mapping, which
+ * VK_EXT_external_memory_host, CL_MEM_USE_HOST_PTR and cuMemHostRegister() import. Byte n of the
+ * page is byte n there.
+ *
+ * @fence: the fence.
+ *
+ * Return: the offset in bytes. UINT64_MAX for NULL, and if the value is not in the page
+ * (umf_fence_create_in()).
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
  */
 uint64_t umf_fence_offset(const struct umf_fence *fence);
 
 /**
- * The offset in its page, in bytes, of a value that tells the device which interrupts somebody wants: it has to interrupt
- * when it writes a value beyond the monitored one, and need not for the others. 8 bytes, UINT64_MAX while nobody waits; for
- * a 32-bit fence the low 32 of them count, and go round, unless all 64 are ones. The device has to write the fence's value first, and read the
- * monitored one after, with a full barrier between; whoever hears the interrupt calls umf_fence_notify(). Kept for fences
- * with UMF_FENCE_DEVICE only. UINT64_MAX for NULL.
+ * Get the offset of the value that tells a device when to interrupt.
  *
- * Thread-safe, async-signal-safe. Since 0.1.
+ * The device has to interrupt when it writes a value beyond the monitored one, and need not
+ * interrupt otherwise. The monitored value is 8 bytes, UINT64_MAX while no waiter sleeps. For a
+ * 32-bit fence its low 32 bits count, and wrap around, unless all 64 bits are ones. The device
+ * first writes the fence's value, then reads the monitored value, with a full barrier between. The
+ * handler of the interrupt calls umf_fence_notify(). Only fences with UMF_FENCE_DEVICE have their
+ * monitored value kept up to date.
+ *
+ * @fence: the fence.
+ *
+ * Return: the offset in the page, in bytes. UINT64_MAX for NULL.
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
  */
 uint64_t umf_fence_monitored_offset(const struct umf_fence *fence);
 
 /**
- * Wakes the waiters of a fence whose value a device wrote: the device's interrupt handler, or whoever hears of the
- * interrupt, calls this. Waiters whose value is not reached go back to sleep. It also wakes those that were left asleep by a
- * process that died in the middle of umf_fence_signal(), between the value and the wake-up.
+ * Wake the waiters of a fence whose value a device wrote.
  *
- * \param fence  the fence.
+ * The code that handles the device's interrupt calls this. Waiters whose value is not reached go
+ * back to sleep. The call also wakes waiters that a process left asleep when it died within
+ * umf_fence_signal(), after it wrote the value and before it woke them.
  *
- * \return 0, or
- *         -EINVAL  fence NULL.
- *         -ESTALE  the fence ended: see umf_fence_create().
- *         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+ * @fence: the fence.
  *
- * Thread-safe, async-signal-safe. Since 0.1.
+ * Return: 0 on success, or
+ *   -EINVAL  @fence is NULL
+ *   -ESTALE  the fence ended: see umf_fence_create()
+ *   -EACCES  this process may not wake the waiters: UMF_PAGE_SINGLE_WRITER
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
  */
 int umf_fence_notify(struct umf_fence *fence);
 
 /**
- * How waits of this process hear that a device wrote a fence's value: see umf_fence_set_notifier(). Grows at the end.
+ * How waits of this process learn that a device wrote a value, for umf_fence_set_notifier().
+ * Exactly one of fd and wait is given. Later versions may add members at the end. Since 0.1.
  */
 struct umf_notifier {
     /** sizeof(struct umf_notifier). */
     uint32_t size;
     /**
-     * A descriptor that becomes readable after the device interrupted; what it says is read and thrown away. It must not
-     * block (O_NONBLOCK), or another reader could keep a wait beyond its deadline. -1 for none: a zeroed struct names
-     * descriptor 0.
+     * A descriptor that becomes readable after the device's interrupt, or -1 for none. A zeroed
+     * struct names descriptor 0. The library reads it and discards the data. It must not block
+     * (O_NONBLOCK): otherwise another reader could keep a wait beyond its deadline.
      */
     int fd;
     /**
-     * Sleeps until the device interrupted, because it wrote value or for any other reason, and at most until the deadline; what
-     * it returns does not matter. Called on the thread of a wait (so in a signal handler, if one waits there), of one wait at a
-     * time, and only while somebody waits. It must not wait for this fence, end it, or give it a notifier. NULL for none.
-     * Exactly one of fd and wait is given.
+     * Sleeps until the device interrupted, because it wrote @value or for any other reason, and at
+     * most until the deadline @abs_timeout_ns. Its result is ignored. It runs on the thread of a
+     * wait, in a signal handler if the wait is in one. Only one wait at a time calls it, and only
+     * while it waits. It must not wait for this fence, end it, or change its notifier. NULL for
+     * none.
      */
     int (*wait)(void *data, uint64_t value, uint64_t abs_timeout_ns);
-    /** For wait, as it is. */
+    /** Passed to wait and release. */
     void *data;
     /**
-     * Called once, with data, when wait will not be called any more: after it was replaced or the fence's last reference of
-     * this process ended, on whatever thread. May be NULL. Not called for fd, nor where umf_fence_set_notifier() fails.
+     * Called once, on any thread, when wait will not be called again: after it was replaced, or
+     * after this process ended its last reference to the fence. May be NULL. Not called for fd,
+     * nor if umf_fence_set_notifier() fails.
      */
     void (*release)(void *data);
 };
 
 /**
- * Gives a fence with UMF_FENCE_DEVICE a way to hear its device, in this process. One waiter at a time sleeps there, and wakes
- * the others, in all processes, when it returns; signals and errors of programs it hears after 50 ms at the latest. A driver
- * whose interrupt handler calls umf_fence_notify() needs none of this.
+ * Set how waits of this process learn that a device wrote a fence.
  *
- * \param fence     the fence.
- * \param notifier  what to use from now on: fd is duplicated, data has to stay valid until release is called. The struct
- *                  stays the caller's. NULL takes back what was given.
+ * One waiter at a time sleeps in the notifier. When it returns, that waiter wakes the others, in
+ * all processes. It learns of signals and errors from programs within 50 ms. A driver whose
+ * interrupt handler calls umf_fence_notify() needs no notifier.
  *
- * \return 0, or
- *         -EINVAL  fence NULL, or without UMF_FENCE_DEVICE; notifier->size less than the first version of the struct; both or
- *                  neither of fd and wait; an fd that blocks.
- *         -EBADF   fd is not open.
- *         -ENOMEM  no memory.
- *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+ * @fence: a fence with UMF_FENCE_DEVICE.
+ * @notifier: what to use from now on. NULL removes the current one. The struct stays the caller's;
+ *     notifier->fd is duplicated; notifier->data has to stay valid until notifier->release is
+ *     called.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL           @fence is NULL or has no UMF_FENCE_DEVICE; notifier->size is less than the
+ *                     first version of the struct; both or neither of fd and wait are given; fd
+ *                     can block
+ *   -EBADF            notifier->fd is not open
+ *   -ENOMEM           no memory is left
+ *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
  *
  * Thread-safe. Since 0.1.
  */
-int umf_fence_set_notifier(struct umf_fence *fence,
-                           const struct umf_notifier *notifier);
+int umf_fence_set_notifier(struct umf_fence *fence, const struct umf_notifier *notifier);
 
-/** Memory of a driver's that a fence's value is in: see umf_fence_create_in(). Grows at the end. */
+/**
+ * Where this process mapped a fence's value in memory of a driver, for umf_fence_create_in() and
+ * umf_fence_open_in(). Later versions may add members at the end. Since 0.1.
+ */
 struct umf_mapping {
     /** sizeof(struct umf_mapping). */
     uint32_t size;
-    /** 0. */
+    /** Must be 0. */
     uint32_t reserved;
     /**
-     * Where this process has mapped the value: 8 bytes aligned to 8, or for a 32-bit fence 4 bytes aligned to 4. To be read is
-     * enough.
+     * The address of the value: 8 bytes aligned to 8, or for a 32-bit fence 4 bytes aligned to 4.
+     * It only has to be readable.
      */
     const void *value;
-    /** For release, as it is. */
+    /** Passed to release. */
     void *data;
     /**
-     * Called once, with data, when the library will not read there any more: after the fence's last reference of this process
-     * ended, on whatever thread. It may unmap and free. The child of a fork has a reference, a mapping and a call of its own. May be
-     * NULL. Not called where the call fails that was given this.
+     * Called once, on any thread, when the library will not read the value again: after this
+     * process ended its last reference to the fence. It may unmap and free the memory. The child
+     * of a fork has a reference, a mapping and a call of its own. May be NULL. Not called if the
+     * function that was given the struct fails.
      */
     void (*release)(void *data);
 };
 
 /**
- * Creates a fence whose value is in memory of a driver's: a buffer object's mapping, host-visible Vulkan memory, pinned memory of
- * CUDA's. As a fence of umf_fence_create() with UMF_FENCE_DEVICE, but that
+ * Create a fence whose value is in memory of a driver.
  *
- * - only the device writes the value. The library reads it and writes nothing there, so the mapping may be write-combined,
- *   uncached or read-only; umf_fence_signal(), and imports and watches that would signal, return -EACCES. A CPU may write
- *   there as a device does, with one store, and then call umf_fence_notify();
- * - waits wake by words in the slot, as the kernel's futexes refuse such memory: the page is still what one waits with;
- * - whoever else opens the fence has to have the memory too: umf_fence_open_in(). The page tells nobody where it is;
- * - after the fence has ended, what is in the memory counts for nobody.
+ * The memory is, for example, the mapping of a buffer object, host-visible Vulkan memory, or
+ * pinned memory of CUDA. The fence is like one that umf_fence_create() makes with
+ * UMF_FENCE_DEVICE, with these differences:
  *
- * The memory has to be coherent: what the device wrote, a load finds in finite time, without any call (in Vulkan
- * VK_MEMORY_PROPERTY_HOST_COHERENT_BIT). Memory that has to be invalidated or synchronised before it is read cannot be used, and
- * the library cannot know that: its waits would not end. It has to stay readable until release is called, also when the
- * device is lost; for that, fail the fence with umf_fence_set_error(). The device writes the value in one access of its size, that is
- * atomic, after what it stands for has become visible; and never one that is behind.
+ * - Only the device writes the value. The library reads the memory and never writes it, so the
+ *   mapping may be write-combined, uncached or read-only. umf_fence_signal(), and imports and
+ *   watches that would signal the fence, return -EACCES. A CPU may write the value as a device
+ *   does, with one store, and then call umf_fence_notify().
+ * - Waiters sleep on words in the slot, since the kernel's futexes refuse such memory. They still
+ *   need the page.
+ * - Another process that opens the fence has to map the memory too, and call umf_fence_open_in().
+ *   The page does not tell where the memory is.
+ * - After the fence ended, the contents of the memory count for no process.
  *
- * \param page       the page whose slot the fence takes; it keeps a reference to it.
- * \param memory     where the value is; what is there now is what the fence begins with. The struct stays the caller's.
- * \param flags      UMF_FENCE_32BIT, or 0.
- * \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
+ * The memory must be coherent: a load finds what the device wrote in finite time, without any call
+ * (in Vulkan: VK_MEMORY_PROPERTY_HOST_COHERENT_BIT). Do not use memory that has to be invalidated
+ * or synchronized before a read: the library cannot detect it, and its waits would not end. The
+ * memory must stay readable until release is called, even when the device is lost; in that case,
+ * fail the fence with umf_fence_set_error(). The device writes the value with one atomic access of
+ * its size, after the results of its work have become visible, and never writes a smaller value.
  *
- * \return 0, or
- *         -EINVAL  page, memory, memory->value or out_fence NULL; memory->size less than the first version of the struct;
- *                  memory->reserved not 0; memory->value not aligned; unknown flags.
- *         -ENOSPC  all slots of the page are in use.
- *         -EACCES  the page is another process's: UMF_PAGE_SINGLE_WRITER.
- *         -EOPNOTSUPP  the page is made with UMF_PAGE_SINGLE_WRITER: as for UMF_FENCE_DEVICE.
- *         -ENOMEM  no memory.
+ * @page: the page in which the fence takes a slot. The fence keeps a reference to it.
+ * @memory: where the value is; its current contents are the initial value. The struct stays the
+ *     caller's.
+ * @flags: UMF_FENCE_32BIT, or 0.
+ * @out_fence: receives a reference, which the caller ends with umf_fence_unref(). Written only on
+ *     success.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL      @page, @memory, memory->value or @out_fence is NULL; memory->size is less than
+ *                the first version of the struct; memory->reserved is not 0; memory->value is not
+ *                aligned; @flags has unknown bits
+ *   -ENOSPC      all slots of the page are in use
+ *   -EACCES      another process created the page, with UMF_PAGE_SINGLE_WRITER
+ *   -EOPNOTSUPP  this process created the page with UMF_PAGE_SINGLE_WRITER: see umf_fence_create()
+ *   -ENOMEM      no memory is left
  *
  * Thread-safe. Since 0.1.
  */
@@ -660,22 +764,26 @@ int umf_fence_create_in(struct umf_page *page,
                         struct umf_fence **out_fence);
 
 /**
- * Opens a fence that another process created with umf_fence_create_in(), where this one has mapped the same memory. Opening the
- * same fence twice gives two references to one object, which stays with the memory that it was opened in first; what is brought
- * along later is released before the call returns.
+ * Open a fence whose value is in memory of a driver.
  *
- * \param page       the page, usually imported; the fence keeps a reference to it.
- * \param index      what umf_fence_index() says in the process that created the fence.
- * \param memory     where the value is. The struct stays the caller's.
- * \param flags      0.
- * \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
+ * Another process created the fence with umf_fence_create_in(), and this process has mapped the
+ * same memory. Opening the same fence twice gives two references to one object, which keeps the
+ * memory that it was first opened with. A mapping that is given later is released before the call
+ * returns.
  *
- * \return 0, or
- *         -EINVAL  page, memory, memory->value or out_fence NULL; memory->size less than the first version of the struct;
- *                  memory->reserved not 0; memory->value not aligned for the fence's width; flags not 0; the fence's value is in
- *                  the page.
- *         -ENOENT  the page has no such index, or no fence lives there now.
- *         -ENOMEM  no memory.
+ * @page: the page, usually an imported one. The fence keeps a reference to it.
+ * @index: what umf_fence_index() returns in the process that created the fence.
+ * @memory: where the value is. The struct stays the caller's.
+ * @flags: must be 0.
+ * @out_fence: receives a reference, which the caller ends with umf_fence_unref(). Written only on
+ *     success.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL  @page, @memory, memory->value or @out_fence is NULL; memory->size is less than the
+ *            first version of the struct; memory->reserved is not 0; memory->value is not aligned
+ *            for the fence's width; @flags is not 0; the fence's value is in the page
+ *   -ENOENT  the page has no such index, or no fence lives there now
+ *   -ENOMEM  no memory is left
  *
  * Thread-safe. Since 0.1.
  */

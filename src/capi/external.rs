@@ -1,4 +1,9 @@
-//! Fences that devices write.
+//! Fences that a device writes.
+//!
+//! A device can write the value of a fence in the page, at umf_fence_offset(), or in memory that
+//! its driver mapped, with umf_fence_create_in(). Its write wakes no waiter: the driver calls
+//! umf_fence_notify() after an interrupt, or gives the waits of its process a notifier. Without
+//! either, waits poll (UMF_FENCE_DEVICE).
 
 use super::args::{borrow_fd, no_flags, non_null, read_sized};
 use super::contract::c_contract;
@@ -16,87 +21,111 @@ use crate::util::refs::Ref;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::AtomicPtr;
 
-/// The offset of the fence's value in its page, in bytes: 8 bytes aligned to 64, or for a 32-bit fence 4 bytes aligned to 4,
-/// in the machine's byte order. This is what a device has to write to, in one access of that size that is atomic, after what it
-/// stands for has become visible, and never a value that is behind. UINT64_MAX for NULL, and where the value is not in the page:
-/// umf_fence_create_in().
+/// Get the offset of a fence's value in its page.
 ///
-/// To reach it, map the descriptor of umf_page_export() from its start, with MAP_SHARED; fstat() tells its size, which is in
-/// whole memory pages. It is ordinary cached memory. A device gets at it by umf_page_export_dma_buf(), or by that mapping, which
-/// VK_EXT_external_memory_host, CL_MEM_USE_HOST_PTR and cuMemHostRegister() import; the page's byte n is then byte n there. A
-/// device may write the values of its fences and nothing else.
+/// The value is 8 bytes aligned to 64, or for a 32-bit fence 4 bytes aligned to 4, in the byte
+/// order of the machine. A device writes it with one atomic access of that size, after the results
+/// of its work have become visible, and never writes a smaller value. It may write the values of
+/// its fences and nothing else.
 ///
-/// Thread-safe, async-signal-safe. Since 0.1.
+/// To reach the value, map the descriptor of umf_page_export() from its start, with MAP_SHARED;
+/// fstat() returns its size, in whole memory pages. It is ordinary cached memory. A device reaches
+/// it through umf_page_export_dma_buf(), or through that mapping, which
+/// VK_EXT_external_memory_host, CL_MEM_USE_HOST_PTR and cuMemHostRegister() import. Byte n of the
+/// page is byte n there.
+///
+/// @fence: the fence.
+///
+/// Return: the offset in bytes. UINT64_MAX for NULL, and if the value is not in the page
+/// (umf_fence_create_in()).
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_offset(fence: *const umf_fence) -> u64 {
     c_contract!(borrow(fence)).ok().and_then(Fence::offset).unwrap_or(u64::MAX)
 }
 
-/// The offset in its page, in bytes, of a value that tells the device which interrupts somebody wants: it has to interrupt
-/// when it writes a value beyond the monitored one, and need not for the others. 8 bytes, UINT64_MAX while nobody waits; for
-/// a 32-bit fence the low 32 of them count, and go round, unless all 64 are ones. The device has to write the fence's value first, and read the
-/// monitored one after, with a full barrier between; whoever hears the interrupt calls umf_fence_notify(). Kept for fences
-/// with UMF_FENCE_DEVICE only. UINT64_MAX for NULL.
+/// Get the offset of the value that tells a device when to interrupt.
 ///
-/// Thread-safe, async-signal-safe. Since 0.1.
+/// The device has to interrupt when it writes a value beyond the monitored one, and need not
+/// interrupt otherwise. The monitored value is 8 bytes, UINT64_MAX while no waiter sleeps. For a
+/// 32-bit fence its low 32 bits count, and wrap around, unless all 64 bits are ones. The device
+/// first writes the fence's value, then reads the monitored value, with a full barrier between. The
+/// handler of the interrupt calls umf_fence_notify(). Only fences with UMF_FENCE_DEVICE have their
+/// monitored value kept up to date.
+///
+/// @fence: the fence.
+///
+/// Return: the offset in the page, in bytes. UINT64_MAX for NULL.
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_monitored_offset(fence: *const umf_fence) -> u64 {
     c_contract!(borrow(fence)).map_or(u64::MAX, Fence::monitored_offset)
 }
 
-/// Wakes the waiters of a fence whose value a device wrote: the device's interrupt handler, or whoever hears of the
-/// interrupt, calls this. Waiters whose value is not reached go back to sleep. It also wakes those that were left asleep by a
-/// process that died in the middle of umf_fence_signal(), between the value and the wake-up.
+/// Wake the waiters of a fence whose value a device wrote.
 ///
-/// \param fence  the fence.
+/// The code that handles the device's interrupt calls this. Waiters whose value is not reached go
+/// back to sleep. The call also wakes waiters that a process left asleep when it died within
+/// umf_fence_signal(), after it wrote the value and before it woke them.
 ///
-/// \return 0, or
-///         -EINVAL  fence NULL.
-///         -ESTALE  the fence ended: see umf_fence_create().
-///         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+/// @fence: the fence.
 ///
-/// Thread-safe, async-signal-safe. Since 0.1.
+/// Return: 0 on success, or
+///   -EINVAL  @fence is NULL
+///   -ESTALE  the fence ended: see umf_fence_create()
+///   -EACCES  this process may not wake the waiters: UMF_PAGE_SINGLE_WRITER
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_notify(fence: *mut umf_fence) -> c_int {
     c_return(|| c_contract!(borrow(fence)?).notify())
 }
 
-/// How waits of this process hear that a device wrote a fence's value: see umf_fence_set_notifier(). Grows at the end.
+/// How waits of this process learn that a device wrote a value, for umf_fence_set_notifier().
+/// Exactly one of fd and wait is given. Later versions may add members at the end. Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct umf_notifier {
     /// sizeof(struct umf_notifier).
     pub size: u32,
-    /// A descriptor that becomes readable after the device interrupted; what it says is read and thrown away. It must not
-    /// block (O_NONBLOCK), or another reader could keep a wait beyond its deadline. -1 for none: a zeroed struct names
-    /// descriptor 0.
+    /// A descriptor that becomes readable after the device's interrupt, or -1 for none. A zeroed
+    /// struct names descriptor 0. The library reads it and discards the data. It must not block
+    /// (O_NONBLOCK): otherwise another reader could keep a wait beyond its deadline.
     pub fd: c_int,
-    /// Sleeps until the device interrupted, because it wrote value or for any other reason, and at most until the deadline; what
-    /// it returns does not matter. Called on the thread of a wait (so in a signal handler, if one waits there), of one wait at a
-    /// time, and only while somebody waits. It must not wait for this fence, end it, or give it a notifier. NULL for none.
-    /// Exactly one of fd and wait is given.
+    /// Sleeps until the device interrupted, because it wrote @value or for any other reason, and at
+    /// most until the deadline @abs_timeout_ns. Its result is ignored. It runs on the thread of a
+    /// wait, in a signal handler if the wait is in one. Only one wait at a time calls it, and only
+    /// while it waits. It must not wait for this fence, end it, or change its notifier. NULL for
+    /// none.
     pub wait: Option<extern "C" fn(data: *mut c_void, value: u64, abs_timeout_ns: u64) -> c_int>,
-    /// For wait, as it is.
+    /// Passed to wait and release.
     pub data: *mut c_void,
-    /// Called once, with data, when wait will not be called any more: after it was replaced or the fence's last reference of
-    /// this process ended, on whatever thread. May be NULL. Not called for fd, nor where umf_fence_set_notifier() fails.
+    /// Called once, on any thread, when wait will not be called again: after it was replaced, or
+    /// after this process ended its last reference to the fence. May be NULL. Not called for fd,
+    /// nor if umf_fence_set_notifier() fails.
     pub release: Option<extern "C" fn(data: *mut c_void)>,
 }
 
-/// Gives a fence with UMF_FENCE_DEVICE a way to hear its device, in this process. One waiter at a time sleeps there, and wakes
-/// the others, in all processes, when it returns; signals and errors of programs it hears after 50 ms at the latest. A driver
-/// whose interrupt handler calls umf_fence_notify() needs none of this.
+/// Set how waits of this process learn that a device wrote a fence.
 ///
-/// \param fence     the fence.
-/// \param notifier  what to use from now on: fd is duplicated, data has to stay valid until release is called. The struct
-///                  stays the caller's. NULL takes back what was given.
+/// One waiter at a time sleeps in the notifier. When it returns, that waiter wakes the others, in
+/// all processes. It learns of signals and errors from programs within 50 ms. A driver whose
+/// interrupt handler calls umf_fence_notify() needs no notifier.
 ///
-/// \return 0, or
-///         -EINVAL  fence NULL, or without UMF_FENCE_DEVICE; notifier->size less than the first version of the struct; both or
-///                  neither of fd and wait; an fd that blocks.
-///         -EBADF   fd is not open.
-///         -ENOMEM  no memory.
-///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+/// @fence: a fence with UMF_FENCE_DEVICE.
+/// @notifier: what to use from now on. NULL removes the current one. The struct stays the caller's;
+///     notifier->fd is duplicated; notifier->data has to stay valid until notifier->release is
+///     called.
+///
+/// Return: 0 on success, or
+///   -EINVAL           @fence is NULL or has no UMF_FENCE_DEVICE; notifier->size is less than the
+///                     first version of the struct; both or neither of fd and wait are given; fd
+///                     can block
+///   -EBADF            notifier->fd is not open
+///   -ENOMEM           no memory is left
+///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -137,53 +166,65 @@ fn source(given: &umf_notifier) -> Result<Ref<InterruptSource>> {
     }
 }
 
-/// Memory of a driver's that a fence's value is in: see umf_fence_create_in(). Grows at the end.
+/// Where this process mapped a fence's value in memory of a driver, for umf_fence_create_in() and
+/// umf_fence_open_in(). Later versions may add members at the end. Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct umf_mapping {
     /// sizeof(struct umf_mapping).
     pub size: u32,
-    /// 0.
+    /// Must be 0.
     pub reserved: u32,
-    /// Where this process has mapped the value: 8 bytes aligned to 8, or for a 32-bit fence 4 bytes aligned to 4. To be read is
-    /// enough.
+    /// The address of the value: 8 bytes aligned to 8, or for a 32-bit fence 4 bytes aligned to 4.
+    /// It only has to be readable.
     pub value: *const c_void,
-    /// For release, as it is.
+    /// Passed to release.
     pub data: *mut c_void,
-    /// Called once, with data, when the library will not read there any more: after the fence's last reference of this process
-    /// ended, on whatever thread. It may unmap and free. The child of a fork has a reference, a mapping and a call of its own. May be
-    /// NULL. Not called where the call fails that was given this.
+    /// Called once, on any thread, when the library will not read the value again: after this
+    /// process ended its last reference to the fence. It may unmap and free the memory. The child
+    /// of a fork has a reference, a mapping and a call of its own. May be NULL. Not called if the
+    /// function that was given the struct fails.
     pub release: Option<extern "C" fn(data: *mut c_void)>,
 }
 
-/// Creates a fence whose value is in memory of a driver's: a buffer object's mapping, host-visible Vulkan memory, pinned memory of
-/// CUDA's. As a fence of umf_fence_create() with UMF_FENCE_DEVICE, but that
+/// Create a fence whose value is in memory of a driver.
 ///
-/// - only the device writes the value. The library reads it and writes nothing there, so the mapping may be write-combined,
-///   uncached or read-only; umf_fence_signal(), and imports and watches that would signal, return -EACCES. A CPU may write
-///   there as a device does, with one store, and then call umf_fence_notify();
-/// - waits wake by words in the slot, as the kernel's futexes refuse such memory: the page is still what one waits with;
-/// - whoever else opens the fence has to have the memory too: umf_fence_open_in(). The page tells nobody where it is;
-/// - after the fence has ended, what is in the memory counts for nobody.
+/// The memory is, for example, the mapping of a buffer object, host-visible Vulkan memory, or
+/// pinned memory of CUDA. The fence is like one that umf_fence_create() makes with
+/// UMF_FENCE_DEVICE, with these differences:
 ///
-/// The memory has to be coherent: what the device wrote, a load finds in finite time, without any call (in Vulkan
-/// VK_MEMORY_PROPERTY_HOST_COHERENT_BIT). Memory that has to be invalidated or synchronised before it is read cannot be used, and
-/// the library cannot know that: its waits would not end. It has to stay readable until release is called, also when the
-/// device is lost; for that, fail the fence with umf_fence_set_error(). The device writes the value in one access of its size, that is
-/// atomic, after what it stands for has become visible; and never one that is behind.
+/// - Only the device writes the value. The library reads the memory and never writes it, so the
+///   mapping may be write-combined, uncached or read-only. umf_fence_signal(), and imports and
+///   watches that would signal the fence, return -EACCES. A CPU may write the value as a device
+///   does, with one store, and then call umf_fence_notify().
+/// - Waiters sleep on words in the slot, since the kernel's futexes refuse such memory. They still
+///   need the page.
+/// - Another process that opens the fence has to map the memory too, and call umf_fence_open_in().
+///   The page does not tell where the memory is.
+/// - After the fence ended, the contents of the memory count for no process.
 ///
-/// \param page       the page whose slot the fence takes; it keeps a reference to it.
-/// \param memory     where the value is; what is there now is what the fence begins with. The struct stays the caller's.
-/// \param flags      UMF_FENCE_32BIT, or 0.
-/// \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
+/// The memory must be coherent: a load finds what the device wrote in finite time, without any call
+/// (in Vulkan: VK_MEMORY_PROPERTY_HOST_COHERENT_BIT). Do not use memory that has to be invalidated
+/// or synchronized before a read: the library cannot detect it, and its waits would not end. The
+/// memory must stay readable until release is called, even when the device is lost; in that case,
+/// fail the fence with umf_fence_set_error(). The device writes the value with one atomic access of
+/// its size, after the results of its work have become visible, and never writes a smaller value.
 ///
-/// \return 0, or
-///         -EINVAL  page, memory, memory->value or out_fence NULL; memory->size less than the first version of the struct;
-///                  memory->reserved not 0; memory->value not aligned; unknown flags.
-///         -ENOSPC  all slots of the page are in use.
-///         -EACCES  the page is another process's: UMF_PAGE_SINGLE_WRITER.
-///         -EOPNOTSUPP  the page is made with UMF_PAGE_SINGLE_WRITER: as for UMF_FENCE_DEVICE.
-///         -ENOMEM  no memory.
+/// @page: the page in which the fence takes a slot. The fence keeps a reference to it.
+/// @memory: where the value is; its current contents are the initial value. The struct stays the
+///     caller's.
+/// @flags: UMF_FENCE_32BIT, or 0.
+/// @out_fence: receives a reference, which the caller ends with umf_fence_unref(). Written only on
+///     success.
+///
+/// Return: 0 on success, or
+///   -EINVAL      @page, @memory, memory->value or @out_fence is NULL; memory->size is less than
+///                the first version of the struct; memory->reserved is not 0; memory->value is not
+///                aligned; @flags has unknown bits
+///   -ENOSPC      all slots of the page are in use
+///   -EACCES      another process created the page, with UMF_PAGE_SINGLE_WRITER
+///   -EOPNOTSUPP  this process created the page with UMF_PAGE_SINGLE_WRITER: see umf_fence_create()
+///   -ENOMEM      no memory is left
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -206,22 +247,26 @@ pub unsafe extern "C" fn umf_fence_create_in(
     })
 }
 
-/// Opens a fence that another process created with umf_fence_create_in(), where this one has mapped the same memory. Opening the
-/// same fence twice gives two references to one object, which stays with the memory that it was opened in first; what is brought
-/// along later is released before the call returns.
+/// Open a fence whose value is in memory of a driver.
 ///
-/// \param page       the page, usually imported; the fence keeps a reference to it.
-/// \param index      what umf_fence_index() says in the process that created the fence.
-/// \param memory     where the value is. The struct stays the caller's.
-/// \param flags      0.
-/// \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
+/// Another process created the fence with umf_fence_create_in(), and this process has mapped the
+/// same memory. Opening the same fence twice gives two references to one object, which keeps the
+/// memory that it was first opened with. A mapping that is given later is released before the call
+/// returns.
 ///
-/// \return 0, or
-///         -EINVAL  page, memory, memory->value or out_fence NULL; memory->size less than the first version of the struct;
-///                  memory->reserved not 0; memory->value not aligned for the fence's width; flags not 0; the fence's value is in
-///                  the page.
-///         -ENOENT  the page has no such index, or no fence lives there now.
-///         -ENOMEM  no memory.
+/// @page: the page, usually an imported one. The fence keeps a reference to it.
+/// @index: what umf_fence_index() returns in the process that created the fence.
+/// @memory: where the value is. The struct stays the caller's.
+/// @flags: must be 0.
+/// @out_fence: receives a reference, which the caller ends with umf_fence_unref(). Written only on
+///     success.
+///
+/// Return: 0 on success, or
+///   -EINVAL  @page, @memory, memory->value or @out_fence is NULL; memory->size is less than the
+///            first version of the struct; memory->reserved is not 0; memory->value is not aligned
+///            for the fence's width; @flags is not 0; the fence's value is in the page
+///   -ENOENT  the page has no such index, or no fence lives there now
+///   -ENOMEM  no memory is left
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]

@@ -1,4 +1,9 @@
 //! Fences.
+//!
+//! A fence is a value in a slot of a page. umf_fence_signal() raises it; umf_fence_wait() and
+//! umf_wait(), in any process that has the page, sleep until it is reached. A second number, the
+//! pending value, says how far the submitted work will signal. A fence that fails carries an error,
+//! and ends every wait for a value that it has not reached.
 
 use super::args::{no_flags, non_null};
 use super::contract::c_contract;
@@ -11,7 +16,8 @@ use crate::shm::generation::Kind;
 use crate::shm::residue::Width;
 use std::ffi::c_int;
 
-/// One fence of a page: a value that only grows, or goes round if it has 32 bits. Reference counted.
+/// A fence: a value that only grows, or wraps around if it has 32 bits. Reference counted. Since
+/// 0.1.
 pub struct umf_fence {
     _opaque: (),
 }
@@ -20,39 +26,57 @@ impl Handle for umf_fence {
     type Object = Fence;
 }
 
-/// In the flags of umf_fence_create(): the value has 32 bits and goes round, as hardware's sequence numbers do. A value is
-/// further than another if it is less than 2^31 ahead of it, and all comparisons are meant so. What this process has once
-/// seen reached is not held on to, as it is for 64 bits: every wait looks anew. Since 0.1.
+/// Flag of umf_fence_create(): the value has 32 bits and wraps around, as sequence numbers of
+/// hardware do.
+///
+/// A value is greater than another if it is less than 2^31 ahead of it. All comparisons work that
+/// way. This process does not remember the values that it saw reached, as it does for 64 bits:
+/// every wait reads the value again. Since 0.1.
 pub const UMF_FENCE_32BIT: u64 = 1 << 0;
 
-/// In the flags of umf_fence_create(): a device writes the value, without waking anybody. umf_fence_wait() uses what
-/// umf_fence_set_notifier() was given; else, and in umf_wait(), until somebody calls umf_fence_notify(), they look at the value from time to
-/// time: after an eighth of the time waited so far, never more than 4 ms. Where its waits of late took about as long, umf_fence_wait()
-/// looks more closely when the value is due, and less often before. Since 0.1.
+/// Flag of umf_fence_create(): a device writes the value and wakes no waiter.
+///
+/// umf_fence_wait() uses the notifier of umf_fence_set_notifier(). Without one, and always in
+/// umf_wait(), a waiter polls the value at intervals until umf_fence_notify() wakes it. The
+/// interval is an eighth of the time waited so far, and at most 4 ms. If recent waits on this fence
+/// took a similar time, umf_fence_wait() polls rarely at first and often around the expected time.
+/// Since 0.1.
 pub const UMF_FENCE_DEVICE: u64 = 1 << 1;
 
-/// In the flags of umf_fence_create(): the fence does not end with its creator's last reference to it, but lives as long as its
-/// page, which is as long as anybody has that open or a descriptor of it, and can open the fence again. Its slot is never
-/// free again. For pages that are handed over with all that is in them, as the payload of a Vulkan semaphore is. Since 0.1.
+/// Flag of umf_fence_create(): the fence lives as long as its page.
+///
+/// It does not end with its creator's last reference. It lives until the last mapping and the last
+/// file descriptor of the page are closed, and any process that has one of them can open the fence
+/// again. Its slot is not reused. This is for pages that are handed over with all their contents,
+/// such as the payload of a Vulkan semaphore. Since 0.1.
 pub const UMF_FENCE_LASTING: u64 = 1 << 2;
 
-/// Creates a fence in a free slot of a page. It lives until this process ends its last reference to it (but see
-/// UMF_FENCE_LASTING); then its waiters everywhere get -ESTALE, and the slot is free for a new fence, which handles on the old
-/// one never see. What was signalled before the end stays so for those who look before the slot is used again: slots take
-/// turns, so that is as far away as the page has slots free. A process that dies without umf_fence_unref() ends nothing: its
-/// slots stay in use, and its waiters asleep until somebody fails the fences it owed.
+/// Create a fence in a free slot of a page.
 ///
-/// \param page       the page; the fence keeps a reference to it.
-/// \param value      the value to start with: every wait for it or less is met.
-/// \param flags      UMF_FENCE_* bits, or 0.
-/// \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
+/// The fence lives until this process ends its last reference (but see UMF_FENCE_LASTING): keep one
+/// until every waiter is done. When the fence ends, its waiters in all processes get -ESTALE, and
+/// the slot becomes free for a new fence, which handles to the old one never see. What was signaled
+/// before the end can still be read until the slot is reused. Slots are reused in turn, so that is
+/// as far away as the page has free slots.
 ///
-/// \return 0, or
-///         -EINVAL  page or out_fence NULL, unknown flags, a value above UINT32_MAX for a 32-bit fence.
-///         -ENOSPC  all slots of the page are in use.
-///         -EACCES  the page is another process's: UMF_PAGE_SINGLE_WRITER.
-///         -EOPNOTSUPP  UMF_FENCE_DEVICE in such a page: its waiters could not tell the device that they wait.
-///         -ENOMEM  no memory.
+/// A process that dies without umf_fence_unref() ends nothing: its slots stay in use, and its
+/// waiters sleep until a process fails the fences that it should have signaled.
+/// umf_loop_tie_fence() and umf_loop_tie_page() do that.
+///
+/// @page: the page. The fence keeps a reference to it.
+/// @value: the initial value. A wait for it or for less is met at once.
+/// @flags: UMF_FENCE_* bits, or 0.
+/// @out_fence: receives a reference, which the caller ends with umf_fence_unref(). Written only on
+///     success.
+///
+/// Return: 0 on success, or
+///   -EINVAL      @page or @out_fence is NULL, @flags has unknown bits, or @value is above
+///                UINT32_MAX for a 32-bit fence
+///   -ENOSPC      all slots of the page are in use
+///   -EACCES      another process created the page, with UMF_PAGE_SINGLE_WRITER
+///   -EOPNOTSUPP  UMF_FENCE_DEVICE in a page with UMF_PAGE_SINGLE_WRITER: its waiters could not
+///                tell the device that they wait
+///   -ENOMEM      no memory is left
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -77,19 +101,22 @@ pub unsafe extern "C" fn umf_fence_create(
     })
 }
 
-/// Opens the fence that another process created, by the index that process sent. Opening the same fence twice gives two
-/// references to one object.
+/// Open a fence that another process created.
 ///
-/// \param page       the page, usually imported; the fence keeps a reference to it.
-/// \param index      what umf_fence_index() says in the process that created the fence.
-/// \param flags      0.
-/// \param out_fence  receives a reference that the caller ends with umf_fence_unref(). Written only on success.
+/// Opening the same fence twice gives two references to one object.
 ///
-/// \return 0, or
-///         -EINVAL  page or out_fence NULL, flags not 0.
-///         -ENOENT  the page has no such index, or no fence lives there now.
-///         -EOPNOTSUPP  the value is not in the page: umf_fence_open_in(). Not where the fence is open in this process.
-///         -ENOMEM  no memory.
+/// @page: the page, usually an imported one. The fence keeps a reference to it.
+/// @index: what umf_fence_index() returns in the process that created the fence.
+/// @flags: must be 0.
+/// @out_fence: receives a reference, which the caller ends with umf_fence_unref(). Written only on
+///     success.
+///
+/// Return: 0 on success, or
+///   -EINVAL      @page or @out_fence is NULL, or @flags is not 0
+///   -ENOENT      the page has no such index, or no fence lives there now
+///   -EOPNOTSUPP  the value is not in the page: use umf_fence_open_in(). Not if the fence is
+///                already open in this process
+///   -ENOMEM      no memory is left
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -108,16 +135,25 @@ pub unsafe extern "C" fn umf_fence_open(
     })
 }
 
-/// Another reference to a fence, to be ended with umf_fence_unref(). Returns fence; NULL for NULL.
+/// Add a reference to a fence.
 ///
-/// Thread-safe, async-signal-safe. Since 0.1.
+/// @fence: the fence, or NULL.
+///
+/// Return: @fence. The caller ends the new reference with umf_fence_unref().
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_ref(fence: *mut umf_fence) -> *mut umf_fence {
     c_contract!(c_ref(fence))
 }
 
-/// Ends a reference to a fence. With the last one of the process that created it, the fence ends, if it is not
-/// UMF_FENCE_LASTING: see umf_fence_create(). Nobody may be waiting through this reference. NULL does nothing.
+/// End a reference to a fence.
+///
+/// When the process that created the fence ends its last reference, the fence ends, unless it has
+/// UMF_FENCE_LASTING: see umf_fence_create(). No thread may still be waiting through this
+/// reference.
+///
+/// @fence: the fence. NULL does nothing.
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -125,29 +161,39 @@ pub unsafe extern "C" fn umf_fence_unref(fence: *mut umf_fence) {
     c_contract!(c_unref(fence))
 }
 
-/// Which slot of its page the fence lives in. Send it beside the page's descriptor, for umf_fence_open(). UINT32_MAX for
-/// NULL.
+/// Get the index of a fence's slot in its page.
 ///
-/// Thread-safe, async-signal-safe. Since 0.1.
+/// Send it with the page's descriptor to a process that calls umf_fence_open().
+///
+/// @fence: the fence.
+///
+/// Return: the index. UINT32_MAX for NULL.
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_index(fence: *const umf_fence) -> u32 {
     c_contract!(borrow(fence)).map_or(u32::MAX, Fence::index)
 }
 
-/// Signals: moves the value forward, and wakes who waited for it or for less. The value it has already is accepted and
-/// changes nothing.
+/// Raise a fence's value and wake the waiters that it meets.
 ///
-/// \param fence  the fence.
-/// \param value  the new value.
+/// A waiter that sees the value also sees the memory that the caller wrote before this call.
+/// Signaling the current value again succeeds and changes nothing. The call makes no system call
+/// unless a waiter sleeps for the value (but see UMF_PAGE_SINGLE_WRITER).
 ///
-/// \return 0, or
-///         -EINVAL      fence NULL, the fence is beyond value, or value above UINT32_MAX for a 32-bit fence. Nothing changed.
-///         -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed.
-///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
-///         -ESTALE      the fence ended: see umf_fence_create().
-///         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
+/// @fence: the fence.
+/// @value: the new value. At most UINT32_MAX for a 32-bit fence.
 ///
-/// Thread-safe, async-signal-safe. No system call unless somebody sleeps for it. Since 0.1.
+/// Return: 0 on success, or
+///   -EINVAL      @fence is NULL, its value is already beyond @value, or @value does not fit in 32
+///                bits. Nothing changed
+///   -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed
+///   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD. Nothing changed
+///   -ESTALE      the fence ended: see umf_fence_create()
+///   -EACCES      this process may not signal the fence: UMF_PAGE_SINGLE_WRITER,
+///                umf_fence_create_in()
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_signal(fence: *mut umf_fence, value: u64) -> c_int {
     // Without `c_return`: nothing in here can panic, allocate or touch errno, and it is the hot path.
@@ -157,72 +203,88 @@ pub unsafe extern "C" fn umf_fence_signal(fence: *mut umf_fence, value: u64) -> 
     }
 }
 
-/// The fence's value. A value that this process once saw, by this call or by a wait, stays: nothing a peer writes makes
-/// it smaller here. What the signaller did before it signalled this value is visible afterwards. 0 for NULL.
+/// Get the current value of a fence.
 ///
-/// Thread-safe, async-signal-safe. Since 0.1.
+/// A value that this process saw once, through this call or a wait, stays: nothing that a peer
+/// writes makes it smaller here (but see UMF_FENCE_32BIT). Memory that the signaler wrote before it
+/// signaled this value is then visible to the caller.
+///
+/// @fence: the fence.
+///
+/// Return: the value. 0 for NULL.
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_value(fence: *const umf_fence) -> u64 {
     c_contract!(borrow(fence)).map_or(0, Fence::value)
 }
 
-/// Says that work was submitted which will signal value, and wakes who waits for that with UMF_WAIT_PENDING. A promise
-/// only: nobody enforces it. A smaller value than the pending one changes nothing.
+/// Raise a fence's pending value: work was submitted that will signal it.
 ///
-/// \param fence  the fence.
-/// \param value  the value that will be signalled.
+/// This wakes waiters with UMF_WAIT_PENDING. It is an announcement only: the library does not
+/// enforce that the value is signaled. A value below the pending value changes nothing.
 ///
-/// \return 0, or
-///         -EINVAL      fence NULL, or value above UINT32_MAX for a 32-bit fence.
-///         -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed.
-///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
-///         -ESTALE      the fence ended: see umf_fence_create().
-///         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+/// @fence: the fence.
+/// @value: the value that will be signaled. At most UINT32_MAX for a 32-bit fence.
 ///
-/// Thread-safe, async-signal-safe. Since 0.1.
+/// Return: 0 on success, or
+///   -EINVAL      @fence is NULL, or @value does not fit in 32 bits
+///   -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed
+///   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD. Nothing changed
+///   -ESTALE      the fence ended: see umf_fence_create()
+///   -EACCES      this process may not signal the fence: UMF_PAGE_SINGLE_WRITER
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_submit(fence: *mut umf_fence, value: u64) -> c_int {
     c_return(|| c_contract!(borrow(fence)?).submit(value))
 }
 
-/// The highest value that is reached or that umf_fence_submit() announced. 0 for NULL.
+/// Get the pending value of a fence.
 ///
-/// Thread-safe, async-signal-safe. Since 0.1.
+/// @fence: the fence.
+///
+/// Return: the greatest value that is reached or that umf_fence_submit() announced. 0 for NULL.
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_pending_value(fence: *const umf_fence) -> u64 {
     c_contract!(borrow(fence)).map_or(0, Fence::pending_value)
 }
 
-/// Fails a fence: umf_fence_signal() moves it no further; what a device still writes counts. Every wait, in every process, for
-/// a value it has not reached ends with -EIO (or -EOWNERDEAD, if that is the error), and umf_fence_error() tells the error.
-/// Waits for values it has reached are met as before, and with UMF_WAIT_PENDING those that were submitted before. The first
-/// error stays; another wakes everybody once more.
+/// Fail a fence: end every wait for a value that it has not reached.
 ///
-/// \param fence  the fence.
-/// \param error  a negative errno, -4095 to -1, as in the kernel's dma_fence_set_error().
+/// Such waits, in all processes, return -EIO, or -EOWNERDEAD if that is the error;
+/// umf_fence_error() returns the error. umf_fence_signal() no longer raises the value; values that
+/// a device still writes count. Waits for values that are reached still succeed, and so do waits
+/// with UMF_WAIT_PENDING for values that were submitted before. The first error stays. A second
+/// call keeps it and wakes all waiters once more.
 ///
-/// \return 0, or
-///         -EINVAL  fence NULL, or error out of range.
-///         -ESTALE  the fence ended: see umf_fence_create().
-///         -EACCES  the fence is for others to signal: UMF_PAGE_SINGLE_WRITER.
+/// @fence: the fence.
+/// @error: a negative errno, -4095 to -1, as in the kernel's dma_fence_set_error().
 ///
-/// Thread-safe, async-signal-safe. Since 0.1.
+/// Return: 0 on success, or
+///   -EINVAL  @fence is NULL, or @error is out of range
+///   -ESTALE  the fence ended: see umf_fence_create()
+///   -EACCES  this process may not fail the fence: UMF_PAGE_SINGLE_WRITER
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_set_error(fence: *mut umf_fence, error: c_int) -> c_int {
     c_return(|| c_contract!(borrow(fence)?).set_error(fence_errno(error)?))
 }
 
-/// The error that a fence carries.
+/// Get the error that a fence carries.
 ///
-/// \param fence      the fence.
-/// \param out_error  receives 0 for none, else the negative errno given to umf_fence_set_error() or brought by the kernel
-///                   fence that was imported. Written only on success.
+/// @fence: the fence.
+/// @out_error: receives 0 for none, else a negative errno: that of umf_fence_set_error(), or that
+///     of a kernel fence that was imported. Written only on success.
 ///
-/// \return 0, or
-///         -EINVAL  fence or out_error NULL.
-///         -ESTALE  the fence ended: see umf_fence_create().
+/// Return: 0 on success, or
+///   -EINVAL  @fence or @out_error is NULL
+///   -ESTALE  the fence ended: see umf_fence_create()
 ///
-/// Thread-safe, async-signal-safe. Since 0.1.
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_error(fence: *const umf_fence, out_error: *mut c_int) -> c_int {
     c_return(|| {
