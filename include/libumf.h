@@ -795,104 +795,128 @@ int umf_fence_open_in(struct umf_page *page,
 
 /* --- Waiting ---------------------------------------------------------------------------------- */
 
-/**
- * Waits until the fence's value is at least value. umf_wait() waits for many.
- *
- * \param fence           the fence.
- * \param value           the value to be reached.
- * \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never. A signal handler
- *                        that runs meanwhile does not end the wait.
- *
- * \return 0: reached; it stays so for this process, and what the signaller did before is visible. Or
- *         -EINVAL      fence NULL, or value above UINT32_MAX for a 32-bit fence.
- *         -ETIME       not reached by then; a poll that is not met too.
- *         -EIO         the fence carries an error and has not reached value: see umf_fence_error().
- *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
- *         -ESTALE      the fence ended before it reached value: see umf_fence_create().
- *
- * Thread-safe; async-signal-safe, unless the fence has a notifier that is not. Uses no CPU while it sleeps, but for what
- * UMF_FENCE_DEVICE says. Since 0.1.
+/*
+ * A wait blocks the calling thread. To be called back instead, see umf_loop_watch(); to run work
+ * after a wait, see umf_queue_submit().
  */
-int umf_fence_wait(struct umf_fence *fence,
-                   uint64_t value,
-                   uint64_t abs_timeout_ns);
 
-/** The most entries of one umf_wait(). Since 0.1. */
+/**
+ * Wait until a fence reaches a value.
+ *
+ * Returns 0 once the fence's value is at least @value. Memory that the signaler wrote before it
+ * signaled is then visible to the caller, and later calls in this process see the value as
+ * reached, whatever a peer does (but see UMF_FENCE_32BIT). Waiting may start before work for the
+ * value is submitted. The thread sleeps; it uses no CPU unless a device writes the fence without
+ * an interrupt (UMF_FENCE_DEVICE). umf_wait() waits for many fences.
+ *
+ * @fence: the fence. The caller keeps its reference until the call returns.
+ * @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.
+ * @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
+ *     forever.
+ *
+ * Return: 0 on success, or
+ *   -ETIME       the deadline passed first, or the one check did not find the value reached
+ *   -EIO         the fence failed before it reached @value; umf_fence_error() has the cause
+ *   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD: the signaler died
+ *   -ESTALE      the fence ended before it reached @value: see umf_fence_create()
+ *   -EINVAL      @fence is NULL, or @value does not fit in 32 bits
+ *
+ * Signals do not interrupt the wait. Thread-safe and async-signal-safe, unless the fence has a
+ * notifier whose wait function is not. Since 0.1.
+ */
+int umf_fence_wait(struct umf_fence *fence, uint64_t value, uint64_t abs_timeout_ns);
+
+/** The maximum number of entries of one umf_wait(). Since 0.1. */
 #define UMF_WAIT_MAX 1048576
 
-/** In the flags of umf_wait(): until one of the entries is met, not all. Since 0.1. */
+/** Flag of umf_wait(): wait until one of the entries is met, not all of them. Since 0.1. */
 #define UMF_WAIT_ANY (UINT64_C(1) << 0)
 
 /**
- * In the flags of umf_wait(): until work was submitted that will signal the values (umf_fence_submit()), not until they
- * are signalled. Since 0.1.
+ * Flag of umf_wait(), umf_loop_watch() and umf_loop_export_eventfd(): wait for the pending value.
+ *
+ * The wait ends when work was submitted that will signal the value (umf_fence_submit()), before it
+ * is signaled. Since 0.1.
  */
 #define UMF_WAIT_PENDING (UINT64_C(1) << 1)
 
-/** In umf_wait.op: the fence's value is at least the entry's. Since 0.1. */
+/** Value of umf_wait.op: the fence's value is at least the entry's. Since 0.1. */
 #define UMF_OP_GE 0
 
-/** In umf_wait.op: the fence's value is greater than the entry's. Since 0.1. */
+/** Value of umf_wait.op: the fence's value is greater than the entry's. Since 0.1. */
 #define UMF_OP_GT 1
 
 /**
- * In umf_wait.op: the fence's value equals the entry's. A value that a signal passes over is not noticed. Since 0.1.
+ * Value of umf_wait.op: the fence's value equals the entry's.
+ *
+ * The wait may miss a value that later signals pass. Since 0.1.
  */
 #define UMF_OP_EQ 2
 
-/** In umf_wait.op: the fence's value differs from the entry's. Since 0.1. */
+/** Value of umf_wait.op: the fence's value differs from the entry's. Since 0.1. */
 #define UMF_OP_NE 3
 
-/** In umf_wait.op: the fence's value is less than the entry's. Since 0.1. */
+/** Value of umf_wait.op: the fence's value is less than the entry's. Since 0.1. */
 #define UMF_OP_LT 4
 
-/** In umf_wait.op: the fence's value is at most the entry's. Since 0.1. */
+/** Value of umf_wait.op: the fence's value is at most the entry's. Since 0.1. */
 #define UMF_OP_LE 5
 
-/** One entry of umf_wait(). */
+/**
+ * A condition on one fence: an entry of umf_wait(), a wait of a job, or what a watch waits for.
+ * Since 0.1.
+ */
 struct umf_wait {
-    /** Stays the caller's, who keeps it for the length of the call. */
+    /** The fence. The caller keeps its reference until the call returns. */
     struct umf_fence *fence;
-    /** What the fence's value is compared with. */
+    /** The value that the fence's value is compared with. At most UINT32_MAX for a 32-bit fence. */
     uint64_t value;
-    /** UMF_OP_*: the fence's value is on the left. */
+    /** UMF_OP_*. The fence's value is on the left. */
     uint32_t op;
-    /** 0. */
+    /** Must be 0. */
     uint32_t reserved;
-    /**
-     * 0, or the bits that are compared: (the fence's value & mask) op (value & mask), as plain numbers.
-     */
+    /** 0, or the bits to compare: (fence's value & mask) op (value & mask), as plain numbers. */
     uint64_t mask;
 };
 
 /**
- * Waits for many fences, of any pages: for all of them, or with UMF_WAIT_ANY for one.
+ * Wait for many fences, of any pages.
  *
- * An entry that is met stays met, whatever happens to the fence while the others are waited for. If a fence fails or
- * ends without having reached its value, the wait ends with that error, even if others might still be met; only
- * when, with UMF_WAIT_ANY, another entry is met already, that counts. Which fence it was, umf_fence_error() of each tells.
+ * Waits until all entries are met, or with UMF_WAIT_ANY until one is. Memory that a signaler wrote
+ * before it signaled the value of an entry that is met is then visible to the caller.
  *
- * A wait for all goes through the entries in their order. With UMF_OP_GE and UMF_OP_GT that makes no difference; another
- * entry is met if it is so when the wait gets to it.
+ * An entry that is met stays met, whatever happens to its fence during the wait. If a fence fails
+ * or ends before its entry is met, the wait returns that error, even if others could still be met.
+ * With UMF_WAIT_ANY, an entry that is already met takes precedence over a failure. Use
+ * umf_fence_error() to find the fence that failed.
  *
- * \param waits           the entries. The same fence may appear more than once.
- * \param count           how many, 1 to UMF_WAIT_MAX. Unlike in Vulkan, a wait for none is refused.
- * \param flags           UMF_WAIT_* bits. 0 waits until all values are signalled.
- * \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
- * \param out_index       with UMF_WAIT_ANY, receives the index of an entry that is met. May be NULL. Written only on
- *                        success, and only with UMF_WAIT_ANY.
+ * A wait for all checks the entries in order. For UMF_OP_GE and UMF_OP_GT the order makes no
+ * difference. An entry with another operator is met if it holds when the wait reaches it.
  *
- * \return 0, or
- *         -EINVAL      waits NULL, count out of range, unknown flags; an entry's fence NULL, op unknown, reserved not 0, value
- *                      above UINT32_MAX for a 32-bit fence; with UMF_WAIT_PENDING, op not GE or GT, or a mask.
- *         -ETIME       not met by then; a poll that is not met too.
- *         -ERANGE      a 64-bit fence's value is beyond where its entry, without a mask, could still be met.
- *         -EIO         a fence carries an error and has not reached its value: see umf_fence_error().
- *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
- *         -ESTALE      a fence ended before it reached its value: see umf_fence_create().
+ * The thread sleeps and uses no CPU, except as UMF_CAP_WAIT_MANY_PAGES and UMF_FENCE_DEVICE say.
  *
- * Thread-safe; async-signal-safe for up to 128 entries, for which it needs no memory (for more it does better with some).
- * Sleeps without using the CPU, but for what UMF_CAP_WAIT_MANY_PAGES and UMF_FENCE_DEVICE say. Since 0.1.
+ * @waits: the entries. A fence may appear more than once. The array stays the caller's.
+ * @count: the number of entries, 1 to UMF_WAIT_MAX. Unlike in Vulkan, 0 is an error.
+ * @flags: UMF_WAIT_* bits. 0 waits until all values are signaled.
+ * @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
+ *     forever.
+ * @out_index: with UMF_WAIT_ANY, receives the index of an entry that is met. May be NULL. Written
+ *     only on success, and only with UMF_WAIT_ANY.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL      @waits is NULL, @count is out of range, or @flags has unknown bits; an entry's
+ *                fence is NULL, its op is unknown, its reserved is not 0, or its value is above
+ *                UINT32_MAX for a 32-bit fence; with UMF_WAIT_PENDING, an op is not UMF_OP_GE or
+ *                UMF_OP_GT, or a mask is not 0
+ *   -ETIME       the deadline passed first, or the one check did not find the entries met
+ *   -ERANGE      the value of a 64-bit fence is beyond where its entry, which has no mask, could
+ *                still be met
+ *   -EIO         a fence failed before its entry was met: see umf_fence_error()
+ *   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD: the signaler died
+ *   -ESTALE      a fence ended before its entry was met: see umf_fence_create()
+ *
+ * Signals do not interrupt the wait. Thread-safe; async-signal-safe for up to 128 entries, for
+ * which it needs no memory. With more entries, it is faster if it gets some. Since 0.1.
  */
 int umf_wait(const struct umf_wait *waits,
              uint32_t count,
@@ -902,44 +926,55 @@ int umf_wait(const struct umf_wait *waits,
 
 /* --- DRM devices ------------------------------------------------------------------------------ */
 
-/** A DRM device file, for conversions to and from drm_syncobj. Reference counted. */
+/*
+ * A device is an open DRM device file, which the conversions to and from drm_syncobj need.
+ */
+
+/** A DRM device file, for conversions to and from kernel fences. Reference counted. Since 0.1. */
 struct umf_device;
 
 /**
- * Wraps a DRM device that the caller opened: a render node or a card node, without being master. A device without
- * syncobjs is taken too; umf_device_query_caps() tells.
+ * Make a device from the descriptor of a DRM device.
  *
- * \param drm_fd      stays the caller's, who may close it afterwards: the library duplicates it. syncobj handles are those
- *                    of this open file.
- * \param out_device  receives a reference that the caller ends with umf_device_unref(). Written only on success.
+ * The descriptor is one of a render node or a card node; the caller need not be DRM master. A
+ * device without syncobjs is accepted too: umf_device_query_caps() tells what it can do.
  *
- * \return 0, or
- *         -EINVAL  drm_fd is no DRM device, out_device NULL.
- *         -EBADF   drm_fd is not open.
- *         -EACCES  the kernel or a sandbox refuses the calls.
- *         -ENOMEM  no memory.
- *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+ * @drm_fd: the DRM device. Stays the caller's, which may close it after the call: the library
+ *     duplicates it. syncobj handles given with this device are those of this open file.
+ * @out_device: receives a reference, which the caller ends with umf_device_unref(). Written only
+ *     on success.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL           @drm_fd is not a DRM device, or @out_device is NULL
+ *   -EBADF            @drm_fd is not open
+ *   -EACCES           the kernel or a sandbox refuses the calls
+ *   -ENOMEM           no memory is left
+ *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
  *
  * Thread-safe. Since 0.1.
  */
-int umf_device_create(int drm_fd,
-                      struct umf_device **out_device);
+int umf_device_create(int drm_fd, struct umf_device **out_device);
 
-/** In umf_device_caps.flags: binary syncobjs. Since 0.1. */
+/** Bit of umf_device_caps.flags: the device has binary syncobjs. Since 0.1. */
 #define UMF_DEVICE_CAP_SYNCOBJ (UINT64_C(1) << 0)
 
-/** In umf_device_caps.flags: timeline syncobjs. Since 0.1. */
+/** Bit of umf_device_caps.flags: the device has timeline syncobjs. Since 0.1. */
 #define UMF_DEVICE_CAP_TIMELINE (UINT64_C(1) << 1)
 
-/** In umf_device_caps.flags: a syncobj point can raise an eventfd (Linux 6.6). Since 0.1. */
+/** Bit of umf_device_caps.flags: a syncobj point can signal an eventfd (Linux 6.6). Since 0.1. */
 #define UMF_DEVICE_CAP_EVENTFD (UINT64_C(1) << 2)
 
-/** In umf_device_caps.flags: syncobj waits can carry a deadline hint (Linux 6.8). Since 0.1. */
+/**
+ * Bit of umf_device_caps.flags: a syncobj wait can carry a deadline hint (Linux 6.8). Since 0.1.
+ */
 #define UMF_DEVICE_CAP_DEADLINE (UINT64_C(1) << 3)
 
-/** What a device can do: see umf_device_query_caps(). Grows at the end. */
+/**
+ * What a device and its kernel can do. umf_device_query_caps() fills it in. Later versions may add
+ * members at the end. Since 0.1.
+ */
 struct umf_device_caps {
-    /** In: sizeof(struct umf_device_caps). Out: how many bytes the library knows of. */
+    /** In: sizeof(struct umf_device_caps). Out: the number of bytes that the library knows. */
     uint32_t size;
     /** 0. */
     uint32_t reserved;
@@ -948,29 +983,37 @@ struct umf_device_caps {
 };
 
 /**
- * Tells what a device and its kernel can do.
+ * Get what a device and its kernel can do.
  *
- * \param device  the device.
- * \param caps    set caps->size to sizeof(*caps) before. A library older than the caller's header fills in what it
- *                knows, and zeroes what is behind. Stays the caller's.
+ * @device: the device.
+ * @caps: receives the answer. The caller sets caps->size to sizeof(*caps) first. A library older
+ *     than the caller's header fills in the members that it knows, and zeroes the rest. Stays the
+ *     caller's.
  *
- * \return 0, or
- *         -EINVAL  device or caps NULL, or caps->size less than the first version of the struct.
+ * Return: 0 on success, or
+ *   -EINVAL  @device or @caps is NULL, or caps->size is less than the first version of the struct
  *
  * Thread-safe. Since 0.1.
  */
-int umf_device_query_caps(const struct umf_device *device,
-                          struct umf_device_caps *caps);
+int umf_device_query_caps(const struct umf_device *device, struct umf_device_caps *caps);
 
 /**
- * Another reference to a device, to be ended with umf_device_unref(). Returns device; NULL for NULL.
+ * Add a reference to a device.
  *
- * Thread-safe, async-signal-safe. Since 0.1.
+ * @device: the device, or NULL.
+ *
+ * Return: @device. The caller ends the new reference with umf_device_unref().
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
  */
 struct umf_device *umf_device_ref(struct umf_device *device);
 
 /**
- * Ends a reference to a device. Its descriptor is closed with the last. NULL does nothing.
+ * End a reference to a device.
+ *
+ * The library's descriptor is closed with the last reference.
+ *
+ * @device: the device. NULL does nothing.
  *
  * Thread-safe. Since 0.1.
  */
@@ -978,24 +1021,37 @@ void umf_device_unref(struct umf_device *device);
 
 /* --- Conversions that wait -------------------------------------------------------------------- */
 
+/*
+ * These block until the source is signaled. A kernel fence that they make is signaled from the
+ * start. The conversions of an event loop (umf_loop_export_syncobj() and what follows it) do not
+ * block.
+ */
+
 /**
- * Waits until the fence reaches value, then makes a sync_file, which has signalled when the caller sees it. A call that
- * fails makes none.
+ * Wait until a fence reaches a value, then make a sync_file.
  *
- * \param fence           the fence.
- * \param value           the value to be reached.
- * \param device          a device with syncobjs. NULL, or a device without, needs UMF_CAP_UDMABUF.
- * \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
- * \param out_fd          receives a new descriptor, close-on-exec, that the caller closes. Written only on success.
+ * The sync_file has already signaled when the caller gets it. A call that fails makes none.
  *
- * \return 0, or
- *         -EINVAL      fence or out_fd NULL, value above UINT32_MAX for a 32-bit fence.
- *         -EOPNOTSUPP  neither a device with syncobjs nor /dev/udmabuf; said at once, not after the wait.
- *         -ETIME, -EIO, -EOWNERDEAD, -ESTALE  as umf_fence_wait().
- *         -ENOMEM      no memory.
- *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+ * @fence: the fence.
+ * @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.
+ * @device: a device with syncobjs. NULL, or a device without them, needs UMF_CAP_UDMABUF.
+ * @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
+ *     forever.
+ * @out_fd: receives a new descriptor, close-on-exec, which the caller closes. Written only on
+ *     success.
  *
- * Thread-safe. Since 0.1.
+ * Return: 0 on success, or
+ *   -EINVAL           @fence or @out_fd is NULL, or @value does not fit in 32 bits
+ *   -EOPNOTSUPP       there is neither a device with syncobjs nor /dev/udmabuf; returned before
+ *                     the wait
+ *   -ETIME            the deadline passed first
+ *   -EIO              the fence failed before it reached @value; umf_fence_error() has the cause
+ *   -EOWNERDEAD       as -EIO; the error is EOWNERDEAD: the signaler died
+ *   -ESTALE           the fence ended before it reached @value: see umf_fence_create()
+ *   -ENOMEM           no memory is left
+ *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
+ *
+ * Signals do not interrupt the wait. Thread-safe. Since 0.1.
  */
 int umf_fence_export_sync_file(struct umf_fence *fence,
                                uint64_t value,
@@ -1004,25 +1060,31 @@ int umf_fence_export_sync_file(struct umf_fence *fence,
                                int *out_fd);
 
 /**
- * Waits until the kernel fence of a sync_file signalled, then signals value. If that fence failed, its error becomes the
- * UMF's (umf_fence_error() tells which), and the call returns -EIO.
+ * Wait until a sync_file signals, then signal a value.
  *
- * \param fence           the fence.
- * \param value           the value to signal.
- * \param sync_file_fd    stays the caller's. -1 stands for a sync_file that has signalled, as in Vulkan.
- * \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
+ * If the kernel fence of the sync_file fails, the fence fails with its error, and the call returns
+ * -EIO; umf_fence_error() has the error.
  *
- * \return 0, or
- *         -EINVAL      fence NULL, the fence is beyond value or cannot have it (32 bits), sync_file_fd is no sync_file.
- *         -EBADF       sync_file_fd is not open, or below -1.
- *         -ETIME       not signalled by then. Nothing changed.
- *         -EIO         the sync_file failed, or the fence carried an error before.
- *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
- *         -ESTALE      the fence ended: see umf_fence_create().
- *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
- *         -ENOMEM      no memory.
+ * @fence: the fence to signal.
+ * @value: the value to signal. At most UINT32_MAX for a 32-bit fence.
+ * @sync_file_fd: the sync_file. Stays the caller's. -1 stands for one that has signaled, as in
+ *     Vulkan.
+ * @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
+ *     forever.
  *
- * Thread-safe. Since 0.1.
+ * Return: 0 on success, or
+ *   -EINVAL      @fence is NULL, its value is already beyond @value, or @value does not fit in 32
+ *                bits; @sync_file_fd is not a sync_file
+ *   -EBADF       @sync_file_fd is not open, or is below -1
+ *   -ETIME       the deadline passed first. Nothing changed
+ *   -EIO         the sync_file failed, or the fence carried an error before
+ *   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD
+ *   -ESTALE      the fence ended: see umf_fence_create()
+ *   -EACCES      this process may not signal the fence: UMF_PAGE_SINGLE_WRITER,
+ *                umf_fence_create_in()
+ *   -ENOMEM      no memory is left
+ *
+ * Signals do not interrupt the wait. Thread-safe. Since 0.1.
  */
 int umf_fence_import_sync_file(struct umf_fence *fence,
                                uint64_t value,
@@ -1030,26 +1092,35 @@ int umf_fence_import_sync_file(struct umf_fence *fence,
                                uint64_t abs_timeout_ns);
 
 /**
- * Waits until the fence reaches value, then signals a syncobj: a timeline's point, or a binary one. Before that nothing is
- * at the point: who knows wait-before-signal may be given the syncobj at any time. A call that fails leaves the syncobj
- * as it was.
+ * Wait until a fence reaches a value, then signal a syncobj.
  *
- * \param fence           the fence.
- * \param value           the value to be reached.
- * \param device          the device that handle belongs to.
- * \param handle          the syncobj.
- * \param point           the point to signal, beyond all that were submitted to this timeline before. 0 for a binary
- *                        syncobj, whose fence is replaced: never for a timeline, all of whose points that would wipe out.
- * \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
+ * The syncobj is a point of a timeline, or a binary one. Before the wait ends, no kernel fence
+ * exists at the point: a consumer that supports wait-before-signal may be given the syncobj at any
+ * time. A call that fails leaves the syncobj as it was.
  *
- * \return 0, or
- *         -EINVAL      fence or device NULL, value above UINT32_MAX for a 32-bit fence; point not beyond the last (the kernel would accept it and never signal).
- *         -ENOENT      handle names no syncobj.
- *         -EOPNOTSUPP  the device has no syncobjs, or point is not 0 and it has no timelines.
- *         -ETIME, -EIO, -EOWNERDEAD, -ESTALE  as umf_fence_wait().
- *         -ENOMEM      no memory.
+ * @fence: the fence.
+ * @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.
+ * @device: the device that @handle belongs to.
+ * @handle: the syncobj. Stays the caller's.
+ * @point: the point to signal, beyond all points that were submitted to this timeline before. 0
+ *     for a binary syncobj, whose fence is replaced. Never pass 0 for a timeline: that erases all
+ *     its points.
+ * @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
+ *     forever.
  *
- * Thread-safe; but who adds points to one timeline from two threads at once must order them. Since 0.1.
+ * Return: 0 on success, or
+ *   -EINVAL      @fence or @device is NULL, or @value does not fit in 32 bits; @point is not
+ *                beyond the last one (the kernel would accept it and never signal)
+ *   -ENOENT      @handle names no syncobj
+ *   -EOPNOTSUPP  the device has no syncobjs; or @point is not 0, and it has no timelines
+ *   -ETIME       the deadline passed first
+ *   -EIO         the fence failed before it reached @value; umf_fence_error() has the cause
+ *   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD: the signaler died
+ *   -ESTALE      the fence ended before it reached @value: see umf_fence_create()
+ *   -ENOMEM      no memory is left
+ *
+ * Signals do not interrupt the wait. Thread-safe, but threads that add points to one timeline must
+ * do so in order. Since 0.1.
  */
 int umf_fence_export_syncobj(struct umf_fence *fence,
                              uint64_t value,
@@ -1059,30 +1130,37 @@ int umf_fence_export_syncobj(struct umf_fence *fence,
                              uint64_t abs_timeout_ns);
 
 /**
- * Waits until somebody submitted a fence for a syncobj's point and that fence signalled, then signals value. If that fence
- * failed, its error becomes the UMF's (umf_fence_error() tells which), and the call returns -EIO. That a fence failed before
- * the call is known only of the last point of a timeline: of the others the kernel keeps no more than that they signalled.
+ * Wait until a syncobj point signals, then signal a value.
  *
- * \param fence           the fence.
- * \param value           the value to signal.
- * \param device          the device that handle belongs to.
- * \param handle          the syncobj.
- * \param point           the point to wait for. 0 for a binary syncobj.
- * \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
+ * The wait begins before a fence is submitted for the point, if necessary. If the point's fence
+ * fails, the fence fails with its error, and the call returns -EIO; umf_fence_error() has the
+ * error. A failure from before the call is known only for the last point of a timeline: of other
+ * points the kernel keeps only that they signaled.
  *
- * \return 0, or
- *         -EINVAL      fence or device NULL, the fence is beyond value or cannot have it (32 bits); a binary syncobj that was reset meanwhile.
- *         -ENOENT      handle names no syncobj.
- *         -EOPNOTSUPP  the device has no syncobjs, or point is not 0 and it has no timelines.
- *         -ETIME       not submitted, or not signalled, by then. Nothing changed.
- *         -EIO         the fence of the point failed, or the UMF carried an error before.
- *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
- *         -ESTALE      the fence ended: see umf_fence_create().
- *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
- *         -ENOMEM      no memory.
- *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+ * @fence: the fence to signal.
+ * @value: the value to signal. At most UINT32_MAX for a 32-bit fence.
+ * @device: the device that @handle belongs to.
+ * @handle: the syncobj. Stays the caller's.
+ * @point: the point to wait for. 0 for a binary syncobj.
+ * @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
+ *     forever.
  *
- * Thread-safe. Since 0.1.
+ * Return: 0 on success, or
+ *   -EINVAL           @fence or @device is NULL; the fence's value is already beyond @value, or
+ *                     @value does not fit in 32 bits; a binary syncobj was reset during the wait
+ *   -ENOENT           @handle names no syncobj
+ *   -EOPNOTSUPP       the device has no syncobjs; or @point is not 0, and it has no timelines
+ *   -ETIME            the deadline passed before the point was submitted or before it signaled.
+ *                     Nothing changed
+ *   -EIO              the fence of the point failed, or @fence carried an error before
+ *   -EOWNERDEAD       as -EIO; the error is EOWNERDEAD
+ *   -ESTALE           @fence ended: see umf_fence_create()
+ *   -EACCES           this process may not signal @fence: UMF_PAGE_SINGLE_WRITER,
+ *                     umf_fence_create_in()
+ *   -ENOMEM           no memory is left
+ *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
+ *
+ * Signals do not interrupt the wait. Thread-safe. Since 0.1.
  */
 int umf_fence_import_syncobj(struct umf_fence *fence,
                              uint64_t value,
@@ -1092,38 +1170,49 @@ int umf_fence_import_syncobj(struct umf_fence *fence,
                              uint64_t abs_timeout_ns);
 
 /**
- * For the dma-buf conversions: readers of the buffer. Exporting adds a reader's fence, importing waits for what a reader
- * has to wait for: the writers. Since 0.1.
+ * Flag of the dma-buf conversions: readers of the buffer.
+ *
+ * An export adds a reader's fence. An import waits for what a reader has to wait for: the writers.
+ * Since 0.1.
  */
 #define UMF_DMA_BUF_READ (UINT64_C(1) << 0)
 
 /**
- * For the dma-buf conversions: writers of the buffer. Exporting adds a writer's fence, importing waits for what a writer
- * has to wait for: readers and writers. Since 0.1.
+ * Flag of the dma-buf conversions: writers of the buffer.
+ *
+ * An export adds a writer's fence. An import waits for what a writer has to wait for: readers and
+ * writers. Since 0.1.
  */
 #define UMF_DMA_BUF_WRITE (UINT64_C(1) << 1)
 
 /**
- * Waits until the fence reaches value, then adds a fence, which has signalled, to the implicit fences of a dma-buf. A call
- * that fails adds none. Needs Linux 6.0.
+ * Wait until a fence reaches a value, then add a signaled fence to a dma-buf.
  *
- * \param fence           the fence.
- * \param value           the value to be reached.
- * \param device          a device with syncobjs. NULL, or a device without, needs UMF_CAP_UDMABUF.
- * \param dma_buf_fd      the buffer. Stays the caller's.
- * \param flags           UMF_DMA_BUF_READ or UMF_DMA_BUF_WRITE: whose fence it is. Both are a writer's.
- * \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
+ * The call adds it to the implicit fences of the buffer. A call that fails adds none. Needs Linux
+ * 6.0.
  *
- * \return 0, or
- *         -EINVAL      fence NULL, value above UINT32_MAX for a 32-bit fence, unknown flags or none, dma_buf_fd is no dma-buf.
- *         -EBADF       dma_buf_fd is not open.
- *         -EOPNOTSUPP  the kernel cannot, or neither a device with syncobjs nor /dev/udmabuf; said at once, not after
- *                      the wait.
- *         -ETIME, -EIO, -EOWNERDEAD, -ESTALE  as umf_fence_wait().
- *         -ENOMEM      no memory.
- *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+ * @fence: the fence.
+ * @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.
+ * @device: a device with syncobjs. NULL, or a device without them, needs UMF_CAP_UDMABUF.
+ * @dma_buf_fd: the buffer. Stays the caller's.
+ * @flags: UMF_DMA_BUF_READ or UMF_DMA_BUF_WRITE: whose fence it is. Both together are a writer's.
+ * @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
+ *     forever.
  *
- * Thread-safe. Since 0.1.
+ * Return: 0 on success, or
+ *   -EINVAL           @fence is NULL, @value does not fit in 32 bits, @flags has unknown bits or
+ *                     none, or @dma_buf_fd is not a dma-buf
+ *   -EBADF            @dma_buf_fd is not open
+ *   -EOPNOTSUPP       the kernel cannot do it, or there is neither a device with syncobjs nor
+ *                     /dev/udmabuf; returned before the wait
+ *   -ETIME            the deadline passed first
+ *   -EIO              the fence failed before it reached @value; umf_fence_error() has the cause
+ *   -EOWNERDEAD       as -EIO; the error is EOWNERDEAD: the signaler died
+ *   -ESTALE           the fence ended before it reached @value: see umf_fence_create()
+ *   -ENOMEM           no memory is left
+ *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
+ *
+ * Signals do not interrupt the wait. Thread-safe. Since 0.1.
  */
 int umf_fence_export_dma_buf(struct umf_fence *fence,
                              uint64_t value,
@@ -1133,29 +1222,35 @@ int umf_fence_export_dma_buf(struct umf_fence *fence,
                              uint64_t abs_timeout_ns);
 
 /**
- * Waits for the implicit fences that a dma-buf has now and that are pending, then signals value. If one of them fails, its
- * error becomes the UMF's (umf_fence_error() tells which), and the call returns -EIO. Needs Linux 6.0.
+ * Wait for the implicit fences of a dma-buf, then signal a value.
  *
- * \param fence           the fence.
- * \param value           the value to signal.
- * \param dma_buf_fd      the buffer. Stays the caller's.
- * \param flags           UMF_DMA_BUF_READ waits for what a reader has to wait for, UMF_DMA_BUF_WRITE or both for what a
- *                        writer has to.
- * \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
+ * The call waits for the fences that the buffer has now and that are pending. If one of them
+ * fails, the fence fails with its error, and the call returns -EIO; umf_fence_error() has the
+ * error. Needs Linux 6.0.
  *
- * \return 0, or
- *         -EINVAL      fence NULL, the fence is beyond value or cannot have it (32 bits), unknown flags or none, dma_buf_fd is no dma-buf.
- *         -EBADF       dma_buf_fd is not open.
- *         -EOPNOTSUPP  the kernel cannot.
- *         -ETIME       not signalled by then. Nothing changed.
- *         -EIO         a fence of the buffer failed, or the UMF carried an error before.
- *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
- *         -ESTALE      the fence ended: see umf_fence_create().
- *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
- *         -ENOMEM      no memory.
- *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+ * @fence: the fence to signal.
+ * @value: the value to signal. At most UINT32_MAX for a 32-bit fence.
+ * @dma_buf_fd: the buffer. Stays the caller's.
+ * @flags: UMF_DMA_BUF_READ waits for what a reader has to wait for; UMF_DMA_BUF_WRITE, or both,
+ *     for what a writer has to wait for.
+ * @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
+ *     forever.
  *
- * Thread-safe. Since 0.1.
+ * Return: 0 on success, or
+ *   -EINVAL           @fence is NULL, its value is already beyond @value, or @value does not fit
+ *                     in 32 bits; @flags has unknown bits or none; @dma_buf_fd is not a dma-buf
+ *   -EBADF            @dma_buf_fd is not open
+ *   -EOPNOTSUPP       the kernel cannot do it
+ *   -ETIME            the deadline passed first. Nothing changed
+ *   -EIO              a fence of the buffer failed, or @fence carried an error before
+ *   -EOWNERDEAD       as -EIO; the error is EOWNERDEAD
+ *   -ESTALE           @fence ended: see umf_fence_create()
+ *   -EACCES           this process may not signal @fence: UMF_PAGE_SINGLE_WRITER,
+ *                     umf_fence_create_in()
+ *   -ENOMEM           no memory is left
+ *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
+ *
+ * Signals do not interrupt the wait. Thread-safe. Since 0.1.
  */
 int umf_fence_import_dma_buf(struct umf_fence *fence,
                              uint64_t value,

@@ -1,4 +1,8 @@
 //! Conversions that wait.
+//!
+//! These block until the source is signaled. A kernel fence that they make is signaled from the
+//! start. The conversions of an event loop (umf_loop_export_syncobj() and what follows it) do not
+//! block.
 
 use super::args::{borrow_fd, non_null};
 use super::contract::c_contract;
@@ -12,23 +16,30 @@ use crate::sys::time::Deadline;
 use rustix::fd::IntoRawFd;
 use std::ffi::c_int;
 
-/// Waits until the fence reaches value, then makes a sync_file, which has signalled when the caller sees it. A call that
-/// fails makes none.
+/// Wait until a fence reaches a value, then make a sync_file.
 ///
-/// \param fence           the fence.
-/// \param value           the value to be reached.
-/// \param device          a device with syncobjs. NULL, or a device without, needs UMF_CAP_UDMABUF.
-/// \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
-/// \param out_fd          receives a new descriptor, close-on-exec, that the caller closes. Written only on success.
+/// The sync_file has already signaled when the caller gets it. A call that fails makes none.
 ///
-/// \return 0, or
-///         -EINVAL      fence or out_fd NULL, value above UINT32_MAX for a 32-bit fence.
-///         -EOPNOTSUPP  neither a device with syncobjs nor /dev/udmabuf; said at once, not after the wait.
-///         -ETIME, -EIO, -EOWNERDEAD, -ESTALE  as umf_fence_wait().
-///         -ENOMEM      no memory.
-///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+/// @fence: the fence.
+/// @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.
+/// @device: a device with syncobjs. NULL, or a device without them, needs UMF_CAP_UDMABUF.
+/// @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
+///     forever.
+/// @out_fd: receives a new descriptor, close-on-exec, which the caller closes. Written only on
+///     success.
 ///
-/// Thread-safe. Since 0.1.
+/// Return: 0 on success, or
+///   -EINVAL           @fence or @out_fd is NULL, or @value does not fit in 32 bits
+///   -EOPNOTSUPP       there is neither a device with syncobjs nor /dev/udmabuf; returned before
+///                     the wait
+///   -ETIME            the deadline passed first
+///   -EIO              the fence failed before it reached @value; umf_fence_error() has the cause
+///   -EOWNERDEAD       as -EIO; the error is EOWNERDEAD: the signaler died
+///   -ESTALE           the fence ended before it reached @value: see umf_fence_create()
+///   -ENOMEM           no memory is left
+///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
+///
+/// Signals do not interrupt the wait. Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_export_sync_file(
     fence: *mut umf_fence,
@@ -46,25 +57,31 @@ pub unsafe extern "C" fn umf_fence_export_sync_file(
     })
 }
 
-/// Waits until the kernel fence of a sync_file signalled, then signals value. If that fence failed, its error becomes the
-/// UMF's (umf_fence_error() tells which), and the call returns -EIO.
+/// Wait until a sync_file signals, then signal a value.
 ///
-/// \param fence           the fence.
-/// \param value           the value to signal.
-/// \param sync_file_fd    stays the caller's. -1 stands for a sync_file that has signalled, as in Vulkan.
-/// \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
+/// If the kernel fence of the sync_file fails, the fence fails with its error, and the call returns
+/// -EIO; umf_fence_error() has the error.
 ///
-/// \return 0, or
-///         -EINVAL      fence NULL, the fence is beyond value or cannot have it (32 bits), sync_file_fd is no sync_file.
-///         -EBADF       sync_file_fd is not open, or below -1.
-///         -ETIME       not signalled by then. Nothing changed.
-///         -EIO         the sync_file failed, or the fence carried an error before.
-///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
-///         -ESTALE      the fence ended: see umf_fence_create().
-///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
-///         -ENOMEM      no memory.
+/// @fence: the fence to signal.
+/// @value: the value to signal. At most UINT32_MAX for a 32-bit fence.
+/// @sync_file_fd: the sync_file. Stays the caller's. -1 stands for one that has signaled, as in
+///     Vulkan.
+/// @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
+///     forever.
 ///
-/// Thread-safe. Since 0.1.
+/// Return: 0 on success, or
+///   -EINVAL      @fence is NULL, its value is already beyond @value, or @value does not fit in 32
+///                bits; @sync_file_fd is not a sync_file
+///   -EBADF       @sync_file_fd is not open, or is below -1
+///   -ETIME       the deadline passed first. Nothing changed
+///   -EIO         the sync_file failed, or the fence carried an error before
+///   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD
+///   -ESTALE      the fence ended: see umf_fence_create()
+///   -EACCES      this process may not signal the fence: UMF_PAGE_SINGLE_WRITER,
+///                umf_fence_create_in()
+///   -ENOMEM      no memory is left
+///
+/// Signals do not interrupt the wait. Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_import_sync_file(
     fence: *mut umf_fence,
@@ -79,26 +96,35 @@ pub unsafe extern "C" fn umf_fence_import_sync_file(
     })
 }
 
-/// Waits until the fence reaches value, then signals a syncobj: a timeline's point, or a binary one. Before that nothing is
-/// at the point: who knows wait-before-signal may be given the syncobj at any time. A call that fails leaves the syncobj
-/// as it was.
+/// Wait until a fence reaches a value, then signal a syncobj.
 ///
-/// \param fence           the fence.
-/// \param value           the value to be reached.
-/// \param device          the device that handle belongs to.
-/// \param handle          the syncobj.
-/// \param point           the point to signal, beyond all that were submitted to this timeline before. 0 for a binary
-///                        syncobj, whose fence is replaced: never for a timeline, all of whose points that would wipe out.
-/// \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
+/// The syncobj is a point of a timeline, or a binary one. Before the wait ends, no kernel fence
+/// exists at the point: a consumer that supports wait-before-signal may be given the syncobj at any
+/// time. A call that fails leaves the syncobj as it was.
 ///
-/// \return 0, or
-///         -EINVAL      fence or device NULL, value above UINT32_MAX for a 32-bit fence; point not beyond the last (the kernel would accept it and never signal).
-///         -ENOENT      handle names no syncobj.
-///         -EOPNOTSUPP  the device has no syncobjs, or point is not 0 and it has no timelines.
-///         -ETIME, -EIO, -EOWNERDEAD, -ESTALE  as umf_fence_wait().
-///         -ENOMEM      no memory.
+/// @fence: the fence.
+/// @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.
+/// @device: the device that @handle belongs to.
+/// @handle: the syncobj. Stays the caller's.
+/// @point: the point to signal, beyond all points that were submitted to this timeline before. 0
+///     for a binary syncobj, whose fence is replaced. Never pass 0 for a timeline: that erases all
+///     its points.
+/// @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
+///     forever.
 ///
-/// Thread-safe; but who adds points to one timeline from two threads at once must order them. Since 0.1.
+/// Return: 0 on success, or
+///   -EINVAL      @fence or @device is NULL, or @value does not fit in 32 bits; @point is not
+///                beyond the last one (the kernel would accept it and never signal)
+///   -ENOENT      @handle names no syncobj
+///   -EOPNOTSUPP  the device has no syncobjs; or @point is not 0, and it has no timelines
+///   -ETIME       the deadline passed first
+///   -EIO         the fence failed before it reached @value; umf_fence_error() has the cause
+///   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD: the signaler died
+///   -ESTALE      the fence ended before it reached @value: see umf_fence_create()
+///   -ENOMEM      no memory is left
+///
+/// Signals do not interrupt the wait. Thread-safe, but threads that add points to one timeline must
+/// do so in order. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_export_syncobj(
     fence: *mut umf_fence,
@@ -119,30 +145,37 @@ pub unsafe extern "C" fn umf_fence_export_syncobj(
     })
 }
 
-/// Waits until somebody submitted a fence for a syncobj's point and that fence signalled, then signals value. If that fence
-/// failed, its error becomes the UMF's (umf_fence_error() tells which), and the call returns -EIO. That a fence failed before
-/// the call is known only of the last point of a timeline: of the others the kernel keeps no more than that they signalled.
+/// Wait until a syncobj point signals, then signal a value.
 ///
-/// \param fence           the fence.
-/// \param value           the value to signal.
-/// \param device          the device that handle belongs to.
-/// \param handle          the syncobj.
-/// \param point           the point to wait for. 0 for a binary syncobj.
-/// \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
+/// The wait begins before a fence is submitted for the point, if necessary. If the point's fence
+/// fails, the fence fails with its error, and the call returns -EIO; umf_fence_error() has the
+/// error. A failure from before the call is known only for the last point of a timeline: of other
+/// points the kernel keeps only that they signaled.
 ///
-/// \return 0, or
-///         -EINVAL      fence or device NULL, the fence is beyond value or cannot have it (32 bits); a binary syncobj that was reset meanwhile.
-///         -ENOENT      handle names no syncobj.
-///         -EOPNOTSUPP  the device has no syncobjs, or point is not 0 and it has no timelines.
-///         -ETIME       not submitted, or not signalled, by then. Nothing changed.
-///         -EIO         the fence of the point failed, or the UMF carried an error before.
-///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
-///         -ESTALE      the fence ended: see umf_fence_create().
-///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
-///         -ENOMEM      no memory.
-///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+/// @fence: the fence to signal.
+/// @value: the value to signal. At most UINT32_MAX for a 32-bit fence.
+/// @device: the device that @handle belongs to.
+/// @handle: the syncobj. Stays the caller's.
+/// @point: the point to wait for. 0 for a binary syncobj.
+/// @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
+///     forever.
 ///
-/// Thread-safe. Since 0.1.
+/// Return: 0 on success, or
+///   -EINVAL           @fence or @device is NULL; the fence's value is already beyond @value, or
+///                     @value does not fit in 32 bits; a binary syncobj was reset during the wait
+///   -ENOENT           @handle names no syncobj
+///   -EOPNOTSUPP       the device has no syncobjs; or @point is not 0, and it has no timelines
+///   -ETIME            the deadline passed before the point was submitted or before it signaled.
+///                     Nothing changed
+///   -EIO              the fence of the point failed, or @fence carried an error before
+///   -EOWNERDEAD       as -EIO; the error is EOWNERDEAD
+///   -ESTALE           @fence ended: see umf_fence_create()
+///   -EACCES           this process may not signal @fence: UMF_PAGE_SINGLE_WRITER,
+///                     umf_fence_create_in()
+///   -ENOMEM           no memory is left
+///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
+///
+/// Signals do not interrupt the wait. Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_import_syncobj(
     fence: *mut umf_fence,
@@ -163,34 +196,45 @@ pub unsafe extern "C" fn umf_fence_import_syncobj(
     })
 }
 
-/// For the dma-buf conversions: readers of the buffer. Exporting adds a reader's fence, importing waits for what a reader
-/// has to wait for: the writers. Since 0.1.
+/// Flag of the dma-buf conversions: readers of the buffer.
+///
+/// An export adds a reader's fence. An import waits for what a reader has to wait for: the writers.
+/// Since 0.1.
 pub const UMF_DMA_BUF_READ: u64 = 1 << 0;
 
-/// For the dma-buf conversions: writers of the buffer. Exporting adds a writer's fence, importing waits for what a writer
-/// has to wait for: readers and writers. Since 0.1.
+/// Flag of the dma-buf conversions: writers of the buffer.
+///
+/// An export adds a writer's fence. An import waits for what a writer has to wait for: readers and
+/// writers. Since 0.1.
 pub const UMF_DMA_BUF_WRITE: u64 = 1 << 1;
 
-/// Waits until the fence reaches value, then adds a fence, which has signalled, to the implicit fences of a dma-buf. A call
-/// that fails adds none. Needs Linux 6.0.
+/// Wait until a fence reaches a value, then add a signaled fence to a dma-buf.
 ///
-/// \param fence           the fence.
-/// \param value           the value to be reached.
-/// \param device          a device with syncobjs. NULL, or a device without, needs UMF_CAP_UDMABUF.
-/// \param dma_buf_fd      the buffer. Stays the caller's.
-/// \param flags           UMF_DMA_BUF_READ or UMF_DMA_BUF_WRITE: whose fence it is. Both are a writer's.
-/// \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
+/// The call adds it to the implicit fences of the buffer. A call that fails adds none. Needs Linux
+/// 6.0.
 ///
-/// \return 0, or
-///         -EINVAL      fence NULL, value above UINT32_MAX for a 32-bit fence, unknown flags or none, dma_buf_fd is no dma-buf.
-///         -EBADF       dma_buf_fd is not open.
-///         -EOPNOTSUPP  the kernel cannot, or neither a device with syncobjs nor /dev/udmabuf; said at once, not after
-///                      the wait.
-///         -ETIME, -EIO, -EOWNERDEAD, -ESTALE  as umf_fence_wait().
-///         -ENOMEM      no memory.
-///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+/// @fence: the fence.
+/// @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.
+/// @device: a device with syncobjs. NULL, or a device without them, needs UMF_CAP_UDMABUF.
+/// @dma_buf_fd: the buffer. Stays the caller's.
+/// @flags: UMF_DMA_BUF_READ or UMF_DMA_BUF_WRITE: whose fence it is. Both together are a writer's.
+/// @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
+///     forever.
 ///
-/// Thread-safe. Since 0.1.
+/// Return: 0 on success, or
+///   -EINVAL           @fence is NULL, @value does not fit in 32 bits, @flags has unknown bits or
+///                     none, or @dma_buf_fd is not a dma-buf
+///   -EBADF            @dma_buf_fd is not open
+///   -EOPNOTSUPP       the kernel cannot do it, or there is neither a device with syncobjs nor
+///                     /dev/udmabuf; returned before the wait
+///   -ETIME            the deadline passed first
+///   -EIO              the fence failed before it reached @value; umf_fence_error() has the cause
+///   -EOWNERDEAD       as -EIO; the error is EOWNERDEAD: the signaler died
+///   -ESTALE           the fence ended before it reached @value: see umf_fence_create()
+///   -ENOMEM           no memory is left
+///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
+///
+/// Signals do not interrupt the wait. Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_export_dma_buf(
     fence: *mut umf_fence,
@@ -214,29 +258,35 @@ pub unsafe extern "C" fn umf_fence_export_dma_buf(
     })
 }
 
-/// Waits for the implicit fences that a dma-buf has now and that are pending, then signals value. If one of them fails, its
-/// error becomes the UMF's (umf_fence_error() tells which), and the call returns -EIO. Needs Linux 6.0.
+/// Wait for the implicit fences of a dma-buf, then signal a value.
 ///
-/// \param fence           the fence.
-/// \param value           the value to signal.
-/// \param dma_buf_fd      the buffer. Stays the caller's.
-/// \param flags           UMF_DMA_BUF_READ waits for what a reader has to wait for, UMF_DMA_BUF_WRITE or both for what a
-///                        writer has to.
-/// \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
+/// The call waits for the fences that the buffer has now and that are pending. If one of them
+/// fails, the fence fails with its error, and the call returns -EIO; umf_fence_error() has the
+/// error. Needs Linux 6.0.
 ///
-/// \return 0, or
-///         -EINVAL      fence NULL, the fence is beyond value or cannot have it (32 bits), unknown flags or none, dma_buf_fd is no dma-buf.
-///         -EBADF       dma_buf_fd is not open.
-///         -EOPNOTSUPP  the kernel cannot.
-///         -ETIME       not signalled by then. Nothing changed.
-///         -EIO         a fence of the buffer failed, or the UMF carried an error before.
-///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
-///         -ESTALE      the fence ended: see umf_fence_create().
-///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
-///         -ENOMEM      no memory.
-///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+/// @fence: the fence to signal.
+/// @value: the value to signal. At most UINT32_MAX for a 32-bit fence.
+/// @dma_buf_fd: the buffer. Stays the caller's.
+/// @flags: UMF_DMA_BUF_READ waits for what a reader has to wait for; UMF_DMA_BUF_WRITE, or both,
+///     for what a writer has to wait for.
+/// @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
+///     forever.
 ///
-/// Thread-safe. Since 0.1.
+/// Return: 0 on success, or
+///   -EINVAL           @fence is NULL, its value is already beyond @value, or @value does not fit
+///                     in 32 bits; @flags has unknown bits or none; @dma_buf_fd is not a dma-buf
+///   -EBADF            @dma_buf_fd is not open
+///   -EOPNOTSUPP       the kernel cannot do it
+///   -ETIME            the deadline passed first. Nothing changed
+///   -EIO              a fence of the buffer failed, or @fence carried an error before
+///   -EOWNERDEAD       as -EIO; the error is EOWNERDEAD
+///   -ESTALE           @fence ended: see umf_fence_create()
+///   -EACCES           this process may not signal @fence: UMF_PAGE_SINGLE_WRITER,
+///                     umf_fence_create_in()
+///   -ENOMEM           no memory is left
+///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
+///
+/// Signals do not interrupt the wait. Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_import_dma_buf(
     fence: *mut umf_fence,

@@ -1,4 +1,6 @@
 //! DRM devices.
+//!
+//! A device is an open DRM device file, which the conversions to and from drm_syncobj need.
 
 use super::args::{borrow_fd, non_null, write_sized};
 use super::contract::c_contract;
@@ -8,7 +10,7 @@ use crate::convert::Device;
 use crate::util::refs::Ref;
 use std::ffi::c_int;
 
-/// A DRM device file, for conversions to and from drm_syncobj. Reference counted.
+/// A DRM device file, for conversions to and from kernel fences. Reference counted. Since 0.1.
 pub struct umf_device {
     _opaque: (),
 }
@@ -17,19 +19,22 @@ impl Handle for umf_device {
     type Object = Device;
 }
 
-/// Wraps a DRM device that the caller opened: a render node or a card node, without being master. A device without
-/// syncobjs is taken too; umf_device_query_caps() tells.
+/// Make a device from the descriptor of a DRM device.
 ///
-/// \param drm_fd      stays the caller's, who may close it afterwards: the library duplicates it. syncobj handles are those
-///                    of this open file.
-/// \param out_device  receives a reference that the caller ends with umf_device_unref(). Written only on success.
+/// The descriptor is one of a render node or a card node; the caller need not be DRM master. A
+/// device without syncobjs is accepted too: umf_device_query_caps() tells what it can do.
 ///
-/// \return 0, or
-///         -EINVAL  drm_fd is no DRM device, out_device NULL.
-///         -EBADF   drm_fd is not open.
-///         -EACCES  the kernel or a sandbox refuses the calls.
-///         -ENOMEM  no memory.
-///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+/// @drm_fd: the DRM device. Stays the caller's, which may close it after the call: the library
+///     duplicates it. syncobj handles given with this device are those of this open file.
+/// @out_device: receives a reference, which the caller ends with umf_device_unref(). Written only
+///     on success.
+///
+/// Return: 0 on success, or
+///   -EINVAL           @drm_fd is not a DRM device, or @out_device is NULL
+///   -EBADF            @drm_fd is not open
+///   -EACCES           the kernel or a sandbox refuses the calls
+///   -ENOMEM           no memory is left
+///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -45,23 +50,24 @@ pub unsafe extern "C" fn umf_device_create(
     })
 }
 
-/// In umf_device_caps.flags: binary syncobjs. Since 0.1.
+/// Bit of umf_device_caps.flags: the device has binary syncobjs. Since 0.1.
 pub const UMF_DEVICE_CAP_SYNCOBJ: u64 = 1 << 0;
 
-/// In umf_device_caps.flags: timeline syncobjs. Since 0.1.
+/// Bit of umf_device_caps.flags: the device has timeline syncobjs. Since 0.1.
 pub const UMF_DEVICE_CAP_TIMELINE: u64 = 1 << 1;
 
-/// In umf_device_caps.flags: a syncobj point can raise an eventfd (Linux 6.6). Since 0.1.
+/// Bit of umf_device_caps.flags: a syncobj point can signal an eventfd (Linux 6.6). Since 0.1.
 pub const UMF_DEVICE_CAP_EVENTFD: u64 = 1 << 2;
 
-/// In umf_device_caps.flags: syncobj waits can carry a deadline hint (Linux 6.8). Since 0.1.
+/// Bit of umf_device_caps.flags: a syncobj wait can carry a deadline hint (Linux 6.8). Since 0.1.
 pub const UMF_DEVICE_CAP_DEADLINE: u64 = 1 << 3;
 
-/// What a device can do: see umf_device_query_caps(). Grows at the end.
+/// What a device and its kernel can do. umf_device_query_caps() fills it in. Later versions may add
+/// members at the end. Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct umf_device_caps {
-    /// In: sizeof(struct umf_device_caps). Out: how many bytes the library knows of.
+    /// In: sizeof(struct umf_device_caps). Out: the number of bytes that the library knows.
     pub size: u32,
     /// 0.
     pub reserved: u32,
@@ -69,14 +75,15 @@ pub struct umf_device_caps {
     pub flags: u64,
 }
 
-/// Tells what a device and its kernel can do.
+/// Get what a device and its kernel can do.
 ///
-/// \param device  the device.
-/// \param caps    set caps->size to sizeof(*caps) before. A library older than the caller's header fills in what it
-///                knows, and zeroes what is behind. Stays the caller's.
+/// @device: the device.
+/// @caps: receives the answer. The caller sets caps->size to sizeof(*caps) first. A library older
+///     than the caller's header fills in the members that it knows, and zeroes the rest. Stays the
+///     caller's.
 ///
-/// \return 0, or
-///         -EINVAL  device or caps NULL, or caps->size less than the first version of the struct.
+/// Return: 0 on success, or
+///   -EINVAL  @device or @caps is NULL, or caps->size is less than the first version of the struct
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -100,15 +107,23 @@ pub unsafe extern "C" fn umf_device_query_caps(
     })
 }
 
-/// Another reference to a device, to be ended with umf_device_unref(). Returns device; NULL for NULL.
+/// Add a reference to a device.
 ///
-/// Thread-safe, async-signal-safe. Since 0.1.
+/// @device: the device, or NULL.
+///
+/// Return: @device. The caller ends the new reference with umf_device_unref().
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_device_ref(device: *mut umf_device) -> *mut umf_device {
     c_contract!(c_ref(device))
 }
 
-/// Ends a reference to a device. Its descriptor is closed with the last. NULL does nothing.
+/// End a reference to a device.
+///
+/// The library's descriptor is closed with the last reference.
+///
+/// @device: the device. NULL does nothing.
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]

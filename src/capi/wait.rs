@@ -1,4 +1,7 @@
 //! Waiting.
+//!
+//! A wait blocks the calling thread. To be called back instead, see umf_loop_watch(); to run work
+//! after a wait, see umf_queue_submit().
 
 use super::args::slice;
 use super::contract::c_contract;
@@ -10,22 +13,28 @@ use crate::sys::time::Deadline;
 use crate::wait::{self, Condition, Conditions, Op, Until};
 use std::ffi::c_int;
 
-/// Waits until the fence's value is at least value. umf_wait() waits for many.
+/// Wait until a fence reaches a value.
 ///
-/// \param fence           the fence.
-/// \param value           the value to be reached.
-/// \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never. A signal handler
-///                        that runs meanwhile does not end the wait.
+/// Returns 0 once the fence's value is at least @value. Memory that the signaler wrote before it
+/// signaled is then visible to the caller, and later calls in this process see the value as
+/// reached, whatever a peer does (but see UMF_FENCE_32BIT). Waiting may start before work for the
+/// value is submitted. The thread sleeps; it uses no CPU unless a device writes the fence without
+/// an interrupt (UMF_FENCE_DEVICE). umf_wait() waits for many fences.
 ///
-/// \return 0: reached; it stays so for this process, and what the signaller did before is visible. Or
-///         -EINVAL      fence NULL, or value above UINT32_MAX for a 32-bit fence.
-///         -ETIME       not reached by then; a poll that is not met too.
-///         -EIO         the fence carries an error and has not reached value: see umf_fence_error().
-///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
-///         -ESTALE      the fence ended before it reached value: see umf_fence_create().
+/// @fence: the fence. The caller keeps its reference until the call returns.
+/// @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.
+/// @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
+///     forever.
 ///
-/// Thread-safe; async-signal-safe, unless the fence has a notifier that is not. Uses no CPU while it sleeps, but for what
-/// UMF_FENCE_DEVICE says. Since 0.1.
+/// Return: 0 on success, or
+///   -ETIME       the deadline passed first, or the one check did not find the value reached
+///   -EIO         the fence failed before it reached @value; umf_fence_error() has the cause
+///   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD: the signaler died
+///   -ESTALE      the fence ended before it reached @value: see umf_fence_create()
+///   -EINVAL      @fence is NULL, or @value does not fit in 32 bits
+///
+/// Signals do not interrupt the wait. Thread-safe and async-signal-safe, unless the fence has a
+/// notifier whose wait function is not. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_wait(
     fence: *mut umf_fence,
@@ -42,76 +51,91 @@ pub unsafe extern "C" fn umf_fence_wait(
     })
 }
 
-/// The most entries of one umf_wait(). Since 0.1.
+/// The maximum number of entries of one umf_wait(). Since 0.1.
 pub const UMF_WAIT_MAX: u32 = 1048576;
 
-/// In the flags of umf_wait(): until one of the entries is met, not all. Since 0.1.
+/// Flag of umf_wait(): wait until one of the entries is met, not all of them. Since 0.1.
 pub const UMF_WAIT_ANY: u64 = 1 << 0;
 
-/// In the flags of umf_wait(): until work was submitted that will signal the values (umf_fence_submit()), not until they
-/// are signalled. Since 0.1.
+/// Flag of umf_wait(), umf_loop_watch() and umf_loop_export_eventfd(): wait for the pending value.
+///
+/// The wait ends when work was submitted that will signal the value (umf_fence_submit()), before it
+/// is signaled. Since 0.1.
 pub const UMF_WAIT_PENDING: u64 = 1 << 1;
 
-/// In umf_wait.op: the fence's value is at least the entry's. Since 0.1.
+/// Value of umf_wait.op: the fence's value is at least the entry's. Since 0.1.
 pub const UMF_OP_GE: u32 = 0;
 
-/// In umf_wait.op: the fence's value is greater than the entry's. Since 0.1.
+/// Value of umf_wait.op: the fence's value is greater than the entry's. Since 0.1.
 pub const UMF_OP_GT: u32 = 1;
 
-/// In umf_wait.op: the fence's value equals the entry's. A value that a signal passes over is not noticed. Since 0.1.
+/// Value of umf_wait.op: the fence's value equals the entry's.
+///
+/// The wait may miss a value that later signals pass. Since 0.1.
 pub const UMF_OP_EQ: u32 = 2;
 
-/// In umf_wait.op: the fence's value differs from the entry's. Since 0.1.
+/// Value of umf_wait.op: the fence's value differs from the entry's. Since 0.1.
 pub const UMF_OP_NE: u32 = 3;
 
-/// In umf_wait.op: the fence's value is less than the entry's. Since 0.1.
+/// Value of umf_wait.op: the fence's value is less than the entry's. Since 0.1.
 pub const UMF_OP_LT: u32 = 4;
 
-/// In umf_wait.op: the fence's value is at most the entry's. Since 0.1.
+/// Value of umf_wait.op: the fence's value is at most the entry's. Since 0.1.
 pub const UMF_OP_LE: u32 = 5;
 
-/// One entry of umf_wait().
+/// A condition on one fence: an entry of umf_wait(), a wait of a job, or what a watch waits for.
+/// Since 0.1.
 #[repr(C)]
 pub struct umf_wait {
-    /// Stays the caller's, who keeps it for the length of the call.
+    /// The fence. The caller keeps its reference until the call returns.
     pub fence: *mut umf_fence,
-    /// What the fence's value is compared with.
+    /// The value that the fence's value is compared with. At most UINT32_MAX for a 32-bit fence.
     pub value: u64,
-    /// UMF_OP_*: the fence's value is on the left.
+    /// UMF_OP_*. The fence's value is on the left.
     pub op: u32,
-    /// 0.
+    /// Must be 0.
     pub reserved: u32,
-    /// 0, or the bits that are compared: (the fence's value & mask) op (value & mask), as plain numbers.
+    /// 0, or the bits to compare: (fence's value & mask) op (value & mask), as plain numbers.
     pub mask: u64,
 }
 
-/// Waits for many fences, of any pages: for all of them, or with UMF_WAIT_ANY for one.
+/// Wait for many fences, of any pages.
 ///
-/// An entry that is met stays met, whatever happens to the fence while the others are waited for. If a fence fails or
-/// ends without having reached its value, the wait ends with that error, even if others might still be met; only
-/// when, with UMF_WAIT_ANY, another entry is met already, that counts. Which fence it was, umf_fence_error() of each tells.
+/// Waits until all entries are met, or with UMF_WAIT_ANY until one is. Memory that a signaler wrote
+/// before it signaled the value of an entry that is met is then visible to the caller.
 ///
-/// A wait for all goes through the entries in their order. With UMF_OP_GE and UMF_OP_GT that makes no difference; another
-/// entry is met if it is so when the wait gets to it.
+/// An entry that is met stays met, whatever happens to its fence during the wait. If a fence fails
+/// or ends before its entry is met, the wait returns that error, even if others could still be met.
+/// With UMF_WAIT_ANY, an entry that is already met takes precedence over a failure. Use
+/// umf_fence_error() to find the fence that failed.
 ///
-/// \param waits           the entries. The same fence may appear more than once.
-/// \param count           how many, 1 to UMF_WAIT_MAX. Unlike in Vulkan, a wait for none is refused.
-/// \param flags           UMF_WAIT_* bits. 0 waits until all values are signalled.
-/// \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
-/// \param out_index       with UMF_WAIT_ANY, receives the index of an entry that is met. May be NULL. Written only on
-///                        success, and only with UMF_WAIT_ANY.
+/// A wait for all checks the entries in order. For UMF_OP_GE and UMF_OP_GT the order makes no
+/// difference. An entry with another operator is met if it holds when the wait reaches it.
 ///
-/// \return 0, or
-///         -EINVAL      waits NULL, count out of range, unknown flags; an entry's fence NULL, op unknown, reserved not 0, value
-///                      above UINT32_MAX for a 32-bit fence; with UMF_WAIT_PENDING, op not GE or GT, or a mask.
-///         -ETIME       not met by then; a poll that is not met too.
-///         -ERANGE      a 64-bit fence's value is beyond where its entry, without a mask, could still be met.
-///         -EIO         a fence carries an error and has not reached its value: see umf_fence_error().
-///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
-///         -ESTALE      a fence ended before it reached its value: see umf_fence_create().
+/// The thread sleeps and uses no CPU, except as UMF_CAP_WAIT_MANY_PAGES and UMF_FENCE_DEVICE say.
 ///
-/// Thread-safe; async-signal-safe for up to 128 entries, for which it needs no memory (for more it does better with some).
-/// Sleeps without using the CPU, but for what UMF_CAP_WAIT_MANY_PAGES and UMF_FENCE_DEVICE say. Since 0.1.
+/// @waits: the entries. A fence may appear more than once. The array stays the caller's.
+/// @count: the number of entries, 1 to UMF_WAIT_MAX. Unlike in Vulkan, 0 is an error.
+/// @flags: UMF_WAIT_* bits. 0 waits until all values are signaled.
+/// @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
+///     forever.
+/// @out_index: with UMF_WAIT_ANY, receives the index of an entry that is met. May be NULL. Written
+///     only on success, and only with UMF_WAIT_ANY.
+///
+/// Return: 0 on success, or
+///   -EINVAL      @waits is NULL, @count is out of range, or @flags has unknown bits; an entry's
+///                fence is NULL, its op is unknown, its reserved is not 0, or its value is above
+///                UINT32_MAX for a 32-bit fence; with UMF_WAIT_PENDING, an op is not UMF_OP_GE or
+///                UMF_OP_GT, or a mask is not 0
+///   -ETIME       the deadline passed first, or the one check did not find the entries met
+///   -ERANGE      the value of a 64-bit fence is beyond where its entry, which has no mask, could
+///                still be met
+///   -EIO         a fence failed before its entry was met: see umf_fence_error()
+///   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD: the signaler died
+///   -ESTALE      a fence ended before its entry was met: see umf_fence_create()
+///
+/// Signals do not interrupt the wait. Thread-safe; async-signal-safe for up to 128 entries, for
+/// which it needs no memory. With more entries, it is faster if it gets some. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_wait(
     waits: *const umf_wait,
