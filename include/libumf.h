@@ -1260,129 +1260,160 @@ int umf_fence_import_dma_buf(struct umf_fence *fence,
 
 /* --- Event loops ------------------------------------------------------------------------------ */
 
+/*
+ * An event loop runs what is due: callbacks of watches, conversions, and jobs of queues. It runs
+ * one at a time.
+ */
+
 /**
- * Where watches do what they are to do, one after another: never two of a loop at the same time. Reference counted.
+ * An event loop: it runs watches and jobs, never two at the same time. Reference counted. Since
+ * 0.1.
  */
 struct umf_loop;
 
 /**
- * In the flags of umf_loop_create(): the library's own thread does what falls due. Without it the caller does, by
- * umf_loop_dispatch(). Since 0.1.
+ * Flag of umf_loop_create(): the library runs the loop on a thread of its own.
+ *
+ * Without it, the caller runs the loop with umf_loop_dispatch(). Since 0.1.
  */
 #define UMF_LOOP_THREAD (UINT64_C(1) << 0)
 
 /**
- * Creates a loop.
+ * Create an event loop.
  *
- * A loop with UMF_LOOP_THREAD has threads of its own, which start with its first watch and are gone with the loop: named
- * "umf-loop", all signals blocked. What falls due happens there.
+ * A loop with UMF_LOOP_THREAD has threads of its own. They start with its first watch and end with
+ * the loop; they are named "umf-loop" and block all signals. Everything that is due runs there.
  *
- * Without it nothing happens but in umf_loop_dispatch(), which is called whenever umf_loop_fd() is readable: so a loop becomes
- * part of the caller's. There is still a thread, which starts with the first watch of a fence, since nothing but a thread
- * can hear one; all it does is to make the descriptor readable.
+ * Without UMF_LOOP_THREAD, everything runs in umf_loop_dispatch(), which the caller calls whenever
+ * umf_loop_fd() is readable: so the loop becomes part of the caller's own. The library still
+ * starts a thread with the first watch of a fence, since only a thread can sleep on fences. All it
+ * does is make the descriptor readable.
  *
- * A loop belongs to its process: in the child of a fork, calls with it return -ESTALE, and what is left to do there is to
- * unref it.
+ * A loop belongs to its process. In the child of a fork, calls with it return -ESTALE, and the
+ * child can only end its references.
  *
- * \param flags     UMF_LOOP_THREAD, or 0.
- * \param out_loop  receives a reference that the caller ends with umf_loop_unref(). Written only on success.
+ * @flags: UMF_LOOP_THREAD, or 0.
+ * @out_loop: receives a reference, which the caller ends with umf_loop_unref(). Written only on
+ *     success.
  *
- * \return 0, or
- *         -EINVAL  unknown flags, out_loop NULL.
- *         -ENOMEM  no memory.
- *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine: a loop needs two.
+ * Return: 0 on success, or
+ *   -EINVAL           @flags has unknown bits, or @out_loop is NULL
+ *   -ENOMEM           no memory is left
+ *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system; a loop needs
+ *                     two
  *
  * Thread-safe. Since 0.1.
  */
-int umf_loop_create(uint64_t flags,
-                    struct umf_loop **out_loop);
+int umf_loop_create(uint64_t flags, struct umf_loop **out_loop);
 
 /**
- * Another reference to a loop, to be ended with umf_loop_unref(). Returns loop; NULL for NULL.
+ * Add a reference to an event loop.
  *
- * Thread-safe, async-signal-safe. Since 0.1.
+ * @event_loop: the loop, or NULL.
+ *
+ * Return: @event_loop. The caller ends the new reference with umf_loop_unref().
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
  */
 struct umf_loop *umf_loop_ref(struct umf_loop *event_loop);
 
 /**
- * Ends a reference to a loop. With the last the loop ends: watches that are not over are cancelled, and its threads are gone
- * when the call returns. So it waits for a callback that is running on one; called in a callback, it does not wait, and the
- * thread goes when the callback returns. NULL does nothing.
+ * End a reference to an event loop.
+ *
+ * With the last reference the loop ends: watches that are not over are canceled, and its threads
+ * are gone when the call returns. The call therefore waits for a callback that runs on such a
+ * thread. Called from a callback, it does not wait; the thread ends when the callback returns.
+ *
+ * @event_loop: the loop. NULL does nothing.
  *
  * Thread-safe. Since 0.1.
  */
 void umf_loop_unref(struct umf_loop *event_loop);
 
 /**
- * The descriptor that is readable (POLLIN) while umf_loop_dispatch() has something to do. It stays the loop's: not to be
- * read or closed, and valid as long as the loop.
+ * Get the descriptor that is readable (POLLIN) while umf_loop_dispatch() has work.
  *
- * \return the descriptor, or
- *         -EINVAL  event_loop NULL, or a loop with UMF_LOOP_THREAD.
- *         -ESTALE  the loop belongs to another process.
+ * It stays the loop's, and is valid as long as the loop. The caller must not read or close it.
  *
- * Thread-safe, async-signal-safe. Since 0.1.
+ * @event_loop: a loop without UMF_LOOP_THREAD.
+ *
+ * Return: the descriptor on success, or
+ *   -EINVAL  @event_loop is NULL, or has UMF_LOOP_THREAD
+ *   -ESTALE  the loop belongs to another process
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
  */
 int umf_loop_fd(const struct umf_loop *event_loop);
 
 /**
- * Does what is due by now, and does not wait for more. What becomes due meanwhile makes umf_loop_fd() readable again.
+ * Run what is due now, without waiting for more.
  *
- * \param event_loop  a loop without UMF_LOOP_THREAD.
- * \param flags       0.
+ * What becomes due meanwhile makes umf_loop_fd() readable again.
  *
- * \return 0, also if nothing was due; or
- *         -EINVAL    event_loop NULL, or one with UMF_LOOP_THREAD; flags not 0.
- *         -EALREADY  the loop is being dispatched at this moment, by another thread, or by who called the callback that this
- *                    is in. Nothing was done.
- *         -ESTALE    the loop belongs to another process.
+ * @event_loop: a loop without UMF_LOOP_THREAD.
+ * @flags: must be 0.
+ *
+ * Return: 0 on success, also if nothing was due, or
+ *   -EINVAL    @event_loop is NULL or has UMF_LOOP_THREAD, or @flags is not 0
+ *   -EALREADY  the loop is being dispatched now: by another thread, or by the caller of the
+ *              callback that made this call. Nothing was done
+ *   -ESTALE    the loop belongs to another process
  *
  * Thread-safe. Since 0.1.
  */
-int umf_loop_dispatch(struct umf_loop *event_loop,
-                      uint64_t flags);
+int umf_loop_dispatch(struct umf_loop *event_loop, uint64_t flags);
 
 /* --- Watches ---------------------------------------------------------------------------------- */
 
-/**
- * A wait that does something when it is over, instead of holding up a thread. Reference counted.
+/*
+ * A watch is a wait that blocks no thread. When it is over, the loop performs its action (signal a
+ * fence, write an eventfd, and so on) and then calls the callback. A watch takes no descriptor and
+ * no CPU time while it waits, unless its function says otherwise.
  */
+
+/** A watch: a wait that performs an action when it is over. Reference counted. Since 0.1. */
 struct umf_watch;
 
-/** Who is called when a watch is over. */
+/** The function that is called when a watch is over. Since 0.1. */
 struct umf_callback {
     /**
-     * Called at most once, on the loop's thread or in umf_loop_dispatch(). It may call any function of the library: also end the
-     * last reference to its fence, its watch or its loop. While it runs nothing else of the loop happens, so it should not block,
-     * in particular not wait for a fence. result is 0, or a negative errno: what umf_watch_result() returns.
+     * Called at most once, on the loop's thread or in umf_loop_dispatch(). It may call any
+     * function of the library, and end the last reference to its fence, its watch or its loop.
+     * Nothing else of the loop runs meanwhile, so it should not block, and in particular not wait
+     * for a fence. @result is 0 or a negative errno: what umf_watch_result() returns.
      */
     void (*call)(void *data, int result);
     /**
-     * Called exactly once when data is not used any more: after call, or instead of it in umf_watch_cancel() or
-     * umf_loop_unref(). May be NULL. Not called where the function that was given the callback fails.
+     * Called exactly once, when @data is no longer used: after call, or instead of it in
+     * umf_watch_cancel() or umf_loop_unref(). May be NULL. Not called if the function that was
+     * given the callback fails.
      */
     void (*release)(void *data);
-    /** For both, as it is. */
+    /** Passed to call and release. */
     void *data;
 };
 
 /**
- * Watches a fence, and calls back when the wait for it is over: it is met, or can never be.
+ * Call back when a fence meets a condition, or can no longer meet it.
  *
- * However many watches a loop has, a signal costs the same; they take no descriptors, and no CPU time while they wait. Only
- * fences with UMF_FENCE_DEVICE are looked at from time to time, as umf_wait() does.
+ * A signal costs the same however many watches a loop has. Watches take no descriptors, and no CPU
+ * time while they wait. Only fences with UMF_FENCE_DEVICE are polled at intervals, as in
+ * umf_wait().
  *
- * \param event_loop  the loop.
- * \param wait        what is waited for, as an entry of umf_wait(). The watch keeps a reference to the fence until it is over.
- * \param flags       UMF_WAIT_PENDING, or 0.
- * \param callback    who is called. Copied.
- * \param out_watch   receives a reference that the caller ends with umf_watch_unref(). Written only on success. NULL if nobody
- *                    wants it: the watch goes on without.
+ * @event_loop: the loop.
+ * @wait: the condition, as an entry of umf_wait(). Copied. The watch keeps a reference to the
+ *     fence until it is over.
+ * @flags: UMF_WAIT_PENDING, or 0.
+ * @callback: what to call. Copied.
+ * @out_watch: receives a reference, which the caller ends with umf_watch_unref(). NULL if the
+ *     caller does not want it: the watch goes on without. Written only on success.
  *
- * \return 0, also if the wait is over already (the callback says so, and is not called in here); or
- *         -EINVAL  event_loop, wait, callback or callback->call NULL, unknown flags; the entry is not one that umf_wait() takes.
- *         -ENOMEM  no memory, or no thread.
- *         -ESTALE  the loop belongs to another process.
+ * Return: 0 on success, also if the wait is over already (the callback tells so, and does not run
+ * within this call), or
+ *   -EINVAL  @event_loop, @wait, @callback or callback->call is NULL, @flags has unknown bits, or
+ *            umf_wait() would refuse the entry
+ *   -ENOMEM  no memory or thread is left
+ *   -ESTALE  the loop belongs to another process
  *
  * Thread-safe. Since 0.1.
  */
@@ -1393,25 +1424,29 @@ int umf_loop_watch(struct umf_loop *event_loop,
                    struct umf_watch **out_watch);
 
 /**
- * UMF to eventfd: watches a fence, and adds 1 to an eventfd when the wait for it is over, also if it can never be met: look at
- * the fence, or at umf_watch_result(). With UMF_LOOP_THREAD that takes no longer than a thread of the caller's that waits and
- * writes.
+ * Add 1 to an eventfd when a fence meets a condition, or can no longer meet it.
  *
- * \param event_loop  the loop.
- * \param wait        what is waited for, as an entry of umf_wait(). The watch keeps a reference to the fence until it is over.
- * \param flags       UMF_WAIT_PENDING, or 0.
- * \param eventfd     an eventfd that does not block (EFD_NONBLOCK): one that does could be filled up by whoever else has it, and
- *                    then hold up the loop. Stays the caller's, who may close it: the library duplicates it.
- * \param callback    who is called after that. Copied. NULL for nobody.
- * \param out_watch   as umf_loop_watch().
+ * To find out which, read the fence or call umf_watch_result(). With UMF_LOOP_THREAD this takes no
+ * longer than a thread of the caller's that waits and writes.
  *
- * \return 0, also if the wait is over already; or
- *         -EINVAL  event_loop or wait NULL, callback->call NULL, unknown flags, the entry is not one that umf_wait() takes, eventfd
- *                  is none or blocks.
- *         -EBADF   eventfd is not open.
- *         -ENOMEM  no memory, or no thread.
- *         -EMFILE  no file descriptor left in the process.
- *         -ESTALE  the loop belongs to another process.
+ * @event_loop: the loop.
+ * @wait: the condition, as an entry of umf_wait(). Copied. The watch keeps a reference to the
+ *     fence until it is over.
+ * @flags: UMF_WAIT_PENDING, or 0.
+ * @eventfd: an eventfd with EFD_NONBLOCK: another holder could fill up one that blocks, and so
+ *     stop the loop. Stays the caller's, which may close it after the call: the library duplicates
+ *     it.
+ * @callback: what to call after that. Copied. NULL for none.
+ * @out_watch: as in umf_loop_watch().
+ *
+ * Return: 0 on success, also if the wait is over already, or
+ *   -EINVAL  @event_loop, @wait or callback->call is NULL, @flags has unknown bits, or umf_wait()
+ *            would refuse the entry; @eventfd is not an eventfd, or was created without
+ *            EFD_NONBLOCK
+ *   -EBADF   @eventfd is not open
+ *   -ENOMEM  no memory or thread is left
+ *   -EMFILE  no file descriptor is left in the process
+ *   -ESTALE  the loop belongs to another process
  *
  * Thread-safe. Since 0.1.
  */
@@ -1423,24 +1458,27 @@ int umf_loop_export_eventfd(struct umf_loop *event_loop,
                             struct umf_watch **out_watch);
 
 /**
- * UMF to UMF: when a fence reaches a value, signals another, of any page. If the first fails or ends, the other fails with the
- * same error, or ESTALE.
+ * Signal a second fence when a fence reaches a value.
  *
- * \param event_loop    the loop.
- * \param fence         the fence. The watch keeps a reference to both until it is over.
- * \param value         the value to be reached.
- * \param target        the fence that is signalled.
- * \param target_value  the value it is signalled with. If it is beyond that by then, the watch ends with -EINVAL.
- * \param flags         0.
- * \param callback      who is called after that. Copied. NULL for nobody.
- * \param out_watch     as umf_loop_watch().
+ * The fences may be of different pages. If the first fence fails or ends, the second fails with
+ * the same error, or with ESTALE.
  *
- * \return 0, also if the value is reached already; or
- *         -EINVAL  event_loop, fence or target NULL, callback->call NULL, flags not 0, a value that its fence cannot have (32
- *                  bits).
- *         -EACCES  target is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
- *         -ENOMEM  no memory, or no thread.
- *         -ESTALE  the loop belongs to another process.
+ * @event_loop: the loop.
+ * @fence: the fence to wait for. The watch keeps a reference to both fences until it is over.
+ * @value: the value to wait for.
+ * @target: the fence to signal.
+ * @target_value: the value to signal. If @target is beyond it by then, the watch ends with
+ *     -EINVAL.
+ * @flags: must be 0.
+ * @callback: what to call after that. Copied. NULL for none.
+ * @out_watch: as in umf_loop_watch().
+ *
+ * Return: 0 on success, also if the value is reached already, or
+ *   -EINVAL  @event_loop, @fence, @target or callback->call is NULL, @flags is not 0, or a value
+ *            does not fit in 32 bits for a 32-bit fence
+ *   -EACCES  this process may not signal @target: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in()
+ *   -ENOMEM  no memory or thread is left
+ *   -ESTALE  the loop belongs to another process
  *
  * Thread-safe. Since 0.1.
  */
@@ -1454,28 +1492,40 @@ int umf_loop_export_fence(struct umf_loop *event_loop,
                           struct umf_watch **out_watch);
 
 /**
- * Ties a fence to the life of a process: when that is gone, the fence fails with EOWNERDEAD, and so every wait, watch, queue
- * and conversion, in every process, that waits for a value it has not reached. A signaller that was killed between writing
- * a value and waking its waiters leaves them asleep, too; this wakes them.
+ * Fail a fence with EOWNERDEAD when a process dies.
  *
- * A page with UMF_PAGE_SINGLE_WRITER that this process was given cannot be told of it. Then the fence fails for this process
- * alone, and as long as this process has it open: whoever waits there ties it for himself.
+ * Every wait, watch, queue and conversion, in every process, that waits for a value that the fence
+ * has not reached then ends. A signaler that is killed after it wrote a value and before it woke
+ * the waiters leaves them asleep; this wakes them.
  *
- * \param event_loop  the loop. With UMF_LOOP_THREAD it takes no longer than the kernel takes to tell.
- * \param fence       a fence that the process owes. The watch keeps a reference to it until it is over; cancel it to untie them.
- * \param peer_fd     a pidfd, which tells of the end of its process; or a socket to it, which tells when nobody has the other
- *                    end any more: also if that was closed, and not as long as another process has it. Stays the caller's,
- *                    who may close it: the library duplicates it until the watch is over.
- * \param flags       0.
- * \param callback    who is called after that. Copied. NULL for nobody.
- * \param out_watch   as umf_loop_watch().
+ * If the page has UMF_PAGE_SINGLE_WRITER and another process created it, this process cannot write
+ * the error there. The fence then fails for this process only, as long as this process has it
+ * open. Each process that waits on such a page must tie it itself.
  *
- * \return 0, also if the process is gone already; or
- *         -EINVAL  event_loop or fence NULL, callback->call NULL, flags not 0, peer_fd is neither pidfd nor socket.
- *         -EBADF   peer_fd is not open.
- *         -ENOMEM  no memory, or no thread.
- *         -EMFILE  no file descriptor left in the process.
- *         -ESTALE  the loop belongs to another process.
+ * With a socket, mind that the kernel reports its end only when no process has the peer's end open
+ * any more. The library holds a duplicate of @peer_fd until the watch is over: if the caller
+ * closes its own end, the connection stays open, and the peer does not see it end. Cancel the
+ * watch first.
+ *
+ * @event_loop: the loop. With UMF_LOOP_THREAD the call reacts as fast as the kernel reports the
+ *     end.
+ * @fence: a fence that the process has to signal. The watch keeps a reference to it until it is
+ *     over. Cancel the watch to untie the fence.
+ * @peer_fd: a pidfd, which reports that its process ended; or a socket connected to the process,
+ *     which reports that no process has the other end open: also if the peer closed it, and not
+ *     while another process still has it. Stays the caller's, which may close it after the call:
+ *     the library duplicates it.
+ * @flags: must be 0.
+ * @callback: what to call after that. Copied. NULL for none.
+ * @out_watch: as in umf_loop_watch().
+ *
+ * Return: 0 on success, also if the process is already dead, or
+ *   -EINVAL  @event_loop, @fence or callback->call is NULL, @flags is not 0, or @peer_fd is
+ *            neither a pidfd nor a socket
+ *   -EBADF   @peer_fd is not open
+ *   -ENOMEM  no memory or thread is left
+ *   -EMFILE  no file descriptor is left in the process
+ *   -ESTALE  the loop belongs to another process
  *
  * Thread-safe. Since 0.1.
  */
@@ -1487,19 +1537,32 @@ int umf_loop_tie_fence(struct umf_loop *event_loop,
                        struct umf_watch **out_watch);
 
 /**
- * Ties all fences of a page to the life of a process, as umf_loop_tie_fence() does one: those that live when it is gone; and of
- * a page with UMF_PAGE_SINGLE_WRITER that this process was given, all, as long as this process has the page. Only for the process
- * that made the page, and not for one that passed it on: importing a page that is open already gives the same one, maybe this
- * process's own.
+ * Fail all fences of a page with EOWNERDEAD when a process dies.
  *
- * \param event_loop  the loop.
- * \param page        the page. The watch keeps a reference to it until it is over.
- * \param peer_fd     a pidfd or a socket, as for umf_loop_tie_fence().
- * \param flags       0.
- * \param callback    who is called after that. Copied. NULL for nobody.
- * \param out_watch   as umf_loop_watch().
+ * This does for every fence that lives in the page at that time what umf_loop_tie_fence() does for
+ * one. If the page has UMF_PAGE_SINGLE_WRITER and another process created it, all its fences fail
+ * for this process, as long as this process has the page open.
  *
- * \return as umf_loop_tie_fence().
+ * Tie a page only to the process that created it, not to one that passed it on. Importing a page
+ * that is open already gives the same object, which may be this process's own page.
+ *
+ * As with umf_loop_tie_fence(), the library holds a duplicate of @peer_fd until the watch is over:
+ * closing the caller's end of a socket does not disconnect the peer. Cancel the watch first.
+ *
+ * @event_loop: the loop.
+ * @page: the page. The watch keeps a reference to it until it is over.
+ * @peer_fd: a pidfd or a socket, as in umf_loop_tie_fence().
+ * @flags: must be 0.
+ * @callback: what to call after that. Copied. NULL for none.
+ * @out_watch: as in umf_loop_watch().
+ *
+ * Return: 0 on success, also if the process is already dead, or
+ *   -EINVAL  @event_loop, @page or callback->call is NULL, @flags is not 0, or @peer_fd is neither
+ *            a pidfd nor a socket
+ *   -EBADF   @peer_fd is not open
+ *   -ENOMEM  no memory or thread is left
+ *   -EMFILE  no file descriptor is left in the process
+ *   -ESTALE  the loop belongs to another process
  *
  * Thread-safe. Since 0.1.
  */
@@ -1511,74 +1574,96 @@ int umf_loop_tie_page(struct umf_loop *event_loop,
                       struct umf_watch **out_watch);
 
 /**
- * Another reference to a watch, to be ended with umf_watch_unref(). Returns watch; NULL for NULL.
+ * Add a reference to a watch.
  *
- * Thread-safe, async-signal-safe. Since 0.1.
+ * @watch: the watch, or NULL.
+ *
+ * Return: @watch. The caller ends the new reference with umf_watch_unref().
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
  */
 struct umf_watch *umf_watch_ref(struct umf_watch *watch);
 
 /**
- * Ends a reference to a watch. It does not cancel it: a watch goes on without. NULL does nothing.
+ * End a reference to a watch.
+ *
+ * This does not cancel the watch: it goes on without a reference.
+ *
+ * @watch: the watch. NULL does nothing.
  *
  * Thread-safe. Since 0.1.
  */
 void umf_watch_unref(struct umf_watch *watch);
 
 /**
- * Cancels a watch, which is possible until its loop begins to do what it is for. The answer is definite: after 0, which a watch
- * that was cancelled before returns too, neither its effect nor its callback has happened, and neither ever will; the
- * callback's data has been released. After -EALREADY the effect has happened, and the callback was called, is running at this
- * moment, or is about to be called: its release says when that is over.
+ * Cancel a watch whose action has not begun.
  *
- * \param watch  the watch. The reference stays the caller's.
+ * The result is definite. After 0, neither the action nor the callback has happened or ever will,
+ * and the callback's release has been called. A watch that was canceled before returns 0 too.
+ * After -EALREADY, the action has happened, and the callback has run, is running, or is about to
+ * run; its release tells when that is over.
  *
- * \return 0, or
- *         -EINVAL    watch NULL.
- *         -EALREADY  it is over, or about to be.
- *         -ESTALE    its loop belongs to another process.
+ * @watch: the watch. The reference stays the caller's.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL    @watch is NULL
+ *   -EALREADY  the watch is over, or about to be
+ *   -ESTALE    its loop belongs to another process
  *
  * Thread-safe. Since 0.1.
  */
 int umf_watch_cancel(struct umf_watch *watch);
 
 /**
- * What a watch came to.
+ * Get how a watch ended.
  *
- * \param watch  the watch.
+ * @watch: the watch.
  *
- * \return 0 if it did what it is for; or
- *         -EINVAL      watch NULL; or a value or point would have gone back.
- *         -ETIME       it is not over.
- *         -ECANCELED   it was cancelled, or its loop ended.
- *         -EIO         the fence, or the kernel fence, that was waited for failed: see umf_fence_error().
- *         -EOWNERDEAD  the same, the error being EOWNERDEAD.
- *         -ERANGE      the value is beyond where the condition could be met.
- *         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
- *         Other errors are those of the conversion, as its blocking counterpart returns them.
+ * Return: 0 if its action was performed, or
+ *   -EINVAL      @watch is NULL; or a value or point would have gone backwards
+ *   -ETIME       the watch is not over
+ *   -ECANCELED   the watch was canceled, or its loop ended
+ *   -EIO         the fence or kernel fence that it waited for failed: see umf_fence_error()
+ *   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD
+ *   -ERANGE      the value is beyond where the condition could still be met
+ *   -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process
+ *
+ * Any other error is one of the conversion, as its blocking counterpart returns it.
  *
  * Thread-safe. Since 0.1.
  */
 int umf_watch_result(const struct umf_watch *watch);
 
-/* --- Conversions without waiting -------------------------------------------------------------- */
+/* --- Conversions that do not block ------------------------------------------------------------ */
 
-/** A reference to a drm_syncobj, for conversions that go on by themselves. Reference counted. */
+/*
+ * These return at once; an event loop performs them when their source is signaled. Each makes a
+ * watch, which umf_watch_cancel() cancels.
+ */
+
+/**
+ * A reference to a drm_syncobj, for conversions that do not block. Reference counted. Since 0.1.
+ */
 struct umf_syncobj;
 
 /**
- * Takes a reference to a syncobj, binary or timeline, by a handle of the library's own: the caller may destroy his.
+ * Take a reference to a syncobj, binary or timeline.
  *
- * \param device       the device that handle belongs to; kept.
- * \param handle       the syncobj. Stays the caller's.
- * \param flags        0.
- * \param out_syncobj  receives a reference that the caller ends with umf_syncobj_unref(). Written only on success.
+ * The library gets a handle of its own: the caller may destroy its handle after the call.
  *
- * \return 0, or
- *         -EINVAL      device or out_syncobj NULL, flags not 0.
- *         -ENOENT      handle names no syncobj.
- *         -EOPNOTSUPP  the device has no syncobjs.
- *         -ENOMEM      no memory.
- *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine; none is kept.
+ * @device: the device that @handle belongs to. The syncobj keeps a reference to it.
+ * @handle: the syncobj. Stays the caller's.
+ * @flags: must be 0.
+ * @out_syncobj: receives a reference, which the caller ends with umf_syncobj_unref(). Written only
+ *     on success.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL           @device or @out_syncobj is NULL, or @flags is not 0
+ *   -ENOENT           @handle names no syncobj
+ *   -EOPNOTSUPP       the device has no syncobjs
+ *   -ENOMEM           no memory is left
+ *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system; the call needs
+ *                     one only while it runs
  *
  * Thread-safe. Since 0.1.
  */
@@ -1588,47 +1673,61 @@ int umf_syncobj_open(struct umf_device *device,
                      struct umf_syncobj **out_syncobj);
 
 /**
- * Another reference to a syncobj, to be ended with umf_syncobj_unref(). Returns syncobj; NULL for NULL.
+ * Add a reference to a syncobj.
  *
- * Thread-safe, async-signal-safe. Since 0.1.
+ * @syncobj: the syncobj, or NULL.
+ *
+ * Return: @syncobj. The caller ends the new reference with umf_syncobj_unref().
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
  */
 struct umf_syncobj *umf_syncobj_ref(struct umf_syncobj *syncobj);
 
 /**
- * Ends a reference to a syncobj. Watches that convert to or from it go on. NULL does nothing.
+ * End a reference to a syncobj.
+ *
+ * Watches that convert to it or from it go on.
+ *
+ * @syncobj: the syncobj. NULL does nothing.
  *
  * Thread-safe. Since 0.1.
  */
 void umf_syncobj_unref(struct umf_syncobj *syncobj);
 
 /**
- * UMF to syncobj, without waiting: when a fence reaches a value, signals a timeline's point, or a binary syncobj. Until then
- * nothing is at the point, for any kernel fence to wait for; who knows wait-before-signal may be given it at once: a Wayland
- * compositor by linux-drm-syncobj-v1, an X server by DRI3 1.4.
+ * Signal a syncobj when a fence reaches a value.
  *
- * The points of one umf_syncobj are signalled in their order, whatever the order in which the fences are reached, and on
- * whichever loops: one that could be early waits for those before it. If one cannot be signalled (its fence failed), those
- * behind it that were asked for by then end with the same error, for a timeline has no way to tell who waits for the lost
- * point from who waits for a later one. Points that are asked for afterwards start afresh.
+ * The syncobj is a point of a timeline, or a binary one. Until then no kernel fence exists at the
+ * point, and none waits. A consumer that supports wait-before-signal may be given the point at
+ * once: a Wayland compositor through linux-drm-syncobj-v1, an X server through DRI3 1.4.
  *
- * \param event_loop  the loop.
- * \param fence       the fence. The watch keeps a reference to it, and to syncobj, until it is over.
- * \param value       the value to be reached.
- * \param syncobj     the syncobj.
- * \param point       the point to signal, beyond all that were submitted to this timeline before. 0 for a binary syncobj, whose
- *                    fence is replaced: never for a timeline, all of whose points that would wipe out.
- * \param flags       0.
- * \param callback    who is called after that. Copied. NULL for nobody.
- * \param out_watch   as umf_loop_watch().
+ * The points of one umf_syncobj are signaled in order, whatever the order in which the fences are
+ * reached, and on whichever loops: a point waits for those before it. If a point cannot be
+ * signaled (its fence failed), the later points that were requested by then end with the same
+ * error: a timeline cannot tell waiters of the lost point from waiters of a later one. Points that
+ * are requested afterwards start afresh.
  *
- * \return 0, also if the value is reached already; or
- *         -EINVAL      event_loop, fence or syncobj NULL, callback->call NULL, flags not 0, value above UINT32_MAX for a 32-bit
- *                      fence; point not beyond the last (the kernel would accept it and never signal), or asked for before.
- *         -EOPNOTSUPP  point is not 0 and the device has no timelines.
- *         -ENOMEM      no memory, or no thread.
- *         -ESTALE      the loop belongs to another process.
+ * @event_loop: the loop.
+ * @fence: the fence. The watch keeps references to it and to @syncobj until it is over.
+ * @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.
+ * @syncobj: the syncobj to signal.
+ * @point: the point to signal, beyond all points that were submitted to this timeline before. 0
+ *     for a binary syncobj, whose fence is replaced. Never pass 0 for a timeline: that erases all
+ *     its points.
+ * @flags: must be 0.
+ * @callback: what to call after that. Copied. NULL for none.
+ * @out_watch: as in umf_loop_watch().
  *
- * Thread-safe; but who adds points to one timeline by other ways at the same time must order them. Since 0.1.
+ * Return: 0 on success, also if the value is reached already, or
+ *   -EINVAL      @event_loop, @fence, @syncobj or callback->call is NULL, @flags is not 0, or
+ *                @value does not fit in 32 bits; @point is not beyond the last one (the kernel
+ *                would accept it and never signal), or was requested before
+ *   -EOPNOTSUPP  @point is not 0, and the device has no timelines
+ *   -ENOMEM      no memory or thread is left
+ *   -ESTALE      the loop belongs to another process
+ *
+ * Thread-safe, but threads that add points to one timeline by other ways at the same time must do
+ * so in order. Since 0.1.
  */
 int umf_loop_export_syncobj(struct umf_loop *event_loop,
                             struct umf_fence *fence,
@@ -1640,27 +1739,32 @@ int umf_loop_export_syncobj(struct umf_loop *event_loop,
                             struct umf_watch **out_watch);
 
 /**
- * sync_file to UMF, without waiting: when the kernel fence of a sync_file signals, signals value. If it fails, its error becomes the
- * UMF's; so does what keeps the library from waiting for it.
+ * Signal a value when a sync_file signals.
  *
- * \param event_loop    the loop.
- * \param fence         the fence. The watch keeps a reference to it until it is over.
- * \param value         the value to signal.
- * \param sync_file_fd  stays the caller's, who may close it: the library duplicates it until the watch is over. -1 stands for a
- *                      sync_file that has signalled, as in Vulkan.
- * \param flags         0.
- * \param callback      who is called after that. Copied. NULL for nobody.
- * \param out_watch     as umf_loop_watch().
+ * If the kernel fence of the sync_file fails, the fence fails with its error. If the library can
+ * no longer wait for the sync_file, the fence fails with that error.
  *
- * \return 0, also if the sync_file has signalled already; or
- *         -EINVAL      event_loop or fence NULL, callback->call NULL, flags not 0, the fence is beyond value or cannot have it (32
- *                      bits), sync_file_fd is no sync_file.
- *         -EBADF       sync_file_fd is not open, or below -1.
- *         -EIO, -EOWNERDEAD  the fence carries an error.
- *         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
- *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
- *         -ENOMEM      no memory, or no thread.
- *         -EMFILE      no file descriptor left in the process.
+ * @event_loop: the loop.
+ * @fence: the fence to signal. The watch keeps a reference to it until it is over.
+ * @value: the value to signal. At most UINT32_MAX for a 32-bit fence.
+ * @sync_file_fd: the sync_file. Stays the caller's, which may close it after the call: the library
+ *     duplicates it until the watch is over. -1 stands for one that has signaled, as in Vulkan.
+ * @flags: must be 0.
+ * @callback: what to call after that. Copied. NULL for none.
+ * @out_watch: as in umf_loop_watch().
+ *
+ * Return: 0 on success, also if the sync_file has signaled already, or
+ *   -EINVAL            @event_loop, @fence or callback->call is NULL, or @flags is not 0; the
+ *                      fence's value is already beyond @value, or @value does not fit in 32 bits;
+ *                      @sync_file_fd is not a sync_file
+ *   -EBADF             @sync_file_fd is not open, or is below -1
+ *   -EIO, -EOWNERDEAD  the fence carries an error
+ *   -ESTALE            the fence ended: see umf_fence_create(); or the loop belongs to another
+ *                      process
+ *   -EACCES            this process may not signal the fence: UMF_PAGE_SINGLE_WRITER,
+ *                      umf_fence_create_in()
+ *   -ENOMEM            no memory or thread is left
+ *   -EMFILE            no file descriptor is left in the process
  *
  * Thread-safe. Since 0.1.
  */
@@ -1673,30 +1777,36 @@ int umf_loop_import_sync_file(struct umf_loop *event_loop,
                               struct umf_watch **out_watch);
 
 /**
- * syncobj to UMF, without waiting: when somebody has submitted a fence for a point and that fence signals, signals value. If
- * it fails, its error becomes the UMF's; so does what keeps the library from waiting for it. (What is known of the errors of
- * fences that failed before, umf_fence_import_syncobj() says.)
+ * Signal a value when a syncobj point signals.
  *
- * \param event_loop  the loop.
- * \param fence       the fence. The watch keeps a reference to it, and to syncobj, until it is over.
- * \param value       the value to signal.
- * \param syncobj     the syncobj. Once it waits for a point that nobody has submitted it takes a descriptor; and where its device
- *                    has no UMF_DEVICE_CAP_EVENTFD (before Linux 6.6) a thread, which sleeps, and which is gone with it. Each point
- *                    whose fence was submitted and is pending takes a descriptor more.
- * \param point       the point to wait for. 0 for a binary syncobj.
- * \param flags       0.
- * \param callback    who is called after that. Copied. NULL for nobody.
- * \param out_watch   as umf_loop_watch().
+ * The wait begins before a fence is submitted for the point, if necessary. If the point's fence
+ * fails, the fence fails with its error. If the library can no longer wait for the point, the
+ * fence fails with that error. For fences that failed before the call, see
+ * umf_fence_import_syncobj().
  *
- * \return 0, also if the point has signalled already; or
- *         -EINVAL      event_loop, fence or syncobj NULL, callback->call NULL, flags not 0, the fence is beyond value or cannot have it
- *                      (32 bits).
- *         -EOPNOTSUPP  the device has no timelines.
- *         -EIO, -EOWNERDEAD  the fence carries an error.
- *         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
- *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
- *         -ENOMEM      no memory, or no thread.
- *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+ * @event_loop: the loop.
+ * @fence: the fence to signal. The watch keeps references to it and to @syncobj until it is over.
+ * @value: the value to signal. At most UINT32_MAX for a 32-bit fence.
+ * @syncobj: the syncobj. While it waits for a point that was not submitted, it takes a descriptor;
+ *     and if its device has no UMF_DEVICE_CAP_EVENTFD (before Linux 6.6), a sleeping thread, which
+ *     ends with it. Each point whose fence was submitted and is pending takes one more descriptor.
+ * @point: the point to wait for. 0 for a binary syncobj.
+ * @flags: must be 0.
+ * @callback: what to call after that. Copied. NULL for none.
+ * @out_watch: as in umf_loop_watch().
+ *
+ * Return: 0 on success, also if the point has signaled already, or
+ *   -EINVAL            @event_loop, @fence, @syncobj or callback->call is NULL, or @flags is not
+ *                      0; the fence's value is already beyond @value, or @value does not fit in 32
+ *                      bits
+ *   -EOPNOTSUPP        the device has no timelines
+ *   -EIO, -EOWNERDEAD  the fence carries an error
+ *   -ESTALE            the fence ended: see umf_fence_create(); or the loop belongs to another
+ *                      process
+ *   -EACCES            this process may not signal the fence: UMF_PAGE_SINGLE_WRITER,
+ *                      umf_fence_create_in()
+ *   -ENOMEM            no memory or thread is left
+ *   -EMFILE, -ENFILE   no file descriptor is left, in the process or in the system
  *
  * Thread-safe. Since 0.1.
  */
@@ -1710,27 +1820,34 @@ int umf_loop_import_syncobj(struct umf_loop *event_loop,
                             struct umf_watch **out_watch);
 
 /**
- * dma-buf to UMF, without waiting: when the implicit fences that a buffer has now have signalled, signals value. If one of
- * them fails, its error becomes the UMF's. Needs Linux 6.0.
+ * Signal a value when the implicit fences of a dma-buf have signaled.
  *
- * \param event_loop  the loop.
- * \param fence       the fence. The watch keeps a reference to it until it is over.
- * \param value       the value to signal.
- * \param dma_buf_fd  the buffer. Stays the caller's. The watch takes a descriptor while the fences are pending.
- * \param flags       UMF_DMA_BUF_READ waits for what a reader has to wait for, UMF_DMA_BUF_WRITE or both for what a writer has to.
- * \param callback    who is called after that. Copied. NULL for nobody.
- * \param out_watch   as umf_loop_watch().
+ * These are the fences that the buffer has at the time of the call. If one of them fails, the
+ * fence fails with its error. Needs Linux 6.0.
  *
- * \return 0, also if all of them have signalled; or
- *         -EINVAL      event_loop or fence NULL, callback->call NULL, unknown flags or none, the fence is beyond value or cannot have
- *                      it (32 bits), dma_buf_fd is no dma-buf.
- *         -EBADF       dma_buf_fd is not open.
- *         -EOPNOTSUPP  the kernel cannot.
- *         -EIO, -EOWNERDEAD  the fence carries an error.
- *         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
- *         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
- *         -ENOMEM      no memory, or no thread.
- *         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+ * @event_loop: the loop.
+ * @fence: the fence to signal. The watch keeps a reference to it until it is over.
+ * @value: the value to signal. At most UINT32_MAX for a 32-bit fence.
+ * @dma_buf_fd: the buffer. Stays the caller's. The watch takes a descriptor while the fences are
+ *     pending.
+ * @flags: UMF_DMA_BUF_READ waits for what a reader has to wait for; UMF_DMA_BUF_WRITE, or both,
+ *     for what a writer has to wait for.
+ * @callback: what to call after that. Copied. NULL for none.
+ * @out_watch: as in umf_loop_watch().
+ *
+ * Return: 0 on success, also if all of them have signaled, or
+ *   -EINVAL            @event_loop, @fence or callback->call is NULL; @flags has unknown bits or
+ *                      none; the fence's value is already beyond @value, or @value does not fit in
+ *                      32 bits; @dma_buf_fd is not a dma-buf
+ *   -EBADF             @dma_buf_fd is not open
+ *   -EOPNOTSUPP        the kernel cannot do it
+ *   -EIO, -EOWNERDEAD  the fence carries an error
+ *   -ESTALE            the fence ended: see umf_fence_create(); or the loop belongs to another
+ *                      process
+ *   -EACCES            this process may not signal the fence: UMF_PAGE_SINGLE_WRITER,
+ *                      umf_fence_create_in()
+ *   -ENOMEM            no memory or thread is left
+ *   -EMFILE, -ENFILE   no file descriptor is left, in the process or in the system
  *
  * Thread-safe. Since 0.1.
  */

@@ -1,4 +1,7 @@
 //! Event loops.
+//!
+//! An event loop runs what is due: callbacks of watches, conversions, and jobs of queues. It runs
+//! one at a time.
 
 use super::args::{no_flags, non_null};
 use super::contract::c_contract;
@@ -9,7 +12,8 @@ use crate::reactor::{LoopHandle, Mode};
 use rustix::fd::AsRawFd;
 use std::ffi::c_int;
 
-/// Where watches do what they are to do, one after another: never two of a loop at the same time. Reference counted.
+/// An event loop: it runs watches and jobs, never two at the same time. Reference counted. Since
+/// 0.1.
 pub struct umf_loop {
     _opaque: (),
 }
@@ -18,29 +22,33 @@ impl Handle for umf_loop {
     type Object = LoopHandle;
 }
 
-/// In the flags of umf_loop_create(): the library's own thread does what falls due. Without it the caller does, by
-/// umf_loop_dispatch(). Since 0.1.
+/// Flag of umf_loop_create(): the library runs the loop on a thread of its own.
+///
+/// Without it, the caller runs the loop with umf_loop_dispatch(). Since 0.1.
 pub const UMF_LOOP_THREAD: u64 = 1 << 0;
 
-/// Creates a loop.
+/// Create an event loop.
 ///
-/// A loop with UMF_LOOP_THREAD has threads of its own, which start with its first watch and are gone with the loop: named
-/// "umf-loop", all signals blocked. What falls due happens there.
+/// A loop with UMF_LOOP_THREAD has threads of its own. They start with its first watch and end with
+/// the loop; they are named "umf-loop" and block all signals. Everything that is due runs there.
 ///
-/// Without it nothing happens but in umf_loop_dispatch(), which is called whenever umf_loop_fd() is readable: so a loop becomes
-/// part of the caller's. There is still a thread, which starts with the first watch of a fence, since nothing but a thread
-/// can hear one; all it does is to make the descriptor readable.
+/// Without UMF_LOOP_THREAD, everything runs in umf_loop_dispatch(), which the caller calls whenever
+/// umf_loop_fd() is readable: so the loop becomes part of the caller's own. The library still
+/// starts a thread with the first watch of a fence, since only a thread can sleep on fences. All it
+/// does is make the descriptor readable.
 ///
-/// A loop belongs to its process: in the child of a fork, calls with it return -ESTALE, and what is left to do there is to
-/// unref it.
+/// A loop belongs to its process. In the child of a fork, calls with it return -ESTALE, and the
+/// child can only end its references.
 ///
-/// \param flags     UMF_LOOP_THREAD, or 0.
-/// \param out_loop  receives a reference that the caller ends with umf_loop_unref(). Written only on success.
+/// @flags: UMF_LOOP_THREAD, or 0.
+/// @out_loop: receives a reference, which the caller ends with umf_loop_unref(). Written only on
+///     success.
 ///
-/// \return 0, or
-///         -EINVAL  unknown flags, out_loop NULL.
-///         -ENOMEM  no memory.
-///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine: a loop needs two.
+/// Return: 0 on success, or
+///   -EINVAL           @flags has unknown bits, or @out_loop is NULL
+///   -ENOMEM           no memory is left
+///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system; a loop needs
+///                     two
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -57,17 +65,25 @@ pub unsafe extern "C" fn umf_loop_create(flags: u64, out_loop: *mut *mut umf_loo
     })
 }
 
-/// Another reference to a loop, to be ended with umf_loop_unref(). Returns loop; NULL for NULL.
+/// Add a reference to an event loop.
 ///
-/// Thread-safe, async-signal-safe. Since 0.1.
+/// @event_loop: the loop, or NULL.
+///
+/// Return: @event_loop. The caller ends the new reference with umf_loop_unref().
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_loop_ref(event_loop: *mut umf_loop) -> *mut umf_loop {
     c_contract!(c_ref(event_loop))
 }
 
-/// Ends a reference to a loop. With the last the loop ends: watches that are not over are cancelled, and its threads are gone
-/// when the call returns. So it waits for a callback that is running on one; called in a callback, it does not wait, and the
-/// thread goes when the callback returns. NULL does nothing.
+/// End a reference to an event loop.
+///
+/// With the last reference the loop ends: watches that are not over are canceled, and its threads
+/// are gone when the call returns. The call therefore waits for a callback that runs on such a
+/// thread. Called from a callback, it does not wait; the thread ends when the callback returns.
+///
+/// @event_loop: the loop. NULL does nothing.
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -75,14 +91,17 @@ pub unsafe extern "C" fn umf_loop_unref(event_loop: *mut umf_loop) {
     c_contract!(c_unref(event_loop))
 }
 
-/// The descriptor that is readable (POLLIN) while umf_loop_dispatch() has something to do. It stays the loop's: not to be
-/// read or closed, and valid as long as the loop.
+/// Get the descriptor that is readable (POLLIN) while umf_loop_dispatch() has work.
 ///
-/// \return the descriptor, or
-///         -EINVAL  event_loop NULL, or a loop with UMF_LOOP_THREAD.
-///         -ESTALE  the loop belongs to another process.
+/// It stays the loop's, and is valid as long as the loop. The caller must not read or close it.
 ///
-/// Thread-safe, async-signal-safe. Since 0.1.
+/// @event_loop: a loop without UMF_LOOP_THREAD.
+///
+/// Return: the descriptor on success, or
+///   -EINVAL  @event_loop is NULL, or has UMF_LOOP_THREAD
+///   -ESTALE  the loop belongs to another process
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_loop_fd(event_loop: *const umf_loop) -> c_int {
     let mut fd = -1;
@@ -93,16 +112,18 @@ pub unsafe extern "C" fn umf_loop_fd(event_loop: *const umf_loop) -> c_int {
     if result == 0 { fd } else { result }
 }
 
-/// Does what is due by now, and does not wait for more. What becomes due meanwhile makes umf_loop_fd() readable again.
+/// Run what is due now, without waiting for more.
 ///
-/// \param event_loop  a loop without UMF_LOOP_THREAD.
-/// \param flags       0.
+/// What becomes due meanwhile makes umf_loop_fd() readable again.
 ///
-/// \return 0, also if nothing was due; or
-///         -EINVAL    event_loop NULL, or one with UMF_LOOP_THREAD; flags not 0.
-///         -EALREADY  the loop is being dispatched at this moment, by another thread, or by who called the callback that this
-///                    is in. Nothing was done.
-///         -ESTALE    the loop belongs to another process.
+/// @event_loop: a loop without UMF_LOOP_THREAD.
+/// @flags: must be 0.
+///
+/// Return: 0 on success, also if nothing was due, or
+///   -EINVAL    @event_loop is NULL or has UMF_LOOP_THREAD, or @flags is not 0
+///   -EALREADY  the loop is being dispatched now: by another thread, or by the caller of the
+///              callback that made this call. Nothing was done
+///   -ESTALE    the loop belongs to another process
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]

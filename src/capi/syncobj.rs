@@ -1,4 +1,7 @@
-//! Conversions without waiting.
+//! Conversions that do not block.
+//!
+//! These return at once; an event loop performs them when their source is signaled. Each makes a
+//! watch, which umf_watch_cancel() cancels.
 
 use super::args::{borrow_fd, no_flags, non_null};
 use super::contract::c_contract;
@@ -13,7 +16,7 @@ use crate::reactor::Timeline;
 use crate::wait::Condition;
 use std::ffi::c_int;
 
-/// A reference to a drm_syncobj, for conversions that go on by themselves. Reference counted.
+/// A reference to a drm_syncobj, for conversions that do not block. Reference counted. Since 0.1.
 pub struct umf_syncobj {
     _opaque: (),
 }
@@ -22,19 +25,23 @@ impl Handle for umf_syncobj {
     type Object = Timeline;
 }
 
-/// Takes a reference to a syncobj, binary or timeline, by a handle of the library's own: the caller may destroy his.
+/// Take a reference to a syncobj, binary or timeline.
 ///
-/// \param device       the device that handle belongs to; kept.
-/// \param handle       the syncobj. Stays the caller's.
-/// \param flags        0.
-/// \param out_syncobj  receives a reference that the caller ends with umf_syncobj_unref(). Written only on success.
+/// The library gets a handle of its own: the caller may destroy its handle after the call.
 ///
-/// \return 0, or
-///         -EINVAL      device or out_syncobj NULL, flags not 0.
-///         -ENOENT      handle names no syncobj.
-///         -EOPNOTSUPP  the device has no syncobjs.
-///         -ENOMEM      no memory.
-///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine; none is kept.
+/// @device: the device that @handle belongs to. The syncobj keeps a reference to it.
+/// @handle: the syncobj. Stays the caller's.
+/// @flags: must be 0.
+/// @out_syncobj: receives a reference, which the caller ends with umf_syncobj_unref(). Written only
+///     on success.
+///
+/// Return: 0 on success, or
+///   -EINVAL           @device or @out_syncobj is NULL, or @flags is not 0
+///   -ENOENT           @handle names no syncobj
+///   -EOPNOTSUPP       the device has no syncobjs
+///   -ENOMEM           no memory is left
+///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system; the call needs
+///                     one only while it runs
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -53,15 +60,23 @@ pub unsafe extern "C" fn umf_syncobj_open(
     })
 }
 
-/// Another reference to a syncobj, to be ended with umf_syncobj_unref(). Returns syncobj; NULL for NULL.
+/// Add a reference to a syncobj.
 ///
-/// Thread-safe, async-signal-safe. Since 0.1.
+/// @syncobj: the syncobj, or NULL.
+///
+/// Return: @syncobj. The caller ends the new reference with umf_syncobj_unref().
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_syncobj_ref(syncobj: *mut umf_syncobj) -> *mut umf_syncobj {
     c_contract!(c_ref(syncobj))
 }
 
-/// Ends a reference to a syncobj. Watches that convert to or from it go on. NULL does nothing.
+/// End a reference to a syncobj.
+///
+/// Watches that convert to it or from it go on.
+///
+/// @syncobj: the syncobj. NULL does nothing.
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -69,33 +84,39 @@ pub unsafe extern "C" fn umf_syncobj_unref(syncobj: *mut umf_syncobj) {
     c_contract!(c_unref(syncobj))
 }
 
-/// UMF to syncobj, without waiting: when a fence reaches a value, signals a timeline's point, or a binary syncobj. Until then
-/// nothing is at the point, for any kernel fence to wait for; who knows wait-before-signal may be given it at once: a Wayland
-/// compositor by linux-drm-syncobj-v1, an X server by DRI3 1.4.
+/// Signal a syncobj when a fence reaches a value.
 ///
-/// The points of one umf_syncobj are signalled in their order, whatever the order in which the fences are reached, and on
-/// whichever loops: one that could be early waits for those before it. If one cannot be signalled (its fence failed), those
-/// behind it that were asked for by then end with the same error, for a timeline has no way to tell who waits for the lost
-/// point from who waits for a later one. Points that are asked for afterwards start afresh.
+/// The syncobj is a point of a timeline, or a binary one. Until then no kernel fence exists at the
+/// point, and none waits. A consumer that supports wait-before-signal may be given the point at
+/// once: a Wayland compositor through linux-drm-syncobj-v1, an X server through DRI3 1.4.
 ///
-/// \param event_loop  the loop.
-/// \param fence       the fence. The watch keeps a reference to it, and to syncobj, until it is over.
-/// \param value       the value to be reached.
-/// \param syncobj     the syncobj.
-/// \param point       the point to signal, beyond all that were submitted to this timeline before. 0 for a binary syncobj, whose
-///                    fence is replaced: never for a timeline, all of whose points that would wipe out.
-/// \param flags       0.
-/// \param callback    who is called after that. Copied. NULL for nobody.
-/// \param out_watch   as umf_loop_watch().
+/// The points of one umf_syncobj are signaled in order, whatever the order in which the fences are
+/// reached, and on whichever loops: a point waits for those before it. If a point cannot be
+/// signaled (its fence failed), the later points that were requested by then end with the same
+/// error: a timeline cannot tell waiters of the lost point from waiters of a later one. Points that
+/// are requested afterwards start afresh.
 ///
-/// \return 0, also if the value is reached already; or
-///         -EINVAL      event_loop, fence or syncobj NULL, callback->call NULL, flags not 0, value above UINT32_MAX for a 32-bit
-///                      fence; point not beyond the last (the kernel would accept it and never signal), or asked for before.
-///         -EOPNOTSUPP  point is not 0 and the device has no timelines.
-///         -ENOMEM      no memory, or no thread.
-///         -ESTALE      the loop belongs to another process.
+/// @event_loop: the loop.
+/// @fence: the fence. The watch keeps references to it and to @syncobj until it is over.
+/// @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.
+/// @syncobj: the syncobj to signal.
+/// @point: the point to signal, beyond all points that were submitted to this timeline before. 0
+///     for a binary syncobj, whose fence is replaced. Never pass 0 for a timeline: that erases all
+///     its points.
+/// @flags: must be 0.
+/// @callback: what to call after that. Copied. NULL for none.
+/// @out_watch: as in umf_loop_watch().
 ///
-/// Thread-safe; but who adds points to one timeline by other ways at the same time must order them. Since 0.1.
+/// Return: 0 on success, also if the value is reached already, or
+///   -EINVAL      @event_loop, @fence, @syncobj or callback->call is NULL, @flags is not 0, or
+///                @value does not fit in 32 bits; @point is not beyond the last one (the kernel
+///                would accept it and never signal), or was requested before
+///   -EOPNOTSUPP  @point is not 0, and the device has no timelines
+///   -ENOMEM      no memory or thread is left
+///   -ESTALE      the loop belongs to another process
+///
+/// Thread-safe, but threads that add points to one timeline by other ways at the same time must do
+/// so in order. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_loop_export_syncobj(
     event_loop: *mut umf_loop,
@@ -117,27 +138,32 @@ pub unsafe extern "C" fn umf_loop_export_syncobj(
     })
 }
 
-/// sync_file to UMF, without waiting: when the kernel fence of a sync_file signals, signals value. If it fails, its error becomes the
-/// UMF's; so does what keeps the library from waiting for it.
+/// Signal a value when a sync_file signals.
 ///
-/// \param event_loop    the loop.
-/// \param fence         the fence. The watch keeps a reference to it until it is over.
-/// \param value         the value to signal.
-/// \param sync_file_fd  stays the caller's, who may close it: the library duplicates it until the watch is over. -1 stands for a
-///                      sync_file that has signalled, as in Vulkan.
-/// \param flags         0.
-/// \param callback      who is called after that. Copied. NULL for nobody.
-/// \param out_watch     as umf_loop_watch().
+/// If the kernel fence of the sync_file fails, the fence fails with its error. If the library can
+/// no longer wait for the sync_file, the fence fails with that error.
 ///
-/// \return 0, also if the sync_file has signalled already; or
-///         -EINVAL      event_loop or fence NULL, callback->call NULL, flags not 0, the fence is beyond value or cannot have it (32
-///                      bits), sync_file_fd is no sync_file.
-///         -EBADF       sync_file_fd is not open, or below -1.
-///         -EIO, -EOWNERDEAD  the fence carries an error.
-///         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
-///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
-///         -ENOMEM      no memory, or no thread.
-///         -EMFILE      no file descriptor left in the process.
+/// @event_loop: the loop.
+/// @fence: the fence to signal. The watch keeps a reference to it until it is over.
+/// @value: the value to signal. At most UINT32_MAX for a 32-bit fence.
+/// @sync_file_fd: the sync_file. Stays the caller's, which may close it after the call: the library
+///     duplicates it until the watch is over. -1 stands for one that has signaled, as in Vulkan.
+/// @flags: must be 0.
+/// @callback: what to call after that. Copied. NULL for none.
+/// @out_watch: as in umf_loop_watch().
+///
+/// Return: 0 on success, also if the sync_file has signaled already, or
+///   -EINVAL            @event_loop, @fence or callback->call is NULL, or @flags is not 0; the
+///                      fence's value is already beyond @value, or @value does not fit in 32 bits;
+///                      @sync_file_fd is not a sync_file
+///   -EBADF             @sync_file_fd is not open, or is below -1
+///   -EIO, -EOWNERDEAD  the fence carries an error
+///   -ESTALE            the fence ended: see umf_fence_create(); or the loop belongs to another
+///                      process
+///   -EACCES            this process may not signal the fence: UMF_PAGE_SINGLE_WRITER,
+///                      umf_fence_create_in()
+///   -ENOMEM            no memory or thread is left
+///   -EMFILE            no file descriptor is left in the process
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -160,30 +186,36 @@ pub unsafe extern "C" fn umf_loop_import_sync_file(
     })
 }
 
-/// syncobj to UMF, without waiting: when somebody has submitted a fence for a point and that fence signals, signals value. If
-/// it fails, its error becomes the UMF's; so does what keeps the library from waiting for it. (What is known of the errors of
-/// fences that failed before, umf_fence_import_syncobj() says.)
+/// Signal a value when a syncobj point signals.
 ///
-/// \param event_loop  the loop.
-/// \param fence       the fence. The watch keeps a reference to it, and to syncobj, until it is over.
-/// \param value       the value to signal.
-/// \param syncobj     the syncobj. Once it waits for a point that nobody has submitted it takes a descriptor; and where its device
-///                    has no UMF_DEVICE_CAP_EVENTFD (before Linux 6.6) a thread, which sleeps, and which is gone with it. Each point
-///                    whose fence was submitted and is pending takes a descriptor more.
-/// \param point       the point to wait for. 0 for a binary syncobj.
-/// \param flags       0.
-/// \param callback    who is called after that. Copied. NULL for nobody.
-/// \param out_watch   as umf_loop_watch().
+/// The wait begins before a fence is submitted for the point, if necessary. If the point's fence
+/// fails, the fence fails with its error. If the library can no longer wait for the point, the
+/// fence fails with that error. For fences that failed before the call, see
+/// umf_fence_import_syncobj().
 ///
-/// \return 0, also if the point has signalled already; or
-///         -EINVAL      event_loop, fence or syncobj NULL, callback->call NULL, flags not 0, the fence is beyond value or cannot have it
-///                      (32 bits).
-///         -EOPNOTSUPP  the device has no timelines.
-///         -EIO, -EOWNERDEAD  the fence carries an error.
-///         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
-///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
-///         -ENOMEM      no memory, or no thread.
-///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+/// @event_loop: the loop.
+/// @fence: the fence to signal. The watch keeps references to it and to @syncobj until it is over.
+/// @value: the value to signal. At most UINT32_MAX for a 32-bit fence.
+/// @syncobj: the syncobj. While it waits for a point that was not submitted, it takes a descriptor;
+///     and if its device has no UMF_DEVICE_CAP_EVENTFD (before Linux 6.6), a sleeping thread, which
+///     ends with it. Each point whose fence was submitted and is pending takes one more descriptor.
+/// @point: the point to wait for. 0 for a binary syncobj.
+/// @flags: must be 0.
+/// @callback: what to call after that. Copied. NULL for none.
+/// @out_watch: as in umf_loop_watch().
+///
+/// Return: 0 on success, also if the point has signaled already, or
+///   -EINVAL            @event_loop, @fence, @syncobj or callback->call is NULL, or @flags is not
+///                      0; the fence's value is already beyond @value, or @value does not fit in 32
+///                      bits
+///   -EOPNOTSUPP        the device has no timelines
+///   -EIO, -EOWNERDEAD  the fence carries an error
+///   -ESTALE            the fence ended: see umf_fence_create(); or the loop belongs to another
+///                      process
+///   -EACCES            this process may not signal the fence: UMF_PAGE_SINGLE_WRITER,
+///                      umf_fence_create_in()
+///   -ENOMEM            no memory or thread is left
+///   -EMFILE, -ENFILE   no file descriptor is left, in the process or in the system
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -206,27 +238,34 @@ pub unsafe extern "C" fn umf_loop_import_syncobj(
     })
 }
 
-/// dma-buf to UMF, without waiting: when the implicit fences that a buffer has now have signalled, signals value. If one of
-/// them fails, its error becomes the UMF's. Needs Linux 6.0.
+/// Signal a value when the implicit fences of a dma-buf have signaled.
 ///
-/// \param event_loop  the loop.
-/// \param fence       the fence. The watch keeps a reference to it until it is over.
-/// \param value       the value to signal.
-/// \param dma_buf_fd  the buffer. Stays the caller's. The watch takes a descriptor while the fences are pending.
-/// \param flags       UMF_DMA_BUF_READ waits for what a reader has to wait for, UMF_DMA_BUF_WRITE or both for what a writer has to.
-/// \param callback    who is called after that. Copied. NULL for nobody.
-/// \param out_watch   as umf_loop_watch().
+/// These are the fences that the buffer has at the time of the call. If one of them fails, the
+/// fence fails with its error. Needs Linux 6.0.
 ///
-/// \return 0, also if all of them have signalled; or
-///         -EINVAL      event_loop or fence NULL, callback->call NULL, unknown flags or none, the fence is beyond value or cannot have
-///                      it (32 bits), dma_buf_fd is no dma-buf.
-///         -EBADF       dma_buf_fd is not open.
-///         -EOPNOTSUPP  the kernel cannot.
-///         -EIO, -EOWNERDEAD  the fence carries an error.
-///         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
-///         -EACCES      the fence is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
-///         -ENOMEM      no memory, or no thread.
-///         -EMFILE, -ENFILE  no file descriptor left, in the process or in the machine.
+/// @event_loop: the loop.
+/// @fence: the fence to signal. The watch keeps a reference to it until it is over.
+/// @value: the value to signal. At most UINT32_MAX for a 32-bit fence.
+/// @dma_buf_fd: the buffer. Stays the caller's. The watch takes a descriptor while the fences are
+///     pending.
+/// @flags: UMF_DMA_BUF_READ waits for what a reader has to wait for; UMF_DMA_BUF_WRITE, or both,
+///     for what a writer has to wait for.
+/// @callback: what to call after that. Copied. NULL for none.
+/// @out_watch: as in umf_loop_watch().
+///
+/// Return: 0 on success, also if all of them have signaled, or
+///   -EINVAL            @event_loop, @fence or callback->call is NULL; @flags has unknown bits or
+///                      none; the fence's value is already beyond @value, or @value does not fit in
+///                      32 bits; @dma_buf_fd is not a dma-buf
+///   -EBADF             @dma_buf_fd is not open
+///   -EOPNOTSUPP        the kernel cannot do it
+///   -EIO, -EOWNERDEAD  the fence carries an error
+///   -ESTALE            the fence ended: see umf_fence_create(); or the loop belongs to another
+///                      process
+///   -EACCES            this process may not signal the fence: UMF_PAGE_SINGLE_WRITER,
+///                      umf_fence_create_in()
+///   -ENOMEM            no memory or thread is left
+///   -EMFILE, -ENFILE   no file descriptor is left, in the process or in the system
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]

@@ -1,4 +1,8 @@
 //! Watches.
+//!
+//! A watch is a wait that blocks no thread. When it is over, the loop performs its action (signal a
+//! fence, write an eventfd, and so on) and then calls the callback. A watch takes no descriptor and
+//! no CPU time while it waits, unless its function says otherwise.
 
 use super::args::{borrow_fd, no_flags, non_null};
 use super::contract::c_contract;
@@ -18,7 +22,7 @@ use crate::wait::{Condition, Predicate, Until};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::AtomicPtr;
 
-/// A wait that does something when it is over, instead of holding up a thread. Reference counted.
+/// A watch: a wait that performs an action when it is over. Reference counted. Since 0.1.
 pub struct umf_watch {
     _opaque: (),
 }
@@ -27,37 +31,43 @@ impl Handle for umf_watch {
     type Object = Watch;
 }
 
-/// Who is called when a watch is over.
+/// The function that is called when a watch is over. Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct umf_callback {
-    /// Called at most once, on the loop's thread or in umf_loop_dispatch(). It may call any function of the library: also end the
-    /// last reference to its fence, its watch or its loop. While it runs nothing else of the loop happens, so it should not block,
-    /// in particular not wait for a fence. result is 0, or a negative errno: what umf_watch_result() returns.
+    /// Called at most once, on the loop's thread or in umf_loop_dispatch(). It may call any
+    /// function of the library, and end the last reference to its fence, its watch or its loop.
+    /// Nothing else of the loop runs meanwhile, so it should not block, and in particular not wait
+    /// for a fence. @result is 0 or a negative errno: what umf_watch_result() returns.
     pub call: Option<extern "C" fn(data: *mut c_void, result: c_int)>,
-    /// Called exactly once when data is not used any more: after call, or instead of it in umf_watch_cancel() or
-    /// umf_loop_unref(). May be NULL. Not called where the function that was given the callback fails.
+    /// Called exactly once, when @data is no longer used: after call, or instead of it in
+    /// umf_watch_cancel() or umf_loop_unref(). May be NULL. Not called if the function that was
+    /// given the callback fails.
     pub release: Option<extern "C" fn(data: *mut c_void)>,
-    /// For both, as it is.
+    /// Passed to call and release.
     pub data: *mut c_void,
 }
 
-/// Watches a fence, and calls back when the wait for it is over: it is met, or can never be.
+/// Call back when a fence meets a condition, or can no longer meet it.
 ///
-/// However many watches a loop has, a signal costs the same; they take no descriptors, and no CPU time while they wait. Only
-/// fences with UMF_FENCE_DEVICE are looked at from time to time, as umf_wait() does.
+/// A signal costs the same however many watches a loop has. Watches take no descriptors, and no CPU
+/// time while they wait. Only fences with UMF_FENCE_DEVICE are polled at intervals, as in
+/// umf_wait().
 ///
-/// \param event_loop  the loop.
-/// \param wait        what is waited for, as an entry of umf_wait(). The watch keeps a reference to the fence until it is over.
-/// \param flags       UMF_WAIT_PENDING, or 0.
-/// \param callback    who is called. Copied.
-/// \param out_watch   receives a reference that the caller ends with umf_watch_unref(). Written only on success. NULL if nobody
-///                    wants it: the watch goes on without.
+/// @event_loop: the loop.
+/// @wait: the condition, as an entry of umf_wait(). Copied. The watch keeps a reference to the
+///     fence until it is over.
+/// @flags: UMF_WAIT_PENDING, or 0.
+/// @callback: what to call. Copied.
+/// @out_watch: receives a reference, which the caller ends with umf_watch_unref(). NULL if the
+///     caller does not want it: the watch goes on without. Written only on success.
 ///
-/// \return 0, also if the wait is over already (the callback says so, and is not called in here); or
-///         -EINVAL  event_loop, wait, callback or callback->call NULL, unknown flags; the entry is not one that umf_wait() takes.
-///         -ENOMEM  no memory, or no thread.
-///         -ESTALE  the loop belongs to another process.
+/// Return: 0 on success, also if the wait is over already (the callback tells so, and does not run
+/// within this call), or
+///   -EINVAL  @event_loop, @wait, @callback or callback->call is NULL, @flags has unknown bits, or
+///            umf_wait() would refuse the entry
+///   -ENOMEM  no memory or thread is left
+///   -ESTALE  the loop belongs to another process
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -77,25 +87,29 @@ pub unsafe extern "C" fn umf_loop_watch(
     })
 }
 
-/// UMF to eventfd: watches a fence, and adds 1 to an eventfd when the wait for it is over, also if it can never be met: look at
-/// the fence, or at umf_watch_result(). With UMF_LOOP_THREAD that takes no longer than a thread of the caller's that waits and
-/// writes.
+/// Add 1 to an eventfd when a fence meets a condition, or can no longer meet it.
 ///
-/// \param event_loop  the loop.
-/// \param wait        what is waited for, as an entry of umf_wait(). The watch keeps a reference to the fence until it is over.
-/// \param flags       UMF_WAIT_PENDING, or 0.
-/// \param eventfd     an eventfd that does not block (EFD_NONBLOCK): one that does could be filled up by whoever else has it, and
-///                    then hold up the loop. Stays the caller's, who may close it: the library duplicates it.
-/// \param callback    who is called after that. Copied. NULL for nobody.
-/// \param out_watch   as umf_loop_watch().
+/// To find out which, read the fence or call umf_watch_result(). With UMF_LOOP_THREAD this takes no
+/// longer than a thread of the caller's that waits and writes.
 ///
-/// \return 0, also if the wait is over already; or
-///         -EINVAL  event_loop or wait NULL, callback->call NULL, unknown flags, the entry is not one that umf_wait() takes, eventfd
-///                  is none or blocks.
-///         -EBADF   eventfd is not open.
-///         -ENOMEM  no memory, or no thread.
-///         -EMFILE  no file descriptor left in the process.
-///         -ESTALE  the loop belongs to another process.
+/// @event_loop: the loop.
+/// @wait: the condition, as an entry of umf_wait(). Copied. The watch keeps a reference to the
+///     fence until it is over.
+/// @flags: UMF_WAIT_PENDING, or 0.
+/// @eventfd: an eventfd with EFD_NONBLOCK: another holder could fill up one that blocks, and so
+///     stop the loop. Stays the caller's, which may close it after the call: the library duplicates
+///     it.
+/// @callback: what to call after that. Copied. NULL for none.
+/// @out_watch: as in umf_loop_watch().
+///
+/// Return: 0 on success, also if the wait is over already, or
+///   -EINVAL  @event_loop, @wait or callback->call is NULL, @flags has unknown bits, or umf_wait()
+///            would refuse the entry; @eventfd is not an eventfd, or was created without
+///            EFD_NONBLOCK
+///   -EBADF   @eventfd is not open
+///   -ENOMEM  no memory or thread is left
+///   -EMFILE  no file descriptor is left in the process
+///   -ESTALE  the loop belongs to another process
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -119,24 +133,27 @@ pub unsafe extern "C" fn umf_loop_export_eventfd(
     })
 }
 
-/// UMF to UMF: when a fence reaches a value, signals another, of any page. If the first fails or ends, the other fails with the
-/// same error, or ESTALE.
+/// Signal a second fence when a fence reaches a value.
 ///
-/// \param event_loop    the loop.
-/// \param fence         the fence. The watch keeps a reference to both until it is over.
-/// \param value         the value to be reached.
-/// \param target        the fence that is signalled.
-/// \param target_value  the value it is signalled with. If it is beyond that by then, the watch ends with -EINVAL.
-/// \param flags         0.
-/// \param callback      who is called after that. Copied. NULL for nobody.
-/// \param out_watch     as umf_loop_watch().
+/// The fences may be of different pages. If the first fence fails or ends, the second fails with
+/// the same error, or with ESTALE.
 ///
-/// \return 0, also if the value is reached already; or
-///         -EINVAL  event_loop, fence or target NULL, callback->call NULL, flags not 0, a value that its fence cannot have (32
-///                  bits).
-///         -EACCES  target is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
-///         -ENOMEM  no memory, or no thread.
-///         -ESTALE  the loop belongs to another process.
+/// @event_loop: the loop.
+/// @fence: the fence to wait for. The watch keeps a reference to both fences until it is over.
+/// @value: the value to wait for.
+/// @target: the fence to signal.
+/// @target_value: the value to signal. If @target is beyond it by then, the watch ends with
+///     -EINVAL.
+/// @flags: must be 0.
+/// @callback: what to call after that. Copied. NULL for none.
+/// @out_watch: as in umf_loop_watch().
+///
+/// Return: 0 on success, also if the value is reached already, or
+///   -EINVAL  @event_loop, @fence, @target or callback->call is NULL, @flags is not 0, or a value
+///            does not fit in 32 bits for a 32-bit fence
+///   -EACCES  this process may not signal @target: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in()
+///   -ENOMEM  no memory or thread is left
+///   -ESTALE  the loop belongs to another process
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -165,28 +182,40 @@ pub unsafe extern "C" fn umf_loop_export_fence(
     })
 }
 
-/// Ties a fence to the life of a process: when that is gone, the fence fails with EOWNERDEAD, and so every wait, watch, queue
-/// and conversion, in every process, that waits for a value it has not reached. A signaller that was killed between writing
-/// a value and waking its waiters leaves them asleep, too; this wakes them.
+/// Fail a fence with EOWNERDEAD when a process dies.
 ///
-/// A page with UMF_PAGE_SINGLE_WRITER that this process was given cannot be told of it. Then the fence fails for this process
-/// alone, and as long as this process has it open: whoever waits there ties it for himself.
+/// Every wait, watch, queue and conversion, in every process, that waits for a value that the fence
+/// has not reached then ends. A signaler that is killed after it wrote a value and before it woke
+/// the waiters leaves them asleep; this wakes them.
 ///
-/// \param event_loop  the loop. With UMF_LOOP_THREAD it takes no longer than the kernel takes to tell.
-/// \param fence       a fence that the process owes. The watch keeps a reference to it until it is over; cancel it to untie them.
-/// \param peer_fd     a pidfd, which tells of the end of its process; or a socket to it, which tells when nobody has the other
-///                    end any more: also if that was closed, and not as long as another process has it. Stays the caller's,
-///                    who may close it: the library duplicates it until the watch is over.
-/// \param flags       0.
-/// \param callback    who is called after that. Copied. NULL for nobody.
-/// \param out_watch   as umf_loop_watch().
+/// If the page has UMF_PAGE_SINGLE_WRITER and another process created it, this process cannot write
+/// the error there. The fence then fails for this process only, as long as this process has it
+/// open. Each process that waits on such a page must tie it itself.
 ///
-/// \return 0, also if the process is gone already; or
-///         -EINVAL  event_loop or fence NULL, callback->call NULL, flags not 0, peer_fd is neither pidfd nor socket.
-///         -EBADF   peer_fd is not open.
-///         -ENOMEM  no memory, or no thread.
-///         -EMFILE  no file descriptor left in the process.
-///         -ESTALE  the loop belongs to another process.
+/// With a socket, mind that the kernel reports its end only when no process has the peer's end open
+/// any more. The library holds a duplicate of @peer_fd until the watch is over: if the caller
+/// closes its own end, the connection stays open, and the peer does not see it end. Cancel the
+/// watch first.
+///
+/// @event_loop: the loop. With UMF_LOOP_THREAD the call reacts as fast as the kernel reports the
+///     end.
+/// @fence: a fence that the process has to signal. The watch keeps a reference to it until it is
+///     over. Cancel the watch to untie the fence.
+/// @peer_fd: a pidfd, which reports that its process ended; or a socket connected to the process,
+///     which reports that no process has the other end open: also if the peer closed it, and not
+///     while another process still has it. Stays the caller's, which may close it after the call:
+///     the library duplicates it.
+/// @flags: must be 0.
+/// @callback: what to call after that. Copied. NULL for none.
+/// @out_watch: as in umf_loop_watch().
+///
+/// Return: 0 on success, also if the process is already dead, or
+///   -EINVAL  @event_loop, @fence or callback->call is NULL, @flags is not 0, or @peer_fd is
+///            neither a pidfd nor a socket
+///   -EBADF   @peer_fd is not open
+///   -ENOMEM  no memory or thread is left
+///   -EMFILE  no file descriptor is left in the process
+///   -ESTALE  the loop belongs to another process
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -208,19 +237,32 @@ pub unsafe extern "C" fn umf_loop_tie_fence(
     })
 }
 
-/// Ties all fences of a page to the life of a process, as umf_loop_tie_fence() does one: those that live when it is gone; and of
-/// a page with UMF_PAGE_SINGLE_WRITER that this process was given, all, as long as this process has the page. Only for the process
-/// that made the page, and not for one that passed it on: importing a page that is open already gives the same one, maybe this
-/// process's own.
+/// Fail all fences of a page with EOWNERDEAD when a process dies.
 ///
-/// \param event_loop  the loop.
-/// \param page        the page. The watch keeps a reference to it until it is over.
-/// \param peer_fd     a pidfd or a socket, as for umf_loop_tie_fence().
-/// \param flags       0.
-/// \param callback    who is called after that. Copied. NULL for nobody.
-/// \param out_watch   as umf_loop_watch().
+/// This does for every fence that lives in the page at that time what umf_loop_tie_fence() does for
+/// one. If the page has UMF_PAGE_SINGLE_WRITER and another process created it, all its fences fail
+/// for this process, as long as this process has the page open.
 ///
-/// \return as umf_loop_tie_fence().
+/// Tie a page only to the process that created it, not to one that passed it on. Importing a page
+/// that is open already gives the same object, which may be this process's own page.
+///
+/// As with umf_loop_tie_fence(), the library holds a duplicate of @peer_fd until the watch is over:
+/// closing the caller's end of a socket does not disconnect the peer. Cancel the watch first.
+///
+/// @event_loop: the loop.
+/// @page: the page. The watch keeps a reference to it until it is over.
+/// @peer_fd: a pidfd or a socket, as in umf_loop_tie_fence().
+/// @flags: must be 0.
+/// @callback: what to call after that. Copied. NULL for none.
+/// @out_watch: as in umf_loop_watch().
+///
+/// Return: 0 on success, also if the process is already dead, or
+///   -EINVAL  @event_loop, @page or callback->call is NULL, @flags is not 0, or @peer_fd is neither
+///            a pidfd nor a socket
+///   -EBADF   @peer_fd is not open
+///   -ENOMEM  no memory or thread is left
+///   -EMFILE  no file descriptor is left in the process
+///   -ESTALE  the loop belongs to another process
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -242,15 +284,23 @@ pub unsafe extern "C" fn umf_loop_tie_page(
     })
 }
 
-/// Another reference to a watch, to be ended with umf_watch_unref(). Returns watch; NULL for NULL.
+/// Add a reference to a watch.
 ///
-/// Thread-safe, async-signal-safe. Since 0.1.
+/// @watch: the watch, or NULL.
+///
+/// Return: @watch. The caller ends the new reference with umf_watch_unref().
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_watch_ref(watch: *mut umf_watch) -> *mut umf_watch {
     c_contract!(c_ref(watch))
 }
 
-/// Ends a reference to a watch. It does not cancel it: a watch goes on without. NULL does nothing.
+/// End a reference to a watch.
+///
+/// This does not cancel the watch: it goes on without a reference.
+///
+/// @watch: the watch. NULL does nothing.
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -258,17 +308,19 @@ pub unsafe extern "C" fn umf_watch_unref(watch: *mut umf_watch) {
     c_contract!(c_unref(watch))
 }
 
-/// Cancels a watch, which is possible until its loop begins to do what it is for. The answer is definite: after 0, which a watch
-/// that was cancelled before returns too, neither its effect nor its callback has happened, and neither ever will; the
-/// callback's data has been released. After -EALREADY the effect has happened, and the callback was called, is running at this
-/// moment, or is about to be called: its release says when that is over.
+/// Cancel a watch whose action has not begun.
 ///
-/// \param watch  the watch. The reference stays the caller's.
+/// The result is definite. After 0, neither the action nor the callback has happened or ever will,
+/// and the callback's release has been called. A watch that was canceled before returns 0 too.
+/// After -EALREADY, the action has happened, and the callback has run, is running, or is about to
+/// run; its release tells when that is over.
 ///
-/// \return 0, or
-///         -EINVAL    watch NULL.
-///         -EALREADY  it is over, or about to be.
-///         -ESTALE    its loop belongs to another process.
+/// @watch: the watch. The reference stays the caller's.
+///
+/// Return: 0 on success, or
+///   -EINVAL    @watch is NULL
+///   -EALREADY  the watch is over, or about to be
+///   -ESTALE    its loop belongs to another process
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -279,19 +331,20 @@ pub unsafe extern "C" fn umf_watch_cancel(watch: *mut umf_watch) -> c_int {
     })
 }
 
-/// What a watch came to.
+/// Get how a watch ended.
 ///
-/// \param watch  the watch.
+/// @watch: the watch.
 ///
-/// \return 0 if it did what it is for; or
-///         -EINVAL      watch NULL; or a value or point would have gone back.
-///         -ETIME       it is not over.
-///         -ECANCELED   it was cancelled, or its loop ended.
-///         -EIO         the fence, or the kernel fence, that was waited for failed: see umf_fence_error().
-///         -EOWNERDEAD  the same, the error being EOWNERDEAD.
-///         -ERANGE      the value is beyond where the condition could be met.
-///         -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process.
-///         Other errors are those of the conversion, as its blocking counterpart returns them.
+/// Return: 0 if its action was performed, or
+///   -EINVAL      @watch is NULL; or a value or point would have gone backwards
+///   -ETIME       the watch is not over
+///   -ECANCELED   the watch was canceled, or its loop ended
+///   -EIO         the fence or kernel fence that it waited for failed: see umf_fence_error()
+///   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD
+///   -ERANGE      the value is beyond where the condition could still be met
+///   -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process
+///
+/// Any other error is one of the conversion, as its blocking counterpart returns it.
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
