@@ -7,36 +7,46 @@ use crate::diagnostics::graph::{self, Format};
 use crate::error::{Error, Result};
 use std::ffi::c_int;
 
-/// In the flags of umf_graph_write(): for Graphviz (dot -Tsvg), not as text. Since 0.1.
+/// Flag of umf_graph_write(): write for Graphviz (dot -Tsvg), not text. Since 0.1.
 pub const UMF_GRAPH_DOT: u64 = 1 << 0;
 
-/// Writes down who waits for which value of which fence, who promised to signal it, and which of them wait for each other in a
-/// circle, in all processes that left a note of it in a page that this process has open.
+/// Write which participants wait for which fences, and the deadlocks among them.
 ///
-/// Queues and watches always leave notes; umf_fence_wait() and umf_wait() do where LIBUMF_DEBUG, in the environment, is 1 when
-/// their process creates or imports its first page. Then a queue that closes a circle also has this written to stderr.
+/// The report tells who waits for which value of which fence, who will signal it, and which
+/// participants wait for each other in a circle. It covers all processes that have wait records in
+/// a page that this process has open.
+///
+/// Queues have wait records while they are blocked, and watches that will signal a fence have one
+/// until they are over. With LIBUMF_DEBUG=1 or more in the environment when a process creates or
+/// imports its first page, its other watches of fences, umf_fence_wait() and umf_wait() have
+/// records too, and a queue that closes a circle also writes this report to stderr. A page with
+/// UMF_PAGE_SINGLE_WRITER has only records of its creator. Records are lost if memory or the page's
+/// table is full.
 ///
 ///     libumf: 1 page, 3 waits, 1 deadlock
 ///     deadlock 1:
-///       queue 1 of pid 812 (game) waits for fence 17:3 >= 5 (now 4): promised by queue 2 of pid 640 (compositor)
-///       queue 2 of pid 640 (compositor) waits for fence 17:8 >= 1 (now 0): promised by queue 1 of pid 812 (game)
+///       queue 1 of pid 8 (gl) waits for fence 17:3 >= 5 (now 4): promised by queue 2 of pid 6 (wm)
+///       queue 2 of pid 6 (wm) waits for fence 17:8 >= 1 (now 0): promised by queue 1 of pid 8 (gl)
 ///     waiting:
-///       thread 813 of pid 812 (game) waits for fence 17:6 >= 2 (now 0): nobody has submitted a signal for this
+///       thread 9 of pid 8 (gl) waits for fence 17:6 >= 2 (now 0): submitted
 ///
-/// A fence is named after the inode number of its page's memfd, and its index. "submitted" is what umf_fence_submit() announced
-/// and nobody left a note of. Who waits for what nobody has submitted yet is in no deadlock. The text is for people, and
-/// changes.
+/// A fence is named by the inode number of its page's memfd and its index. "submitted" means that
+/// umf_fence_submit() announced a value for which no participant has a record. A participant that
+/// waits for a value that is not submitted yet is in no deadlock. The text is for people, and may
+/// change.
 ///
-/// \param fd             where to write to. Stays the caller's. If it does not block (O_NONBLOCK), the call waits until it takes
-///                       everything; where nobody reads a pipe or a socket any more, there is a SIGPIPE as from write().
-/// \param flags          0 or UMF_GRAPH_DOT.
-/// \param out_deadlocks  receives how many deadlocks were found. May be NULL. Written only on success.
+/// @fd: where to write. Stays the caller's. If it is nonblocking, the call waits until it accepts
+///     everything. If a pipe or socket has no reader any more, the kernel raises SIGPIPE as for
+///     write().
+/// @flags: UMF_GRAPH_DOT, or 0.
+/// @out_deadlocks: receives the number of deadlocks. May be NULL. Written only on success.
 ///
-/// \return 0, or
-///         -EINVAL  unknown flags, or fd cannot be written to.
-///         -EBADF   fd is not open, or not for writing.
-///         -EACCES  the file is sealed against writing.
-///         -ENOMEM  no memory, or no room left where fd leads. In the second case a part was written, as may be with -EPROTO.
+/// Return: 0 on success, or
+///   -EINVAL  @flags has unknown bits, or @fd cannot be written to
+///   -EBADF   @fd is not open, or is not open for writing
+///   -EACCES  the file is sealed against writing
+///   -ENOMEM  no memory is left, or no room where @fd leads; then a part was written, as may happen
+///            with -EPROTO
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]

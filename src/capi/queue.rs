@@ -1,4 +1,7 @@
 //! Queues.
+//!
+//! A queue runs jobs in order, each when its waits are met. It replaces the submit thread that
+//! drivers use for wait-before-signal, without needing a thread.
 
 use super::args::{no_flags, non_null, read_sized, slice};
 use super::contract::c_contract;
@@ -13,7 +16,7 @@ use crate::sys::time::Deadline;
 use crate::wait::Until;
 use std::ffi::{c_int, c_void};
 
-/// Jobs that run in order, each once what it waits for is there. Reference counted.
+/// A queue: jobs that run in order, each when its waits are met. Reference counted. Since 0.1.
 pub struct umf_queue {
     _opaque: (),
 }
@@ -22,24 +25,28 @@ impl Handle for umf_queue {
     type Object = QueueHandle;
 }
 
-/// In the flags of umf_queue_create(): a job whose turn has come when it is submitted runs in umf_queue_submit(), on the
-/// caller's thread. Since 0.1.
+/// Flag of umf_queue_create(): run a job within umf_queue_submit() if it can run at once.
+///
+/// It then runs on the caller's thread. Since 0.1.
 pub const UMF_QUEUE_INLINE: u64 = 1 << 0;
 
-/// Creates a queue: what a driver needs for waits before signals, where it would otherwise start a thread that submits.
+/// Create a queue on an event loop.
 ///
-/// Jobs run in the order in which they were submitted, each when all its waits are met. A queue whose first job is held up
-/// holds up no other queue, also of the same loop. A job whose waits can never be met (a fence failed) does not run: its
-/// signals fail with the same error, and the queue goes on with the next.
+/// Jobs run in the order of submission, each when all its waits are met. A queue whose first job is
+/// blocked blocks no other queue, not even one of the same loop. A job whose waits can no longer be
+/// met (a fence failed) does not run: its signals fail with the same error, and the queue goes on
+/// with the next job.
 ///
-/// \param event_loop  where the jobs run; the queue keeps a reference. One with UMF_LOOP_THREAD for what a submit thread does.
-/// \param flags       UMF_QUEUE_INLINE, or 0.
-/// \param out_queue   receives a reference that the caller ends with umf_queue_unref(). Written only on success.
+/// @event_loop: the loop that runs the jobs; the queue keeps a reference to it. With
+///     UMF_LOOP_THREAD it replaces a submit thread.
+/// @flags: UMF_QUEUE_INLINE, or 0.
+/// @out_queue: receives a reference, which the caller ends with umf_queue_unref(). Written only on
+///     success.
 ///
-/// \return 0, or
-///         -EINVAL  event_loop or out_queue NULL, unknown flags.
-///         -ENOMEM  no memory, or no thread.
-///         -ESTALE  the loop belongs to another process.
+/// Return: 0 on success, or
+///   -EINVAL  @event_loop or @out_queue is NULL, or @flags has unknown bits
+///   -ENOMEM  no memory or thread is left
+///   -ESTALE  the loop belongs to another process
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -61,71 +68,79 @@ pub unsafe extern "C" fn umf_queue_create(
     })
 }
 
-/// What umf_job.run returns: the work is done, the queue signals the job's signals. Since 0.1.
+/// Result of umf_job.run: the work is done; the queue signals the job's signals. Since 0.1.
 pub const UMF_JOB_DONE: c_int = 0;
 const _: () = assert!(UMF_JOB_DONE == queue::DONE);
 
-/// What umf_job.run returns: the work goes on, and whoever does it (the driver, or its device) signals them. The next job does not
-/// wait for that. Since 0.1.
+/// Result of umf_job.run: the work goes on; the driver or its device signals the job's signals.
+///
+/// The next job does not wait for them. Since 0.1.
 pub const UMF_JOB_SUBMITTED: c_int = 1;
 const _: () = assert!(UMF_JOB_SUBMITTED == queue::SUBMITTED);
 
-/// What a job signals.
+/// A value that a job signals. Since 0.1.
 #[repr(C)]
 pub struct umf_signal {
-    /// Stays the caller's; the job keeps a reference.
+    /// The fence. Stays the caller's; the job keeps a reference.
     pub fence: *mut umf_fence,
-    /// The value.
+    /// The value to signal. At most UINT32_MAX for a 32-bit fence.
     pub value: u64,
 }
 
-/// A job for umf_queue_submit(). Grows at the end.
+/// A job for umf_queue_submit(). Later versions may add members at the end. Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct umf_job {
     /// sizeof(struct umf_job).
     pub size: u32,
-    /// How many waits; up to UMF_WAIT_MAX together with the signals.
+    /// The number of waits. At most UMF_WAIT_MAX together with the signals.
     pub wait_count: u32,
-    /// How many signals.
+    /// The number of signals.
     pub signal_count: u32,
-    /// 0.
+    /// Must be 0.
     pub reserved: u32,
-    /// What has to be met, all of it, before the job runs. What is met once stays so. Copied; NULL for none.
+    /// The conditions that must all be met before the job runs. One that was met stays met. Copied,
+    /// and the job keeps references to the fences. May be NULL if wait_count is 0.
     pub waits: *const umf_wait,
-    /// What the job signals. Copied; NULL for none.
+    /// What the job signals. Copied. May be NULL if signal_count is 0.
     pub signals: *const umf_signal,
-    /// Does the work, or hands it to the device. Called once, on the loop's thread, in umf_loop_dispatch(), or with
-    /// UMF_QUEUE_INLINE in umf_queue_submit(); never two of a queue at the same time. Returns UMF_JOB_DONE, UMF_JOB_SUBMITTED, or
-    /// a negative errno, with which the device is lost, as by umf_queue_fail(); anything else counts as -EPROTO. It may call any
-    /// function of the library; as long as it runs nothing else of its loop happens.
+    /// Does the work, or submits it to the device. Called once, on the loop's thread, in
+    /// umf_loop_dispatch(), or with UMF_QUEUE_INLINE in umf_queue_submit(); never for two jobs of a
+    /// queue at the same time. Returns UMF_JOB_DONE, UMF_JOB_SUBMITTED, or a negative errno: the
+    /// device is then lost, as by umf_queue_fail(). Any other result counts as -EPROTO. It may call
+    /// any function of the library. Nothing else of its loop runs meanwhile.
     pub run: Option<extern "C" fn(data: *mut c_void) -> c_int>,
-    /// Called exactly once when data is not used any more, with 0 after run (or what one of the signals failed with), or with
-    /// why the job did not run or failed: -ECANCELED (umf_queue_cancel(), or the end of the queue), -EIO or -EOWNERDEAD (a fence
-    /// that it waited for failed, or the device was lost), -ESTALE or -ERANGE (a wait that cannot be met any more), -ENOMEM.
-    /// May be NULL. Not called where umf_queue_submit() fails.
+    /// Called exactly once, when @data is no longer used. @result is 0 after run, or what one of
+    /// the signals failed with. Otherwise it tells why the job did not run or failed: -ECANCELED
+    /// (umf_queue_cancel(), or the queue ended), -EIO or -EOWNERDEAD (a fence that it waited for
+    /// failed, or the device was lost), -ESTALE or -ERANGE (a wait can no longer be met), or
+    /// -ENOMEM. May be NULL. Not called if umf_queue_submit() fails.
     pub release: Option<extern "C" fn(data: *mut c_void, result: c_int)>,
-    /// For both, as it is.
+    /// Passed to run and release.
     pub data: *mut c_void,
 }
 
-/// Submits a job. The pending values of what it signals rise at once (umf_fence_submit()), so that who waits with
-/// UMF_WAIT_PENDING goes on.
+/// Submit a job to a queue.
 ///
-/// \param queue  the queue.
-/// \param job    the job. Copied.
-/// \param flags  0.
+/// The pending values of its signals rise at once, as with umf_fence_submit(), so waiters with
+/// UMF_WAIT_PENDING go on. The call allocates one block of memory.
 ///
-/// \return 0, or
-///         -EINVAL      queue or job NULL, job->size less than the first version of the struct, job->run NULL, reserved or flags not 0;
-///                      a count without its array, or more than UMF_WAIT_MAX together; an entry that umf_wait() does not take, or a
-///                      signal that its fence cannot have.
-///         -EIO, -EOWNERDEAD  the device was lost, or the fence of a signal carries an error.
-///         -ESTALE      the fence of a signal ended; or the queue belongs to another process.
-///         -EACCES      the fence of a signal is for others to signal: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in().
-///         -ENOMEM      no memory.
+/// @queue: the queue.
+/// @job: the job. Copied.
+/// @flags: must be 0.
 ///
-/// Thread-safe. Takes one block of memory. Since 0.1.
+/// Return: 0 on success, or
+///   -EINVAL            @queue or @job is NULL, job->size is less than the first version of the
+///                      struct, job->run is NULL, or job->reserved or @flags is not 0; a count
+///                      without its array, or counts above UMF_WAIT_MAX together; an entry that
+///                      umf_wait() would refuse, or a signal that its fence cannot take
+///   -EIO, -EOWNERDEAD  the device was lost, or the fence of a signal carries an error
+///   -ESTALE            the fence of a signal ended; or the queue belongs to another process
+///   -EACCES            this process may not signal the fence of a signal: UMF_PAGE_SINGLE_WRITER,
+///                      umf_fence_create_in()
+///   -ENOMEM            no memory is left
+///
+/// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_queue_submit(
     queue: *mut umf_queue,
@@ -168,20 +183,25 @@ unsafe fn read_job(job: &umf_job) -> Result<Job> {
     Ok(job_read)
 }
 
-/// Waits until every job that was submitted by now has run and its signals are signalled, or it is certain that this will
-/// not be: jobs that failed or were cancelled are not waited for. This, like umf_queue_submit(), lets go of the fences of jobs
-/// that have signalled; an idle queue keeps those of its last.
+/// Wait until the jobs that were submitted before are over.
 ///
-/// \param queue           the queue.
-/// \param abs_timeout_ns  when to give up: nanoseconds on CLOCK_MONOTONIC. 0 polls, UINT64_MAX is never.
+/// A job is over when it has run and its signals are signaled, or when that can no longer happen:
+/// the call does not wait for jobs that failed or were canceled. This call and umf_queue_submit()
+/// drop the references to fences of jobs that have signaled; an idle queue keeps those of its last
+/// job.
 ///
-/// \return 0, or
-///         -EINVAL  queue NULL; or it would wait for what cannot happen meanwhile: called in a callback or job of the loop, or
-///                  with a loop that the caller dispatches (there it only polls).
-///         -ETIME   not by then.
-///         -ESTALE  the queue belongs to another process.
+/// @queue: the queue.
+/// @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
+///     forever.
 ///
-/// Thread-safe. Since 0.1.
+/// Return: 0 on success, or
+///   -EINVAL  @queue is NULL; or the call would wait for what cannot happen meanwhile: it was made
+///            in a callback or job of the loop, or the caller dispatches the loop (then only
+///            @abs_timeout_ns 0 works)
+///   -ETIME   the deadline passed first
+///   -ESTALE  the queue belongs to another process
+///
+/// Signals do not interrupt the wait. Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_queue_drain(queue: *mut umf_queue, abs_timeout_ns: u64) -> c_int {
     c_return_preserving_errno(|| {
@@ -189,12 +209,16 @@ pub unsafe extern "C" fn umf_queue_drain(queue: *mut umf_queue, abs_timeout_ns: 
     })
 }
 
-/// Cancels every job that has not begun to run: it never will, its signals fail with ECANCELED, and its release is called, in
-/// here. The queue goes on to take jobs.
+/// Cancel every job that has not begun to run.
 ///
-/// \return 0, or
-///         -EINVAL  queue NULL.
-///         -ESTALE  the queue belongs to another process.
+/// These jobs never run, their signals fail with ECANCELED, and their release is called within this
+/// call. The queue accepts new jobs afterwards.
+///
+/// @queue: the queue.
+///
+/// Return: 0 on success, or
+///   -EINVAL  @queue is NULL
+///   -ESTALE  the queue belongs to another process
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -205,16 +229,18 @@ pub unsafe extern "C" fn umf_queue_cancel(queue: *mut umf_queue) -> c_int {
     })
 }
 
-/// The device is lost: every job that has not begun to run never will, and its release is called, in here. Its signals, and
-/// those of jobs that ran and returned UMF_JOB_SUBMITTED that are not signalled yet, fail with the error. The queue takes no
-/// jobs any more.
+/// Report that the device is lost: fail all jobs of a queue.
 ///
-/// \param queue  the queue.
-/// \param error  a negative errno, -4095 to -1, as in umf_fence_set_error(). The first counts.
+/// Jobs that have not begun to run never will, and their release is called within this call. Their
+/// signals fail with the error, and so do signals that are not signaled yet of jobs that returned
+/// UMF_JOB_SUBMITTED. The queue accepts no more jobs. The first error stays.
 ///
-/// \return 0, or
-///         -EINVAL  queue NULL, error out of range.
-///         -ESTALE  the queue belongs to another process.
+/// @queue: the queue.
+/// @error: a negative errno, -4095 to -1, as in umf_fence_set_error().
+///
+/// Return: 0 on success, or
+///   -EINVAL  @queue is NULL, or @error is out of range
+///   -ESTALE  the queue belongs to another process
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -226,17 +252,26 @@ pub unsafe extern "C" fn umf_queue_fail(queue: *mut umf_queue, error: c_int) -> 
     })
 }
 
-/// Another reference to a queue, to be ended with umf_queue_unref(). Returns queue; NULL for NULL.
+/// Add a reference to a queue.
 ///
-/// Thread-safe, async-signal-safe. Since 0.1.
+/// @queue: the queue, or NULL.
+///
+/// Return: @queue. The caller ends the new reference with umf_queue_unref().
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_queue_ref(queue: *mut umf_queue) -> *mut umf_queue {
     c_contract!(c_ref(queue))
 }
 
-/// Ends a reference to a queue. With the last, what has not run is cancelled, as by umf_queue_cancel(). A job that is running
-/// at this moment on another thread is not waited for: its release tells; but if the queue had the loop's last reference, that ends
-/// too, and waits as umf_loop_unref() does. NULL does nothing.
+/// End a reference to a queue.
+///
+/// With the last reference, jobs that have not begun to run are canceled, as by umf_queue_cancel().
+/// The call does not wait for a job that is running on another thread; that job's release tells
+/// when it is over. But if the queue had the loop's last reference, the loop ends too, and the call
+/// waits as umf_loop_unref() does.
+///
+/// @queue: the queue. NULL does nothing.
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
