@@ -1,59 +1,113 @@
 /*
  * libumf: userspace memory fences.
  *
- * A userspace memory fence (UMF) is a 64-bit number in memory that only grows. Signalling writes a larger number and
- * wakes whoever sleeps for it; waiting means "until the number is at least T". Fences live in pages of shared memory that
- * processes pass to each other as file descriptors, and convert to and from the kernel's fences: sync_file, drm_syncobj,
- * the implicit fences of a dma-buf. No kernel fence ever waits for a UMF: one is made only when the UMF has reached its
- * value, and is signalled from birth.
+ * A userspace memory fence (UMF) is a number in memory that only grows. A signal writes a larger
+ * number and wakes the threads that sleep for it; a wait lasts until the number is at least T.
+ * Fences live in pages of shared memory, which processes pass to each other as file descriptors.
+ * The library converts them to and from the kernel's fences: sync_file, drm_syncobj, and the
+ * implicit fences of a dma-buf. No kernel fence ever waits for a UMF: the library makes one only
+ * when the UMF has reached its value, and it is signaled from the start.
+ *
+ * GETTING STARTED
+ *
+ * One process signals and another waits. Results are not checked here, to keep it short.
+ *
+ *     // The signaler makes a page and a fence, and sends page_fd and index over a socket.
+ *     struct umf_page *page;
+ *     struct umf_fence *fence;
+ *     int page_fd;
+ *     umf_page_create(64, 0, &page);                  // room for 64 fences
+ *     umf_fence_create(page, 0, 0, &fence);           // the value begins at 0
+ *     umf_page_export(page, 0, &page_fd);             // send as SCM_RIGHTS, then close it
+ *     uint32_t index = umf_fence_index(fence);        // send beside page_fd
+ *     umf_fence_submit(fence, 1);                     // optional: work for value 1 is on its way
+ *     ...                                             // the work
+ *     umf_fence_signal(fence, 1);
+ *     ...                                             // until the waiter is done, keep the fence:
+ *     umf_fence_unref(fence);                         // this ends it, and waits get -ESTALE
+ *     umf_page_unref(page);
+ *
+ *     // The waiter receives page_fd and index.
+ *     umf_page_import(page_fd, 0, &page);
+ *     umf_fence_open(page, index, 0, &fence);
+ *     int result = umf_fence_wait(fence, 1, UINT64_MAX);      // 0: the value is at least 1
+ *
+ *     // It can also wait and convert: to a sync_file, or to a point of a syncobj.
+ *     struct umf_device *device;
+ *     int sync_file_fd;
+ *     umf_device_create(drm_fd, &device);                     // an open DRM render node
+ *     umf_fence_export_sync_file(fence, 1, device, UINT64_MAX, &sync_file_fd);
+ *     umf_fence_export_syncobj(fence, 1, device, handle, point, UINT64_MAX);
+ *
+ * To block no thread, create an event loop, and use umf_loop_watch(), umf_loop_export_syncobj() or
+ * umf_queue_submit(). To end waits when the signaler dies, see umf_loop_tie_fence().
  *
  * CONVENTIONS
  *
- * Results   Functions that can fail return 0 or a negative errno, one of those that their documentation lists, or
- *           -EPROTO for what the library did not foresee. errno itself is left alone. A call that fails changes nothing
- *           and writes no output, unless its documentation says otherwise.
- * Time      Timeouts are points in time: nanoseconds on CLOCK_MONOTONIC, as in Vulkan and DRM. 0 polls: a poll that is not
- *           met returns -ETIME. UINT64_MAX never comes. Signal handlers do not end a wait.
- * Handles   struct umf_page, umf_fence, umf_device, umf_loop, umf_watch, umf_syncobj and umf_queue are opaque and reference
- *           counted: create, import, open and ref give a reference, which unref ends. Any thread may use a handle, also the
- *           same one at the same time.
- * Files     File descriptors that go in stay the caller's. Those that come out are close-on-exec, and the caller closes them.
- * Flags     Unknown bits are refused with -EINVAL, so that a program can tell that a library does not know a newer one.
- * Structs   Those that start with size grow at the end, in later versions.
- * Threads   Every function is thread-safe; those marked async-signal-safe may also be called in a signal handler. The
- *           library installs no signal handler, and starts no thread but for a struct umf_loop: umf_loop_create(). It reads
- *           LIBUMF_SPIN from the environment: umf_set_spin(); and LIBUMF_DEBUG: umf_graph_write(). Once loaded it stays, also
- *           after dlclose(): a thread of a loop that ended in its own callback may have yet to return.
- * Blocking  Calls that take a timeout block; umf_loop_unref(), umf_queue_unref() and umf_graph_write() may; no other does. Instead, watch:
- *           umf_loop_watch(), the conversions umf_loop_export_*() and umf_loop_import_*(), and umf_queue_submit().
- * Errors    What the codes mean wherever they are not explained further:
- *             -EINVAL      an argument is not one that the call takes; a value or a point would go back
- *             -ETIME       not met by the deadline
- *             -EIO         the fence carries an error: umf_fence_error() tells which
- *             -EOWNERDEAD  the same, the error being EOWNERDEAD: its signaller is gone, as umf_loop_tie_fence() found, or
- *                          whoever else said so with umf_fence_set_error()
- *             -ERANGE      the fence's value is beyond where the condition could be met
- *             -ESTALE      the fence was given back by its creator; or the loop is that of the process this one was forked from
- *             -EALREADY    what is to be cancelled has happened
- *             -ECANCELED   it was cancelled
- *             -ENOSPC      every slot of the page is in use
- *             -ENOENT      the index or the handle names nothing
- *             -EBADF       the file descriptor is not open
- *             -EOPNOTSUPP  the kernel, the device or the machine cannot do it
- *             -EACCES      the kernel or a sandbox refuses it. Where a sandbox refuses what every kernel has, whatever needs that
- *                          returns this, or -EOPNOTSUPP, also where it is not listed
- *             -ENOMEM, -EMFILE, -ENFILE  memory or file descriptors have run out
- * fork      A child may go on using the handles it inherits; the fences its parent created stay the parent's, and so do loops,
- *           watches and queues, of which the child can do no more than end its references. Where several threads ran, only
- *           what is async-signal-safe may be called between fork and exec, as POSIX has it.
- * Peers     Whoever was given a page can signal, fail and garble its fences at any time, and so delay or deceive
- *           those who wait for them; but no more than that: not crash them, corrupt them, or touch other pages.
+ * Results. A function that can fail returns 0, or a negative errno from the list in its
+ *   documentation, or -EPROTO for an event that the library does not expect. It does not change
+ *   errno. A call that fails changes nothing and writes no output, unless its documentation says
+ *   otherwise.
+ * Time. A timeout is an absolute time: nanoseconds on CLOCK_MONOTONIC, as in Vulkan and DRM. 0
+ *   checks once, and returns -ETIME if the condition is not met. UINT64_MAX waits forever. Signals
+ *   do not interrupt a wait.
+ * Handles. struct umf_page, umf_fence, umf_device, umf_loop, umf_watch, umf_syncobj and umf_queue
+ *   are opaque and reference counted. A call of create, import, open, watch or ref gives the caller
+ *   a reference, which it ends with unref. All threads may use a handle, also at the same time.
+ * File descriptors. One that is passed in stays the caller's. One that is returned is
+ *   close-on-exec, and the caller closes it.
+ * Flags. Unknown bits return -EINVAL, so that a program can detect an older library. Reserved
+ *   members and unused flags must be 0.
+ * Structs. Those that start with size grow at the end in later versions. Set size to sizeof.
+ * Threads. Every function is thread-safe. Those that say so are also async-signal-safe: a signal
+ *   handler may call them. The library installs no signal handler. It starts threads only for a
+ *   struct umf_loop: see umf_loop_create(). After dlclose() the library stays loaded: a thread of
+ *   a loop that ended in its own callback may still have to return.
+ * Environment. LIBUMF_SPIN (umf_set_spin()) and LIBUMF_DEBUG (umf_graph_write()) are read once,
+ *   when the process creates or imports its first page.
+ * Blocking. Functions with a timeout block. umf_loop_unref(), umf_queue_unref() and
+ *   umf_graph_write() may block. No other function does. To wait without blocking, use
+ *   umf_loop_watch(), the conversions that take a loop, and umf_queue_submit().
+ * Callbacks. A function that the library calls must return normally. It must not throw a C++
+ *   exception, call longjmp() out of itself, call pthread_exit(), or be canceled with
+ *   pthread_cancel(): the process may abort or deadlock. What else it may do stands where its
+ *   struct is declared.
+ * Fork. A child may use the handles that it inherits, except loops, watches and queues: it can only
+ *   end its references to these, and other calls with them return -ESTALE. Fences that the parent
+ *   created stay the parent's: they do not end with the child's references. If several threads ran,
+ *   only async-signal-safe functions may be called between fork() and exec(), as POSIX says.
+ * Peers. A process that was given a page can signal, fail and garble its fences at any time (but
+ *   see UMF_PAGE_SINGLE_WRITER). It can so delay or deceive the processes that wait for them. It
+ *   cannot crash or corrupt them, or touch other pages.
+ *
+ * ERRORS
+ *
+ * Where a function does not explain an error further, it means:
+ *
+ *   -EINVAL      the call does not take an argument; or a value or a point would go backwards
+ *   -ETIME       the condition was not met by the deadline
+ *   -EIO         the fence carries an error, which umf_fence_error() returns
+ *   -EOWNERDEAD  as -EIO, and the error is EOWNERDEAD: the signaler died, as
+ *                umf_loop_tie_fence() found or a process said with umf_fence_set_error()
+ *   -ERANGE      the fence's value is beyond where the condition could be met
+ *   -ESTALE      the fence ended: its creator ended its last reference. Or the loop, watch or
+ *                queue belongs to the process that this one was forked from
+ *   -EALREADY    what is to be canceled has happened
+ *   -ECANCELED   it was canceled
+ *   -ENOSPC      every slot of the page is in use
+ *   -ENOENT      the index or the handle names nothing
+ *   -EBADF       the file descriptor is not open
+ *   -EOPNOTSUPP  the kernel, the device or the machine cannot do it
+ *   -EACCES      the kernel or a sandbox refuses it. If a sandbox refuses a system call that every
+ *                kernel has, functions that need it return this, or -EOPNOTSUPP, even if they do
+ *                not list it
+ *   -ENOMEM, -EMFILE, -ENFILE  no memory or file descriptor is left
  */
 
 #ifndef LIBUMF_H
 #define LIBUMF_H
 
-/* Generated by cbindgen from src/capi, by ci/header. Do not edit. */
+/* Generated by cbindgen from src/capi, by ci/checks/header. Do not edit. */
 
 #include <stdint.h>
 
@@ -2069,8 +2123,8 @@ void umf_queue_unref(struct umf_queue *queue);
 /**
  * Write which participants wait for which fences, and the deadlocks among them.
  *
- * The report tells who waits for which value of which fence, who will signal it, and which
- * participants wait for each other in a circle. It covers all processes that have wait records in
+ * The report names each participant that waits, the value and fence that it waits for, and the
+ * participants that will signal them. A circle of such waits is a deadlock. It covers all processes that have wait records in
  * a page that this process has open.
  *
  * Queues have wait records while they are blocked, and watches that will signal a fence have one
@@ -2107,7 +2161,9 @@ void umf_queue_unref(struct umf_queue *queue);
  *
  * Thread-safe. Since 0.1.
  */
-int umf_graph_write(int fd, uint64_t flags, uint32_t *out_deadlocks);
+int umf_graph_write(int fd,
+                    uint64_t flags,
+                    uint32_t *out_deadlocks);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -1,4 +1,4 @@
-//! Arguments that are not handles: what is checked about them, and how structs and arrays are read and written.
+//! Arguments that are not handles: checks, and how structs and arrays are read and written.
 
 use crate::error::{Error, Result};
 use rustix::fd::BorrowedFd;
@@ -38,7 +38,8 @@ pub(super) unsafe fn slice<'a, T>(first: *const T, count: u32) -> Result<&'a [T]
     Ok(unsafe { std::slice::from_raw_parts(first, count as usize) })
 }
 
-/// Reads a struct of the caller's that starts with its size in bytes and may be newer than this library's.
+/// Reads a struct of the caller's that starts with its size in bytes. It may be newer than the
+/// library's.
 ///
 /// # Safety
 /// `given` is NULL or valid for as many bytes as its first member, a u32, says, for `'a`. `T`
@@ -46,7 +47,7 @@ pub(super) unsafe fn slice<'a, T>(first: *const T, count: u32) -> Result<&'a [T]
 pub(super) unsafe fn read_sized<'a, T>(given: *const T) -> Result<&'a T> {
     // SAFETY: by this function's contract.
     let size = *unsafe { given.cast::<u32>().as_ref() }.ok_or(Error::Invalid)?;
-    // All versions so far have this size: once a struct has grown, compare with the size of the first.
+    // All versions so far have this size. Once a struct has grown, compare with the first size.
     if (size as usize) < size_of::<T>() {
         return Err(Error::Invalid);
     }
@@ -54,7 +55,8 @@ pub(super) unsafe fn read_sized<'a, T>(given: *const T) -> Result<&'a T> {
     Ok(unsafe { &*given })
 }
 
-/// Writes `known` to a struct of the caller's that starts with its size in bytes and may be newer than this library's.
+/// Writes `known` to a struct of the caller's that starts with its size in bytes. It may be newer
+/// than the library's; the rest is zeroed.
 ///
 /// # Safety
 /// `out` is NULL or valid for as many bytes as its first member, a u32, says. `T` starts with that
@@ -63,7 +65,7 @@ pub(super) unsafe fn write_sized<T: Copy>(out: *mut T, known: &T) -> Result<()> 
     non_null(out)?;
     // SAFETY: by this function's contract.
     let size = unsafe { out.cast::<u32>().read() } as usize;
-    // All versions so far have this size: once a struct has grown, compare with the size of the first.
+    // All versions so far have this size. Once a struct has grown, compare with the first size.
     if size < size_of::<T>() {
         return Err(Error::Invalid);
     }

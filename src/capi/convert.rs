@@ -307,7 +307,7 @@ pub unsafe extern "C" fn umf_fence_import_dma_buf(
     })
 }
 
-/// A device that the caller may leave out.
+/// Borrows a device, which the caller may leave out.
 ///
 /// # Safety
 /// As for [`borrow`].
@@ -316,6 +316,7 @@ unsafe fn optional<'a>(device: *const umf_device) -> Option<&'a Device> {
     unsafe { borrow(device) }.ok()
 }
 
+/// Reads the flags of a dma-buf conversion.
 pub(super) fn dma_buf_access(flags: u64) -> Result<Access> {
     match flags {
         UMF_DMA_BUF_READ => Ok(Access::Read),

@@ -102,7 +102,8 @@ pub unsafe extern "C" fn umf_device_query_caps(
         let flags = flags.iter().filter(|(has, _)| *has).fold(0, |flags, (_, flag)| flags | flag);
         let known =
             umf_device_caps { size: size_of::<umf_device_caps>() as u32, reserved: 0, flags };
-        // SAFETY: the C contract (contract.rs); umf_device_caps starts with its size and has no padding.
+        // SAFETY: the C contract (contract.rs). umf_device_caps starts with its size and has no
+        // padding.
         unsafe { write_sized(caps, &known) }
     })
 }

@@ -196,7 +196,7 @@ pub unsafe extern "C" fn umf_fence_index(fence: *const umf_fence) -> u32 {
 /// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_signal(fence: *mut umf_fence, value: u64) -> c_int {
-    // Without `c_return`: nothing in here can panic, allocate or touch errno, and it is the hot path.
+    // The hot path, without `c_return`: nothing here can panic, allocate or change errno.
     match c_contract!(borrow(fence)).and_then(|fence| fence.signal(value)) {
         Ok(()) => 0,
         Err(error) => error.code(),
@@ -295,7 +295,7 @@ pub unsafe extern "C" fn umf_fence_error(fence: *const umf_fence, out_error: *mu
     })
 }
 
-/// The error that C gives a fence: negative, as in the kernel.
+/// Reads the error that the caller gives a fence: a negative errno, as in the kernel.
 pub(super) fn fence_errno(error: c_int) -> Result<FenceErrno> {
     let errno = if error < 0 { FenceErrno::new(error.unsigned_abs()) } else { None };
     errno.ok_or(Error::Invalid)

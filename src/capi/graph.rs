@@ -12,8 +12,8 @@ pub const UMF_GRAPH_DOT: u64 = 1 << 0;
 
 /// Write which participants wait for which fences, and the deadlocks among them.
 ///
-/// The report tells who waits for which value of which fence, who will signal it, and which
-/// participants wait for each other in a circle. It covers all processes that have wait records in
+/// The report names each participant that waits, the value and fence that it waits for, and the
+/// participants that will signal them. A circle of such waits is a deadlock. It covers all processes that have wait records in
 /// a page that this process has open.
 ///
 /// Queues have wait records while they are blocked, and watches that will signal a fence have one
@@ -60,6 +60,7 @@ pub unsafe extern "C" fn umf_graph_write(fd: c_int, flags: u64, out_deadlocks: *
     })
 }
 
+/// Reads the flags of umf_graph_write().
 fn format(flags: u64) -> Result<Format> {
     match flags {
         0 => Ok(Format::Text),

@@ -86,7 +86,7 @@ pub unsafe extern "C" fn umf_query_caps(caps: *mut umf_caps) -> c_int {
             max_fences: UMF_PAGE_MAX_FENCES,
             max_waits: UMF_WAIT_MAX,
         };
-        // SAFETY: the C contract (contract.rs); umf_caps starts with its size and has no padding.
+        // SAFETY: the C contract (contract.rs). umf_caps starts with its size and has no padding.
         unsafe { write_sized(caps, &known) }
     })
 }

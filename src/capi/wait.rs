@@ -41,7 +41,7 @@ pub unsafe extern "C" fn umf_fence_wait(
     value: u64,
     abs_timeout_ns: u64,
 ) -> c_int {
-    // The hot path first, without `c_return`: nothing in there can panic.
+    // The hot path first, without `c_return`: nothing there can panic.
     if c_contract!(borrow(fence)).is_ok_and(|fence| fence.is_reached_inline(value)) {
         return 0;
     }
@@ -162,7 +162,7 @@ pub unsafe extern "C" fn umf_wait(
     })
 }
 
-/// The caller's array, checked, and used where it lies.
+/// The caller's array of entries, checked and not copied.
 struct List<'a> {
     waits: &'a [umf_wait],
     until: Until,
@@ -178,7 +178,7 @@ impl List<'_> {
         // SAFETY: by this function's contract.
         let waits = unsafe { slice(waits, count)? };
         let list = List { waits, until };
-        // A list that is wrong anywhere is refused, also where one of its entries is met.
+        // One wrong entry refuses the whole list, even if another entry is met.
         (0..list.count()).try_for_each(|index| list.get(index).map(drop))?;
         Ok(list)
     }
