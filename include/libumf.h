@@ -58,7 +58,8 @@
  *   close-on-exec, and the caller closes it.
  * Flags. Unknown bits return -EINVAL, so that a program can detect an older library. Reserved
  *   members and unused flags must be 0.
- * Structs. Those that start with size grow at the end in later versions. Set size to sizeof.
+ * Structs. Those that start with size may grow at the end in later versions. Zero the struct, then
+ *   set size to its sizeof.
  * Threads. Every function is thread-safe. Those that say so are also async-signal-safe: a signal
  *   handler may call them. The library installs no signal handler. It starts threads only for a
  *   struct umf_loop: see umf_loop_create(). After dlclose() the library stays loaded: a thread of
@@ -84,7 +85,8 @@
  *
  * Where a function does not explain an error further, it means:
  *
- *   -EINVAL      the call does not take an argument; or a value or a point would go backwards
+ *   -EINVAL      an argument is not one that the call accepts; or a value or a point would go
+ *                backwards
  *   -ETIME       the condition was not met by the deadline
  *   -EIO         the fence carries an error, which umf_fence_error() returns
  *   -EOWNERDEAD  as -EIO, and the error is EOWNERDEAD: the signaler died, as
@@ -305,10 +307,10 @@ int umf_page_export(struct umf_page *page, uint64_t flags, int *out_fd);
  * with /dev/udmabuf (Linux 4.20; many distributions let only root or the user at the seat open
  * it). The memory stays pinned as long as the dma-buf exists, even after the page is closed.
  *
- * Whoever has the dma-buf can write to the whole page: give it only to those that may signal and
- * fail every fence. umf_page_import() does not accept it, and the kernel's futexes refuse its
- * mappings: a process that waits needs the descriptor of umf_page_export(). Some drivers import
- * only memory of their own; the import then fails.
+ * A process that has the dma-buf can write to the whole page: pass it only where every fence may
+ * be signaled and failed. umf_page_import() does not accept it, and the kernel's futexes refuse
+ * its mappings: a process that waits needs the descriptor of umf_page_export(). Some drivers
+ * import only memory of their own; the import then fails.
  *
  * @page: the page.
  * @flags: must be 0.
@@ -390,8 +392,9 @@ void umf_page_unref(struct umf_page *page);
 struct umf_fence;
 
 /**
- * Flag of umf_fence_create(): the value has 32 bits and wraps around, as sequence numbers of
- * hardware do.
+ * Flag of umf_fence_create(): the value has 32 bits and wraps around.
+ *
+ * Sequence numbers of hardware do that.
  *
  * A value is greater than another if it is less than 2^31 ahead of it. All comparisons work that
  * way. This process does not remember the values that it saw reached, as it does for 64 bits:
@@ -414,7 +417,7 @@ struct umf_fence;
  * Flag of umf_fence_create(): the fence lives as long as its page.
  *
  * It does not end with its creator's last reference. It lives until the last mapping and the last
- * file descriptor of the page are closed, and any process that has one of them can open the fence
+ * file descriptor of the page are closed. Any process that has one of them can open the fence
  * again. Its slot is not reused. This is for pages that are handed over with all their contents,
  * such as the payload of a Vulkan semaphore. Since 0.1.
  */
@@ -425,9 +428,9 @@ struct umf_fence;
  *
  * The fence lives until this process ends its last reference (but see UMF_FENCE_LASTING): keep one
  * until every waiter is done. When the fence ends, its waiters in all processes get -ESTALE, and
- * the slot becomes free for a new fence, which handles to the old one never see. What was signaled
- * before the end can still be read until the slot is reused. Slots are reused in turn, so that is
- * as far away as the page has free slots.
+ * the slot becomes free for a new fence. Handles to the old fence never see the new one. What was
+ * signaled before the end can still be read until the slot is reused. Slots are reused in turn, so
+ * that is as far away as the page has free slots.
  *
  * A process that dies without umf_fence_unref() ends nothing: its slots stay in use, and its
  * waiters sleep until a process fails the fences that it should have signaled.
@@ -636,8 +639,8 @@ int umf_fence_error(const struct umf_fence *fence, int *out_error);
  *
  * The value is 8 bytes aligned to 64, or for a 32-bit fence 4 bytes aligned to 4, in the byte
  * order of the machine. A device writes it with one atomic access of that size, after the results
- * of its work have become visible, and never writes a smaller value. It may write the values of
- * its fences and nothing else.
+ * of its work have become visible. It never writes a smaller value. It may write the values of its
+ * fences and nothing else.
  *
  * To reach the value, map the descriptor of umf_page_export() from its start, with MAP_SHARED;
  * fstat() returns its size, in whole memory pages. It is ordinary cached memory. A device reaches
@@ -691,8 +694,10 @@ uint64_t umf_fence_monitored_offset(const struct umf_fence *fence);
 int umf_fence_notify(struct umf_fence *fence);
 
 /**
- * How waits of this process learn that a device wrote a value, for umf_fence_set_notifier().
- * Exactly one of fd and wait is given. Later versions may add members at the end. Since 0.1.
+ * How waits of this process learn that a device wrote a value.
+ *
+ * For umf_fence_set_notifier(). Exactly one of fd and wait is given. Later versions may add
+ * members at the end. Since 0.1.
  */
 struct umf_notifier {
     /** sizeof(struct umf_notifier). */
@@ -704,19 +709,21 @@ struct umf_notifier {
      */
     int fd;
     /**
-     * Sleeps until the device interrupted, because it wrote @value or for any other reason, and at
-     * most until the deadline @abs_timeout_ns. Its result is ignored. It runs on the thread of a
-     * wait, in a signal handler if the wait is in one. Only one wait at a time calls it, and only
-     * while it waits. It must not wait for this fence, end it, or change its notifier. NULL for
-     * none.
+     * Sleeps until the device interrupted, at most until @abs_timeout_ns.
+     *
+     * The reason for the interrupt may be that the device wrote @value, or any other. The result
+     * is ignored. It runs on the thread of a wait, in a signal handler if the wait is in one. Only
+     * one wait at a time calls it, and only while it waits. It must not wait for this fence, end
+     * it, or change its notifier. NULL for none.
      */
     int (*wait)(void *data, uint64_t value, uint64_t abs_timeout_ns);
     /** Passed to wait and release. */
     void *data;
     /**
-     * Called once, on any thread, when wait will not be called again: after it was replaced, or
-     * after this process ended its last reference to the fence. May be NULL. Not called for fd,
-     * nor if umf_fence_set_notifier() fails.
+     * Called once, on any thread, when wait will not be called again.
+     *
+     * That is after it was replaced, or after this process ended its last reference to the fence.
+     * May be NULL. Not called for fd, nor if umf_fence_set_notifier() fails.
      */
     void (*release)(void *data);
 };
@@ -746,8 +753,10 @@ struct umf_notifier {
 int umf_fence_set_notifier(struct umf_fence *fence, const struct umf_notifier *notifier);
 
 /**
- * Where this process mapped a fence's value in memory of a driver, for umf_fence_create_in() and
- * umf_fence_open_in(). Later versions may add members at the end. Since 0.1.
+ * Where this process mapped a fence's value in memory of a driver.
+ *
+ * For umf_fence_create_in() and umf_fence_open_in(). Later versions may add members at the end.
+ * Since 0.1.
  */
 struct umf_mapping {
     /** sizeof(struct umf_mapping). */
@@ -755,17 +764,19 @@ struct umf_mapping {
     /** Must be 0. */
     uint32_t reserved;
     /**
-     * The address of the value: 8 bytes aligned to 8, or for a 32-bit fence 4 bytes aligned to 4.
-     * It only has to be readable.
+     * The address of the value. It only has to be readable.
+     *
+     * The value is 8 bytes aligned to 8, or for a 32-bit fence 4 bytes aligned to 4.
      */
     const void *value;
     /** Passed to release. */
     void *data;
     /**
-     * Called once, on any thread, when the library will not read the value again: after this
-     * process ended its last reference to the fence. It may unmap and free the memory. The child
-     * of a fork has a reference, a mapping and a call of its own. May be NULL. Not called if the
-     * function that was given the struct fails.
+     * Called once, on any thread, when the library will not read the value again.
+     *
+     * That is after this process ended its last reference to the fence. The function may unmap and
+     * free the memory. The child of a fork has a reference, a mapping and a call of its own. May
+     * be NULL. Not called if the function that was given the struct fails.
      */
     void (*release)(void *data);
 };
@@ -792,7 +803,7 @@ struct umf_mapping {
  * or synchronized before a read: the library cannot detect it, and its waits would not end. The
  * memory must stay readable until release is called, even when the device is lost; in that case,
  * fail the fence with umf_fence_set_error(). The device writes the value with one atomic access of
- * its size, after the results of its work have become visible, and never writes a smaller value.
+ * its size, after the results of its work have become visible. It never writes a smaller value.
  *
  * @page: the page in which the fence takes a slot. The fence keeps a reference to it.
  * @memory: where the value is; its current contents are the initial value. The struct stays the
@@ -858,10 +869,10 @@ int umf_fence_open_in(struct umf_page *page,
  * Wait until a fence reaches a value.
  *
  * Returns 0 once the fence's value is at least @value. Memory that the signaler wrote before it
- * signaled is then visible to the caller, and later calls in this process see the value as
- * reached, whatever a peer does (but see UMF_FENCE_32BIT). Waiting may start before work for the
- * value is submitted. The thread sleeps; it uses no CPU unless a device writes the fence without
- * an interrupt (UMF_FENCE_DEVICE). umf_wait() waits for many fences.
+ * signaled is then visible to the caller. Later calls in this process see the value as reached,
+ * whatever a peer does (but see UMF_FENCE_32BIT). Waiting may start before work for the value is
+ * submitted. The thread sleeps; it uses no CPU unless a device writes the fence without an
+ * interrupt (UMF_FENCE_DEVICE). umf_wait() waits for many fences.
  *
  * @fence: the fence. The caller keeps its reference until the call returns.
  * @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.
@@ -916,10 +927,7 @@ int umf_fence_wait(struct umf_fence *fence, uint64_t value, uint64_t abs_timeout
 /** Value of umf_wait.op: the fence's value is at most the entry's. Since 0.1. */
 #define UMF_OP_LE 5
 
-/**
- * A condition on one fence: an entry of umf_wait(), a wait of a job, or what a watch waits for.
- * Since 0.1.
- */
+/** A condition on one fence, for umf_wait(), watches and jobs. Since 0.1. */
 struct umf_wait {
     /** The fence. The caller keeps its reference until the call returns. */
     struct umf_fence *fence;
@@ -929,7 +937,11 @@ struct umf_wait {
     uint32_t op;
     /** Must be 0. */
     uint32_t reserved;
-    /** 0, or the bits to compare: (fence's value & mask) op (value & mask), as plain numbers. */
+    /**
+     * 0 for all bits, or the bits to compare.
+     *
+     * With a mask, the condition is (fence's value & mask) op (value & mask), as plain numbers.
+     */
     uint64_t mask;
 };
 
@@ -1438,9 +1450,10 @@ struct umf_callback {
      */
     void (*call)(void *data, int result);
     /**
-     * Called exactly once, when @data is no longer used: after call, or instead of it in
-     * umf_watch_cancel() or umf_loop_unref(). May be NULL. Not called if the function that was
-     * given the callback fails.
+     * Called exactly once, when @data is no longer used.
+     *
+     * That is after call, or instead of it in umf_watch_cancel() or umf_loop_unref(). May be NULL.
+     * Not called if the function that was given the callback fails.
      */
     void (*release)(void *data);
     /** Passed to call and release. */
@@ -1478,10 +1491,11 @@ int umf_loop_watch(struct umf_loop *event_loop,
                    struct umf_watch **out_watch);
 
 /**
- * Add 1 to an eventfd when a fence meets a condition, or can no longer meet it.
+ * Add 1 to an eventfd when a wait for a fence is over.
  *
- * To find out which, read the fence or call umf_watch_result(). With UMF_LOOP_THREAD this takes no
- * longer than a thread of the caller's that waits and writes.
+ * It is over when the condition is met or can no longer be met. To find out which, read the fence
+ * or call umf_watch_result(). With UMF_LOOP_THREAD this takes no longer than a thread of the
+ * caller's that waits and writes.
  *
  * @event_loop: the loop.
  * @wait: the condition, as an entry of umf_wait(). Copied. The watch keeps a reference to the
@@ -1594,8 +1608,8 @@ int umf_loop_tie_fence(struct umf_loop *event_loop,
  * Fail all fences of a page with EOWNERDEAD when a process dies.
  *
  * This does for every fence that lives in the page at that time what umf_loop_tie_fence() does for
- * one. If the page has UMF_PAGE_SINGLE_WRITER and another process created it, all its fences fail
- * for this process, as long as this process has the page open.
+ * one. If another process created the page with UMF_PAGE_SINGLE_WRITER, all its fences fail for
+ * this process, as long as this process has the page open.
  *
  * Tie a page only to the process that created it, not to one that passed it on. Importing a page
  * that is open already gives the same object, which may be this process's own page.
@@ -1957,9 +1971,10 @@ int umf_queue_create(struct umf_loop *event_loop, uint64_t flags, struct umf_que
 #define UMF_JOB_DONE 0
 
 /**
- * Result of umf_job.run: the work goes on; the driver or its device signals the job's signals.
+ * Result of umf_job.run: the work goes on.
  *
- * The next job does not wait for them. Since 0.1.
+ * The driver or its device signals the job's signals. The next job does not wait for them. Since
+ * 0.1.
  */
 #define UMF_JOB_SUBMITTED 1
 
@@ -1997,11 +2012,17 @@ struct umf_job {
      */
     int (*run)(void *data);
     /**
-     * Called exactly once, when @data is no longer used. @result is 0 after run, or what one of
-     * the signals failed with. Otherwise it tells why the job did not run or failed: -ECANCELED
-     * (umf_queue_cancel(), or the queue ended), -EIO or -EOWNERDEAD (a fence that it waited for
-     * failed, or the device was lost), -ESTALE or -ERANGE (a wait can no longer be met), or
-     * -ENOMEM. May be NULL. Not called if umf_queue_submit() fails.
+     * Called exactly once, when @data is no longer used.
+     *
+     * The result is 0 after run, or what one of the signals failed with. Otherwise it tells why
+     * the job did not run or failed:
+     *
+     *   -ECANCELED         umf_queue_cancel(), or the queue ended
+     *   -EIO, -EOWNERDEAD  a fence that the job waited for failed, or the device was lost
+     *   -ESTALE, -ERANGE   a wait can no longer be met
+     *   -ENOMEM            no memory is left
+     *
+     * May be NULL. Not called if umf_queue_submit() fails.
      */
     void (*release)(void *data, int result);
     /** Passed to run and release. */
@@ -2013,6 +2034,12 @@ struct umf_job {
  *
  * The pending values of its signals rise at once, as with umf_fence_submit(), so waiters with
  * UMF_WAIT_PENDING go on. The call allocates one block of memory.
+ *
+ *     struct umf_wait wait = { .fence = acquire, .value = 5, .op = UMF_OP_GE };
+ *     struct umf_signal signal = { .fence = release, .value = 9 };
+ *     struct umf_job job = { .size = sizeof(job), .wait_count = 1, .signal_count = 1,
+ *                            .waits = &wait, .signals = &signal, .run = run, .data = data };
+ *     umf_queue_submit(queue, &job, 0);
  *
  * @queue: the queue.
  * @job: the job. Copied.
@@ -2124,15 +2151,15 @@ void umf_queue_unref(struct umf_queue *queue);
  * Write which participants wait for which fences, and the deadlocks among them.
  *
  * The report names each participant that waits, the value and fence that it waits for, and the
- * participants that will signal them. A circle of such waits is a deadlock. It covers all processes that have wait records in
- * a page that this process has open.
+ * participants that will signal them. A circle of such waits is a deadlock. It covers all
+ * processes that have wait records in a page that this process has open.
  *
  * Queues have wait records while they are blocked, and watches that will signal a fence have one
- * until they are over. With LIBUMF_DEBUG=1 or more in the environment when a process creates or
- * imports its first page, its other watches of fences, umf_fence_wait() and umf_wait() have
- * records too, and a queue that closes a circle also writes this report to stderr. A page with
- * UMF_PAGE_SINGLE_WRITER has only records of its creator. Records are lost if memory or the page's
- * table is full.
+ * until they are over. LIBUMF_DEBUG=1 or more in the environment adds records of umf_fence_wait(),
+ * of umf_wait() and of the other watches of fences. A queue that closes a circle then also writes
+ * this report to stderr. A process reads the variable when it creates or imports its first page. A
+ * page with UMF_PAGE_SINGLE_WRITER has only records of its creator. Records are lost if memory or
+ * the page's table is full.
  *
  *     libumf: 1 page, 3 waits, 1 deadlock
  *     deadlock 1:
@@ -2161,9 +2188,7 @@ void umf_queue_unref(struct umf_queue *queue);
  *
  * Thread-safe. Since 0.1.
  */
-int umf_graph_write(int fd,
-                    uint64_t flags,
-                    uint32_t *out_deadlocks);
+int umf_graph_write(int fd, uint64_t flags, uint32_t *out_deadlocks);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -25,8 +25,8 @@ use std::sync::atomic::AtomicPtr;
 ///
 /// The value is 8 bytes aligned to 64, or for a 32-bit fence 4 bytes aligned to 4, in the byte
 /// order of the machine. A device writes it with one atomic access of that size, after the results
-/// of its work have become visible, and never writes a smaller value. It may write the values of
-/// its fences and nothing else.
+/// of its work have become visible. It never writes a smaller value. It may write the values of its
+/// fences and nothing else.
 ///
 /// To reach the value, map the descriptor of umf_page_export() from its start, with MAP_SHARED;
 /// fstat() returns its size, in whole memory pages. It is ordinary cached memory. A device reaches
@@ -83,8 +83,10 @@ pub unsafe extern "C" fn umf_fence_notify(fence: *mut umf_fence) -> c_int {
     c_return(|| c_contract!(borrow(fence)?).notify())
 }
 
-/// How waits of this process learn that a device wrote a value, for umf_fence_set_notifier().
-/// Exactly one of fd and wait is given. Later versions may add members at the end. Since 0.1.
+/// How waits of this process learn that a device wrote a value.
+///
+/// For umf_fence_set_notifier(). Exactly one of fd and wait is given. Later versions may add
+/// members at the end. Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct umf_notifier {
@@ -94,17 +96,19 @@ pub struct umf_notifier {
     /// struct names descriptor 0. The library reads it and discards the data. It must not block
     /// (O_NONBLOCK): otherwise another reader could keep a wait beyond its deadline.
     pub fd: c_int,
-    /// Sleeps until the device interrupted, because it wrote @value or for any other reason, and at
-    /// most until the deadline @abs_timeout_ns. Its result is ignored. It runs on the thread of a
-    /// wait, in a signal handler if the wait is in one. Only one wait at a time calls it, and only
-    /// while it waits. It must not wait for this fence, end it, or change its notifier. NULL for
-    /// none.
+    /// Sleeps until the device interrupted, at most until @abs_timeout_ns.
+    ///
+    /// The reason for the interrupt may be that the device wrote @value, or any other. The result
+    /// is ignored. It runs on the thread of a wait, in a signal handler if the wait is in one. Only
+    /// one wait at a time calls it, and only while it waits. It must not wait for this fence, end
+    /// it, or change its notifier. NULL for none.
     pub wait: Option<extern "C" fn(data: *mut c_void, value: u64, abs_timeout_ns: u64) -> c_int>,
     /// Passed to wait and release.
     pub data: *mut c_void,
-    /// Called once, on any thread, when wait will not be called again: after it was replaced, or
-    /// after this process ended its last reference to the fence. May be NULL. Not called for fd,
-    /// nor if umf_fence_set_notifier() fails.
+    /// Called once, on any thread, when wait will not be called again.
+    ///
+    /// That is after it was replaced, or after this process ended its last reference to the fence.
+    /// May be NULL. Not called for fd, nor if umf_fence_set_notifier() fails.
     pub release: Option<extern "C" fn(data: *mut c_void)>,
 }
 
@@ -166,8 +170,10 @@ fn source(given: &umf_notifier) -> Result<Ref<InterruptSource>> {
     }
 }
 
-/// Where this process mapped a fence's value in memory of a driver, for umf_fence_create_in() and
-/// umf_fence_open_in(). Later versions may add members at the end. Since 0.1.
+/// Where this process mapped a fence's value in memory of a driver.
+///
+/// For umf_fence_create_in() and umf_fence_open_in(). Later versions may add members at the end.
+/// Since 0.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct umf_mapping {
@@ -175,15 +181,17 @@ pub struct umf_mapping {
     pub size: u32,
     /// Must be 0.
     pub reserved: u32,
-    /// The address of the value: 8 bytes aligned to 8, or for a 32-bit fence 4 bytes aligned to 4.
-    /// It only has to be readable.
+    /// The address of the value. It only has to be readable.
+    ///
+    /// The value is 8 bytes aligned to 8, or for a 32-bit fence 4 bytes aligned to 4.
     pub value: *const c_void,
     /// Passed to release.
     pub data: *mut c_void,
-    /// Called once, on any thread, when the library will not read the value again: after this
-    /// process ended its last reference to the fence. It may unmap and free the memory. The child
-    /// of a fork has a reference, a mapping and a call of its own. May be NULL. Not called if the
-    /// function that was given the struct fails.
+    /// Called once, on any thread, when the library will not read the value again.
+    ///
+    /// That is after this process ended its last reference to the fence. The function may unmap and
+    /// free the memory. The child of a fork has a reference, a mapping and a call of its own. May
+    /// be NULL. Not called if the function that was given the struct fails.
     pub release: Option<extern "C" fn(data: *mut c_void)>,
 }
 
@@ -208,7 +216,7 @@ pub struct umf_mapping {
 /// or synchronized before a read: the library cannot detect it, and its waits would not end. The
 /// memory must stay readable until release is called, even when the device is lost; in that case,
 /// fail the fence with umf_fence_set_error(). The device writes the value with one atomic access of
-/// its size, after the results of its work have become visible, and never writes a smaller value.
+/// its size, after the results of its work have become visible. It never writes a smaller value.
 ///
 /// @page: the page in which the fence takes a slot. The fence keeps a reference to it.
 /// @memory: where the value is; its current contents are the initial value. The struct stays the

@@ -26,8 +26,9 @@ impl Handle for umf_fence {
     type Object = Fence;
 }
 
-/// Flag of umf_fence_create(): the value has 32 bits and wraps around, as sequence numbers of
-/// hardware do.
+/// Flag of umf_fence_create(): the value has 32 bits and wraps around.
+///
+/// Sequence numbers of hardware do that.
 ///
 /// A value is greater than another if it is less than 2^31 ahead of it. All comparisons work that
 /// way. This process does not remember the values that it saw reached, as it does for 64 bits:
@@ -46,7 +47,7 @@ pub const UMF_FENCE_DEVICE: u64 = 1 << 1;
 /// Flag of umf_fence_create(): the fence lives as long as its page.
 ///
 /// It does not end with its creator's last reference. It lives until the last mapping and the last
-/// file descriptor of the page are closed, and any process that has one of them can open the fence
+/// file descriptor of the page are closed. Any process that has one of them can open the fence
 /// again. Its slot is not reused. This is for pages that are handed over with all their contents,
 /// such as the payload of a Vulkan semaphore. Since 0.1.
 pub const UMF_FENCE_LASTING: u64 = 1 << 2;
@@ -55,9 +56,9 @@ pub const UMF_FENCE_LASTING: u64 = 1 << 2;
 ///
 /// The fence lives until this process ends its last reference (but see UMF_FENCE_LASTING): keep one
 /// until every waiter is done. When the fence ends, its waiters in all processes get -ESTALE, and
-/// the slot becomes free for a new fence, which handles to the old one never see. What was signaled
-/// before the end can still be read until the slot is reused. Slots are reused in turn, so that is
-/// as far away as the page has free slots.
+/// the slot becomes free for a new fence. Handles to the old fence never see the new one. What was
+/// signaled before the end can still be read until the slot is reused. Slots are reused in turn, so
+/// that is as far away as the page has free slots.
 ///
 /// A process that dies without umf_fence_unref() ends nothing: its slots stay in use, and its
 /// waiters sleep until a process fails the fences that it should have signaled.

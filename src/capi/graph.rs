@@ -13,15 +13,15 @@ pub const UMF_GRAPH_DOT: u64 = 1 << 0;
 /// Write which participants wait for which fences, and the deadlocks among them.
 ///
 /// The report names each participant that waits, the value and fence that it waits for, and the
-/// participants that will signal them. A circle of such waits is a deadlock. It covers all processes that have wait records in
-/// a page that this process has open.
+/// participants that will signal them. A circle of such waits is a deadlock. It covers all
+/// processes that have wait records in a page that this process has open.
 ///
 /// Queues have wait records while they are blocked, and watches that will signal a fence have one
-/// until they are over. With LIBUMF_DEBUG=1 or more in the environment when a process creates or
-/// imports its first page, its other watches of fences, umf_fence_wait() and umf_wait() have
-/// records too, and a queue that closes a circle also writes this report to stderr. A page with
-/// UMF_PAGE_SINGLE_WRITER has only records of its creator. Records are lost if memory or the page's
-/// table is full.
+/// until they are over. LIBUMF_DEBUG=1 or more in the environment adds records of umf_fence_wait(),
+/// of umf_wait() and of the other watches of fences. A queue that closes a circle then also writes
+/// this report to stderr. A process reads the variable when it creates or imports its first page. A
+/// page with UMF_PAGE_SINGLE_WRITER has only records of its creator. Records are lost if memory or
+/// the page's table is full.
 ///
 ///     libumf: 1 page, 3 waits, 1 deadlock
 ///     deadlock 1:

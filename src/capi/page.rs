@@ -143,10 +143,10 @@ pub unsafe extern "C" fn umf_page_export(
 /// with /dev/udmabuf (Linux 4.20; many distributions let only root or the user at the seat open
 /// it). The memory stays pinned as long as the dma-buf exists, even after the page is closed.
 ///
-/// Whoever has the dma-buf can write to the whole page: give it only to those that may signal and
-/// fail every fence. umf_page_import() does not accept it, and the kernel's futexes refuse its
-/// mappings: a process that waits needs the descriptor of umf_page_export(). Some drivers import
-/// only memory of their own; the import then fails.
+/// A process that has the dma-buf can write to the whole page: pass it only where every fence may
+/// be signaled and failed. umf_page_import() does not accept it, and the kernel's futexes refuse
+/// its mappings: a process that waits needs the descriptor of umf_page_export(). Some drivers
+/// import only memory of their own; the import then fails.
 ///
 /// @page: the page.
 /// @flags: must be 0.

@@ -72,9 +72,10 @@ pub unsafe extern "C" fn umf_queue_create(
 pub const UMF_JOB_DONE: c_int = 0;
 const _: () = assert!(UMF_JOB_DONE == queue::DONE);
 
-/// Result of umf_job.run: the work goes on; the driver or its device signals the job's signals.
+/// Result of umf_job.run: the work goes on.
 ///
-/// The next job does not wait for them. Since 0.1.
+/// The driver or its device signals the job's signals. The next job does not wait for them. Since
+/// 0.1.
 pub const UMF_JOB_SUBMITTED: c_int = 1;
 const _: () = assert!(UMF_JOB_SUBMITTED == queue::SUBMITTED);
 
@@ -110,11 +111,17 @@ pub struct umf_job {
     /// device is then lost, as by umf_queue_fail(). Any other result counts as -EPROTO. It may call
     /// any function of the library. Nothing else of its loop runs meanwhile.
     pub run: Option<extern "C" fn(data: *mut c_void) -> c_int>,
-    /// Called exactly once, when @data is no longer used. @result is 0 after run, or what one of
-    /// the signals failed with. Otherwise it tells why the job did not run or failed: -ECANCELED
-    /// (umf_queue_cancel(), or the queue ended), -EIO or -EOWNERDEAD (a fence that it waited for
-    /// failed, or the device was lost), -ESTALE or -ERANGE (a wait can no longer be met), or
-    /// -ENOMEM. May be NULL. Not called if umf_queue_submit() fails.
+    /// Called exactly once, when @data is no longer used.
+    ///
+    /// The result is 0 after run, or what one of the signals failed with. Otherwise it tells why
+    /// the job did not run or failed:
+    ///
+    ///   -ECANCELED         umf_queue_cancel(), or the queue ended
+    ///   -EIO, -EOWNERDEAD  a fence that the job waited for failed, or the device was lost
+    ///   -ESTALE, -ERANGE   a wait can no longer be met
+    ///   -ENOMEM            no memory is left
+    ///
+    /// May be NULL. Not called if umf_queue_submit() fails.
     pub release: Option<extern "C" fn(data: *mut c_void, result: c_int)>,
     /// Passed to run and release.
     pub data: *mut c_void,
@@ -124,6 +131,12 @@ pub struct umf_job {
 ///
 /// The pending values of its signals rise at once, as with umf_fence_submit(), so waiters with
 /// UMF_WAIT_PENDING go on. The call allocates one block of memory.
+///
+///     struct umf_wait wait = { .fence = acquire, .value = 5, .op = UMF_OP_GE };
+///     struct umf_signal signal = { .fence = release, .value = 9 };
+///     struct umf_job job = { .size = sizeof(job), .wait_count = 1, .signal_count = 1,
+///                            .waits = &wait, .signals = &signal, .run = run, .data = data };
+///     umf_queue_submit(queue, &job, 0);
 ///
 /// @queue: the queue.
 /// @job: the job. Copied.

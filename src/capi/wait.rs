@@ -16,10 +16,10 @@ use std::ffi::c_int;
 /// Wait until a fence reaches a value.
 ///
 /// Returns 0 once the fence's value is at least @value. Memory that the signaler wrote before it
-/// signaled is then visible to the caller, and later calls in this process see the value as
-/// reached, whatever a peer does (but see UMF_FENCE_32BIT). Waiting may start before work for the
-/// value is submitted. The thread sleeps; it uses no CPU unless a device writes the fence without
-/// an interrupt (UMF_FENCE_DEVICE). umf_wait() waits for many fences.
+/// signaled is then visible to the caller. Later calls in this process see the value as reached,
+/// whatever a peer does (but see UMF_FENCE_32BIT). Waiting may start before work for the value is
+/// submitted. The thread sleeps; it uses no CPU unless a device writes the fence without an
+/// interrupt (UMF_FENCE_DEVICE). umf_wait() waits for many fences.
 ///
 /// @fence: the fence. The caller keeps its reference until the call returns.
 /// @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.
@@ -83,8 +83,7 @@ pub const UMF_OP_LT: u32 = 4;
 /// Value of umf_wait.op: the fence's value is at most the entry's. Since 0.1.
 pub const UMF_OP_LE: u32 = 5;
 
-/// A condition on one fence: an entry of umf_wait(), a wait of a job, or what a watch waits for.
-/// Since 0.1.
+/// A condition on one fence, for umf_wait(), watches and jobs. Since 0.1.
 #[repr(C)]
 pub struct umf_wait {
     /// The fence. The caller keeps its reference until the call returns.
@@ -95,7 +94,9 @@ pub struct umf_wait {
     pub op: u32,
     /// Must be 0.
     pub reserved: u32,
-    /// 0, or the bits to compare: (fence's value & mask) op (value & mask), as plain numbers.
+    /// 0 for all bits, or the bits to compare.
+    ///
+    /// With a mask, the condition is (fence's value & mask) op (value & mask), as plain numbers.
     pub mask: u64,
 }
 

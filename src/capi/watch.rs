@@ -40,9 +40,10 @@ pub struct umf_callback {
     /// Nothing else of the loop runs meanwhile, so it should not block, and in particular not wait
     /// for a fence. @result is 0 or a negative errno: what umf_watch_result() returns.
     pub call: Option<extern "C" fn(data: *mut c_void, result: c_int)>,
-    /// Called exactly once, when @data is no longer used: after call, or instead of it in
-    /// umf_watch_cancel() or umf_loop_unref(). May be NULL. Not called if the function that was
-    /// given the callback fails.
+    /// Called exactly once, when @data is no longer used.
+    ///
+    /// That is after call, or instead of it in umf_watch_cancel() or umf_loop_unref(). May be NULL.
+    /// Not called if the function that was given the callback fails.
     pub release: Option<extern "C" fn(data: *mut c_void)>,
     /// Passed to call and release.
     pub data: *mut c_void,
@@ -87,10 +88,11 @@ pub unsafe extern "C" fn umf_loop_watch(
     })
 }
 
-/// Add 1 to an eventfd when a fence meets a condition, or can no longer meet it.
+/// Add 1 to an eventfd when a wait for a fence is over.
 ///
-/// To find out which, read the fence or call umf_watch_result(). With UMF_LOOP_THREAD this takes no
-/// longer than a thread of the caller's that waits and writes.
+/// It is over when the condition is met or can no longer be met. To find out which, read the fence
+/// or call umf_watch_result(). With UMF_LOOP_THREAD this takes no longer than a thread of the
+/// caller's that waits and writes.
 ///
 /// @event_loop: the loop.
 /// @wait: the condition, as an entry of umf_wait(). Copied. The watch keeps a reference to the
@@ -240,8 +242,8 @@ pub unsafe extern "C" fn umf_loop_tie_fence(
 /// Fail all fences of a page with EOWNERDEAD when a process dies.
 ///
 /// This does for every fence that lives in the page at that time what umf_loop_tie_fence() does for
-/// one. If the page has UMF_PAGE_SINGLE_WRITER and another process created it, all its fences fail
-/// for this process, as long as this process has the page open.
+/// one. If another process created the page with UMF_PAGE_SINGLE_WRITER, all its fences fail for
+/// this process, as long as this process has the page open.
 ///
 /// Tie a page only to the process that created it, not to one that passed it on. Importing a page
 /// that is open already gives the same object, which may be this process's own page.
