@@ -394,11 +394,9 @@ struct umf_fence;
 /**
  * Flag of umf_fence_create(): the value has 32 bits and wraps around.
  *
- * Sequence numbers of hardware do that.
- *
- * A value is greater than another if it is less than 2^31 ahead of it. All comparisons work that
- * way. This process does not remember the values that it saw reached, as it does for 64 bits:
- * every wait reads the value again. Since 0.1.
+ * Sequence numbers of hardware do that. A value is greater than another if it is less than 2^31
+ * ahead of it. All comparisons work that way. This process does not remember the values that it
+ * saw reached, as it does for 64 bits: every wait reads the value again. Since 0.1.
  */
 #define UMF_FENCE_32BIT (UINT64_C(1) << 0)
 
@@ -1560,7 +1558,7 @@ int umf_loop_export_fence(struct umf_loop *event_loop,
                           struct umf_watch **out_watch);
 
 /**
- * Fail a fence with EOWNERDEAD when a process dies.
+ * Fail a fence with EOWNERDEAD when its signaler dies.
  *
  * Every wait, watch, queue and conversion, in every process, that waits for a value that the fence
  * has not reached then ends. A signaler that is killed after it wrote a value and before it woke
@@ -1570,8 +1568,7 @@ int umf_loop_export_fence(struct umf_loop *event_loop,
  * the error there. The fence then fails for this process only, as long as this process has it
  * open. Each process that waits on such a page must tie it itself.
  *
- * With a socket, mind that the kernel reports its end only when no process has the peer's end open
- * any more. The library holds a duplicate of @peer_fd until the watch is over: if the caller
+ * With a socket, the library holds a duplicate of @peer_fd until the watch is over: if the caller
  * closes its own end, the connection stays open, and the peer does not see it end. Cancel the
  * watch first.
  *
@@ -1579,10 +1576,10 @@ int umf_loop_export_fence(struct umf_loop *event_loop,
  *     end.
  * @fence: a fence that the process has to signal. The watch keeps a reference to it until it is
  *     over. Cancel the watch to untie the fence.
- * @peer_fd: a pidfd, which reports that its process ended; or a socket connected to the process,
- *     which reports that no process has the other end open: also if the peer closed it, and not
- *     while another process still has it. Stays the caller's, which may close it after the call:
- *     the library duplicates it.
+ * @peer_fd: a pidfd (pidfd_open(), SO_PEERPIDFD), which reports that its process ended; or a
+ *     socket connected to the process, which reports that no process has the other end open: also
+ *     if the peer closed it, and not while another process still has it. Stays the caller's, which
+ *     may close it after the call: the library duplicates it.
  * @flags: must be 0.
  * @callback: what to call after that. Copied. NULL for none.
  * @out_watch: as in umf_loop_watch().
@@ -1605,7 +1602,7 @@ int umf_loop_tie_fence(struct umf_loop *event_loop,
                        struct umf_watch **out_watch);
 
 /**
- * Fail all fences of a page with EOWNERDEAD when a process dies.
+ * Fail all fences of a page with EOWNERDEAD when their signaler dies.
  *
  * This does for every fence that lives in the page at that time what umf_loop_tie_fence() does for
  * one. If another process created the page with UMF_PAGE_SINGLE_WRITER, all its fences fail for
@@ -2074,8 +2071,8 @@ int umf_queue_submit(struct umf_queue *queue, const struct umf_job *job, uint64_
  *
  * Return: 0 on success, or
  *   -EINVAL  @queue is NULL; or the call would wait for what cannot happen meanwhile: it was made
- *            in a callback or job of the loop, or the caller dispatches the loop (then only
- *            @abs_timeout_ns 0 works)
+ *            in a callback or job of the loop, or the caller dispatches the loop (check with
+ *            @abs_timeout_ns 0 there)
  *   -ETIME   the deadline passed first
  *   -ESTALE  the queue belongs to another process
  *

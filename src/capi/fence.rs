@@ -28,11 +28,9 @@ impl Handle for umf_fence {
 
 /// Flag of umf_fence_create(): the value has 32 bits and wraps around.
 ///
-/// Sequence numbers of hardware do that.
-///
-/// A value is greater than another if it is less than 2^31 ahead of it. All comparisons work that
-/// way. This process does not remember the values that it saw reached, as it does for 64 bits:
-/// every wait reads the value again. Since 0.1.
+/// Sequence numbers of hardware do that. A value is greater than another if it is less than 2^31
+/// ahead of it. All comparisons work that way. This process does not remember the values that it
+/// saw reached, as it does for 64 bits: every wait reads the value again. Since 0.1.
 pub const UMF_FENCE_32BIT: u64 = 1 << 0;
 
 /// Flag of umf_fence_create(): a device writes the value and wakes no waiter.

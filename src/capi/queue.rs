@@ -174,7 +174,7 @@ pub unsafe extern "C" fn umf_queue_submit(
 /// The C contract (contract.rs).
 unsafe fn read_job(job: &umf_job) -> Result<Job> {
     let run = job.run.ok_or(Error::Invalid)?;
-    // Neither can wrap: they are 32 bits wide.
+    // The sum cannot wrap: both counts have 32 bits.
     let count = u64::from(job.wait_count) + u64::from(job.signal_count);
     if job.reserved != 0 || count > UMF_WAIT_MAX.into() {
         return Err(Error::Invalid);
@@ -182,18 +182,16 @@ unsafe fn read_job(job: &umf_job) -> Result<Job> {
     // SAFETY: by this function's contract.
     let (waits, signals) =
         unsafe { (slice(job.waits, job.wait_count)?, slice(job.signals, job.signal_count)?) };
-    let mut job_read = Job::new(count as usize, run, job.release, job.data)?;
+    let mut copy = Job::new(count as usize, run, job.release, job.data)?;
     for wait in waits {
         // SAFETY: by this function's contract.
-        unsafe {
-            job_read.wait(clone_ref(wait.fence)?, condition(wait, Until::Signaled)?.predicate())
-        };
+        unsafe { copy.wait(clone_ref(wait.fence)?, condition(wait, Until::Signaled)?.predicate()) };
     }
     for signal in signals {
         // SAFETY: by this function's contract.
-        job_read.signal(unsafe { clone_ref(signal.fence)? }, signal.value)?;
+        copy.signal(unsafe { clone_ref(signal.fence)? }, signal.value)?;
     }
-    Ok(job_read)
+    Ok(copy)
 }
 
 /// Wait until the jobs that were submitted before are over.
@@ -209,8 +207,8 @@ unsafe fn read_job(job: &umf_job) -> Result<Job> {
 ///
 /// Return: 0 on success, or
 ///   -EINVAL  @queue is NULL; or the call would wait for what cannot happen meanwhile: it was made
-///            in a callback or job of the loop, or the caller dispatches the loop (then only
-///            @abs_timeout_ns 0 works)
+///            in a callback or job of the loop, or the caller dispatches the loop (check with
+///            @abs_timeout_ns 0 there)
 ///   -ETIME   the deadline passed first
 ///   -ESTALE  the queue belongs to another process
 ///

@@ -184,7 +184,7 @@ pub unsafe extern "C" fn umf_loop_export_fence(
     })
 }
 
-/// Fail a fence with EOWNERDEAD when a process dies.
+/// Fail a fence with EOWNERDEAD when its signaler dies.
 ///
 /// Every wait, watch, queue and conversion, in every process, that waits for a value that the fence
 /// has not reached then ends. A signaler that is killed after it wrote a value and before it woke
@@ -194,8 +194,7 @@ pub unsafe extern "C" fn umf_loop_export_fence(
 /// the error there. The fence then fails for this process only, as long as this process has it
 /// open. Each process that waits on such a page must tie it itself.
 ///
-/// With a socket, mind that the kernel reports its end only when no process has the peer's end open
-/// any more. The library holds a duplicate of @peer_fd until the watch is over: if the caller
+/// With a socket, the library holds a duplicate of @peer_fd until the watch is over: if the caller
 /// closes its own end, the connection stays open, and the peer does not see it end. Cancel the
 /// watch first.
 ///
@@ -203,10 +202,10 @@ pub unsafe extern "C" fn umf_loop_export_fence(
 ///     end.
 /// @fence: a fence that the process has to signal. The watch keeps a reference to it until it is
 ///     over. Cancel the watch to untie the fence.
-/// @peer_fd: a pidfd, which reports that its process ended; or a socket connected to the process,
-///     which reports that no process has the other end open: also if the peer closed it, and not
-///     while another process still has it. Stays the caller's, which may close it after the call:
-///     the library duplicates it.
+/// @peer_fd: a pidfd (pidfd_open(), SO_PEERPIDFD), which reports that its process ended; or a
+///     socket connected to the process, which reports that no process has the other end open: also
+///     if the peer closed it, and not while another process still has it. Stays the caller's, which
+///     may close it after the call: the library duplicates it.
 /// @flags: must be 0.
 /// @callback: what to call after that. Copied. NULL for none.
 /// @out_watch: as in umf_loop_watch().
@@ -239,7 +238,7 @@ pub unsafe extern "C" fn umf_loop_tie_fence(
     })
 }
 
-/// Fail all fences of a page with EOWNERDEAD when a process dies.
+/// Fail all fences of a page with EOWNERDEAD when their signaler dies.
 ///
 /// This does for every fence that lives in the page at that time what umf_loop_tie_fence() does for
 /// one. If another process created the page with UMF_PAGE_SINGLE_WRITER, all its fences fail for
