@@ -1,0 +1,68 @@
+# shellcheck shell=bash
+#
+# Debian systems in folders ("roots"), for builds that must not depend on what this machine has. To be sourced:
+#
+#     make_root ROOT SUITE MMDEBSTRAP_OPTION...
+#     inside ROOT [--bind SOURCE TARGET]... [--no-network] [VARIABLE=VALUE]... COMMAND...
+#     mirror
+#     quietly COMMAND...
+#
+# Whoever sources this may use $sudo (empty for root) and $keyring (the keys of Debian's archive).
+
+sudo=$([ "$(id -u)" -eq 0 ] || echo sudo)
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# Run a command, and print its output only if it fails.
+quietly() {
+    local output
+    output=$("$@" 2>&1) || { echo "$output" >&2; return 1; }
+}
+
+# Print the address of the Debian archive that this machine's apt uses.
+mirror() {
+    [ -z "${LIBUMF_DEBIAN_MIRROR:-}" ] || { echo "$LIBUMF_DEBIAN_MIRROR"; return; }
+    # shellcheck disable=SC2016 # the dollar is apt's
+    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | sed -n 1p
+}
+
+# Make a root of a Debian suite. It appears under its name only when it is complete.
+make_root() { # make_root ROOT SUITE MMDEBSTRAP_OPTION...
+    local root=$1 suite=$2 directory
+    shift 2
+    mkdir -p "$(dirname "$root")"
+    $sudo rm -rf "$root" "$root.new"
+    # shellcheck disable=SC2086 # an empty $sudo is no word
+    quietly $sudo mmdebstrap --quiet --mode=root "$@" "$suite" "$root.new" \
+        "deb [signed-by=$keyring] $(mirror) $suite main"
+    # --variant=extract runs no maintainer scripts, so make the links that they would make.
+    for directory in bin sbin lib lib64; do
+        [ -L "$root.new/$directory" ] || $sudo ln -s "usr/$directory" "$root.new/$directory"
+    done
+    [ -L "$root.new/usr/bin/cc" ] || $sudo ln -s gcc "$root.new/usr/bin/cc"
+    $sudo mv "$root.new" "$root"
+}
+
+# Run a command in a root, with this machine's /proc, /sys and /dev and an empty environment.
+inside() { # inside ROOT [--bind SOURCE TARGET]... [--no-network] [VARIABLE=VALUE]... COMMAND...
+    local root=$1 namespaces=(--mount) binds=()
+    shift
+    while true; do
+        case $1 in
+            --bind) binds+=("$2" "$3"); shift 3 ;;
+            --no-network) namespaces+=(--net); shift ;;
+            *) break ;;
+        esac
+    done
+    # shellcheck disable=SC2016 # the dollars are the inner shell's
+    $sudo unshare "${namespaces[@]}" sh -ec '
+        root=$1
+        shift
+        while [ "$1" != -- ]; do
+            mkdir -p "$root$2"
+            mount --rbind "$1" "$root$2"
+            shift 2
+        done
+        shift
+        exec chroot "$root" env -i PATH=/usr/bin:/bin:/usr/sbin:/sbin HOME=/tmp LC_ALL=C.UTF-8 "$@"
+    ' - "$root" /proc /proc /sys /sys /dev /dev "${binds[@]}" -- "$@"
+}
