@@ -69,7 +69,7 @@ def _refresh(name, folder, note):
         note("downloading " + ", ".join(packages))
         apt("apt-get", "--quiet", "download", *packages)
         for package in scratch.glob("*.deb"):
-            _call(["dpkg", "-x", package, scratch / "tree"])
+            call(["dpkg", "-x", package, scratch / "tree"])
 
         new = scratch / "new"
         (new / "modules").mkdir(parents=True)
@@ -86,7 +86,7 @@ def _find(name, scratch):
     problems = []
     for suite in SUITES[name]:
         try:
-            apt = _private_apt(suite, scratch)
+            apt = private_apt(suite, scratch)
             apt("apt-get", "--quiet", "update")
             packages = _depends(apt, METAPACKAGE)
             # Since 6.18 or so the image package is empty and depends on linux-binary-… and linux-modules-….
@@ -108,13 +108,13 @@ def _depends(apt, package):
     return [f"{name}={version}" for name, version in exact]
 
 
-def _private_apt(suite, scratch):
+def private_apt(suite, scratch):
     """A function that runs an apt command on `suite` alone, with its own lists, cache and package state."""
     for folder in ["lists/partial", "cache/archives/partial"]:
         (scratch / folder).mkdir(parents=True, exist_ok=True)
     (scratch / "sources.list").write_text(f"deb [signed-by={KEYRING} target=Packages] {_mirror()} {suite} main\n")
     # Only how to reach the mirror (proxies and the like) is taken from the machine; no hooks.
-    acquire = _call(["apt-config", "dump", "Acquire"])
+    acquire = call(["apt-config", "dump", "Acquire"])
     (scratch / "apt.conf").write_text(acquire + f"""
         Dir::Etc::Main "/dev/null";
         Dir::Etc::Parts "/dev/null";
@@ -128,7 +128,7 @@ def _private_apt(suite, scratch):
         APT::Update::Error-Mode "any";
     """)
     environment = dict(os.environ, APT_CONFIG=str(scratch / "apt.conf"), LC_ALL="C")
-    return lambda *command: _call(command, env=environment, cwd=scratch)
+    return lambda *command: call(command, env=environment, cwd=scratch)
 
 
 def _mirror():
@@ -136,7 +136,7 @@ def _mirror():
     chosen = os.environ.get("LIBUMF_DEBIAN_MIRROR")
     if chosen:
         return chosen
-    uris = _call(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian"])
+    uris = call(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian"])
     if not uris:
         raise Failure("apt has no list of a Debian archive: run apt-get update, or set LIBUMF_DEBIAN_MIRROR")
     return uris.split()[0]
@@ -167,7 +167,7 @@ def _module_name(path):
     return path.name.split(".")[0].replace("-", "_")
 
 
-def _call(command, **options):
+def call(command, **options):
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
     if done.returncode != 0:
         reason = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
