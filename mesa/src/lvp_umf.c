@@ -7,8 +7,10 @@
 
 #include "lvp_private.h"
 
-/* Does the work of a submission, which need not wait for anything any more and leaves the signals to the caller.  It is done when
- * this returns: lvp_execute_cmds() waits for the rasterizer.
+/* Do the work of a submission without its waits and signals
+ *
+ * The caller has completed the waits, and sends the signals afterwards.  The work is done when this
+ * returns, because lvp_execute_cmds() waits for the rasterizer.
  */
 static VkResult
 execute(struct lvp_queue *queue, struct vk_queue_submit *submit)
@@ -30,8 +32,10 @@ has_work(const struct vk_queue_submit *submit)
    return submit->command_buffer_count > 0 || vk_queue_submit_has_bind(submit);
 }
 
-/* On the queue's own thread, which the runtime gives to whoever asks: lavapipe's device is this thread, its waits and signals are
- * the device's.
+/* Wait, do the work, and signal
+ *
+ * This runs on the submit thread that the runtime creates for the queue.  lavapipe's device is this
+ * thread, so the waits and signals of the thread are those of the device.
  */
 VkResult
 lvp_umf_queue_submit(struct vk_queue *vk_queue, struct vk_queue_submit *submit)
@@ -56,7 +60,7 @@ lvp_umf_queue_submit(struct vk_queue *vk_queue, struct vk_queue_submit *submit)
    if (result != VK_SUCCESS)
       vk_umf_queue_fail(vk_queue, submit);
 
-   /* If it failed, this finds failed fences, and frees the list. */
+   /* After a failure, the fences have failed already, and this only frees the list. */
    vk_umf_signals_complete(signals);
    return result;
 }

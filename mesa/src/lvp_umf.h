@@ -11,7 +11,10 @@
 struct vk_queue;
 struct vk_queue_submit;
 
-/** vk_queue::driver_submit where syncs are those of libumf; lvp_queue::execute does the work */
+/** Submit work to a queue whose syncs are vk_umf_syncs
+ *
+ * This is lavapipe's vk_queue::driver_submit.  lvp_queue::execute does the work.
+ */
 VkResult lvp_umf_queue_submit(struct vk_queue *queue, struct vk_queue_submit *submit);
 
 #endif /* LVP_UMF_H */

@@ -17,7 +17,7 @@
 #include "vk_queue.h"
 #include "vk_util.h"
 
-/* Where the fences of a shareable payload are in its page.  A timeline has the first alone. */
+/* The slots of a shareable payload's page.  A timeline has only the first one. */
 enum {
    PAYLOAD_FENCE,
    PAYLOAD_RESETS,
@@ -43,10 +43,18 @@ is_timeline(const struct vk_umf_sync *sync)
    return sync->base.flags & VK_SYNC_IS_TIMELINE;
 }
 
-/* The one place where an errno of libumf becomes a VkResult.
+/* Get the number of fences in a shareable payload. */
+static uint32_t
+payload_fence_count(const struct vk_umf_sync *sync)
+{
+   return is_timeline(sync) ? PAYLOAD_TIMELINE_FENCES : PAYLOAD_BINARY_FENCES;
+}
+
+/* Convert an error of libumf to a VkResult.
  *
- * A fence that failed will never be signaled.  Who waits for it is told so by VK_ERROR_DEVICE_LOST, and no more than that: it may
- * be a peer who failed a semaphore that he shares with us, and all else goes on.  What a queue makes of it, vk_umf_waits_wait() says.
+ * A fence that failed will never be signaled, so a wait for it returns VK_ERROR_DEVICE_LOST.  The
+ * device itself is not marked as lost, because the cause may be a peer that shares the semaphore.
+ * vk_umf_waits_wait() decides what the failure means for a queue.
  */
 static VkResult
 to_result(struct vk_device *device, int ret)
@@ -67,18 +75,20 @@ to_result(struct vk_device *device, int ret)
    case -ENOSPC:
       return vk_error(device, VK_ERROR_OUT_OF_HOST_MEMORY);
    default:
-      return vk_errorf(device, VK_ERROR_UNKNOWN, "libumf: %d", ret);
+      return vk_errorf(device, VK_ERROR_UNKNOWN, "libumf returned an unexpected error: %d", ret);
    }
 }
 
-/* Where Vulkan knows no other error: descriptors that have run out. */
+/* For entrypoints that may not return VK_ERROR_TOO_MANY_OBJECTS: treat a lack of file descriptors
+ * as a lack of memory.
+ */
 static int
 as_no_memory(int ret)
 {
    return ret == -EMFILE || ret == -ENFILE ? -ENOMEM : ret;
 }
 
-/* Fences that are not shared: many to a page. */
+/* Fences that are not shareable.  Many of them use one page. */
 
 static int
 add_page(struct vk_umf_sync_type *type)
@@ -134,9 +144,14 @@ get_loop(struct vk_umf_sync_type *type, struct umf_loop **loop_out)
 
 /* Payloads */
 
-/* The fence of a binary sync can be that of the next one, which begins after its last point: if nothing is to come of that
- * any more, for which somebody may still wait.  So the runtime can make a sync for every wait on a binary semaphore, and for
- * every vkQueueWaitIdle(), without a fence ending.  The end of a fence is told to everybody who waits for many of its page.
+/* Keep the fence of a finished binary sync for the next binary sync
+ *
+ * The runtime creates a sync for every wait on a binary semaphore and for every vkQueueWaitIdle().
+ * Destroying a fence is expensive: it wakes every thread that waits for several fences of the same
+ * page.
+ *
+ * The next sync starts after the last point of the fence.  The fence is not kept while a point is
+ * still pending, because a moved copy may wait for that point.
  */
 static bool
 keep_fence(struct vk_umf_sync *sync)
@@ -144,24 +159,27 @@ keep_fence(struct vk_umf_sync *sync)
    struct vk_umf_sync_type *type = to_type(&sync->base);
    int error;
 
-   if (is_timeline(sync) || sync->page || sync->moved_here || sync->fence == NULL ||
+   if (is_timeline(sync) || sync->page || sync->is_moved_copy || sync->fence == NULL ||
        umf_fence_error(sync->fence, &error) < 0 || error != 0 ||
        umf_fence_value(sync->fence) < umf_fence_pending_value(sync->fence))
       return false;
 
    simple_mtx_lock(&type->lock);
-   const bool keep = type->idle_count < VK_UMF_MAX_IDLE;
+   const bool keep = type->free_binary_count < VK_UMF_MAX_FREE_BINARY;
    if (keep)
-      type->idle[type->idle_count++] = sync->fence;
+      type->free_binary[type->free_binary_count++] = sync->fence;
    simple_mtx_unlock(&type->lock);
    return keep;
 }
 
 static struct umf_fence *
-take_idle_fence(struct vk_umf_sync_type *type)
+take_free_binary(struct vk_umf_sync_type *type)
 {
+   struct umf_fence *fence = NULL;
+
    simple_mtx_lock(&type->lock);
-   struct umf_fence *fence = type->idle_count > 0 ? type->idle[--type->idle_count] : NULL;
+   if (type->free_binary_count > 0)
+      fence = type->free_binary[--type->free_binary_count];
    simple_mtx_unlock(&type->lock);
    return fence;
 }
@@ -175,7 +193,7 @@ init_timeline_payload(struct vk_umf_sync *sync, uint64_t initial_value)
 static int
 init_binary_payload(struct vk_umf_sync *sync, bool signaled)
 {
-   sync->fence = take_idle_fence(to_type(&sync->base));
+   sync->fence = take_free_binary(to_type(&sync->base));
    if (sync->fence == NULL)
       return create_fence(to_type(&sync->base), signaled, &sync->fence);
 
@@ -197,7 +215,7 @@ finish_payload(struct vk_umf_sync *sync)
    umf_page_unref(sync->page);
 }
 
-/* Gives sync the payload that from has, instead of its own. */
+/* Replace the payload of sync by the payload of from. */
 static void
 take_payload(struct vk_umf_sync *sync, struct vk_umf_sync *from)
 {
@@ -206,24 +224,28 @@ take_payload(struct vk_umf_sync *sync, struct vk_umf_sync *from)
    *sync = *from;
 }
 
-/* A payload that can be exported has a page to itself, which is all that its file descriptor gives away.  The fences are the
- * page's: they are there as long as anybody has a sync or a descriptor of it.
+/* Create a payload that can be exported
+ *
+ * It has a page of its own, so its file descriptor gives access to this payload only.  Its fences
+ * live as long as the page: until the last sync and the last file descriptor are gone.
  */
 static int
 init_shareable_payload(struct vk_umf_sync *sync, uint64_t initial_value)
 {
-   const bool timeline = is_timeline(sync);
-   int ret = umf_page_create(timeline ? PAYLOAD_TIMELINE_FENCES : PAYLOAD_BINARY_FENCES, 0, &sync->page);
+   int ret = umf_page_create(payload_fence_count(sync), 0, &sync->page);
    if (ret == 0)
       ret = umf_fence_create(sync->page, initial_value, UMF_FENCE_LASTING, &sync->fence);
-   if (ret == 0 && !timeline)
+   if (ret == 0 && !is_timeline(sync))
       ret = umf_fence_create(sync->page, 0, UMF_FENCE_LASTING, &sync->resets);
    if (ret < 0)
       finish_payload(sync);
    return ret;
 }
 
-/* A fence that is open, and that has 64 bits: one of 32 refuses to be waited for at most values. */
+/* Open a fence and check that it has 64 bits
+ *
+ * A 32-bit fence refuses a wait for UINT64_MAX.
+ */
 static int
 open_fence(struct umf_page *page, uint32_t index, struct umf_fence **fence_out)
 {
@@ -231,21 +253,24 @@ open_fence(struct umf_page *page, uint32_t index, struct umf_fence **fence_out)
    return ret == 0 && umf_fence_wait(*fence_out, UINT64_MAX, 0) == -EINVAL ? -EINVAL : ret;
 }
 
-/* The page may come from anybody.  libumf lets it do no more than what a peer may do to its own fences: signal them, or not. */
+/* Open the payload of a file descriptor
+ *
+ * The page may come from a hostile process.  libumf ensures that the process can do nothing but
+ * signal the payload's fences, fail them, or leave them unsignaled.
+ */
 static int
 import_payload(struct vk_umf_sync *sync, int fd)
 {
-   const bool timeline = is_timeline(sync);
    int ret = umf_page_import(fd, 0, &sync->page);
    if (ret < 0)
       return ret;
 
    if (umf_page_flags(sync->page) != 0 ||
-       umf_page_fence_count(sync->page) != (timeline ? PAYLOAD_TIMELINE_FENCES : PAYLOAD_BINARY_FENCES))
+       umf_page_fence_count(sync->page) != payload_fence_count(sync))
       ret = -EINVAL;
    if (ret == 0)
       ret = open_fence(sync->page, PAYLOAD_FENCE, &sync->fence);
-   if (ret == 0 && !timeline)
+   if (ret == 0 && !is_timeline(sync))
       ret = open_fence(sync->page, PAYLOAD_RESETS, &sync->resets);
    if (ret < 0)
       finish_payload(sync);
@@ -258,7 +283,10 @@ last_reset(const struct vk_umf_sync *sync)
    return sync->resets ? umf_fence_value(sync->resets) : p_atomic_read(&sync->last_reset);
 }
 
-/* The point that makes a binary sync signaled.  At the end of all points, where only a peer can bring it, it stays signaled. */
+/* Get the point that signals a binary sync
+ *
+ * A sync whose last point was reset stays signaled.  Only a peer can use up all points.
+ */
 static uint64_t
 binary_point(const struct vk_umf_sync *sync)
 {
@@ -266,12 +294,12 @@ binary_point(const struct vk_umf_sync *sync)
    return last == UINT64_MAX ? last : last + 1;
 }
 
-/* The sync is not signaled any more by anything up to this point. */
+/* Reset a binary sync up to a point: signals up to that point no longer signal it. */
 static int
 reset_to(struct vk_umf_sync *sync, uint64_t point)
 {
    if (sync->resets) {
-      /* -EINVAL: a peer has reset it beyond that. */
+      /* -EINVAL means that a peer has already reset a later point. */
       int ret = umf_fence_signal(sync->resets, point);
       return ret == -EINVAL ? 0 : ret;
    }
@@ -314,17 +342,19 @@ static VkResult
 vk_umf_sync_signal(struct vk_device *device, struct vk_sync *vk_sync, uint64_t value)
 {
    struct vk_umf_sync *sync = to_umf(vk_sync);
-   assert(!sync->moved_here);
+   assert(!sync->is_moved_copy);
 
    if (!is_timeline(sync))
       value = binary_point(sync);
    int ret = umf_fence_signal(sync->fence, value);
 
-   /* It is beyond the value.  A peer may have brought it there; else the application broke the rules. */
+   /* The fence is already past the value.  For a shareable or binary sync, a peer or a later signal
+    * may have caused that.  For any other timeline, it is an application error.
+    */
    if (ret == -EINVAL && (sync->page || !is_timeline(sync)))
       return VK_SUCCESS;
    if (ret == -EINVAL)
-      return vk_device_set_lost(device, "Timeline values must only ever strictly increase.");
+      return vk_device_set_lost(device, "A timeline was signaled below its current value");
    return to_result(device, ret);
 }
 
@@ -346,32 +376,34 @@ static VkResult
 vk_umf_sync_reset(struct vk_device *device, struct vk_sync *vk_sync)
 {
    struct vk_umf_sync *sync = to_umf(vk_sync);
-   assert(!sync->moved_here);
+   assert(!sync->is_moved_copy);
    return to_result(device, reset_binary(sync));
 }
 
-/* Whether another process may have failed it. */
+/* Check whether another process can fail the payload. */
 static bool
-is_peers(const struct vk_umf_sync *sync)
+can_peer_fail(const struct vk_umf_sync *sync)
 {
-   return sync->page != NULL || sync->is_peers;
+   return sync->page != NULL || sync->is_imported;
 }
 
-/* dst waits for the point of src's that is next, whatever becomes of src.  The runtime moves only what was submitted to where
- * it will be waited for, so dst need not be able to do more.
+/* Move the next point of src to dst, and reset src
+ *
+ * Waits on dst wait for that point, whatever happens to src.  The runtime moves a sync only to wait
+ * for it, and only after its signal was submitted.  So dst does not support signals and resets.
  */
 static VkResult
 vk_umf_sync_move(struct vk_device *device, struct vk_sync *vk_dst, struct vk_sync *vk_src)
 {
    struct vk_umf_sync *src = to_umf(vk_src);
-   assert(!src->moved_here && !(vk_dst->flags & VK_SYNC_IS_SHAREABLE));
+   assert(!src->is_moved_copy && !(vk_dst->flags & VK_SYNC_IS_SHAREABLE));
 
    const uint64_t point = binary_point(src);
    struct vk_umf_sync moved = {
       .fence = umf_fence_ref(src->fence),
       .last_reset = point - 1,
-      .moved_here = true,
-      .is_peers = is_peers(src),
+      .is_moved_copy = true,
+      .is_imported = can_peer_fail(src),
    };
    take_payload(to_umf(vk_dst), &moved);
    return to_result(device, reset_to(src, point));
@@ -414,7 +446,9 @@ vk_umf_sync_wait_many(struct vk_device *device,
    int ret = umf_wait(list, wait_count, flags, abs_timeout_ns, NULL);
    STACK_ARRAY_FINISH(list);
 
-   /* What cannot be waited for is as good as submitted: who waits until it can be goes on, waits, and is told there. */
+   /* A fence that failed counts as pending.  The caller then waits for its value, and that wait
+    * returns the failure.
+    */
    if ((wait_flags & VK_SYNC_WAIT_PENDING) && ret != -ETIME)
       return VK_SUCCESS;
    return to_result(device, ret);
@@ -448,19 +482,24 @@ vk_umf_sync_import_opaque_fd(struct vk_device *device, struct vk_sync *vk_sync, 
    if (ret == -ENOMEM)
       return to_result(device, ret);
    if (ret < 0)
-      return vk_errorf(device, VK_ERROR_INVALID_EXTERNAL_HANDLE, "No such payload: %d", ret);
+      return vk_errorf(device, VK_ERROR_INVALID_EXTERNAL_HANDLE,
+                       "The file descriptor has no payload of this type: %d", ret);
 
    take_payload(to_umf(vk_sync), &imported);
    return VK_SUCCESS;
 }
 
-/* What was imported from a sync_file may be exported as anything. */
+/* Replace the payload of a sync_file import by a shareable payload
+ *
+ * Vulkan allows a payload that was imported as SYNC_FD to be exported as OPAQUE_FD.
+ */
 static int
 make_shareable(struct vk_umf_sync *sync)
 {
    struct vk_umf_sync shareable = { .base = sync->base };
    const uint64_t point = binary_point(sync);
-   const bool pending = umf_fence_value(sync->fence) < point && umf_fence_pending_value(sync->fence) >= point;
+   const bool pending = umf_fence_value(sync->fence) < point &&
+                        umf_fence_pending_value(sync->fence) >= point;
    struct umf_loop *loop;
 
    int ret = init_shareable_payload(&shareable, umf_fence_value(sync->fence) >= point);
@@ -495,24 +534,32 @@ vk_umf_sync_export_opaque_fd(struct vk_device *device, struct vk_sync *vk_sync, 
    return to_result(device, ret);
 }
 
-/* What a pending sync_file signals when it is over. */
+/* The point to signal when a pending sync_file has ended */
 struct sync_file_end {
    struct umf_fence *fence;
    uint64_t point;
 };
 
+/* Check whether a wait's result means that the sync_file has signaled or failed. */
 static bool
-is_over(int result)
+has_ended(int result)
 {
    return result == 0 || result == -EIO || result == -EOWNERDEAD;
 }
 
-/* If it is not over, and nobody can wait for it any more (no memory), the sync fails: it would be early. */
+/* Signal the point when the sync_file has ended
+ *
+ * Any other result means that libumf stopped waiting early, for example for lack of memory.  The
+ * point must not be signaled then, so the fence fails.
+ */
 static void
 sync_file_ended(void *data, int result)
 {
    struct sync_file_end *end = data;
-   (void)(is_over(result) ? umf_fence_signal(end->fence, end->point) : umf_fence_set_error(end->fence, result));
+   if (has_ended(result))
+      (void)umf_fence_signal(end->fence, end->point);
+   else
+      (void)umf_fence_set_error(end->fence, result);
 }
 
 static void
@@ -524,7 +571,10 @@ free_sync_file_end(void *data)
 }
 
 static int
-watch_sync_file(struct vk_umf_sync *sync, uint64_t point, struct umf_fence *kernels, int sync_file)
+watch_sync_file(struct vk_umf_sync *sync,
+                uint64_t point,
+                struct umf_fence *proxy,
+                int sync_file)
 {
    struct umf_loop *loop;
    int ret = get_loop(to_type(&sync->base), &loop);
@@ -537,33 +587,36 @@ watch_sync_file(struct vk_umf_sync *sync, uint64_t point, struct umf_fence *kern
    *end = (struct sync_file_end) { umf_fence_ref(sync->fence), point };
 
    const struct umf_callback callback = { sync_file_ended, free_sync_file_end, end };
-   ret = umf_loop_import_sync_file(loop, kernels, 1, sync_file, 0, &callback, NULL);
+   ret = umf_loop_import_sync_file(loop, proxy, 1, sync_file, 0, &callback, NULL);
    if (ret < 0)
       free_sync_file_end(end);
    return ret;
 }
 
-/* A sync_file that failed signals all the same, as everywhere in Mesa: its work is over, and it is no fault of this device.  So
- * it is imported into a fence of its own, which may fail.
+/* Signal the next point of sync when the sync_file has ended
+ *
+ * A sync_file that failed also signals the point, as it does in the rest of Mesa.  Its work has
+ * ended, and this device did not cause the failure.  The sync_file is therefore imported into a
+ * proxy fence, which can fail without affecting the sync.
  */
 static int
 import_sync_file(struct vk_umf_sync *sync, int sync_file)
 {
    const uint64_t point = binary_point(sync);
-   struct umf_fence *kernels;
+   struct umf_fence *proxy;
 
    int ret = umf_fence_submit(sync->fence, point);
    if (ret == 0)
-      ret = create_fence(to_type(&sync->base), 0, &kernels);
+      ret = create_fence(to_type(&sync->base), 0, &proxy);
    if (ret < 0)
       return ret;
 
-   ret = umf_fence_import_sync_file(kernels, 1, sync_file, 0);
+   ret = umf_fence_import_sync_file(proxy, 1, sync_file, 0);
    if (ret == -ETIME)
-      ret = watch_sync_file(sync, point, kernels, sync_file);
-   else if (is_over(ret))
+      ret = watch_sync_file(sync, point, proxy, sync_file);
+   else if (has_ended(ret))
       ret = umf_fence_signal(sync->fence, point);
-   umf_fence_unref(kernels);
+   umf_fence_unref(proxy);
    return ret;
 }
 
@@ -585,12 +638,15 @@ vk_umf_sync_import_sync_file(struct vk_device *device, struct vk_sync *vk_sync, 
    }
 
    take_payload(to_umf(vk_sync), &imported);
-   vk_sync->flags |= VK_SYNC_IS_SHAREABLE; /* see make_shareable() */
+   vk_sync->flags |= VK_SYNC_IS_SHAREABLE; /* See make_shareable(). */
    return VK_SUCCESS;
 }
 
-/* The kernel may not wait for userspace, so what is given out has signaled: this waits for the sync, and for nothing else.
- * Where nothing can make a sync_file, -1 stands for one that has signaled, as Vulkan has it.
+/* Export a sync_file that has signaled
+ *
+ * The kernel must not wait for userspace.  So this blocks until the sync is signaled, and waits for
+ * nothing else.  If the system cannot create sync_files, the result is -1, which Vulkan defines to
+ * mean a sync_file that has signaled.
  */
 static VkResult
 vk_umf_sync_export_sync_file(struct vk_device *device, struct vk_sync *vk_sync, int *sync_file)
@@ -598,7 +654,8 @@ vk_umf_sync_export_sync_file(struct vk_device *device, struct vk_sync *vk_sync, 
    struct vk_umf_sync *sync = to_umf(vk_sync);
    const uint64_t point = binary_point(sync);
 
-   int ret = umf_fence_export_sync_file(sync->fence, point, to_type(vk_sync)->device, UINT64_MAX, sync_file);
+   int ret = umf_fence_export_sync_file(sync->fence, point, to_type(vk_sync)->device, UINT64_MAX,
+                                        sync_file);
    if (ret == -EOPNOTSUPP) {
       ret = umf_fence_wait(sync->fence, point, UINT64_MAX);
       if (ret == 0)
@@ -639,7 +696,7 @@ vk_umf_sync_type_init(struct vk_umf_sync_type *type, int drm_fd)
    };
    simple_mtx_init(&type->lock, mtx_plain);
 
-   /* One that cannot be had is known now, and not when the first semaphore is created. */
+   /* Create the first page now.  Otherwise the first semaphore would report the failure. */
    int ret = add_page(type);
    if (ret == 0 && drm_fd >= 0)
       ret = umf_device_create(drm_fd, &type->device);
@@ -654,8 +711,8 @@ void
 vk_umf_sync_type_finish(struct vk_umf_sync_type *type)
 {
    umf_loop_unref(type->loop);
-   for (uint32_t i = 0; i < type->idle_count; i++)
-      umf_fence_unref(type->idle[i]);
+   for (uint32_t i = 0; i < type->free_binary_count; i++)
+      umf_fence_unref(type->free_binary[i]);
    for (uint32_t i = 0; i < type->page_count; i++)
       umf_page_unref(type->pages[i]);
    umf_device_unref(type->device);
@@ -671,11 +728,16 @@ is_umf(const struct vk_sync *sync)
 }
 
 VkResult
-vk_umf_waits_wait(struct vk_device *device, uint32_t wait_count, const struct vk_sync_wait *waits)
+vk_umf_waits_wait(struct vk_device *device,
+                  uint32_t wait_count,
+                  const struct vk_sync_wait *waits)
 {
    for (uint32_t i = 0; i < wait_count; i++) {
-      VkResult result = vk_sync_wait(device, waits[i].sync, waits[i].wait_value, VK_SYNC_WAIT_COMPLETE, UINT64_MAX);
-      if (result == VK_ERROR_DEVICE_LOST && is_umf(waits[i].sync) && is_peers(to_umf(waits[i].sync)))
+      struct vk_sync *sync = waits[i].sync;
+
+      VkResult result = vk_sync_wait(device, sync, waits[i].wait_value, VK_SYNC_WAIT_COMPLETE,
+                                     UINT64_MAX);
+      if (result == VK_ERROR_DEVICE_LOST && is_umf(sync) && can_peer_fail(to_umf(sync)))
          continue;
       if (result != VK_SUCCESS)
          return result;
@@ -691,19 +753,22 @@ vk_umf_waits_complete(uint32_t wait_count, const struct vk_sync_wait *waits)
          continue;
 
       struct vk_umf_sync *sync = to_umf(waits[i].sync);
-      if (!is_timeline(sync) && !sync->moved_here)
+      if (!is_timeline(sync) && !sync->is_moved_copy)
          (void)reset_to(sync, binary_point(sync));
    }
 }
 
-/* A binary sync that has been signaled, or will be, is signaled anew: the last signal operation counts.  A payload that a peer
- * has failed is none of the queue's business: its waiters know.
+/* Get the fence and the value of a signal operation
+ *
+ * The last signal operation on a binary sync counts.  An earlier one, pending or complete, is
+ * therefore reset.  If a peer has failed the payload, this does nothing about it: the waiters see
+ * the failure.
  */
 static struct umf_signal
 next_signal(const struct vk_sync_signal *signal)
 {
    struct vk_umf_sync *sync = to_umf(signal->sync);
-   assert(!sync->moved_here);
+   assert(!sync->is_moved_copy);
 
    if (!is_timeline(sync))
       (void)reset_binary(sync);
@@ -712,6 +777,12 @@ next_signal(const struct vk_sync_signal *signal)
       .fence = umf_fence_ref(sync->fence),
       .value = is_timeline(sync) ? signal->signal_value : binary_point(sync),
    };
+}
+
+static struct vk_umf_signals *
+alloc_signals(uint32_t count)
+{
+   return malloc(sizeof(struct vk_umf_signals) + count * sizeof(struct umf_signal));
 }
 
 static void
@@ -728,8 +799,8 @@ vk_umf_signals_create(struct vk_device *device,
                       const struct vk_sync_signal *list,
                       struct vk_umf_signals **signals_out)
 {
-   /* Not the application's allocator: it is freed by whoever does the work. */
-   struct vk_umf_signals *signals = malloc(sizeof(*signals) + signal_count * sizeof(signals->list[0]));
+   /* The application's allocator is not used, because any thread may free the list. */
+   struct vk_umf_signals *signals = alloc_signals(signal_count);
    if (signals == NULL)
       return vk_error(device, VK_ERROR_OUT_OF_HOST_MEMORY);
 
@@ -748,7 +819,7 @@ vk_umf_signals_announce(struct vk_umf_signals *signals)
       (void)umf_fence_submit(signals->list[i].fence, signals->list[i].value);
 }
 
-/* What cannot be signaled failed, or is beyond the value: its waiters know. */
+/* A fence that cannot be signaled has failed, or is past the value.  Its waiters know already. */
 void
 vk_umf_signals_complete(struct vk_umf_signals *signals)
 {
@@ -757,48 +828,70 @@ vk_umf_signals_complete(struct vk_umf_signals *signals)
    finish_signals(signals);
 }
 
-/* What the queue's list and this submission signal, each with a reference.  NULL without memory. */
-static struct vk_umf_signals *
-gather_signals(struct vk_queue *queue, const struct vk_queue_submit *submit)
+typedef void (*fence_visitor)(struct vk_umf_signals *signals, struct umf_fence *fence);
+
+static void
+count_fence(struct vk_umf_signals *signals, struct umf_fence *fence)
 {
-   uint32_t count = submit->signal_count;
-   list_for_each_entry(struct vk_queue_submit, behind, &queue->submit.submits, link)
-      count += behind == submit ? 0 : behind->signal_count;
-
-   struct vk_umf_signals *signals = malloc(sizeof(*signals) + count * sizeof(signals->list[0]));
-   if (signals == NULL)
-      return NULL;
-
-   signals->count = 0;
-   for (uint32_t i = 0; i < submit->signal_count; i++)
-      signals->list[signals->count++].fence = umf_fence_ref(to_umf(submit->signals[i].sync)->fence);
-   list_for_each_entry(struct vk_queue_submit, behind, &queue->submit.submits, link) {
-      for (uint32_t i = 0; behind != submit && i < behind->signal_count; i++)
-         signals->list[signals->count++].fence = umf_fence_ref(to_umf(behind->signals[i].sync)->fence);
-   }
-   return signals;
+   signals->count++;
 }
 
-/* The same signals, without memory for a list of them. */
 static void
-fail_signals(struct vk_queue *queue, const struct vk_queue_submit *submit)
+add_fence(struct vk_umf_signals *signals, struct umf_fence *fence)
+{
+   signals->list[signals->count++].fence = umf_fence_ref(fence);
+}
+
+static void
+fail_fence(struct vk_umf_signals *signals, struct umf_fence *fence)
+{
+   (void)umf_fence_set_error(fence, -EIO);
+}
+
+static void
+visit_submission(const struct vk_queue_submit *submit,
+                 fence_visitor visit,
+                 struct vk_umf_signals *signals)
 {
    for (uint32_t i = 0; i < submit->signal_count; i++)
-      (void)umf_fence_set_error(to_umf(submit->signals[i].sync)->fence, -EIO);
-   list_for_each_entry(struct vk_queue_submit, behind, &queue->submit.submits, link) {
-      for (uint32_t i = 0; behind != submit && i < behind->signal_count; i++)
-         (void)umf_fence_set_error(to_umf(behind->signals[i].sync)->fence, -EIO);
+      visit(signals, to_umf(submit->signals[i].sync)->fence);
+}
+
+/* Visit the fences that a lost queue would have signaled
+ *
+ * These are the fences of the failed submission and of the submissions in the queue's list.  The
+ * failed submission may be in the list too.
+ */
+static void
+visit_lost_fences_locked(struct vk_queue *queue,
+                         const struct vk_queue_submit *failed,
+                         fence_visitor visit,
+                         struct vk_umf_signals *signals)
+{
+   visit_submission(failed, visit, signals);
+   list_for_each_entry(struct vk_queue_submit, submit, &queue->submit.submits, link) {
+      if (submit != failed)
+         visit_submission(submit, visit, signals);
    }
 }
 
 void
 vk_umf_queue_fail(struct vk_queue *queue, const struct vk_queue_submit *submit)
 {
-   /* Once the device is lost the application may destroy everything: the syncs are not looked at any more then. */
+   struct vk_umf_signals counted = { 0 };
+
+   /* Once the device is lost, the application may destroy its syncs.  So the list takes a reference
+    * to each fence first.  Without memory for the list, the fences fail here instead.
+    */
    mtx_lock(&queue->submit.mutex);
-   struct vk_umf_signals *signals = gather_signals(queue, submit);
-   if (signals == NULL)
-      fail_signals(queue, submit);
+   visit_lost_fences_locked(queue, submit, count_fence, &counted);
+   struct vk_umf_signals *signals = alloc_signals(counted.count);
+   if (signals) {
+      signals->count = 0;
+      visit_lost_fences_locked(queue, submit, add_fence, signals);
+   } else {
+      visit_lost_fences_locked(queue, submit, fail_fence, NULL);
+   }
    (void)vk_queue_set_lost(queue, "A submission failed");
    mtx_unlock(&queue->submit.mutex);
 

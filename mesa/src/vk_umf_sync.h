@@ -19,127 +19,165 @@ extern "C" {
 struct vk_queue;
 struct vk_queue_submit;
 
-/* The first page of fences has room for 256; each further one for twice as many as the one before. */
+/* The first page has room for 256 fences.  Each later page has room for twice as many as the page
+ * before it.
+ */
 #define VK_UMF_FIRST_PAGE_FENCES 256
 #define VK_UMF_MAX_PAGES 13
 
 /* How many fences of finished binary syncs are kept for new ones */
-#define VK_UMF_MAX_IDLE 64
+#define VK_UMF_MAX_FREE_BINARY 64
 
-/** A vk_sync_type whose timelines are native: userspace memory fences of libumf
+/** A vk_sync_type with native timelines, built on the userspace memory fences of libumf
  *
- * One type is both binary and timeline, so that a wait for many syncs of both kinds is one call.  It lives in the physical
- * device, in front of NULL in vk_physical_device::supported_sync_types, and is all there need be in it.
+ * One type serves both binary and timeline syncs, so that a wait for syncs of both kinds is one
+ * call.  The driver stores the type in its physical device.  A supported_sync_types list of this
+ * type and NULL is complete.
  */
 struct vk_umf_sync_type {
    struct vk_sync_type sync;
 
-   /** Makes sync_files that have signaled; NULL where there is no DRM device */
+   /** Creates signaled sync_files.  NULL if there is no DRM device. */
    struct umf_device *device;
 
-   /** Guards what is below */
+   /** Protects the fields below */
    simple_mtx_t lock;
 
-   /** Signals what pending sync_files were imported into; made when it is first needed, for it has a thread */
+   /** Watches pending sync_files.  Created on first use, because it starts a thread. */
    struct umf_loop *loop;
 
-   /** Fences of syncs that are not shared */
+   /** Pages with the fences of syncs that are not shareable */
    struct umf_page *pages[VK_UMF_MAX_PAGES];
    uint32_t page_count;
 
-   /** The page that had a free fence last */
+   /** Index of the page that last had a free slot */
    uint32_t page_hint;
 
-   /** Fences of binary syncs that were finished */
-   struct umf_fence *idle[VK_UMF_MAX_IDLE];
-   uint32_t idle_count;
+   /** Fences of finished binary syncs, which new binary syncs reuse */
+   struct umf_fence *free_binary[VK_UMF_MAX_FREE_BINARY];
+   uint32_t free_binary_count;
 };
 
-/** Initializes a vk_umf_sync_type
+/** Initialize a vk_umf_sync_type
  *
- * drm_fd is -1, or a DRM device whose syncobjs sync_files are made with.  It stays the caller's.
+ * drm_fd is -1, or a DRM device that is used to create sync_files.  The caller keeps ownership of
+ * drm_fd.
  */
 VkResult vk_umf_sync_type_init(struct vk_umf_sync_type *type, int drm_fd);
 
-/** Finishes one; all syncs of the type are finished by now */
+/** Finish a vk_umf_sync_type
+ *
+ * The caller must have finished every sync of the type.
+ */
 void vk_umf_sync_type_finish(struct vk_umf_sync_type *type);
 
 struct vk_umf_sync {
    struct vk_sync base;
 
-   /** What is signaled.  The value of a timeline is the value of this fence.
+   /** The fence that is signaled
     *
-    * A binary sync is a timeline as well: every signal operation is a point of it, one beyond the last that was reset.
-    * It is signaled if the fence has reached that point, pending if umf_fence_submit() has announced it.
+    * In timeline mode, the value of the sync is the value of this fence.
+    *
+    * In binary mode, the fence is a timeline too.  Every signal operation has a point on it: the
+    * point after the last one that was reset.  The sync is signaled if the fence has reached that
+    * point.  It is pending if umf_fence_submit() has announced that point.
     */
    struct umf_fence *fence;
 
-   /** Binary: the last point that was reset, in resets if the payload is shareable, else in last_reset */
+   /** Binary mode: the last point that was reset
+    *
+    * A shareable payload stores the point in the fence resets, where other processes see it.  Any
+    * other payload stores it in last_reset.
+    */
    struct umf_fence *resets;
    uint64_t last_reset;
 
-   /** Shareable: a page with nothing but this payload in it */
+   /** Set if the payload is shareable: a page that has only this payload */
    struct umf_page *page;
 
-   /** The fence is that of the sync which this one was moved from: to be waited for, and no more */
-   bool moved_here;
+   /** Set if vk_sync_move() copied the fence from another sync
+    *
+    * Such a sync can only be waited for.  It is never signaled or reset.
+    */
+   bool is_moved_copy;
 
-   /** Moved here from a shareable payload, which another process may fail */
-   bool is_peers;
+   /** Set if is_moved_copy is set and the other sync had a shareable payload
+    *
+    * Another process can fail the fence of a shareable payload.
+    */
+   bool is_imported;
 };
 
-/** What a wait waits for: a fence, and the value that it has to reach
+/** Get the fence and the value that complete a wait
  *
- * For drivers whose device waits by itself: the fence's page, umf_fence_offset() and the value are all that it needs.  Not to be
- * asked of a binary sync before somebody has submitted its signal (VK_SYNC_WAIT_PENDING).
+ * For devices that wait by themselves.  The fence's page, umf_fence_offset() and the value are all
+ * that such a device needs.
+ *
+ * For a binary sync, the signal operation must have been submitted before this is called.  See
+ * VK_SYNC_WAIT_PENDING.
  */
 struct umf_wait vk_umf_sync_get_wait(const struct vk_sync_wait *wait);
 
-/** Waits for what a submission has to wait for
+/** Block until the waits of a submission are complete
  *
- * For drivers whose device cannot wait: to be called by vk_queue::driver_submit.  A shareable payload that failed is waited for no
- * longer, as its kin in the kernel are when their fence fails: a peer can spoil what he shares, and not take the device away.
+ * For devices that cannot wait.  Call this from vk_queue::driver_submit.
+ *
+ * A shareable payload that failed counts as complete, as a drm_syncobj does when its kernel fence
+ * fails.  A peer can therefore corrupt the data that it shares, but it cannot make this device
+ * lost.
  */
-VkResult vk_umf_waits_wait(struct vk_device *device, uint32_t wait_count, const struct vk_sync_wait *waits);
+VkResult vk_umf_waits_wait(struct vk_device *device,
+                           uint32_t wait_count,
+                           const struct vk_sync_wait *waits);
 
-/** The waits of a submission are over
+/** Reset the binary syncs that a submission waited for
  *
- * To be called by vk_queue::driver_submit, between its waits and its signals.  A wait resets a binary sync.  The runtime has seen
- * to that where it could; but a payload that was imported temporarily may be another's who shares it with us.
+ * Call this from vk_queue::driver_submit, after the waits and before the signals.
+ *
+ * A wait resets a binary semaphore.  The runtime resets permanent payloads, but not temporary
+ * ones.  A temporary payload may be shared with another process, so it must be reset too.
  */
 void vk_umf_waits_complete(uint32_t wait_count, const struct vk_sync_wait *waits);
 
-/** What one submission signals when its work is done
+/** The signals of one submission
  *
- * A device that writes fences by itself is given the list.
+ * A device that writes fences by itself takes the fences and the values from the list.
  */
 struct vk_umf_signals {
    uint32_t count;
    struct umf_signal list[];
 };
 
-/** Takes note of what a submission signals
+/** Record what a submission will signal
  *
- * To be called by vk_queue::driver_submit, after its waits.  The syncs may be finished, reset and moved before the work is done.
+ * Call this from vk_queue::driver_submit, after the waits.  The syncs may then be finished, reset
+ * or moved before the work is done.
+ *
+ * Every list must be passed to vk_umf_signals_complete().  Otherwise its waiters sleep forever.
  */
 VkResult vk_umf_signals_create(struct vk_device *device,
                                uint32_t signal_count,
                                const struct vk_sync_signal *signals,
                                struct vk_umf_signals **signals_out);
 
-/** Says that work was submitted which will signal: who waits with VK_SYNC_WAIT_PENDING goes on
+/** Announce that the submitted work will signal
  *
- * To be called before work that takes time, or goes on after driver_submit has returned.
+ * This ends the waits with VK_SYNC_WAIT_PENDING.  Call it before any work that takes time or that
+ * continues after driver_submit has returned.
  */
 void vk_umf_signals_announce(struct vk_umf_signals *signals);
 
-/** The work is done: signals, and frees.  On any thread; does not block. */
+/** Signal everything in the list, and free the list
+ *
+ * Call this when the work is done.  Any thread may call it, and it does not block.
+ */
 void vk_umf_signals_complete(struct vk_umf_signals *signals);
 
-/** Fails what was submitted to a queue that is lost
+/** Mark a queue as lost, and fail what it would have signaled
  *
- * To be called by vk_queue::driver_submit when it fails.  Nothing that is in the queue's list will run any more, so all that this
- * submission and they would have signaled fails, for this and for other processes.
+ * Call this from vk_queue::driver_submit when the submission fails.  The submissions in the
+ * queue's list will never run, so the fences that they would have signaled fail too.  Every
+ * process that waits for one of these fences sees the failure.
  */
 void vk_umf_queue_fail(struct vk_queue *queue, const struct vk_queue_submit *submit);
 
