@@ -44,7 +44,7 @@ static const char *capability(int fd, uint64_t number)
 	return cap.value ? "yes" : "no";
 }
 
-/* The status that SYNC_IOC_FILE_INFO gives: 0 pending, 1 signalled, negative an error. */
+/* The status that SYNC_IOC_FILE_INFO gives: 0 pending, 1 signaled, negative an error. */
 static int fence_status(int sync_file)
 {
 	struct sync_file_info info = { 0 };
@@ -76,9 +76,9 @@ static void probe_vgem_fence(int card)
 	if (result >= 0) {
 		struct drm_vgem_fence_signal signal = { .fence = attach.out_fence };
 		int before = fence_status(export.fd);
-		int signalled = ioctl(card, DRM_IOCTL_VGEM_FENCE_SIGNAL, &signal);
+		int signaled = ioctl(card, DRM_IOCTL_VGEM_FENCE_SIGNAL, &signal);
 
-		printf("  signal: %s, status %d before, %d after\n", yes_or_errno(signalled), before,
+		printf("  signal: %s, status %d before, %d after\n", yes_or_errno(signaled), before,
 		       fence_status(export.fd));
 		close(export.fd);
 	}
@@ -111,7 +111,7 @@ static int is_drm_node(const struct dirent *entry)
 	return strncmp(entry->d_name, "card", 4) == 0 || strncmp(entry->d_name, "renderD", 7) == 0;
 }
 
-/* Makes a dma-buf of a memfd, and asks it for a sync_file, which is a signalled one as it has no fences. */
+/* Makes a dma-buf of a memfd, and asks it for a sync_file, which is a signaled one as it has no fences. */
 static void probe_udmabuf(void)
 {
 	struct dma_buf_export_sync_file export = { .flags = DMA_BUF_SYNC_READ };

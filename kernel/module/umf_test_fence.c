@@ -80,7 +80,7 @@ static int test_fence_open(struct inode *inode, struct file *file)
 	return 0;
 }
 
-/* No fence pends for ever: it is cancelled with the file, at the latest when its process dies. */
+/* No fence pends forever: it is canceled with the file, at the latest when its process dies. */
 static int test_fence_close(struct inode *inode, struct file *file)
 {
 	struct test_fence *fence = file->private_data;

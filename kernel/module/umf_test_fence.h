@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
  * What /dev/umf_test_fence takes: every open file of it is one kernel fence, pending until it is
- * signalled. Both calls take an integer instead of an address.
+ * signaled. Both calls take an integer instead of an address.
  */
 #ifndef UMF_TEST_FENCE_H
 #define UMF_TEST_FENCE_H

@@ -1,10 +1,11 @@
 /*
- * Binary semaphores order submissions, one signal and one wait at a time, again and again. By Vulkan's rule a wait is
- * submitted after its signal, and after all that the signal depends on.
+ * Binary semaphores order submissions. Every signal has one wait, and a semaphore is used again and
+ * again. As Vulkan requires, each wait is submitted after its signal, and after everything that the
+ * signal depends on.
  */
 #include "slow.h"
 
-/* Each submission works, and waits for the semaphore that the one before it signalled. */
+/* Each submission waits for the semaphore of the previous one, does work, and signals the next. */
 static void
 chain(const struct gpu *gpu)
 {
@@ -14,8 +15,8 @@ chain(const struct gpu *gpu)
     for (unsigned i = 0; i < LENGTH; i++) {
         links[i] = binary(gpu);
         const struct point last = POINT(i > 0 ? links[i - 1] : VK_NULL_HANDLE, 0);
-        submit(gpu, .waits = &last, .wait_count = i > 0, SIGNALS(POINT(links[i], 0), POINT(end, i + 1)),
-               .commands = slow.commands);
+        submit(gpu, .waits = &last, .wait_count = i > 0,
+               SIGNALS(POINT(links[i], 0), POINT(end, i + 1)), .commands = slow.commands);
     }
     submit(gpu, WAITS(POINT(links[LENGTH - 1], 0)), SIGNALS(POINT(end, LENGTH + 1)));
     for (uint64_t i = 1; i <= LENGTH; i++) {
@@ -31,7 +32,7 @@ chain(const struct gpu *gpu)
     destroy_slow(gpu, &slow);
 }
 
-/* A wait takes the signal away, so that the next signal is a new one: the wait behind it may not be met by the old one. */
+/* A wait consumes its signal. The next wait must not be satisfied by the old signal. */
 static void
 reuse(const struct gpu *gpu)
 {
@@ -40,7 +41,8 @@ reuse(const struct gpu *gpu)
     for (uint32_t round = 1; round <= 500; round++) {
         submit(gpu, SIGNALS(POINT(semaphore, 0)));
         submit(gpu, WAITS(POINT(semaphore, 0)));
-        submit(gpu, WAITS(POINT(hold, round)), SIGNALS(POINT(semaphore, 0)), .commands = slow.commands);
+        submit(gpu, WAITS(POINT(hold, round)), SIGNALS(POINT(semaphore, 0)),
+               .commands = slow.commands);
         signal_to(gpu, hold, round);
         submit(gpu, WAITS(POINT(semaphore, 0)), SIGNALS(POINT(end, round)));
         VK_OK(wait_for(gpu, end, round, FOREVER));
@@ -53,12 +55,12 @@ reuse(const struct gpu *gpu)
     destroy_slow(gpu, &slow);
 }
 
-/* Some hundred submissions in flight that pass one semaphore on. */
+/* Hundreds of pending submissions use one semaphore in turn. */
 static void
 in_flight(const struct gpu *gpu)
 {
     VkSemaphore semaphore = binary(gpu);
-    VkFence fence = unsignalled(gpu);
+    VkFence fence = unsignaled(gpu);
     for (unsigned round = 0; round < 20; round++) {
         submit(gpu, SIGNALS(POINT(semaphore, 0)));
         for (unsigned i = 0; i < 300; i++)
@@ -76,7 +78,10 @@ main(void)
 {
     watchdog(60);
     struct gpu gpu = open_gpu();
-    in_flight(&gpu); /* before a timeline semaphore was seen, and after it: a driver may go another way then */
+    /*
+     * Once before the first timeline semaphore exists, and once after: a driver may switch modes.
+     */
+    in_flight(&gpu);
     chain(&gpu);
     reuse(&gpu);
     in_flight(&gpu);

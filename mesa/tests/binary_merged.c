@@ -1,6 +1,7 @@
 /*
- * A driver may make one of the batches of a call. The wait in the second of them is still for the signal that was
- * submitted before it, and not for the one that comes after, for which the queue could wait for ever.
+ * A driver may merge the batches of one vkQueueSubmit call. The wait of the second batch must still
+ * wait for the signal that was submitted before it. If it waited for the signal that is submitted
+ * after it, the queue could hang.
  */
 #include "slow.h"
 
@@ -22,10 +23,11 @@ static void
 merged(const struct gpu *gpu)
 {
     VkSemaphore semaphore = binary(gpu);
-    VkFence fence = unsignalled(gpu);
+    VkFence fence = unsignaled(gpu);
     struct slow slow = make_slow(gpu, 2 * MS);
     for (uint32_t round = 1; round <= 20; round++) {
-        const VkSubmitInfo two[] = { batch(NULL, &slow.commands), batch(&semaphore, &slow.commands) };
+        const VkSubmitInfo two[] = { batch(NULL, &slow.commands),
+                                     batch(&semaphore, &slow.commands) };
         submit(gpu, SIGNALS(POINT(semaphore, 0)), .commands = slow.commands);
         VK_OK(vkQueueSubmit(gpu->queues[0], 2, two, VK_NULL_HANDLE));
         submit(gpu, SIGNALS(POINT(semaphore, 0)));
@@ -40,7 +42,7 @@ merged(const struct gpu *gpu)
     destroy_slow(gpu, &slow);
 }
 
-/* A queue that had to wait for the host once may go another way from then on. */
+/* After a queue has waited for the host once, a driver may submit in another mode. */
 static void
 wait_for_host(const struct gpu *gpu)
 {

@@ -1,4 +1,4 @@
-/* Semaphores and fences as file descriptors: what a driver says of them, and the calls in short. */
+/* Semaphores and fences as file descriptors: what the driver supports, and short helpers. */
 #ifndef EXTERNAL_H
 #define EXTERNAL_H
 
@@ -10,7 +10,8 @@
 #define FENCE_SYNC VK_EXTERNAL_FENCE_HANDLE_TYPE_SYNC_FD_BIT
 
 static inline VkExternalSemaphoreProperties
-semaphore_properties(const struct gpu *gpu, VkSemaphoreType type, VkExternalSemaphoreHandleTypeFlagBits handle)
+semaphore_properties(const struct gpu *gpu, VkSemaphoreType type,
+                     VkExternalSemaphoreHandleTypeFlagBits handle)
 {
     VkSemaphoreTypeCreateInfo kind = {
         .sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
@@ -21,7 +22,9 @@ semaphore_properties(const struct gpu *gpu, VkSemaphoreType type, VkExternalSema
         .pNext = &kind,
         .handleType = handle,
     };
-    VkExternalSemaphoreProperties properties = { .sType = VK_STRUCTURE_TYPE_EXTERNAL_SEMAPHORE_PROPERTIES };
+    VkExternalSemaphoreProperties properties = {
+        .sType = VK_STRUCTURE_TYPE_EXTERNAL_SEMAPHORE_PROPERTIES
+    };
     vkGetPhysicalDeviceExternalSemaphoreProperties(gpu->physical, &info, &properties);
     return properties;
 }
@@ -39,7 +42,8 @@ fence_properties(const struct gpu *gpu, VkExternalFenceHandleTypeFlagBits handle
 }
 
 static inline bool
-can_share_semaphore(const struct gpu *gpu, VkSemaphoreType type, VkExternalSemaphoreHandleTypeFlagBits handle)
+can_share_semaphore(const struct gpu *gpu, VkSemaphoreType type,
+                    VkExternalSemaphoreHandleTypeFlagBits handle)
 {
     const VkExternalSemaphoreFeatureFlags both =
         VK_EXTERNAL_SEMAPHORE_FEATURE_EXPORTABLE_BIT | VK_EXTERNAL_SEMAPHORE_FEATURE_IMPORTABLE_BIT;
@@ -56,10 +60,12 @@ can_share_fence(const struct gpu *gpu, VkExternalFenceHandleTypeFlagBits handle)
 }
 
 static inline void
-need_semaphore(const struct gpu *gpu, VkSemaphoreType type, VkExternalSemaphoreHandleTypeFlagBits handle)
+need_semaphore(const struct gpu *gpu, VkSemaphoreType type,
+               VkExternalSemaphoreHandleTypeFlagBits handle)
 {
     if (!can_share_semaphore(gpu, type, handle))
-        SKIP("the driver has no %s semaphores as %s", type == VK_SEMAPHORE_TYPE_TIMELINE ? "timeline" : "binary",
+        SKIP("the driver has no %s semaphores as %s",
+             type == VK_SEMAPHORE_TYPE_TIMELINE ? "timeline" : "binary",
              handle == SEMAPHORE_OPAQUE ? "opaque fd" : "sync fd");
 }
 
@@ -82,8 +88,18 @@ shared_binary(const struct gpu *gpu)
     return make_semaphore(gpu, VK_SEMAPHORE_TYPE_BINARY, 0, SEMAPHORE_OPAQUE);
 }
 
+/* Checks an exported descriptor. A sync_file may also be -1, which means that it has signaled. */
 static inline int
-export_semaphore(const struct gpu *gpu, VkSemaphore semaphore, VkExternalSemaphoreHandleTypeFlagBits handle)
+check_exported(int fd, bool is_sync_file)
+{
+    CHECK(fd >= (is_sync_file ? -1 : 0));
+    CHECK(fd < 0 || fcntl(fd, F_GETFD) == FD_CLOEXEC);
+    return fd;
+}
+
+static inline int
+export_semaphore(const struct gpu *gpu, VkSemaphore semaphore,
+                 VkExternalSemaphoreHandleTypeFlagBits handle)
 {
     VkSemaphoreGetFdInfoKHR info = {
         .sType = VK_STRUCTURE_TYPE_SEMAPHORE_GET_FD_INFO_KHR,
@@ -92,15 +108,13 @@ export_semaphore(const struct gpu *gpu, VkSemaphore semaphore, VkExternalSemapho
     };
     int fd = -2;
     VK_OK(gpu->get_semaphore_fd(gpu->device, &info, &fd));
-    CHECK(fd >= (handle == SEMAPHORE_SYNC ? -1 : 0));
-    CHECK(fd < 0 || fcntl(fd, F_GETFD) == FD_CLOEXEC);
-    return fd;
+    return check_exported(fd, handle == SEMAPHORE_SYNC);
 }
 
-/* Where it succeeds, the driver owns the descriptor. */
+/* If the import succeeds, the driver owns the descriptor. */
 static inline VkResult
-import_semaphore(const struct gpu *gpu, VkSemaphore semaphore, VkExternalSemaphoreHandleTypeFlagBits handle,
-                 VkSemaphoreImportFlags flags, int fd)
+import_semaphore(const struct gpu *gpu, VkSemaphore semaphore,
+                 VkExternalSemaphoreHandleTypeFlagBits handle, VkSemaphoreImportFlags flags, int fd)
 {
     VkImportSemaphoreFdInfoKHR info = {
         .sType = VK_STRUCTURE_TYPE_IMPORT_SEMAPHORE_FD_INFO_KHR,
@@ -122,9 +136,7 @@ export_fence(const struct gpu *gpu, VkFence fence, VkExternalFenceHandleTypeFlag
     };
     int fd = -2;
     VK_OK(gpu->get_fence_fd(gpu->device, &info, &fd));
-    CHECK(fd >= (handle == FENCE_SYNC ? -1 : 0));
-    CHECK(fd < 0 || fcntl(fd, F_GETFD) == FD_CLOEXEC);
-    return fd;
+    return check_exported(fd, handle == FENCE_SYNC);
 }
 
 static inline VkResult
@@ -141,7 +153,7 @@ import_fence(const struct gpu *gpu, VkFence fence, VkExternalFenceHandleTypeFlag
     return gpu->import_fence_fd(gpu->device, &info);
 }
 
-/* A semaphore of this process on what another one exported. */
+/* Receives a descriptor and returns a semaphore that imported it. */
 static inline VkSemaphore
 recv_semaphore(const struct gpu *gpu, int sock, VkSemaphoreType type)
 {
@@ -159,8 +171,8 @@ send_semaphore(const struct gpu *gpu, int sock, VkSemaphore semaphore)
 }
 
 /*
- * A peer is forked before this process has a driver, and opens its own when told to. Where the test is skipped, it is
- * not told anything, and ends.
+ * A peer is forked before this process loads the driver. It opens its own device when this function
+ * tells it to. If the test is skipped instead, the peer ends when the socket closes.
  */
 static inline void
 let_begin(const struct peer *peer)

@@ -1,20 +1,20 @@
-/* Fences: created, reset, asked for, and waited for, one or any or all. */
+/* Fences: creation, reset, status, and waits for one, any and all. */
 #include "gpu.h"
 
 static void
 one(const struct gpu *gpu)
 {
-    VkFence signalled = make_fence(gpu, true, 0), fence = unsignalled(gpu);
-    VK_OK(vkGetFenceStatus(gpu->device, signalled));
-    VK_OK(wait_fence(gpu, signalled, 0));
+    VkFence signaled = make_fence(gpu, true, 0), fence = unsignaled(gpu);
+    VK_OK(vkGetFenceStatus(gpu->device, signaled));
+    VK_OK(wait_fence(gpu, signaled, 0));
     VK(VK_NOT_READY, vkGetFenceStatus(gpu->device, fence));
     VK(VK_TIMEOUT, wait_fence(gpu, fence, 0));
     uint64_t start = now_ns();
     VK(VK_TIMEOUT, wait_fence(gpu, fence, 5 * MS));
     CHECK(now_ns() - start >= 5 * MS);
 
-    VK_OK(vkResetFences(gpu->device, 2, (VkFence[]){ signalled, fence }));
-    VK(VK_NOT_READY, vkGetFenceStatus(gpu->device, signalled));
+    VK_OK(vkResetFences(gpu->device, 2, (VkFence[]){ signaled, fence }));
+    VK(VK_NOT_READY, vkGetFenceStatus(gpu->device, signaled));
     for (unsigned i = 0; i < 1000; i++) {
         submit(gpu, .fence = fence);
         VK_OK(wait_fence(gpu, fence, FOREVER));
@@ -24,15 +24,15 @@ one(const struct gpu *gpu)
         VK(VK_NOT_READY, vkGetFenceStatus(gpu->device, fence));
     }
 
-    /* A submission of nothing: the fence alone. */
+    /* A submission without batches still signals its fence. */
     VK_OK(vkQueueSubmit(gpu->queues[0], 0, NULL, fence));
     VK_OK(wait_fence(gpu, fence, FOREVER));
-    vkDestroyFence(gpu->device, signalled, NULL);
+    vkDestroyFence(gpu->device, signaled, NULL);
     vkDestroyFence(gpu->device, fence, NULL);
     vkDestroyFence(gpu->device, VK_NULL_HANDLE, NULL);
 }
 
-/* Fences of submissions that the host lets go one after the other. */
+/* The host releases the submissions one after the other. Each one's fence is signaled in turn. */
 static void
 many(const struct gpu *gpu)
 {
@@ -40,7 +40,7 @@ many(const struct gpu *gpu)
     VkFence fences[MANY];
     VkSemaphore hold = timeline(gpu, 0);
     for (unsigned i = 0; i < MANY; i++) {
-        fences[i] = unsignalled(gpu);
+        fences[i] = unsignaled(gpu);
         submit(gpu, WAITS(POINT(hold, i + 1)), .fence = fences[i]);
     }
     VK(VK_TIMEOUT, vkWaitForFences(gpu->device, MANY, fences, VK_FALSE, MS));
@@ -65,7 +65,7 @@ many(const struct gpu *gpu)
     destroy(gpu, hold);
 }
 
-/* Several threads sleep on one fence, and all are woken. */
+/* Several threads sleep on one fence, and all wake up. */
 struct sleeper_on_fence {
     const struct gpu *gpu;
     VkFence fence;
@@ -87,7 +87,7 @@ wakes_all(const struct gpu *gpu)
 {
     enum { SLEEPERS = 5 };
     struct sleeper_on_fence sleepers[SLEEPERS];
-    VkFence fence = unsignalled(gpu);
+    VkFence fence = unsignaled(gpu);
     VkSemaphore hold = timeline(gpu, 0);
     submit(gpu, WAITS(POINT(hold, 1)), .fence = fence);
     for (unsigned i = 0; i < SLEEPERS; i++) {

@@ -1,13 +1,16 @@
 /*
- * What the tests of a Vulkan driver start from: a device with one queue or more, and short words for semaphores, fences
- * and submissions. They know the driver through the Vulkan API alone; from ../../c-tests come only the helpers around
- * checks, time, threads and processes, and nothing of libumf is called.
+ * What every test starts from: a device with at least one queue, and short helpers for semaphores,
+ * fences and submissions.
+ *
+ * The tests use nothing but the Vulkan API. They never call libumf. From c-tests/support they take
+ * only the helpers for checks, time, threads and processes.
  */
 #ifndef GPU_H
 #define GPU_H
 
 #include "others.h"
 
+#include <sys/resource.h>
 #include <vulkan/vulkan.h>
 
 #define MAX_QUEUES 4
@@ -19,7 +22,7 @@ struct gpu {
     VkQueue queues[MAX_QUEUES];
     uint32_t queue_count;
     uint32_t family;
-    uint64_t max_difference; /* between a semaphore's value and one that is pending or waited for */
+    uint64_t max_difference; /* maxTimelineSemaphoreValueDifference */
     bool semaphore_fds, fence_fds;
     PFN_vkGetSemaphoreFdKHR get_semaphore_fd;
     PFN_vkImportSemaphoreFdKHR import_semaphore_fd;
@@ -43,7 +46,7 @@ result_name(VkResult result)
     }
 }
 
-/* Ends the test unless the call returns what is expected. */
+/* Ends the test unless the call returns the expected result. */
 #define VK(expected, call)                                                                         \
     do {                                                                                           \
         VkResult expected_ = (expected), got_ = (call);                                            \
@@ -56,13 +59,24 @@ result_name(VkResult result)
 
 #define VK_OK(call) VK(VK_SUCCESS, call)
 
-/* Ends the test, and says what the driver or the machine lacks. */
+/* Skips the test. The message says what the driver or the machine lacks. */
 #define SKIP(...)                                                                                  \
     do {                                                                                           \
         fprintf(stderr, __VA_ARGS__);                                                              \
         fputc('\n', stderr);                                                                       \
         exit(SKIPPED);                                                                             \
     } while (0)
+
+/* Returns the processor time that the process has used. */
+static inline uint64_t
+processor_ns(void)
+{
+    struct rusage usage;
+    CHECK(getrusage(RUSAGE_SELF, &usage) == 0);
+    uint64_t seconds = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec);
+    uint64_t microseconds = (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+    return seconds * SECOND + microseconds * 1000;
+}
 
 static inline bool
 has_extension(VkPhysicalDevice physical, const char *name)
@@ -79,7 +93,7 @@ has_extension(VkPhysicalDevice physical, const char *name)
     return found;
 }
 
-/* The first device that the loader finds: VK_DRIVER_FILES names the driver. */
+/* Returns the first device that the loader finds. VK_DRIVER_FILES selects the driver. */
 static inline VkPhysicalDevice
 first_device(VkInstance instance)
 {
@@ -179,7 +193,7 @@ open_gpu(void)
     return gpu;
 }
 
-/* A second device of the same driver in the same process: its queues run beside the first one's. */
+/* Opens a second device of the same driver in this process. It has queues of its own. */
 static inline struct gpu
 open_second(const struct gpu *first)
 {
@@ -264,7 +278,9 @@ signal_to(const struct gpu *gpu, VkSemaphore semaphore, uint64_t value)
     VK_OK(vkSignalSemaphore(gpu->device, &info));
 }
 
-/* Waits for all, or for any. The timeout is relative, as everywhere in Vulkan. */
+/*
+ * Waits for all semaphores, or for any of them. The timeout is relative, as everywhere in Vulkan.
+ */
 static inline VkResult
 wait_many(const struct gpu *gpu, VkSemaphoreWaitFlags flags, uint32_t count,
           const VkSemaphore *semaphores, const uint64_t *values, uint64_t timeout)
@@ -285,7 +301,10 @@ wait_for(const struct gpu *gpu, VkSemaphore semaphore, uint64_t value, uint64_t 
     return wait_many(gpu, 0, 1, &semaphore, &value, timeout);
 }
 
-/* A thread that waits, for all or for any, and whose wait has to be met. A timeout of 0 stands for FOREVER. */
+/*
+ * A thread that waits for all semaphores, or for any of them. The test fails unless the wait
+ * succeeds. A timeout of 0 means FOREVER.
+ */
 struct waiter {
     const struct gpu *gpu;
     VkSemaphoreWaitFlags flags;
@@ -309,7 +328,10 @@ run_waiter(void *argument)
     return NULL;
 }
 
-/* Returns once the thread is asleep, or after a time in which it should be: a driver may poll. */
+/*
+ * Waits until the thread is asleep, for at most 100 ms: the thread of a driver that polls never
+ * sleeps. Fails if the thread's wait has ended.
+ */
 static inline void
 let_sleep(struct waiter *w)
 {
@@ -339,7 +361,7 @@ end_waiter(struct waiter *w)
 /* Fences. */
 
 static inline VkFence
-make_fence(const struct gpu *gpu, bool signalled, VkExternalFenceHandleTypeFlags exports)
+make_fence(const struct gpu *gpu, bool signaled, VkExternalFenceHandleTypeFlags exports)
 {
     VkExportFenceCreateInfo export = {
         .sType = VK_STRUCTURE_TYPE_EXPORT_FENCE_CREATE_INFO,
@@ -348,7 +370,7 @@ make_fence(const struct gpu *gpu, bool signalled, VkExternalFenceHandleTypeFlags
     VkFenceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO,
         .pNext = exports ? &export : NULL,
-        .flags = signalled ? VK_FENCE_CREATE_SIGNALED_BIT : 0,
+        .flags = signaled ? VK_FENCE_CREATE_SIGNALED_BIT : 0,
     };
     VkFence fence;
     VK_OK(vkCreateFence(gpu->device, &info, NULL, &fence));
@@ -356,7 +378,7 @@ make_fence(const struct gpu *gpu, bool signalled, VkExternalFenceHandleTypeFlags
 }
 
 static inline VkFence
-unsignalled(const struct gpu *gpu)
+unsignaled(const struct gpu *gpu)
 {
     return make_fence(gpu, false, 0);
 }
@@ -371,7 +393,7 @@ wait_fence(const struct gpu *gpu, VkFence fence, uint64_t timeout)
 
 #define MAX_POINTS 64
 
-/* A semaphore and the value to wait for or to signal; for a binary one the value means nothing. */
+/* A semaphore and the value to wait for or to signal. A binary semaphore ignores the value. */
 struct point {
     VkSemaphore semaphore;
     uint64_t value;
@@ -386,7 +408,7 @@ struct work {
     VkFence fence;
 };
 
-/* As vkQueueSubmit wants it: a list of semaphores and a list of values beside it. */
+/* The points as vkQueueSubmit takes them: semaphores and values in separate arrays. */
 struct points {
     VkSemaphore semaphores[MAX_POINTS];
     uint64_t values[MAX_POINTS];
@@ -432,7 +454,10 @@ submit_to(VkQueue queue, const struct work *work)
     VK_OK(vkQueueSubmit(queue, 1, &info, work->fence));
 }
 
-/* submit(&gpu, .waits = POINTS(...), ...) to the first queue; POINTS also sets the count beside it. */
+/*
+ * Submits to the first queue: submit(&gpu, WAITS(POINT(...), ...), SIGNALS(POINT(...), ...),
+ * .commands = ..., .fence = ...). WAITS and SIGNALS also set the count.
+ */
 #define submit(gpu, ...) submit_to((gpu)->queues[0], &(struct work){ __VA_ARGS__ })
 #define POINT(semaphore, value) ((struct point){ semaphore, value })
 #define LIST(...) ((const struct point[]){ __VA_ARGS__ })

@@ -1,6 +1,7 @@
 /*
- * Threads that make, use and destroy timeline semaphores at once, all on one core: who is woken may run before the one who
- * woke it has done the rest of its work, so that whatever a driver touches after a signal is seen to be touched too late.
+ * Several threads create, use and destroy timeline semaphores, all on one core. A thread that is
+ * woken up may then run before the signaling thread continues. A driver that uses a semaphore after
+ * it has signaled it therefore uses freed memory.
  */
 #include "gpu.h"
 
@@ -11,7 +12,10 @@
 static uint64_t end_time;
 static atomic_uint rounds_done;
 
-/* A submission signals all inputs, the next one waits for all; they are destroyed as soon as what that signals is seen. */
+/*
+ * One submission signals all inputs, and the next one waits for all. The inputs are destroyed as
+ * soon as the second submission's signal is seen.
+ */
 static void
 crowd(const struct gpu *gpu, uint64_t value)
 {
@@ -29,7 +33,7 @@ crowd(const struct gpu *gpu, uint64_t value)
         destroy(gpu, inputs[i].semaphore);
 }
 
-/* Each submission waits for the one before it. */
+/* Each submission waits for the previous one. */
 static void
 chain(const struct gpu *gpu)
 {
@@ -44,7 +48,7 @@ chain(const struct gpu *gpu)
         destroy(gpu, links[i]);
 }
 
-/* Each thread has a device, and thus a queue, of its own. */
+/* Each thread has its own device and queue. */
 static void *
 run(void *argument)
 {
@@ -65,7 +69,8 @@ main(void)
     pthread_t threads[THREADS];
     CPU_ZERO(&set);
     CPU_SET(sched_getcpu(), &set);
-    CHECK(sched_setaffinity(0, sizeof(set), &set) == 0); /* before there are threads: they inherit it */
+    /* All threads that start later inherit this. */
+    CHECK(sched_setaffinity(0, sizeof(set), &set) == 0);
     watchdog(60);
     struct gpu gpu = open_gpu();
     end_time = in_ns(SECONDS * SECOND);

@@ -1,13 +1,13 @@
 /*
- * Binary semaphores through opaque fds: work of one process waits for work of another, each signal for one wait. A
- * temporary import lasts for one wait, a permanent one stays.
+ * Binary semaphores as opaque fds: the work of one process waits for the work of another. Every
+ * signal has one wait. A temporary import lasts for one wait, and a permanent import stays.
  */
 #include "external.h"
 #include "slow.h"
 
 #define ROUNDS 100
 
-/* Waits for the other one's work, and says when it was over; then the other way round. */
+/* Waits for the other process's work and reports its end. Then the roles are exchanged. */
 static void
 run_peer(int sock)
 {
@@ -15,9 +15,9 @@ run_peer(int sock)
     watchdog(60);
     struct gpu gpu = open_gpu();
     VkSemaphore semaphore = recv_semaphore(&gpu, sock, VK_SEMAPHORE_TYPE_BINARY);
-    VkFence fence = unsignalled(&gpu);
+    VkFence fence = unsignaled(&gpu);
     for (unsigned round = 0; round < ROUNDS; round++) {
-        CHECK(hear(sock) == round); /* its signal was submitted */
+        CHECK(hear(sock) == round); /* the signal was submitted */
         submit(&gpu, WAITS(POINT(semaphore, 0)), .fence = fence);
         VK_OK(wait_fence(&gpu, fence, FOREVER));
         VK_OK(vkResetFences(gpu.device, 1, &fence));
@@ -41,7 +41,7 @@ static void
 two_processes(const struct gpu *gpu, const struct peer *peer)
 {
     VkSemaphore semaphore = shared_binary(gpu);
-    VkFence fence = unsignalled(gpu);
+    VkFence fence = unsignaled(gpu);
     struct slow slow = make_slow(gpu, MS / 2);
     send_semaphore(gpu, peer->sock, semaphore);
     for (uint32_t round = 0; round < ROUNDS; round++) {
@@ -71,22 +71,23 @@ ends(const struct gpu *gpu, VkFence fence, uint64_t timeout)
     return result == VK_SUCCESS;
 }
 
-/* A temporary import hides the semaphore's own payload until a wait has used it. */
+/* A temporary import replaces the semaphore's own payload until a wait has used it. */
 static void
 temporary(const struct gpu *gpu)
 {
     VkSemaphore shared = shared_binary(gpu), semaphore = shared_binary(gpu);
-    VkFence fence = unsignalled(gpu);
+    VkFence fence = unsignaled(gpu);
     for (unsigned round = 0; round < 50; round++) {
         int fd = export_semaphore(gpu, shared, SEMAPHORE_OPAQUE);
-        submit(gpu, SIGNALS(POINT(semaphore, 0))); /* its own, for later */
+        submit(gpu, SIGNALS(POINT(semaphore, 0))); /* its own payload, used below */
         VK_OK(vkQueueWaitIdle(gpu->queues[0]));
-        VK_OK(import_semaphore(gpu, semaphore, SEMAPHORE_OPAQUE, VK_SEMAPHORE_IMPORT_TEMPORARY_BIT, fd));
+        VK_OK(import_semaphore(gpu, semaphore, SEMAPHORE_OPAQUE, VK_SEMAPHORE_IMPORT_TEMPORARY_BIT,
+                               fd));
         submit(gpu, SIGNALS(POINT(shared, 0)));
-        submit(gpu, WAITS(POINT(semaphore, 0)), .fence = fence); /* the imported one */
+        submit(gpu, WAITS(POINT(semaphore, 0)), .fence = fence); /* the imported payload */
         CHECK(ends(gpu, fence, FOREVER));
         VK_OK(vkResetFences(gpu->device, 1, &fence));
-        submit(gpu, WAITS(POINT(semaphore, 0)), .fence = fence); /* its own again */
+        submit(gpu, WAITS(POINT(semaphore, 0)), .fence = fence); /* its own payload */
         CHECK(ends(gpu, fence, FOREVER));
         VK_OK(vkResetFences(gpu->device, 1, &fence));
     }
@@ -96,20 +97,24 @@ temporary(const struct gpu *gpu)
     destroy(gpu, semaphore);
 }
 
-/* Two devices of one process: the signal of the one lets the other's work begin, and not earlier: also where the other one
- * imports it for one wait each time, which leaves it unsignalled for the next. */
+/*
+ * Two devices in one process: the work of one device starts only after the signal of the other.
+ * With a temporary import for each wait, the wait must leave the shared payload unsignaled.
+ */
 static void
 two_devices(const struct gpu *first, VkSemaphoreImportFlags each_time)
 {
     struct gpu second = open_second(first);
     VkSemaphore here = shared_binary(first), there = shared_binary(&second);
-    VkFence fence = unsignalled(&second);
+    VkFence fence = unsignaled(&second);
     struct slow slow = make_slow(first, 5 * MS);
     if (!each_time)
-        VK_OK(import_semaphore(&second, there, SEMAPHORE_OPAQUE, 0, export_semaphore(first, here, SEMAPHORE_OPAQUE)));
+        VK_OK(import_semaphore(&second, there, SEMAPHORE_OPAQUE, 0,
+                               export_semaphore(first, here, SEMAPHORE_OPAQUE)));
     for (uint32_t round = 1; round <= 20; round++) {
         if (each_time)
-            VK_OK(import_semaphore(&second, there, SEMAPHORE_OPAQUE, each_time, export_semaphore(first, here, SEMAPHORE_OPAQUE)));
+            VK_OK(import_semaphore(&second, there, SEMAPHORE_OPAQUE, each_time,
+                                   export_semaphore(first, here, SEMAPHORE_OPAQUE)));
         submit(first, SIGNALS(POINT(here, 0)), .commands = slow.commands);
         submit(&second, WAITS(POINT(there, 0)), .fence = fence);
         CHECK(ends(&second, fence, FOREVER));

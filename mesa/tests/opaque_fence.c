@@ -1,10 +1,10 @@
 /*
- * Fences through opaque fds: who imports one shares its state, so that signal and reset are seen by both. A temporary
- * import is given up by a reset, which then resets the fence's own state.
+ * Fences as opaque fds: the importer shares the state, so both processes see signals and resets. A
+ * reset ends a temporary import, and then resets the fence's own state.
  */
 #include "external.h"
 
-enum { READY = 1, SIGNALLED, RESET, AGAIN, TEMPORARY };
+enum { READY = 1, SIGNALED, RESET, AGAIN, TEMPORARY };
 
 static void
 run_peer(int sock)
@@ -14,24 +14,26 @@ run_peer(int sock)
     struct gpu gpu = open_gpu();
     VkFence fence = make_fence(&gpu, true, FENCE_OPAQUE);
     VK_OK(import_fence(&gpu, fence, FENCE_OPAQUE, 0, recv_fd(sock)));
-    VK(VK_NOT_READY, vkGetFenceStatus(gpu.device, fence)); /* theirs, and not what it had itself */
+    VK(VK_NOT_READY, vkGetFenceStatus(gpu.device, fence)); /* the imported state, not its own */
     for (unsigned round = 0; round < 200; round++) {
         tell(sock, READY);
         VK_OK(wait_fence(&gpu, fence, FOREVER));
         VK_OK(vkGetFenceStatus(gpu.device, fence));
-        CHECK(hear(sock) == SIGNALLED);
+        CHECK(hear(sock) == SIGNALED);
         VK_OK(vkResetFences(gpu.device, 1, &fence));
         VK(VK_NOT_READY, vkGetFenceStatus(gpu.device, fence));
         tell(sock, RESET);
         CHECK(hear(sock) == AGAIN);
         submit(&gpu, .fence = fence);
         VK_OK(wait_fence(&gpu, fence, FOREVER));
-        tell(sock, SIGNALLED);
+        tell(sock, SIGNALED);
         CHECK(hear(sock) == RESET);
         VK(VK_NOT_READY, vkGetFenceStatus(gpu.device, fence));
     }
 
-    /* Temporary: the fence's own state, signalled, is hidden and comes back to be reset. */
+    /*
+     * The temporary import hides the fence's own signaled state until the reset, which resets it.
+     */
     VkFence own = make_fence(&gpu, true, FENCE_OPAQUE);
     VK_OK(import_fence(&gpu, own, FENCE_OPAQUE, VK_FENCE_IMPORT_TEMPORARY_BIT, recv_fd(sock)));
     VK(VK_NOT_READY, vkGetFenceStatus(gpu.device, own));
@@ -64,20 +66,20 @@ main(void)
     need_fence(&gpu, FENCE_OPAQUE);
     let_begin(&peer);
     int fds = open_fds();
-    VkFence fence = make_fence(&gpu, false, FENCE_OPAQUE), other = unsignalled(&gpu);
+    VkFence fence = make_fence(&gpu, false, FENCE_OPAQUE), other = unsignaled(&gpu);
     send_fence(&gpu, peer.sock, fence);
     for (unsigned round = 0; round < 200; round++) {
         CHECK(hear(peer.sock) == READY);
         submit(&gpu, .fence = fence);
         VK_OK(wait_fence(&gpu, fence, FOREVER));
-        tell(peer.sock, SIGNALLED);
+        tell(peer.sock, SIGNALED);
         CHECK(hear(peer.sock) == RESET);
         VK(VK_NOT_READY, vkGetFenceStatus(gpu.device, fence));
         VK(VK_TIMEOUT, wait_fence(&gpu, fence, 0));
         tell(peer.sock, AGAIN);
         VK_OK(vkWaitForFences(gpu.device, 2, (VkFence[]){ other, fence }, VK_FALSE, FOREVER));
         VK(VK_TIMEOUT, vkWaitForFences(gpu.device, 2, (VkFence[]){ other, fence }, VK_TRUE, 0));
-        CHECK(hear(peer.sock) == SIGNALLED); /* it has seen it too */
+        CHECK(hear(peer.sock) == SIGNALED); /* the peer has seen it too */
         VK_OK(vkResetFences(gpu.device, 1, &fence));
         tell(peer.sock, RESET);
     }
@@ -86,20 +88,21 @@ main(void)
     CHECK(hear(peer.sock) == TEMPORARY);
     submit(&gpu, .fence = fence);
     CHECK(hear(peer.sock) == RESET);
-    VK_OK(wait_fence(&gpu, fence, 0)); /* it was not this one that was reset */
+    VK_OK(wait_fence(&gpu, fence, 0)); /* the peer's reset did not reset this state */
     end_peer(&peer);
 
-    /* Made signalled, exported, imported: signalled. */
-    VkFence signalled = make_fence(&gpu, true, FENCE_OPAQUE), same = make_fence(&gpu, false, FENCE_OPAQUE);
-    VK_OK(import_fence(&gpu, same, FENCE_OPAQUE, 0, export_fence(&gpu, signalled, FENCE_OPAQUE)));
+    /* A fence that was created signaled is signaled after its export and import. */
+    VkFence signaled = make_fence(&gpu, true, FENCE_OPAQUE),
+            same = make_fence(&gpu, false, FENCE_OPAQUE);
+    VK_OK(import_fence(&gpu, same, FENCE_OPAQUE, 0, export_fence(&gpu, signaled, FENCE_OPAQUE)));
     VK_OK(vkGetFenceStatus(gpu.device, same));
     VK_OK(vkResetFences(gpu.device, 1, &same));
-    VK(VK_NOT_READY, vkGetFenceStatus(gpu.device, signalled));
+    VK(VK_NOT_READY, vkGetFenceStatus(gpu.device, signaled));
 
     VK_OK(vkQueueWaitIdle(gpu.queues[0]));
     vkDestroyFence(gpu.device, fence, NULL);
     vkDestroyFence(gpu.device, other, NULL);
-    vkDestroyFence(gpu.device, signalled, NULL);
+    vkDestroyFence(gpu.device, signaled, NULL);
     vkDestroyFence(gpu.device, same, NULL);
     CHECK(open_fds() <= fds);
     close_gpu(&gpu);

@@ -1,8 +1,9 @@
 /*
- * Who is given a semaphore may be hostile, and writes into the memory behind its descriptor what it likes. It can falsify
- * that semaphore. It cannot harm this process, nor a semaphore that it was not given, nor cut the memory away.
+ * A hostile peer receives a semaphore and writes random data to the memory behind the descriptor.
+ * It can falsify that semaphore. It cannot harm this process or any other semaphore, and it cannot
+ * truncate the memory.
  *
- * On purpose, for nobody can know the value: VUID-VkSemaphoreSignalInfo-value-03258
+ * On purpose, because the current value is unknown: VUID-VkSemaphoreSignalInfo-value-03258
  */
 #include "external.h"
 
@@ -14,7 +15,8 @@ run_vandal(int sock)
     struct stat stat;
     CHECK(fstat(fd, &stat) == 0);
     size_t size = (size_t)stat.st_size;
-    volatile uint64_t *words = size ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+    volatile uint64_t *words =
+        size ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
     CHECK(ftruncate(fd, 0) != 0 || size == 0);
     tell(sock, words != MAP_FAILED);
     if (words == MAP_FAILED)
@@ -32,7 +34,9 @@ run_vandal(int sock)
     }
 }
 
-/* The answer is as good as the memory, and a fence that its owner failed may be answered with an error. */
+/*
+ * Random memory gives a random result. If the memory says that the fence failed, that is an error.
+ */
 static void
 any_answer(VkResult result)
 {
@@ -46,11 +50,12 @@ main(void)
     watchdog(60);
     struct gpu gpu = open_gpu();
     need_semaphore(&gpu, VK_SEMAPHORE_TYPE_TIMELINE, SEMAPHORE_OPAQUE);
-    VkSemaphore shared = shared_timeline(&gpu, 1), kept = shared_timeline(&gpu, 1), own = timeline(&gpu, 1);
+    VkSemaphore shared = shared_timeline(&gpu, 1), kept = shared_timeline(&gpu, 1),
+                own = timeline(&gpu, 1);
     let_begin(&vandal);
     send_semaphore(&gpu, vandal.sock, shared);
     if (!hear(vandal.sock))
-        SKIP("an opaque fd is no memory");
+        SKIP("the driver's opaque fds cannot be mapped");
 
     uint64_t end = in_ns(2 * SECOND), value = 1;
     while (now_ns() < end) {
@@ -67,14 +72,17 @@ main(void)
         if (now < UINT64_MAX)
             (void)vkSignalSemaphore(gpu.device, &signal);
 
-        /* The others know nothing of it, and the device is not lost. */
+        /* The other semaphores are unaffected, and the device is not lost. */
         CHECK(value_of(&gpu, kept) == value && value_of(&gpu, own) == value);
         value++;
         submit(&gpu, WAITS(POINT(own, value)), SIGNALS(POINT(kept, value)));
         signal_to(&gpu, own, value);
         VK_OK(wait_for(&gpu, kept, value, FOREVER));
     }
-    /* A queue that waits for it gets on, if with nonsense: the peer may have failed it, or taken it to any value. */
+    /*
+     * A queue that waits for the semaphore continues. The peer may have failed the semaphore or set
+     * it to any value.
+     */
     submit(&gpu, WAITS(POINT(shared, UINT64_MAX)), SIGNALS(POINT(kept, value + 1)));
     VK_OK(wait_for(&gpu, kept, value + 1, FOREVER));
     CHECK(kill(vandal.pid, SIGKILL) == 0);

@@ -1,12 +1,12 @@
 /*
- * A process that shares a timeline semaphore is killed in the middle of using it. Who shares it with the dead goes on:
- * nothing hangs, nothing fails, and the semaphore works between those who are left.
+ * A process that shares a timeline semaphore is killed while it uses it. The other processes
+ * continue: nothing hangs, nothing fails, and the semaphore still works between them.
  */
 #include "external.h"
 
 #define VICTIMS 24
 
-/* Signals and waits as fast as it can, by host and by device, until it is killed. */
+/* Signals and waits as fast as possible, on the host and in the queue, until it is killed. */
 static void
 run_victim(int sock)
 {
@@ -23,7 +23,7 @@ run_victim(int sock)
     }
 }
 
-/* The one that is left at the end, and that shares with us what it shared with the dead. */
+/* Shares the same semaphores, and is still alive at the end. */
 static void
 run_survivor(int sock)
 {
@@ -41,9 +41,13 @@ run_survivor(int sock)
     close_gpu(&gpu);
 }
 
-/* Plays with the victim for some time, and kills it wherever it is. The wait for it then ends by its timeout. */
+/*
+ * Exchanges signals with the victim for some time, and then kills it at a random point. A wait for
+ * the victim's next value then times out.
+ */
 static uint64_t
-play_and_kill(const struct gpu *gpu, struct peer *victim, VkSemaphore own, VkSemaphore victims, unsigned microseconds)
+play_and_kill(const struct gpu *gpu, struct peer *victim, VkSemaphore own, VkSemaphore victims,
+              unsigned microseconds)
 {
     uint64_t value = value_of(gpu, victims), end = in_ns(microseconds * UINT64_C(1000));
     do {
@@ -52,7 +56,7 @@ play_and_kill(const struct gpu *gpu, struct peer *victim, VkSemaphore own, VkSem
             signal_to(gpu, own, value);
         VK_OK(wait_for(gpu, victims, value, FOREVER));
     } while (now_ns() < end);
-    signal_to(gpu, own, value + 1); /* so that it is at work when it is killed */
+    signal_to(gpu, own, value + 1); /* the victim is running when it is killed */
     CHECK(kill(victim->pid, SIGKILL) == 0);
     int status;
     CHECK(waitpid(victim->pid, &status, 0) == victim->pid);
@@ -84,7 +88,7 @@ main(void)
         send_semaphore(&gpu, victims[i].sock, own);
         CHECK(hear(victims[i].sock) == 1);
         last = play_and_kill(&gpu, &victims[i], own, shared, i * 211 % 2000);
-        /* What the dead did not signal, another one may. */
+        /* Another process may signal what the victim did not. */
         signal_to(&gpu, shared, last);
         if (value_of(&gpu, own) < last)
             signal_to(&gpu, own, last);

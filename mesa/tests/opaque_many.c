@@ -1,6 +1,7 @@
 /*
- * A process has hundreds of semaphores that it shares. When it cannot have more, because it may have no more descriptors,
- * it is told so; all that it has goes on to work, and there is room again when some are gone.
+ * A process shares hundreds of semaphores, until it runs out of file descriptors. Creation then
+ * fails with an error, and every existing semaphore still works. After some are destroyed, creation
+ * succeeds again.
  */
 #include "external.h"
 
@@ -23,11 +24,12 @@ try_to_make(const struct gpu *gpu, VkSemaphore *semaphore)
         .pNext = &export,
         .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE,
     };
-    VkSemaphoreCreateInfo info = { .sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &kind };
+    VkSemaphoreCreateInfo info = { .sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO,
+                                   .pNext = &kind };
     return vkCreateSemaphore(gpu->device, &info, NULL, semaphore);
 }
 
-/* Makes one and imports it into another. False, with nothing made, where there is no room. */
+/* Creates a semaphore and imports it into another. Returns false, without either, on failure. */
 static bool
 make_pair(const struct gpu *gpu, unsigned i)
 {
@@ -48,7 +50,7 @@ make_pair(const struct gpu *gpu, unsigned i)
         if (result == VK_SUCCESS)
             return true;
         if (fd >= 0)
-            CHECK(close(fd) == 0); /* it was not taken */
+            CHECK(close(fd) == 0); /* a failed import does not close it */
         destroy(gpu, own[i]);
         destroy(gpu, imported[i]);
     }
@@ -79,10 +81,10 @@ main(void)
 
     unsigned count = make_most(&gpu);
     CHECK(count >= ENOUGH);
-    limit.rlim_cur = 2048; /* room for a look */
+    limit.rlim_cur = 2048; /* open_fds() needs a descriptor */
     CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
-    printf("  %u shared semaphores, each imported: %d descriptors and %d mappings in all\n", count, open_fds() - fds,
-           mappings() - maps);
+    printf("  %u shared semaphores, each imported: %d descriptors and %d mappings in all\n", count,
+           open_fds() - fds, mappings() - maps);
     limit.rlim_cur = 1024;
     CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
     for (unsigned i = 0; i < count; i++) {
@@ -93,7 +95,7 @@ main(void)
         destroy(&gpu, own[i]);
         destroy(&gpu, imported[i]);
     }
-    CHECK(open_fds() <= fds + 16); /* what a driver keeps for the next ones */
+    CHECK(open_fds() <= fds + 16); /* a driver may keep some for reuse */
 
     CHECK(make_pair(&gpu, 0));
     destroy(&gpu, own[0]);

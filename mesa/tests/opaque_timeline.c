@@ -1,12 +1,12 @@
 /*
- * Two processes share timeline semaphores through opaque fds, whichever of them made them: one value, signalled and
- * waited for on either side, by host and by device, in whatever order.
+ * Two processes share timeline semaphores as opaque fds. Either process may have created the
+ * semaphore. Both see one value, and both signal it and wait for it, on the host and in queues.
  */
 #include "external.h"
 
 #define ROUNDS 1000
 
-/* Each side waits for the other one's semaphore and signals its own; who begins has begun before. */
+/* Each side waits for the other side's semaphore and signals its own. One side signals first. */
 static void
 host_rounds(const struct gpu *gpu, VkSemaphore own, VkSemaphore others, uint64_t from, bool begins)
 {
@@ -20,17 +20,22 @@ host_rounds(const struct gpu *gpu, VkSemaphore own, VkSemaphore others, uint64_t
     }
 }
 
-/* The same by the queues. All is submitted at once: each wait is there before its signal, which the other process makes. */
+/*
+ * The same in the queues. Everything is submitted at once, so each wait is submitted before the
+ * other process signals.
+ */
 static void
-device_rounds(const struct gpu *gpu, VkSemaphore own, VkSemaphore others, uint64_t from, bool begins)
+device_rounds(const struct gpu *gpu, VkSemaphore own, VkSemaphore others, uint64_t from,
+              bool begins)
 {
     for (uint64_t value = from + 1; value <= from + 200; value++)
         submit(gpu, WAITS(POINT(others, begins ? value - 1 : value)), SIGNALS(POINT(own, value)));
-    VK_OK(wait_many(gpu, 0, 2, (VkSemaphore[]){ own, others }, (uint64_t[]){ from + 200, from + 200 }, FOREVER));
+    VK_OK(wait_many(gpu, 0, 2, (VkSemaphore[]){ own, others },
+                    (uint64_t[]){ from + 200, from + 200 }, FOREVER));
     VK_OK(vkQueueWaitIdle(gpu->queues[0]));
 }
 
-/* As far up as the driver can jump, and short enough of the end. */
+/* A high value: as far as the driver allows, but at least 1000 below UINT64_MAX. */
 static uint64_t
 high(const struct gpu *gpu)
 {
@@ -38,7 +43,7 @@ high(const struct gpu *gpu)
     return gpu->max_difference < most - 2000 ? 2000 + gpu->max_difference : most;
 }
 
-/* What both do, each with its own semaphore and the other one's. */
+/* What both sides do, each with its own semaphore and the other side's. */
 static void
 play(const struct gpu *gpu, VkSemaphore own, VkSemaphore others, bool begins)
 {
@@ -59,12 +64,12 @@ run_peer(int sock)
     watchdog(60);
     struct gpu gpu = open_gpu();
     VkSemaphore theirs = recv_semaphore(&gpu, sock, VK_SEMAPHORE_TYPE_TIMELINE);
-    CHECK(value_of(&gpu, theirs) == 5); /* what it was when it was exported, and after */
+    CHECK(value_of(&gpu, theirs) == 5); /* the value at the time of the export */
     VkSemaphore own = shared_timeline(&gpu, 5);
     send_semaphore(&gpu, sock, own);
     play(&gpu, own, theirs, false);
 
-    /* Given back by who had it from elsewhere, it is the same one. */
+    /* Export the imported semaphore back to its creator, who gets the same semaphore. */
     send_semaphore(&gpu, sock, theirs);
     CHECK(hear(sock) == 1);
     CHECK(value_of(&gpu, theirs) == high(&gpu) + 201);
@@ -99,7 +104,7 @@ main(void)
     tell(peer.sock, 1);
     end_peer(&peer);
 
-    /* Its other owner is gone, and it still has its value. */
+    /* The process that created the semaphore has ended, and the value is still there. */
     CHECK(value_of(&gpu, theirs) == high(&gpu) + 200);
     signal_to(&gpu, theirs, last);
     VK_OK(wait_for(&gpu, theirs, last, 0));

@@ -1,6 +1,7 @@
 /*
- * A descriptor that is no semaphore or fence of this driver, or one of the wrong kind, is refused with
- * VK_ERROR_INVALID_EXTERNAL_HANDLE. It stays open and the caller's, and what was to be replaced stays as it was.
+ * An import of a descriptor that is not a semaphore or fence of this driver fails with
+ * VK_ERROR_INVALID_EXTERNAL_HANDLE. The descriptor stays open and belongs to the caller. The
+ * payload that the import would have replaced is unchanged.
  *
  * On purpose: VUID-VkImportSemaphoreFdInfoKHR-handleType-03264
  */
@@ -11,7 +12,7 @@
 
 #define MOST 32
 
-/* Descriptors, and what each is. */
+/* The descriptors, with a description of each. */
 static struct {
     int fd;
     const char *what;
@@ -40,7 +41,10 @@ memory_of(size_t size, unsigned char byte, int seals)
     return fd;
 }
 
-/* What nobody would take for a semaphore, and what is as like one as the driver's own from outside. */
+/*
+ * Collects descriptors that are clearly no semaphores, and memory with the size and seals of the
+ * driver's own semaphores.
+ */
 static void
 gather(const struct gpu *gpu)
 {
@@ -59,12 +63,12 @@ gather(const struct gpu *gpu)
     size_t size = stat.st_size > 0 ? (size_t)stat.st_size : 4096;
     add(open("/dev/null", O_RDWR | O_CLOEXEC), "/dev/null");
     add(open("/dev/zero", O_RDWR | O_CLOEXEC), "/dev/zero");
-    add(open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC), "a folder");
+    add(open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC), "a directory");
     add(open("/proc/self/exe", O_RDONLY | O_CLOEXEC), "a file");
     add(open("/proc/self/exe", O_PATH | O_CLOEXEC), "a path");
     CHECK(pipe2(ends, O_CLOEXEC) == 0);
-    add(ends[0], "a pipe's end to read");
-    add(ends[1], "a pipe's end to write");
+    add(ends[0], "the read end of a pipe");
+    add(ends[1], "the write end of a pipe");
     add(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), "a socket");
     add(eventfd(1, EFD_CLOEXEC), "an eventfd");
     add((int)syscall(SYS_memfd_create, "wrong", 3), "empty memory");
@@ -75,16 +79,18 @@ gather(const struct gpu *gpu)
     add(memory_of(size + 4096, 0, seals), "sealed memory, a page too long");
     add(memory_of(1, 1, seals), "sealed memory of a byte");
     int zeros = (int)syscall(SYS_memfd_create, "wrong", 3);
-    CHECK(zeros >= 0 && ftruncate(zeros, (off_t)size) == 0 && fcntl(zeros, F_ADD_SEALS, seals) == 0);
+    CHECK(zeros >= 0 && ftruncate(zeros, (off_t)size) == 0
+          && fcntl(zeros, F_ADD_SEALS, seals) == 0);
     add(zeros, "sealed memory of the right size, all zeros");
 }
 
-/* The same file, and open. */
+/* Checks that the descriptor is still open, and still the same file. */
 static void
 still_ours(int fd, const struct stat *before, const char *what)
 {
     struct stat after;
-    if (fstat(fd, &after) != 0 || after.st_ino != before->st_ino || after.st_dev != before->st_dev) {
+    if (fstat(fd, &after) != 0 || after.st_ino != before->st_ino
+        || after.st_dev != before->st_dev) {
         fprintf(stderr, "%s was closed\n", what);
         exit(1);
     }
@@ -106,7 +112,8 @@ as_timeline(const struct gpu *gpu)
     for (unsigned i = 0; i < wrong_count; i++) {
         struct stat before;
         CHECK(fstat(wrong[i].fd, &before) == 0);
-        refused(import_semaphore(gpu, semaphore, SEMAPHORE_OPAQUE, 0, wrong[i].fd), wrong[i].what, "timeline semaphore");
+        refused(import_semaphore(gpu, semaphore, SEMAPHORE_OPAQUE, 0, wrong[i].fd), wrong[i].what,
+                "timeline semaphore");
         still_ours(wrong[i].fd, &before, wrong[i].what);
         CHECK(value_of(gpu, semaphore) == 7 + i);
         signal_to(gpu, semaphore, 8 + i);
@@ -119,15 +126,17 @@ static void
 as_binary(const struct gpu *gpu)
 {
     VkSemaphore semaphore = shared_binary(gpu);
-    VkFence fence = unsignalled(gpu);
+    VkFence fence = unsignaled(gpu);
     for (unsigned i = 0; i < wrong_count; i++) {
         struct stat before;
         CHECK(fstat(wrong[i].fd, &before) == 0);
         submit(gpu, SIGNALS(POINT(semaphore, 0)));
         VK_OK(vkQueueWaitIdle(gpu->queues[0]));
-        refused(import_semaphore(gpu, semaphore, SEMAPHORE_OPAQUE, 0, wrong[i].fd), wrong[i].what, "binary semaphore");
-        refused(import_semaphore(gpu, semaphore, SEMAPHORE_OPAQUE, VK_SEMAPHORE_IMPORT_TEMPORARY_BIT, wrong[i].fd),
-                wrong[i].what, "binary semaphore for a while");
+        refused(import_semaphore(gpu, semaphore, SEMAPHORE_OPAQUE, 0, wrong[i].fd), wrong[i].what,
+                "binary semaphore");
+        refused(import_semaphore(gpu, semaphore, SEMAPHORE_OPAQUE,
+                                 VK_SEMAPHORE_IMPORT_TEMPORARY_BIT, wrong[i].fd),
+                wrong[i].what, "temporary binary semaphore");
         still_ours(wrong[i].fd, &before, wrong[i].what);
         submit(gpu, WAITS(POINT(semaphore, 0)), .fence = fence);
         VK_OK(wait_fence(gpu, fence, FOREVER));
@@ -147,22 +156,24 @@ as_fence(const struct gpu *gpu)
         CHECK(fstat(wrong[i].fd, &before) == 0);
         refused(import_fence(gpu, fence, FENCE_OPAQUE, 0, wrong[i].fd), wrong[i].what, "fence");
         refused(import_fence(gpu, fence, FENCE_OPAQUE, VK_FENCE_IMPORT_TEMPORARY_BIT, wrong[i].fd),
-                wrong[i].what, "fence for a while");
+                wrong[i].what, "temporary fence");
         still_ours(wrong[i].fd, &before, wrong[i].what);
         VK_OK(vkGetFenceStatus(gpu->device, fence));
     }
     vkDestroyFence(gpu->device, fence, NULL);
 }
 
-/* A number that is no open descriptor. */
+/* Imports numbers that are not open descriptors. */
 static void
 closed(const struct gpu *gpu)
 {
     VkSemaphore semaphore = shared_timeline(gpu, 0);
     int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     CHECK(fd >= 0 && close(fd) == 0);
-    refused(import_semaphore(gpu, semaphore, SEMAPHORE_OPAQUE, 0, fd), "a closed descriptor", "timeline semaphore");
-    refused(import_semaphore(gpu, semaphore, SEMAPHORE_OPAQUE, 0, INT_MAX), "a number", "timeline semaphore");
+    refused(import_semaphore(gpu, semaphore, SEMAPHORE_OPAQUE, 0, fd), "a closed descriptor",
+            "timeline semaphore");
+    refused(import_semaphore(gpu, semaphore, SEMAPHORE_OPAQUE, 0, INT_MAX), "an unused number",
+            "timeline semaphore");
     destroy(gpu, semaphore);
 }
 

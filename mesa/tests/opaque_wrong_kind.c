@@ -1,11 +1,12 @@
 /*
- * A timeline is no binary semaphore, a semaphore no fence: what was exported as the one is refused as the other.
+ * An import as the wrong kind is refused: a timeline as a binary semaphore or fence, and a binary
+ * semaphore or fence as a timeline.
  *
  * On purpose: VUID-VkImportSemaphoreFdInfoKHR-handleType-03264
  */
 #include "external.h"
 
-/* Refused, and still the caller's. */
+/* Checks that the import was refused and that the descriptor is still open. */
 static void
 refused(VkResult result, int fd, const char *what)
 {
@@ -33,14 +34,17 @@ main(void)
 
     VkSemaphore to_line = shared_timeline(&gpu, 1), to_link = shared_binary(&gpu);
     VkFence to_fence = make_fence(&gpu, false, FENCE_OPAQUE);
-    refused(import_semaphore(&gpu, to_line, SEMAPHORE_OPAQUE, 0, link_fd), link_fd, "a binary semaphore as timeline");
-    refused(import_semaphore(&gpu, to_line, SEMAPHORE_OPAQUE, 0, fence_fd), fence_fd, "a fence as timeline");
-    refused(import_semaphore(&gpu, to_link, SEMAPHORE_OPAQUE, 0, line_fd), line_fd, "a timeline as binary semaphore");
+    refused(import_semaphore(&gpu, to_line, SEMAPHORE_OPAQUE, 0, link_fd), link_fd,
+            "a binary semaphore as timeline");
+    refused(import_semaphore(&gpu, to_line, SEMAPHORE_OPAQUE, 0, fence_fd), fence_fd,
+            "a fence as timeline");
+    refused(import_semaphore(&gpu, to_link, SEMAPHORE_OPAQUE, 0, line_fd), line_fd,
+            "a timeline as binary semaphore");
     refused(import_fence(&gpu, to_fence, FENCE_OPAQUE, 0, line_fd), line_fd, "a timeline as fence");
     CHECK(value_of(&gpu, to_line) == 1);
     VK(VK_NOT_READY, vkGetFenceStatus(gpu.device, to_fence));
 
-    /* As what they are, they are welcome. */
+    /* Imported as the right kind, each descriptor is accepted. */
     VK_OK(import_semaphore(&gpu, to_line, SEMAPHORE_OPAQUE, 0, line_fd));
     VK_OK(import_semaphore(&gpu, to_link, SEMAPHORE_OPAQUE, 0, link_fd));
     VK_OK(import_fence(&gpu, to_fence, FENCE_OPAQUE, 0, fence_fd));

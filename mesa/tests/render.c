@@ -1,6 +1,6 @@
 /*
- * Rendering is done when its semaphore or fence says so, and not before. What is submitted behind it without commands does
- * not overtake it.
+ * When the semaphore or fence of a rendering is signaled, the rendering is done. A later submission
+ * without commands does not overtake it.
  */
 #include "slow.h"
 
@@ -25,7 +25,7 @@ make_image(const struct gpu *gpu, struct target *t)
     VkFormatProperties format;
     vkGetPhysicalDeviceFormatProperties(gpu->physical, VK_FORMAT_R8G8B8A8_UNORM, &format);
     if (!(format.linearTilingFeatures & VK_FORMAT_FEATURE_COLOR_ATTACHMENT_BIT))
-        SKIP("the driver cannot render to what the host can read");
+        SKIP("the driver cannot render to linear images");
     VkImageCreateInfo image = {
         .sType = VK_STRUCTURE_TYPE_IMAGE_CREATE_INFO,
         .imageType = VK_IMAGE_TYPE_2D,
@@ -77,13 +77,19 @@ make_pass(const struct gpu *gpu, struct target *t)
     };
     VkAttachmentReference reference = { 0, VK_IMAGE_LAYOUT_COLOR_ATTACHMENT_OPTIMAL };
     VkSubpassDescription subpass = { .colorAttachmentCount = 1, .pColorAttachments = &reference };
-    /* The frame before may be looked at no more, and the host looks at this one. */
+    /*
+     * Rendering waits for the previous frame's rendering, and the host's reads wait for this one.
+     */
     VkSubpassDependency around[2] = {
-        { .srcSubpass = VK_SUBPASS_EXTERNAL, .srcStageMask = VK_PIPELINE_STAGE_COLOR_ATTACHMENT_OUTPUT_BIT,
+        { .srcSubpass = VK_SUBPASS_EXTERNAL,
+          .srcStageMask = VK_PIPELINE_STAGE_COLOR_ATTACHMENT_OUTPUT_BIT,
           .dstStageMask = VK_PIPELINE_STAGE_COLOR_ATTACHMENT_OUTPUT_BIT,
-          .srcAccessMask = VK_ACCESS_COLOR_ATTACHMENT_WRITE_BIT, .dstAccessMask = VK_ACCESS_COLOR_ATTACHMENT_WRITE_BIT },
-        { .dstSubpass = VK_SUBPASS_EXTERNAL, .srcStageMask = VK_PIPELINE_STAGE_COLOR_ATTACHMENT_OUTPUT_BIT,
-          .dstStageMask = VK_PIPELINE_STAGE_HOST_BIT, .srcAccessMask = VK_ACCESS_COLOR_ATTACHMENT_WRITE_BIT,
+          .srcAccessMask = VK_ACCESS_COLOR_ATTACHMENT_WRITE_BIT,
+          .dstAccessMask = VK_ACCESS_COLOR_ATTACHMENT_WRITE_BIT },
+        { .dstSubpass = VK_SUBPASS_EXTERNAL,
+          .srcStageMask = VK_PIPELINE_STAGE_COLOR_ATTACHMENT_OUTPUT_BIT,
+          .dstStageMask = VK_PIPELINE_STAGE_HOST_BIT,
+          .srcAccessMask = VK_ACCESS_COLOR_ATTACHMENT_WRITE_BIT,
           .dstAccessMask = VK_ACCESS_HOST_READ_BIT },
     };
     VkRenderPassCreateInfo pass = {
@@ -127,15 +133,15 @@ make_commands(const struct gpu *gpu, struct target *t)
     VK_OK(vkAllocateCommandBuffers(gpu->device, &commands, &t->commands));
 }
 
-/* Renders to all of the image, several times, a different grey each; the last is that of the round. */
+/* Fills the whole image several times with different grays. The last one is that of the round. */
 static void
 record(const struct target *t, unsigned round)
 {
     VkCommandBufferBeginInfo begin = { .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO };
     VK_OK(vkBeginCommandBuffer(t->commands, &begin));
     for (unsigned layer = 8; layer-- > 0;) {
-        float grey = (float)((round + layer) % 256) / 255;
-        VkClearValue clear = { .color = { .float32 = { grey, grey, grey, grey } } };
+        float gray = (float)((round + layer) % 256) / 255;
+        VkClearValue clear = { .color = { .float32 = { gray, gray, gray, gray } } };
         VkRenderPassBeginInfo pass = {
             .sType = VK_STRUCTURE_TYPE_RENDER_PASS_BEGIN_INFO,
             .renderPass = t->pass,
@@ -150,14 +156,14 @@ record(const struct target *t, unsigned round)
     VK_OK(vkEndCommandBuffer(t->commands));
 }
 
-/* The last first: it is the last to be written. */
+/* Checks the last pixel first, because it is written last. */
 static void
 is_rendered(const struct target *t, unsigned round)
 {
-    uint32_t grey = round % 256 * 0x01010101u;
+    uint32_t gray = round % 256 * 0x01010101u;
     for (unsigned y = SIZE; y-- > 0;) {
         for (unsigned x = SIZE; x >= 32; x -= 32)
-            CHECK(t->pixels[y * t->pitch + x - 1] == grey);
+            CHECK(t->pixels[y * t->pitch + x - 1] == gray);
     }
 }
 
@@ -171,29 +177,29 @@ main(void)
     make_pass(&gpu, &t);
     make_commands(&gpu, &t);
     VkSemaphore done = timeline(&gpu, 0), behind = timeline(&gpu, 0), link = binary(&gpu);
-    VkFence fence = unsignalled(&gpu);
+    VkFence fence = unsignaled(&gpu);
 
     for (unsigned round = 1; round <= ROUNDS; round++) {
         record(&t, round);
         switch (round % 4) {
-        case 0: /* the semaphore */
+        case 0: /* wait for the semaphore */
             submit(&gpu, SIGNALS(POINT(done, round)), .commands = t.commands);
             VK_OK(wait_for(&gpu, done, round, FOREVER));
             is_rendered(&t, round);
             break;
-        case 1: /* the fence */
+        case 1: /* wait for the fence */
             submit(&gpu, SIGNALS(POINT(done, round)), .commands = t.commands, .fence = fence);
             VK_OK(wait_fence(&gpu, fence, FOREVER));
             is_rendered(&t, round);
             break;
-        case 2: /* what is submitted behind, without commands */
+        case 2: /* wait for a later submission without commands */
             submit(&gpu, SIGNALS(POINT(done, round)), .commands = t.commands);
             submit(&gpu, SIGNALS(POINT(behind, round)), .fence = fence);
             VK_OK(wait_for(&gpu, behind, round, FOREVER));
             is_rendered(&t, round);
             CHECK(value_of(&gpu, done) == round);
             break;
-        case 3: /* what waits for it */
+        case 3: /* wait for a submission that waits for this one */
             submit(&gpu, SIGNALS(POINT(done, round), POINT(link, 0)), .commands = t.commands);
             submit(&gpu, WAITS(POINT(link, 0)), .fence = fence);
             VK_OK(wait_fence(&gpu, fence, FOREVER));

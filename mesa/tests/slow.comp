@@ -1,11 +1,11 @@
 #version 450
-/* Work that takes as long as it is told to: the next number needs the one before it. */
+/* Runs for `rounds` steps. Each step needs the result of the previous one. */
 layout(local_size_x = 1) in;
 
 layout(set = 0, binding = 0) buffer Slow {
     uint rounds;
     uint result;
-    uint runs; /* how often it ended */
+    uint runs; /* number of runs that have ended */
 };
 
 void

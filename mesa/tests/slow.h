@@ -1,12 +1,12 @@
-/* Real work for a queue, of a chosen length, which leaves a mark in memory when it is done. */
+/* A compute shader that runs for a chosen time, and counts its runs in memory when it ends. */
 #ifndef SLOW_H
 #define SLOW_H
 
 #include "gpu.h"
 
-#include "slow_code.h" /* slow_code, made from slow.comp */
+#include "slow_code.h" /* slow_code: slow.comp as SPIR-V */
 
-/* As the shader sees it. */
+/* The buffer, as the shader declares it. */
 struct slow_numbers {
     uint32_t rounds, result, runs;
 };
@@ -22,13 +22,14 @@ struct slow {
     VkDescriptorPool sets;
     VkDescriptorSet set;
     VkCommandPool pool;
-    VkCommandBuffer commands; /* may be in flight several times */
+    VkCommandBuffer commands; /* may be submitted again while it is pending */
 };
 
 static inline uint32_t
 coherent_memory(const struct gpu *gpu, uint32_t allowed)
 {
-    const VkMemoryPropertyFlags wanted = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+    const VkMemoryPropertyFlags wanted =
+        VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
     VkPhysicalDeviceMemoryProperties memory;
     vkGetPhysicalDeviceMemoryProperties(gpu->physical, &memory);
     for (uint32_t i = 0; i < memory.memoryTypeCount; i++) {
@@ -98,7 +99,8 @@ make_slow_pipeline(const struct gpu *gpu, struct slow *slow)
         },
         .layout = slow->layout,
     };
-    VK_OK(vkCreateComputePipelines(gpu->device, VK_NULL_HANDLE, 1, &pipeline, NULL, &slow->pipeline));
+    VK_OK(vkCreateComputePipelines(gpu->device, VK_NULL_HANDLE, 1, &pipeline, NULL,
+                                   &slow->pipeline));
 }
 
 static inline void
@@ -149,7 +151,7 @@ record_slow(const struct gpu *gpu, struct slow *slow)
         .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
         .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT,
     };
-    /* One run after the other, and what each wrote is there for the host. */
+    /* The runs are serialized, and the host sees what each run wrote. */
     VkMemoryBarrier before = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
         .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
@@ -161,17 +163,18 @@ record_slow(const struct gpu *gpu, struct slow *slow)
         .dstAccessMask = VK_ACCESS_HOST_READ_BIT,
     };
     VK_OK(vkBeginCommandBuffer(slow->commands, &begin));
-    vkCmdPipelineBarrier(slow->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
-                         0, 1, &before, 0, NULL, 0, NULL);
+    vkCmdPipelineBarrier(slow->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                         VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &before, 0, NULL, 0, NULL);
     vkCmdBindPipeline(slow->commands, VK_PIPELINE_BIND_POINT_COMPUTE, slow->pipeline);
-    vkCmdBindDescriptorSets(slow->commands, VK_PIPELINE_BIND_POINT_COMPUTE, slow->layout, 0, 1, &slow->set, 0, NULL);
+    vkCmdBindDescriptorSets(slow->commands, VK_PIPELINE_BIND_POINT_COMPUTE, slow->layout, 0, 1,
+                            &slow->set, 0, NULL);
     vkCmdDispatch(slow->commands, 1, 1, 1);
-    vkCmdPipelineBarrier(slow->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_HOST_BIT,
-                         0, 1, &after, 0, NULL, 0, NULL);
+    vkCmdPipelineBarrier(slow->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                         VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &after, 0, NULL, 0, NULL);
     VK_OK(vkEndCommandBuffer(slow->commands));
 }
 
-/* Work that takes about this long on this machine as it is now, submitted once before it is returned. */
+/* Creates work that takes about ns nanoseconds. Measures the machine's current speed first. */
 static inline struct slow
 make_slow(const struct gpu *gpu, uint64_t ns)
 {
@@ -188,7 +191,7 @@ make_slow(const struct gpu *gpu, uint64_t ns)
         VK_OK(vkQueueWaitIdle(gpu->queues[0]));
         took = now_ns() - start;
         if (rounds == 1)
-            took = 0; /* the first time, it may be compiled */
+            took = 0; /* the driver may compile the shader in the first run */
     } while (took < 10 * MS && took < ns && (rounds *= 10) < UINT32_MAX);
     rounds = rounds * ns / took;
     slow.numbers->rounds = rounds < UINT32_MAX ? (uint32_t)rounds : UINT32_MAX;

@@ -1,6 +1,6 @@
 /*
- * A sync_file of another driver's work that fails, as after a reset of its GPU, is one that is over: the queue and the host
- * go on, and the device that waited for it is not lost with the other one's.
+ * A sync_file of another driver fails, for example because its GPU was reset. For the waiter, this
+ * counts as complete: the queue and the host continue, and the waiter's device is not lost.
  */
 #include "external.h"
 #include "test_fence.h"
@@ -18,7 +18,7 @@ check_alive(void)
     destroy(&gpu, semaphore);
 }
 
-/* Fails before or after the queue, or the host, waits for it. */
+/* The kernel fence fails before or after the queue waits for it. */
 static void
 in_semaphore(bool before)
 {
@@ -26,7 +26,8 @@ in_semaphore(bool before)
     int sync_file, fence = test_fence(&sync_file);
     if (before)
         CHECK(ioctl(fence, UMF_TEST_FENCE_SIGNAL, EIO) == 0);
-    VK_OK(import_semaphore(&gpu, semaphore, SEMAPHORE_SYNC, VK_SEMAPHORE_IMPORT_TEMPORARY_BIT, sync_file));
+    VK_OK(import_semaphore(&gpu, semaphore, SEMAPHORE_SYNC, VK_SEMAPHORE_IMPORT_TEMPORARY_BIT,
+                           sync_file));
     submit(&gpu, WAITS(POINT(semaphore, 0)), SIGNALS(POINT(out, 1)));
     if (!before) {
         VK(VK_TIMEOUT, wait_for(&gpu, out, 1, 5 * MS));
@@ -40,10 +41,11 @@ in_semaphore(bool before)
     check_alive();
 }
 
+/* The kernel fence fails before or after the host waits for it. */
 static void
 in_fence(bool before)
 {
-    VkFence own = unsignalled(&gpu);
+    VkFence own = unsignaled(&gpu);
     int sync_file, fence = test_fence(&sync_file);
     if (before)
         CHECK(ioctl(fence, UMF_TEST_FENCE_SIGNAL, EIO) == 0);
@@ -64,7 +66,7 @@ main(void)
 {
     watchdog(60);
     if (!load_test_fences())
-        SKIP("needs kernel/module's fences: see mesa/test-kernel");
+        SKIP("needs the module of kernel/module: run mesa/test-kernel");
     gpu = open_gpu();
     need_semaphore(&gpu, VK_SEMAPHORE_TYPE_BINARY, SEMAPHORE_SYNC);
     need_fence(&gpu, FENCE_SYNC);

@@ -1,6 +1,6 @@
 /*
- * A fence as a sync_file: signalled when the work is done, and exporting it resets the fence. An imported one lasts until
- * the fence is reset. -1 stands for one that is signalled already.
+ * A fence as a sync_file. The sync_file signals when the work is done, and the export resets the
+ * fence. An import lasts until the fence is reset. -1 means a sync_file that has signaled.
  */
 #include "external.h"
 #include "slow.h"
@@ -11,7 +11,7 @@ main(void)
     watchdog(60);
     struct gpu gpu = open_gpu();
     need_fence(&gpu, FENCE_SYNC);
-    VkFence from = make_fence(&gpu, false, FENCE_SYNC), to = unsignalled(&gpu);
+    VkFence from = make_fence(&gpu, false, FENCE_SYNC), to = unsignaled(&gpu);
     struct slow slow = make_slow(&gpu, 2 * MS);
     int fds = open_fds();
     for (uint32_t round = 1; round <= 100; round++) {
@@ -26,7 +26,7 @@ main(void)
         VK(VK_NOT_READY, vkGetFenceStatus(gpu.device, to));
     }
 
-    /* Both are fences again, with states of their own. */
+    /* Both fences have their own state again. */
     submit(&gpu, .fence = from);
     submit(&gpu, .fence = to);
     VK_OK(vkWaitForFences(gpu.device, 2, (VkFence[]){ from, to }, VK_TRUE, FOREVER));

@@ -1,6 +1,7 @@
 /*
- * A sync_file of another driver's work, which is still going on: a semaphore or a fence that imported it is signalled when
- * that is done, and not before. And what depends on it is never exported as a sync_file that is not signalled yet.
+ * A sync_file of another driver is pending. A semaphore or fence that imported it is signaled when
+ * the other driver's work is done, and not before. An export of work that depends on it always
+ * gives a sync_file that has signaled.
  */
 #include "external.h"
 #include "machine.h"
@@ -9,7 +10,7 @@
 static struct gpu gpu;
 static int card;
 
-/* The queue waits. */
+/* The queue waits for the sync_file. */
 static void
 in_semaphore(void)
 {
@@ -17,7 +18,8 @@ in_semaphore(void)
     for (uint64_t round = 1; round <= 20; round++) {
         uint32_t number;
         int fd = vgem_sync_file(card, &number);
-        VK_OK(import_semaphore(&gpu, semaphore, SEMAPHORE_SYNC, VK_SEMAPHORE_IMPORT_TEMPORARY_BIT, fd));
+        VK_OK(import_semaphore(&gpu, semaphore, SEMAPHORE_SYNC, VK_SEMAPHORE_IMPORT_TEMPORARY_BIT,
+                               fd));
         submit(&gpu, WAITS(POINT(semaphore, 0)), SIGNALS(POINT(out, round)));
         VK(VK_TIMEOUT, wait_for(&gpu, out, round, 5 * MS));
         vgem_signal(card, number);
@@ -36,11 +38,11 @@ signal_after(void *argument)
     return NULL;
 }
 
-/* The host waits, also beside fences of other kinds. */
+/* The host waits for the sync_file, also together with another fence. */
 static void
 in_fence(void)
 {
-    VkFence fence = unsignalled(&gpu), other = unsignalled(&gpu);
+    VkFence fence = unsignaled(&gpu), other = unsignaled(&gpu);
     for (unsigned round = 0; round < 20; round++) {
         pthread_t thread;
         uint32_t number;
@@ -62,14 +64,16 @@ in_fence(void)
     vkDestroyFence(gpu.device, other, NULL);
 }
 
-/* What is exported while its work is held up is signalled when the caller has it. */
+/* An export while the work is blocked returns a sync_file that has signaled. */
 static void
 exported_late(void)
 {
-    VkSemaphore in = binary(&gpu), out = make_semaphore(&gpu, VK_SEMAPHORE_TYPE_BINARY, 0, SEMAPHORE_SYNC);
+    VkSemaphore in = binary(&gpu),
+                out = make_semaphore(&gpu, VK_SEMAPHORE_TYPE_BINARY, 0, SEMAPHORE_SYNC);
     pthread_t thread;
     uint32_t number;
-    VK_OK(import_semaphore(&gpu, in, SEMAPHORE_SYNC, VK_SEMAPHORE_IMPORT_TEMPORARY_BIT, vgem_sync_file(card, &number)));
+    VK_OK(import_semaphore(&gpu, in, SEMAPHORE_SYNC, VK_SEMAPHORE_IMPORT_TEMPORARY_BIT,
+                           vgem_sync_file(card, &number)));
     submit(&gpu, WAITS(POINT(in, 0)), SIGNALS(POINT(out, 0)));
     CHECK(pthread_create(&thread, NULL, signal_after, &number) == 0);
     int fd = export_semaphore(&gpu, out, SEMAPHORE_SYNC);
@@ -83,15 +87,17 @@ exported_late(void)
     destroy(&gpu, out);
 }
 
-/* Imported and never waited for. */
+/* The sync_files are imported, and nothing waits for them. */
 static void
 unused(void)
 {
     VkSemaphore semaphore = binary(&gpu);
-    VkFence fence = unsignalled(&gpu);
+    VkFence fence = unsignaled(&gpu);
     uint32_t number, other;
-    VK_OK(import_semaphore(&gpu, semaphore, SEMAPHORE_SYNC, VK_SEMAPHORE_IMPORT_TEMPORARY_BIT, vgem_sync_file(card, &number)));
-    VK_OK(import_fence(&gpu, fence, FENCE_SYNC, VK_FENCE_IMPORT_TEMPORARY_BIT, vgem_sync_file(card, &other)));
+    VK_OK(import_semaphore(&gpu, semaphore, SEMAPHORE_SYNC, VK_SEMAPHORE_IMPORT_TEMPORARY_BIT,
+                           vgem_sync_file(card, &number)));
+    VK_OK(import_fence(&gpu, fence, FENCE_SYNC, VK_FENCE_IMPORT_TEMPORARY_BIT,
+                       vgem_sync_file(card, &other)));
     destroy(&gpu, semaphore);
     vkDestroyFence(gpu.device, fence, NULL);
     vgem_signal(card, number);
@@ -104,7 +110,7 @@ main(void)
     watchdog(60);
     card = open_drm("vgem", "card");
     if (card < 0)
-        SKIP("needs a vgem device: see mesa/test-kernel");
+        SKIP("needs a vgem device: run mesa/test-kernel");
     gpu = open_gpu();
     need_semaphore(&gpu, VK_SEMAPHORE_TYPE_BINARY, SEMAPHORE_SYNC);
     need_fence(&gpu, FENCE_SYNC);

@@ -1,15 +1,16 @@
 /*
- * A binary semaphore's signal as a sync_file: what is exported is signalled when the work is done, is taken away from the
- * semaphore, and can be imported, for one wait, by any other. -1 stands for one that is signalled already.
+ * A binary semaphore as a sync_file. The sync_file signals when the work is done. The export
+ * unsignals the semaphore. Any other semaphore can import the sync_file for one wait. -1 means a
+ * sync_file that has signaled.
  */
 #include "external.h"
 #include "slow.h"
 
 #include <poll.h>
 
-/* Whether a sync_file is signalled. */
+/* Returns whether a sync_file has signaled. */
 static bool
-is_signalled(int fd)
+is_signaled(int fd)
 {
     struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
     if (fd < 0)
@@ -25,15 +26,16 @@ main(void)
     watchdog(60);
     struct gpu gpu = open_gpu();
     need_semaphore(&gpu, VK_SEMAPHORE_TYPE_BINARY, SEMAPHORE_SYNC);
-    VkSemaphore from = make_semaphore(&gpu, VK_SEMAPHORE_TYPE_BINARY, 0, SEMAPHORE_SYNC), to = binary(&gpu);
-    VkFence fence = unsignalled(&gpu);
+    VkSemaphore from = make_semaphore(&gpu, VK_SEMAPHORE_TYPE_BINARY, 0, SEMAPHORE_SYNC),
+                to = binary(&gpu);
+    VkFence fence = unsignaled(&gpu);
     struct slow slow = make_slow(&gpu, 2 * MS);
     int fds = open_fds(), pending = 0, none = 0;
     for (uint32_t round = 1; round <= 100; round++) {
         submit(&gpu, SIGNALS(POINT(from, 0)), .commands = slow.commands);
         int fd = export_semaphore(&gpu, from, SEMAPHORE_SYNC);
-        CHECK(!is_signalled(fd) || slow.numbers->runs == round);
-        pending += !is_signalled(fd);
+        CHECK(!is_signaled(fd) || slow.numbers->runs == round);
+        pending += !is_signaled(fd);
         none += fd < 0;
         VK_OK(import_semaphore(&gpu, to, SEMAPHORE_SYNC, VK_SEMAPHORE_IMPORT_TEMPORARY_BIT, fd));
         submit(&gpu, WAITS(POINT(to, 0)), .fence = fence);
@@ -42,9 +44,9 @@ main(void)
         CHECK(slow.numbers->runs == round);
     }
 
-    printf("  of 100 exports %d were -1, %d were not signalled yet\n", none, pending);
+    printf("  of 100 exports, %d were -1 and %d were pending\n", none, pending);
 
-    /* A semaphore that was exported has no signal left, and may be signalled and waited for again. */
+    /* After the export, the semaphore is unsignaled and can be signaled and waited for again. */
     submit(&gpu, SIGNALS(POINT(from, 0)));
     int fd = export_semaphore(&gpu, from, SEMAPHORE_SYNC);
     if (fd >= 0)

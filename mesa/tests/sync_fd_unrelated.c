@@ -1,13 +1,14 @@
 /*
- * Exporting a sync_file waits for nothing but the work that it stands for: not for what was submitted after it, be that
- * at work or held back by the host, and not for another device.
+ * The export of a sync_file waits only for the exported work. It does not wait for later
+ * submissions, whether they run or wait for the host, and it does not wait for another device.
  */
 #include "external.h"
 #include "slow.h"
 
-/* Work whose signal is exported, and done before anything else begins. */
+/* Submits a signal and then later work, and exports the signal. */
 static int
-export_done(const struct gpu *gpu, VkSemaphore semaphore, struct slow *later, VkSemaphore hold, uint64_t value, VkFence fence)
+export_done(const struct gpu *gpu, VkSemaphore semaphore, struct slow *later, VkSemaphore hold,
+            uint64_t value, VkFence fence)
 {
     submit(gpu, SIGNALS(POINT(semaphore, 0)));
     submit(gpu, .waits = LIST(POINT(hold, value)), .wait_count = hold != VK_NULL_HANDLE,
@@ -22,12 +23,13 @@ drop(int fd)
         close(fd);
 }
 
-/* A later submission waits for what the host signals only after the export. */
+/* A later submission waits for a value that the host signals only after the export. */
 static void
 held_back(const struct gpu *gpu)
 {
-    VkSemaphore semaphore = make_semaphore(gpu, VK_SEMAPHORE_TYPE_BINARY, 0, SEMAPHORE_SYNC), hold = timeline(gpu, 0);
-    VkFence fence = unsignalled(gpu);
+    VkSemaphore semaphore = make_semaphore(gpu, VK_SEMAPHORE_TYPE_BINARY, 0, SEMAPHORE_SYNC),
+                hold = timeline(gpu, 0);
+    VkFence fence = unsignaled(gpu);
     for (uint64_t round = 1; round <= 20; round++) {
         drop(export_done(gpu, semaphore, NULL, hold, round, fence));
         VK(VK_NOT_READY, vkGetFenceStatus(gpu->device, fence));
@@ -45,7 +47,7 @@ held_back(const struct gpu *gpu)
 static void
 held_back_fence(const struct gpu *gpu)
 {
-    VkFence exported = make_fence(gpu, false, FENCE_SYNC), fence = unsignalled(gpu);
+    VkFence exported = make_fence(gpu, false, FENCE_SYNC), fence = unsignaled(gpu);
     VkSemaphore hold = timeline(gpu, 0);
     submit(gpu, .fence = exported);
     submit(gpu, WAITS(POINT(hold, 1)), .fence = fence);
@@ -59,12 +61,13 @@ held_back_fence(const struct gpu *gpu)
     destroy(gpu, hold);
 }
 
-/* A later submission, or another device, is at work for two seconds. */
+/* A later submission, or another device, is busy for two seconds. */
 static void
 at_work(const struct gpu *gpu, const struct gpu *other)
 {
-    VkSemaphore semaphore = make_semaphore(gpu, VK_SEMAPHORE_TYPE_BINARY, 0, SEMAPHORE_SYNC), hold = timeline(other, 0);
-    VkFence fence = unsignalled(other);
+    VkSemaphore semaphore = make_semaphore(gpu, VK_SEMAPHORE_TYPE_BINARY, 0, SEMAPHORE_SYNC),
+                hold = timeline(other, 0);
+    VkFence fence = unsignaled(other);
     struct slow slow = make_slow(other, 2 * SECOND);
     submit(gpu, SIGNALS(POINT(semaphore, 0)));
     submit(other, WAITS(POINT(hold, 1)), .commands = slow.commands, .fence = fence);
@@ -73,7 +76,8 @@ at_work(const struct gpu *gpu, const struct gpu *other)
     drop(export_semaphore(gpu, semaphore, SEMAPHORE_SYNC));
     uint64_t took = now_ns() - start;
     if (vkGetFenceStatus(other->device, fence) == VK_SUCCESS) {
-        fprintf(stderr, "the export took %" PRIu64 " ms and ended after the other work\n", took / MS);
+        fprintf(stderr, "the export took %" PRIu64 " ms and waited for unrelated work\n",
+                took / MS);
         exit(1);
     }
     VK_OK(wait_fence(other, fence, FOREVER));

@@ -1,15 +1,15 @@
 /*
- * A submission may wait for a value that nobody has submitted a signal for yet. vkQueueSubmit returns all the same, since
- * else nobody could ever signal it: in this program the one thread that submits is also the one that signals.
+ * A submission may wait for a value before its signal was submitted. vkQueueSubmit must still
+ * return: in this program, the thread that submits is also the thread that signals.
  */
 #include "gpu.h"
 
-/* All are submitted before the first signal, each waiting for what comes last. */
+/* Everything is submitted before the host signals the last value. */
 static void
 by_host(const struct gpu *gpu, uint32_t submissions)
 {
     VkSemaphore in = timeline(gpu, 0), out = timeline(gpu, 0);
-    VkFence fence = unsignalled(gpu);
+    VkFence fence = unsignaled(gpu);
     for (uint64_t i = 1; i < submissions; i++)
         submit(gpu, WAITS(POINT(in, i)), SIGNALS(POINT(out, i)));
     submit(gpu, WAITS(POINT(in, submissions)), SIGNALS(POINT(out, submissions)), .fence = fence);
@@ -32,7 +32,7 @@ wait_idle(void *argument)
     return NULL;
 }
 
-/* Who waits for the device to have nothing to do waits for what is held back. */
+/* vkDeviceWaitIdle waits for a submission that is waiting for the host. */
 static void
 not_idle(struct gpu *gpu)
 {
@@ -49,14 +49,15 @@ not_idle(struct gpu *gpu)
     destroy(gpu, out);
 }
 
-/* The signal comes from another queue of the same device, submitted after the wait. */
+/* Another queue of the device signals. The signal is submitted after the wait. */
 static void
 by_other_queue(const struct gpu *gpu)
 {
     VkSemaphore ping = timeline(gpu, 0), pong = timeline(gpu, 0);
     for (uint64_t i = 1; i <= 100; i++) {
         submit_to(gpu->queues[0], &(struct work){ WAITS(POINT(ping, i)), SIGNALS(POINT(pong, i)) });
-        submit_to(gpu->queues[1], &(struct work){ WAITS(POINT(pong, i - 1)), SIGNALS(POINT(ping, i)) });
+        submit_to(gpu->queues[1],
+                  &(struct work){ WAITS(POINT(pong, i - 1)), SIGNALS(POINT(ping, i)) });
     }
     VK_OK(wait_for(gpu, pong, 100, FOREVER));
     VK_OK(vkDeviceWaitIdle(gpu->device));

@@ -1,4 +1,4 @@
-/* What vkGetSemaphoreCounterValue says never goes back, and is never behind a wait that has ended. */
+/* vkGetSemaphoreCounterValue never decreases, and is never below a value that was waited for. */
 #include "gpu.h"
 
 #define LAST 5000
@@ -44,9 +44,10 @@ main(void)
         CHECK(pthread_create(&readers[i], NULL, read_on, &shared) == 0);
         CHECK(pthread_create(&waiters[i], NULL, wait_and_read, &shared) == 0);
     }
-    /* The host and the device take turns. */
+    /* The host and the queue signal in turn. */
     for (uint64_t value = 2; value <= LAST; value += 2) {
-        submit(&gpu, WAITS(POINT(shared.semaphore, value - 1)), SIGNALS(POINT(shared.semaphore, value)));
+        submit(&gpu, WAITS(POINT(shared.semaphore, value - 1)),
+               SIGNALS(POINT(shared.semaphore, value)));
         signal_to(&gpu, shared.semaphore, value - 1);
         VK_OK(wait_for(&gpu, shared.semaphore, value, FOREVER));
     }

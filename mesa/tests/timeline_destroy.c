@@ -1,10 +1,11 @@
 /*
- * A semaphore may be destroyed as soon as the submissions that use it have completed, which a wait for the last value
- * shows; the driver's own threads may not touch it any more. And what was created and destroyed leaves nothing behind.
+ * A semaphore may be destroyed as soon as the submissions that use it have completed. A wait for
+ * the last value proves that. The driver's threads must not use the semaphore afterwards. Creation
+ * and destruction leak no memory and no file descriptors.
  */
 #include "gpu.h"
 
-/* As soon as the wait ends. */
+/* Destroys the semaphores right after the wait. */
 static void
 right_after_wait(const struct gpu *gpu)
 {
@@ -18,7 +19,7 @@ right_after_wait(const struct gpu *gpu)
     }
 }
 
-/* Memory is taken in portions: so many that a portion each is seen in the numbers. */
+/* Creates and destroys so many semaphores that a leak shows as additional mappings. */
 static void
 come_and_go(const struct gpu *gpu)
 {
@@ -44,10 +45,10 @@ main(void)
     for (unsigned i = 0; i < 10; i++)
         come_and_go(&gpu);
     CHECK(open_fds() <= fds);
-    CHECK(mappings() <= maps + 10); /* malloc's own */
+    CHECK(mappings() <= maps + 10); /* malloc creates some */
     close_gpu(&gpu);
 
-    /* Devices too. */
+    /* The same for devices. */
     fds = 0;
     for (unsigned i = 0; i < 5; i++) {
         struct gpu again = open_gpu();

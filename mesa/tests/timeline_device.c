@@ -1,7 +1,10 @@
-/* The device waits for and signals timeline semaphores: in chains, many at once, and met before or after the submission. */
+/*
+ * The queue waits for timeline semaphores and signals them: in chains, many at once, and with
+ * values that are reached before or after the submission.
+ */
 #include "gpu.h"
 
-/* Each submission waits for the one before it, the first one for the host. */
+/* Each submission waits for the host, which waits for the previous submission. */
 static void
 chain(const struct gpu *gpu)
 {
@@ -19,7 +22,7 @@ chain(const struct gpu *gpu)
     destroy(gpu, semaphore);
 }
 
-/* One submission waits for many and signals many. */
+/* One submission waits for many semaphores and signals many. */
 static void
 crowd(const struct gpu *gpu)
 {
@@ -28,7 +31,7 @@ crowd(const struct gpu *gpu)
         waits[i] = POINT(timeline(gpu, i), i + 5);
         signals[i] = POINT(timeline(gpu, 0), i + 1);
     }
-    VkFence fence = unsignalled(gpu);
+    VkFence fence = unsignaled(gpu);
     submit(gpu, .waits = waits, .wait_count = MAX_POINTS, .signals = signals,
            .signal_count = MAX_POINTS, .fence = fence);
     for (uint32_t i = 0; i < MAX_POINTS; i++) {
@@ -47,7 +50,7 @@ crowd(const struct gpu *gpu)
     vkDestroyFence(gpu->device, fence, NULL);
 }
 
-/* A wait for what is reached already, and for a value below it. */
+/* Waits for values up to the semaphore's current value. */
 static void
 met_before(const struct gpu *gpu)
 {
@@ -61,7 +64,7 @@ met_before(const struct gpu *gpu)
     destroy(gpu, out);
 }
 
-/* The host sleeps until the device signals. */
+/* The host sleeps until the queue signals. */
 static void
 wakes_host(const struct gpu *gpu)
 {

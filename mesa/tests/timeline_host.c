@@ -1,4 +1,4 @@
-/* A timeline semaphore starts at its initial value, is signalled and waited for on the host, and wakes who sleeps. */
+/* Timeline semaphores on the host: initial values, signals, waits, and wake-ups. */
 #include "gpu.h"
 
 int
@@ -16,7 +16,7 @@ main(void)
         destroy(&gpu, semaphore);
     }
 
-    /* Signalled before the wait: the wait is met at once, for this value and all lower ones. */
+    /* Signaled before the wait: a wait for this value or a lower one returns at once. */
     VkSemaphore semaphore = timeline(&gpu, 3);
     signal_to(&gpu, semaphore, 7);
     CHECK(value_of(&gpu, semaphore) == 7);
@@ -24,10 +24,12 @@ main(void)
         VK_OK(wait_for(&gpu, semaphore, value, FOREVER));
     VK(VK_TIMEOUT, wait_for(&gpu, semaphore, 8, 0));
 
-    /* Signalled after it: a value below the waited one does not end the wait, one at or above it does. */
+    /* Signaled after the wait: only the awaited value or a higher one ends the wait. */
     for (uint64_t value = 10; value < 200; value += 10) {
         uint64_t target = value;
-        struct waiter waiter = { .gpu = &gpu, .count = 1, .semaphores = &semaphore, .values = &target };
+        struct waiter waiter = {
+            .gpu = &gpu, .count = 1, .semaphores = &semaphore, .values = &target
+        };
         start_waiter(&waiter);
         signal_to(&gpu, semaphore, value - 1);
         let_sleep(&waiter);

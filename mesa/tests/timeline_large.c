@@ -1,7 +1,10 @@
-/* Values are 64 bits everywhere: near the end, over the middle, and in jumps as far as the driver says it can. */
+/*
+ * Values have 64 bits everywhere: near the end, across the middle, and in the largest jumps
+ * allowed.
+ */
 #include "gpu.h"
 
-/* A sleeper on either side of the API, and a jump from one value to another over its target. */
+/* Host and queue wait for the target. A signal then moves the value past it in one step. */
 static void
 jump(const struct gpu *gpu, uint64_t from, uint64_t target, uint64_t to)
 {
@@ -11,7 +14,10 @@ jump(const struct gpu *gpu, uint64_t from, uint64_t target, uint64_t to)
     VkSemaphore idle = timeline(gpu, from);
     const VkSemaphore either[] = { idle, semaphore };
     const uint64_t targets[] = { target, target };
-    struct waiter any = { .gpu = gpu, .flags = VK_SEMAPHORE_WAIT_ANY_BIT, .count = 2, .semaphores = either,
+    struct waiter any = { .gpu = gpu,
+                          .flags = VK_SEMAPHORE_WAIT_ANY_BIT,
+                          .count = 2,
+                          .semaphores = either,
                           .values = targets };
     struct waiter host = { .gpu = gpu, .count = 1, .semaphores = &semaphore, .values = &target };
     struct waiter device = { .gpu = gpu, .count = 1, .semaphores = &out, .values = &target };
@@ -39,7 +45,7 @@ main(void)
     const uint64_t half = UINT64_C(1) << 32;
     watchdog(60);
     struct gpu gpu = open_gpu();
-    CHECK(gpu.max_difference >= INT32_MAX); /* Vulkan's least */
+    CHECK(gpu.max_difference >= INT32_MAX); /* the minimum that Vulkan requires */
 
     jump(&gpu, 0, 1, gpu.max_difference);
     jump(&gpu, 0, gpu.max_difference, gpu.max_difference);
@@ -49,12 +55,12 @@ main(void)
     jump(&gpu, UINT64_MAX - 1, UINT64_MAX, UINT64_MAX);
     jump(&gpu, INT64_MAX, (uint64_t)INT64_MAX + 1, (uint64_t)INT64_MAX + 1);
     jump(&gpu, INT64_MAX, (uint64_t)INT64_MAX + 1, UINT64_MAX);
-    /* What 32 bits of the value would not show. */
+    /* Values whose lower 32 bits are misleading. */
     jump(&gpu, 0, half, half);
     jump(&gpu, 7, half + 7, half + 7);
     jump(&gpu, half - 1, half, half);
     jump(&gpu, 7, 8, 7 + 5 * half);
-    /* Differences that number the bits of a mask. */
+    /* Every single bit as the target. */
     for (unsigned bit = 0; bit < 64; bit++)
         jump(&gpu, 0, UINT64_C(1) << bit, UINT64_C(1) << bit);
     close_gpu(&gpu);

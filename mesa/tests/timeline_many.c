@@ -1,7 +1,10 @@
-/* Wait-all ends when the last of many semaphores got there, wait-any when the first did, for any number of them. */
+/*
+ * Wait-all ends when the last semaphore has reached its value, and wait-any when the first one
+ * has.
+ */
 #include "gpu.h"
 
-#define MANY 300 /* more than one futex_waitv takes */
+#define MANY 300 /* futex_waitv takes at most 128 */
 
 static VkSemaphore semaphores[MANY];
 static uint64_t values[MANY];
@@ -16,7 +19,7 @@ all_and_any(const struct gpu *gpu, uint32_t count)
     VK(VK_TIMEOUT, wait_many(gpu, 0, count, semaphores, values, 0));
     VK(VK_TIMEOUT, wait_many(gpu, VK_SEMAPHORE_WAIT_ANY_BIT, count, semaphores, values, MS));
 
-    /* Any: by one that is neither the first nor the last where there are so many. */
+    /* Any: signal one in the middle of the list. */
     struct waiter any = { .gpu = gpu, .flags = VK_SEMAPHORE_WAIT_ANY_BIT, .count = count,
                           .semaphores = semaphores, .values = values };
     struct waiter all = { .gpu = gpu, .count = count, .semaphores = semaphores, .values = values };
@@ -27,7 +30,7 @@ all_and_any(const struct gpu *gpu, uint32_t count)
     end_waiter(&any);
     VK_OK(wait_many(gpu, VK_SEMAPHORE_WAIT_ANY_BIT, count, semaphores, values, 0));
 
-    /* All: by the last one, and not before. */
+    /* All: signal the others. The wait ends with the last of them, and not before. */
     for (uint32_t i = count; i-- > 0;) {
         if (i == first)
             continue;
@@ -41,7 +44,7 @@ all_and_any(const struct gpu *gpu, uint32_t count)
         destroy(gpu, semaphores[i]);
 }
 
-/* The same semaphore may be in the list more than once. */
+/* A semaphore may be in the list more than once. */
 static void
 same_twice(const struct gpu *gpu)
 {

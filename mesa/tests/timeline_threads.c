@@ -1,4 +1,4 @@
-/* Threads that submit, signal and wait at the same time do not disturb one another. */
+/* Threads can submit, signal and wait at the same time. */
 #include "gpu.h"
 
 #define THREADS 8
@@ -11,12 +11,16 @@ struct line {
     pthread_t thread;
 };
 
-/* A queue belongs to one thread at a time. */
+/* Vulkan requires that only one thread at a time uses a queue. */
 static pthread_mutex_t queue_locks[MAX_QUEUES] = {
-    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
+    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
+    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
 };
 
-/* A thread signals its semaphore, a queue carries the value to the neighbour's, and both ends are waited for. */
+/*
+ * Each thread signals its own semaphore, and submits work that waits for it and signals a new one.
+ * Then it waits for the new semaphore and for that of the next thread.
+ */
 static void *
 run_line(void *argument)
 {
@@ -27,11 +31,13 @@ run_line(void *argument)
         VkSemaphore through = timeline(gpu, 0);
         signal_to(gpu, line->own, round);
         CHECK(pthread_mutex_lock(&queue_locks[queue]) == 0);
-        submit_to(gpu->queues[queue], &(struct work){ WAITS(POINT(line->own, round)), SIGNALS(POINT(through, round)) });
+        submit_to(gpu->queues[queue],
+                  &(struct work){ WAITS(POINT(line->own, round)), SIGNALS(POINT(through, round)) });
         CHECK(pthread_mutex_unlock(&queue_locks[queue]) == 0);
         VK_OK(wait_many(gpu, VK_SEMAPHORE_WAIT_ANY_BIT, 2, (VkSemaphore[]){ through, line->next },
                         (uint64_t[]){ round, round }, FOREVER));
-        VK_OK(wait_many(gpu, 0, 2, (VkSemaphore[]){ through, line->next }, (uint64_t[]){ round, round }, FOREVER));
+        VK_OK(wait_many(gpu, 0, 2, (VkSemaphore[]){ through, line->next },
+                        (uint64_t[]){ round, round }, FOREVER));
         CHECK(value_of(gpu, through) == round);
         destroy(gpu, through);
     }

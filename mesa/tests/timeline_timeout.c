@@ -1,4 +1,7 @@
-/* A wait that is not met ends with VK_TIMEOUT, not before its time and not long after, and changes nothing. */
+/*
+ * A wait that is not satisfied returns VK_TIMEOUT, not early and not much too late, without
+ * effects.
+ */
 #include "gpu.h"
 
 static void
@@ -32,8 +35,9 @@ main(void)
         ends_in_time(&gpu, VK_SEMAPHORE_WAIT_ANY_BIT, timeouts[i]);
     }
 
-    /* Timeouts so long that adding them to the time of day overflows are long, and not over. */
-    static const uint64_t longest[] = { UINT64_MAX, UINT64_MAX - 1, INT64_MAX, (uint64_t)INT64_MAX + 1 };
+    /* Timeouts for which the absolute time overflows are long, and have not expired. */
+    static const uint64_t longest[] = { UINT64_MAX, UINT64_MAX - 1, INT64_MAX,
+                                        (uint64_t)INT64_MAX + 1 };
     for (unsigned i = 0; i < sizeof(longest) / sizeof(longest[0]); i++) {
         VkSemaphore semaphore = timeline(&gpu, 0);
         const uint64_t one = 1;

@@ -1,4 +1,4 @@
-/* Says which driver VK_DRIVER_FILES names. */
+/* Prints the driver that VK_DRIVER_FILES selects. */
 #include "gpu.h"
 
 #include "driver.h"

@@ -1,4 +1,4 @@
-/* A driver's name and version. */
+/* The name and version of a driver. */
 #ifndef DRIVER_H
 #define DRIVER_H
 
@@ -9,7 +9,9 @@
 static inline void
 name_driver(const struct gpu *gpu, char text[DRIVER_TEXT])
 {
-    VkPhysicalDeviceDriverProperties driver = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES };
+    VkPhysicalDeviceDriverProperties driver = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES
+    };
     VkPhysicalDeviceProperties2 properties = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
         .pNext = &driver,

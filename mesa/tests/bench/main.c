@@ -1,6 +1,8 @@
 /*
- * Compares two Vulkan drivers, each in a process of its own, which take samples in turn so that whatever else the machine
- * does meets both: main [--quick] OURS.json PEER.json.
+ * Compares two Vulkan drivers: main [--quick] OURS.json PEER.json
+ *
+ * Each driver runs in its own process. The processes take samples in turn, so that other load on
+ * the machine affects both.
  */
 #include "bench.h"
 #include "rows.h"
@@ -37,7 +39,8 @@ ask(void *state)
 {
     const struct driver *driver = state;
     double result;
-    CHECK(send(driver->sock, &driver->row, sizeof(driver->row), MSG_NOSIGNAL) == sizeof(driver->row));
+    CHECK(send(driver->sock, &driver->row, sizeof(driver->row), MSG_NOSIGNAL)
+          == sizeof(driver->row));
     CHECK(recv(driver->sock, &result, sizeof(result), 0) == sizeof(result));
     return result;
 }
@@ -55,8 +58,9 @@ main(int argc, char **argv)
         printf("%s: %s\n", i ? "peer" : "ours", drivers[i].name);
     }
     printf("Medians of interleaved rounds. ratio: ours / peer, so below 1 ours is better. 4 in 5\n"
-           "rounds lie in p10 .. p90. better: who is so in 9 of 10 rounds at least.\n");
-    const struct contender both[] = { { "peer", ask, &drivers[0], NULL }, { "peer", ask, &drivers[1], NULL } };
+           "rounds lie in p10 .. p90. better: the driver that wins at least 9 of 10 rounds.\n");
+    const struct contender both[] = { { "peer", ask, &drivers[0], NULL },
+                                      { "peer", ask, &drivers[1], NULL } };
     report_begin(true, NULL);
     for (uint32_t row = 0; row < row_count; row++) {
         if (rows[row].section)

@@ -1,10 +1,8 @@
-/* The things that are measured, through one Vulkan driver. */
+/* What the benchmark measures, for one Vulkan driver. */
 #include "gpu.h"
 
 #include "driver.h"
 #include "rows.h"
-
-#include <sys/resource.h>
 
 #define CALLS 2000
 #define TRIPS 100
@@ -30,7 +28,7 @@ unpin(void)
     CHECK(sched_setaffinity(0, sizeof(all_cpus), &all_cpus) == 0);
 }
 
-/* One call, by one thread. */
+/* One call, in one thread. */
 
 static double
 host_signal(void)
@@ -77,11 +75,11 @@ come_and_go(void)
     return (double)(now_ns() - start) / CALLS;
 }
 
-/* There and back between two threads. */
+/* Round trips between two threads. */
 
 struct echo {
     VkSemaphore in, out;
-    VkSemaphore idle[MANY - 1]; /* waited for besides, and never signalled */
+    VkSemaphore idle[MANY - 1]; /* also in the wait, and never signaled */
     uint32_t idle_count;
     int cpu;
 };
@@ -95,8 +93,8 @@ await(const struct echo *echo, VkSemaphore semaphore, uint64_t value)
         semaphores[i + 1] = echo->idle[i];
         values[i + 1] = 1;
     }
-    VK_OK(wait_many(&gpu, echo->idle_count ? VK_SEMAPHORE_WAIT_ANY_BIT : 0, echo->idle_count + 1, semaphores, values,
-                    FOREVER));
+    VK_OK(wait_many(&gpu, echo->idle_count ? VK_SEMAPHORE_WAIT_ANY_BIT : 0, echo->idle_count + 1,
+                    semaphores, values, FOREVER));
 }
 
 static void *
@@ -114,14 +112,17 @@ answer(void *argument)
 static double
 round_trip(int cpu, int other_cpu, uint32_t idle_count)
 {
-    struct echo echo = { .in = timeline(&gpu, 0), .out = timeline(&gpu, 0), .idle_count = idle_count, .cpu = other_cpu };
+    struct echo echo = { .in = timeline(&gpu, 0),
+                         .out = timeline(&gpu, 0),
+                         .idle_count = idle_count,
+                         .cpu = other_cpu };
     pthread_t thread;
     for (uint32_t i = 0; i < idle_count; i++)
         echo.idle[i] = timeline(&gpu, 0);
     pin(cpu);
     CHECK(pthread_create(&thread, NULL, answer, &echo) == 0);
     signal_to(&gpu, echo.in, 1);
-    await(&echo, echo.out, 1); /* it has begun */
+    await(&echo, echo.out, 1); /* the other thread has started */
     uint64_t start = now_ns();
     for (uint64_t i = 2; i <= TRIPS + 1; i++) {
         signal_to(&gpu, echo.in, i);
@@ -161,7 +162,7 @@ trip_any_two_cores(void)
     return round_trip(cpus[0], cpus[1], MANY - 1);
 }
 
-/* Through the queue: submissions of nothing but their semaphores. */
+/* Through the queue: submissions that have semaphores and fences but no commands. */
 
 static double
 submit_and_wait(void)
@@ -181,7 +182,7 @@ submit_and_wait(void)
 static double
 submit_and_fence(void)
 {
-    VkFence fence = unsignalled(&gpu);
+    VkFence fence = unsignaled(&gpu);
     uint64_t start = now_ns();
     for (unsigned i = 0; i < SUBMISSIONS; i++) {
         submit(&gpu, .fence = fence);
@@ -215,7 +216,7 @@ static double
 chain(void)
 {
     VkSemaphore link = binary(&gpu);
-    VkFence fence = unsignalled(&gpu);
+    VkFence fence = unsignaled(&gpu);
     uint64_t start = now_ns();
     submit(&gpu, SIGNALS(POINT(link, 0)));
     for (unsigned i = 0; i < SUBMISSIONS - 2; i++)
@@ -229,7 +230,7 @@ chain(void)
     return took;
 }
 
-/* What it costs to wait in vain. */
+/* Processor time of a wait that times out. */
 
 static double
 idle(VkSemaphoreWaitFlags flags)
@@ -237,18 +238,16 @@ idle(VkSemaphoreWaitFlags flags)
     const uint64_t ns = 20 * MS;
     VkSemaphore semaphores[MANY];
     uint64_t values[MANY];
-    struct rusage before, after;
     for (unsigned i = 0; i < MANY; i++) {
         semaphores[i] = timeline(&gpu, 0);
         values[i] = 1;
     }
-    CHECK(getrusage(RUSAGE_SELF, &before) == 0);
+    uint64_t before = processor_ns();
     VK(VK_TIMEOUT, wait_many(&gpu, flags, MANY, semaphores, values, ns));
-    CHECK(getrusage(RUSAGE_SELF, &after) == 0);
+    double used = (double)(processor_ns() - before);
     for (unsigned i = 0; i < MANY; i++)
         destroy(&gpu, semaphores[i]);
-    return (double)(after.ru_utime.tv_sec - before.ru_utime.tv_sec + after.ru_stime.tv_sec - before.ru_stime.tv_sec) * 1e9
-           + (double)(after.ru_utime.tv_usec - before.ru_utime.tv_usec + after.ru_stime.tv_usec - before.ru_stime.tv_usec) * 1e3;
+    return used;
 }
 
 static double
@@ -272,7 +271,8 @@ const struct row rows[] = {
     { NULL, "on two cores", "ns", trip_two_cores },
     { NULL, "on one core, waiting for any of 64", "ns", trip_any_one_core },
     { NULL, "on two cores, waiting for any of 64", "ns", trip_any_two_cores },
-    { "Through the queue, without commands", "submit, wait for its semaphore", "ns", submit_and_wait },
+    { "Through the queue, without commands", "submit, wait for its semaphore", "ns",
+      submit_and_wait },
     { NULL, "submit, wait for its fence, reset", "ns", submit_and_fence },
     { NULL, "submit a wait, signal it, wait for the end", "ns", held_back },
     { NULL, "one of 50 in a chain of binary semaphores", "ns", chain },
@@ -302,7 +302,7 @@ serve(int sock)
     char text[DRIVER_TEXT];
     name_driver(&gpu, text);
     CHECK(send(sock, text, strlen(text) + 1, MSG_NOSIGNAL) > 0);
-    held_back(); /* whatever thread the queue needs is there from now on, and is not pinned */
+    held_back(); /* the queue's thread exists from now on, and is not pinned to a CPU */
     uint64_t row;
     while (recv(sock, &row, sizeof(row), 0) == sizeof(row)) {
         CHECK(row < row_count);

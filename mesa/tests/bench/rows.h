@@ -1,4 +1,4 @@
-/* What one driver's process measures for bench.c: a row is a thing that it does, and the time that it took. */
+/* The rows of the benchmark. The process of each driver measures them for main.c. */
 #ifndef ROWS_H
 #define ROWS_H
 
@@ -12,7 +12,10 @@ struct row {
 extern const struct row rows[];
 extern const uint32_t row_count;
 
-/* Opens the driver that VK_DRIVER_FILES names, and says what it is. Measures the rows that it is asked for. */
+/*
+ * Opens the driver that VK_DRIVER_FILES selects and sends its name. Then measures each row that the
+ * socket asks for, and sends the result.
+ */
 void serve(int sock);
 
 #endif
