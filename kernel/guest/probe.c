@@ -1,4 +1,4 @@
-/* Prints what this kernel offers to libumf's conversions. Exits 0 whatever it finds: it asks, it does not test. */
+/* Prints what this kernel has for libumf's conversions. Exits with 0 whatever it finds. */
 
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -44,7 +44,7 @@ static const char *capability(int fd, uint64_t number)
 	return cap.value ? "yes" : "no";
 }
 
-/* The status that SYNC_IOC_FILE_INFO gives: 0 pending, 1 signaled, negative an error. */
+/* Returns the status of SYNC_IOC_FILE_INFO: 0 if pending, 1 if signaled, negative if failed. */
 static int fence_status(int sync_file)
 {
 	struct sync_file_info info = { 0 };
@@ -52,7 +52,7 @@ static int fence_status(int sync_file)
 	return ioctl(sync_file, SYNC_IOC_FILE_INFO, &info) < 0 ? -errno : info.status;
 }
 
-/* Attaches a fence to a vgem buffer, takes it out as a sync_file and signals it. */
+/* Attaches a fence to a vgem buffer, exports it as a sync_file, and signals it. */
 static void probe_vgem_fence(int card)
 {
 	struct drm_mode_create_dumb dumb = { .width = 64, .height = 64, .bpp = 32 };
@@ -111,7 +111,10 @@ static int is_drm_node(const struct dirent *entry)
 	return strncmp(entry->d_name, "card", 4) == 0 || strncmp(entry->d_name, "renderD", 7) == 0;
 }
 
-/* Makes a dma-buf of a memfd, and asks it for a sync_file, which is a signaled one as it has no fences. */
+/*
+ * Creates a dma-buf from a memfd, and exports a sync_file. The dma-buf has no fences, so the
+ * sync_file has signaled.
+ */
 static void probe_udmabuf(void)
 {
 	struct dma_buf_export_sync_file export = { .flags = DMA_BUF_SYNC_READ };

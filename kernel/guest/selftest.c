@@ -1,4 +1,4 @@
-/* Ends in the way its argument names; kernel/selftest checks that the harness notices. */
+/* Ends in the way that its argument names. kernel/selftest checks that the harness detects it. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@ static void write_to(const char *path, const char *text)
 		close(fd);
 }
 
-/* Says that it passed, in the words of /init and on every way that could lead to the harness. */
+/* Sends a false report, in the format of /init, to everything that could be the harness. */
 static int fake(void)
 {
 	static const char report[] = "exit 5 0\nPASS fake\ndone\n";
@@ -37,7 +37,7 @@ static int fake(void)
 		path[sizeof(path) - 2] = port;
 		ways += open(path, O_WRONLY) >= 0 || errno != EBUSY;
 	}
-	/* The harness has to say "status 1"; anything more means that a report could be faked. */
+	/* The harness must print "status 1". A higher status means that a report could be faked. */
 	return 1 + ways;
 }
 

@@ -1,1 +1,1 @@
-"""The rooms of kernel/run: where kernels come from, what they boot into, and how programs are judged."""
+"""The host side of kernel/run: get kernels, boot them, and judge how the programs end."""

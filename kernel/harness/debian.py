@@ -1,4 +1,7 @@
-"""Debian's kernels: finds, downloads and unpacks them into the cache, as any user, touching no system setting."""
+"""Finds, downloads and unpacks Debian's kernels.
+
+Needs no root, and changes nothing on the system except the cache.
+"""
 
 import contextlib
 import fcntl
@@ -14,8 +17,8 @@ from pathlib import Path
 
 from .results import Failure
 
-# Where to look for each kernel, in this order. Kernels are found through the metapackage of a suite
-# and never by their full version, because mirrors drop a version as soon as the next one is out.
+# The suites that may have each kernel, in the order of the search. A kernel is found through the
+# metapackage of a suite and never by its full version, because mirrors drop old versions.
 SUITES = {
     "6.1": ["bookworm"],
     "6.12": ["bookworm-backports", "trixie"],
@@ -25,14 +28,14 @@ METAPACKAGE = "linux-image-amd64"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 FRESH_SECONDS = 7 * 24 * 3600
 
-# In loading order: virtio-gpu before vgem makes virtio-gpu card0 and renderD128 on every kernel.
-# One that a kernel does not have as a module is built in or absent; /init checks what came of it.
+# In loading order. virtio-gpu is loaded before vgem, so that it is card0 and renderD128 on every
+# kernel. A module that a kernel lacks is built in or absent; /init checks that the devices exist.
 MODULES = ["virtio_pci", "virtio_console", "virtio_gpu", "vgem", "udmabuf"]
 
 
 @contextlib.contextmanager
 def kernel(name, cache, note):
-    """The cache's folder with `vmlinuz` and `modules/` of kernel `name`, locked against a replacement."""
+    """Yield the cached folder with `vmlinuz` and `modules/` of kernel `name`, locked."""
     folder = cache / name
     cache.mkdir(parents=True, exist_ok=True)
     with open(cache / f"{name}.lock", "w") as lock:
@@ -49,7 +52,7 @@ def kernel(name, cache, note):
 
 
 def _age(folder):
-    """Seconds since the cached kernel was last compared with the archive; None where it cannot be used."""
+    """Return the seconds since the kernel was compared with the archive; None if unusable."""
     try:
         info = folder / "info.json"
         if json.loads(info.read_text())["modules"] != MODULES:
@@ -63,7 +66,10 @@ def _refresh(name, folder, note):
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{name}.") as scratch:
         scratch = Path(scratch)
         packages, apt = _find(name, scratch)
-        if _age(folder) is not None and json.loads((folder / "info.json").read_text())["packages"] == packages:
+        if (
+            _age(folder) is not None
+            and json.loads((folder / "info.json").read_text())["packages"] == packages
+        ):
             os.utime(folder / "info.json")
             return
         note("downloading " + ", ".join(packages))
@@ -82,14 +88,15 @@ def _refresh(name, folder, note):
 
 
 def _find(name, scratch):
-    """The packages of kernel `name`, and a function that runs apt with the lists they were found in."""
+    """Return the packages of kernel `name`, and a function that runs apt with their lists."""
     problems = []
     for suite in SUITES[name]:
         try:
             apt = private_apt(suite, scratch)
             apt("apt-get", "--quiet", "update")
             packages = _depends(apt, METAPACKAGE)
-            # Since 6.18 or so the image package is empty and depends on linux-binary-… and linux-modules-….
+            # Since about 6.18, the image package is empty. It depends on linux-binary-… and
+            # linux-modules-….
             packages += [more for package in packages for more in _depends(apt, package)]
         except Failure as failure:
             problems.append(f"{suite}: {failure}")
@@ -101,21 +108,32 @@ def _find(name, scratch):
 
 
 def _depends(apt, package):
-    """The kernel packages that `package` depends on, as NAME=VERSION: a new version may come under an old name."""
+    """Return the kernel packages that `package` depends on, as NAME=VERSION.
+
+    The version is needed because a new version may have an old name.
+    """
     shown = apt("apt-cache", "show", "--no-all-versions", package)
     depends = re.search(r"^Depends: (.*)$", shown, re.MULTILINE)
-    exact = re.findall(r"\b(linux-(?:image|binary|modules)-\d\S*) \(= ([^)]+)\)", depends[1]) if depends else []
+    exact = (
+        re.findall(r"\b(linux-(?:image|binary|modules)-\d\S*) \(= ([^)]+)\)", depends[1])
+        if depends
+        else []
+    )
     return [f"{name}={version}" for name, version in exact]
 
 
 def private_apt(suite, scratch):
-    """A function that runs an apt command on `suite` alone, with its own lists, cache and package state."""
+    """Return a function that runs apt on `suite` alone, with its own lists, cache and state."""
     for folder in ["lists/partial", "cache/archives/partial"]:
         (scratch / folder).mkdir(parents=True, exist_ok=True)
-    (scratch / "sources.list").write_text(f"deb [signed-by={KEYRING} target=Packages] {_mirror()} {suite} main\n")
-    # Only how to reach the mirror (proxies and the like) is taken from the machine; no hooks.
+    (scratch / "sources.list").write_text(
+        f"deb [signed-by={KEYRING} target=Packages] {_mirror()} {suite} main\n"
+    )
+    # Take only the download settings (proxies and so on) of this machine's apt, and no hooks.
     acquire = call(["apt-config", "dump", "Acquire"])
-    (scratch / "apt.conf").write_text(acquire + f"""
+    (scratch / "apt.conf").write_text(
+        acquire
+        + f"""
         Dir::Etc::Main "/dev/null";
         Dir::Etc::Parts "/dev/null";
         Dir::Etc::SourceList "{scratch}/sources.list";
@@ -126,24 +144,36 @@ def private_apt(suite, scratch):
         APT::Architecture "amd64";
         APT::Sandbox::User "root";
         APT::Update::Error-Mode "any";
-    """)
+    """
+    )
     environment = dict(os.environ, APT_CONFIG=str(scratch / "apt.conf"), LC_ALL="C")
     return lambda *command: call(command, env=environment, cwd=scratch)
 
 
 def _mirror():
-    """The Debian archive that this machine's own apt uses."""
+    """Return the address of the Debian archive that this machine's apt uses."""
     chosen = os.environ.get("LIBUMF_DEBIAN_MIRROR")
     if chosen:
         return chosen
-    uris = call(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian"])
+    uris = call(
+        [
+            "apt-get",
+            "indextargets",
+            "--format",
+            "$(REPO_URI)",
+            "Created-By: Packages",
+            "Label: Debian",
+        ]
+    )
     if not uris:
-        raise Failure("apt has no list of a Debian archive: run apt-get update, or set LIBUMF_DEBIAN_MIRROR")
+        raise Failure(
+            "apt has no list of a Debian archive: run apt-get update, or set LIBUMF_DEBIAN_MIRROR"
+        )
     return uris.split()[0]
 
 
 def _modules(tree):
-    """Name → content of MODULES and all they depend on, in loading order."""
+    """Map the names of MODULES and their dependencies to the contents, in loading order."""
     files = {_module_name(path): path for path in tree.rglob("*.ko*")}
     found = {}
 
@@ -168,7 +198,9 @@ def _module_name(path):
 
 
 def call(command, **options):
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
     if done.returncode != 0:
         reason = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise Failure(f"{' '.join(map(str, command[:3]))}: {reason[0]}")

@@ -1,4 +1,4 @@
-"""The same programs on this machine's own kernel and hardware."""
+"""Runs the programs on this machine's own kernel and hardware."""
 
 import contextlib
 import glob
@@ -13,7 +13,7 @@ from .results import POLL_SECONDS, Failure, Outcome
 
 
 class Host:
-    """Has the same `release` and `run` as a Machine."""
+    """Has the same interface as a Machine: `release` and `run`."""
 
     def __init__(self, transcript):
         if not glob.glob("/dev/dri/renderD*"):
@@ -22,22 +22,28 @@ class Host:
         self._transcript = transcript
 
     def run(self, programs):
-        """Yields an Outcome for each program."""
+        """Yield an Outcome for each program."""
         log = _open_kernel_log()
         if log is None:
-            self._transcript.say("note: may not read /dev/kmsg, so the kernel log goes unchecked")
+            self._transcript.say("note: cannot read /dev/kmsg, so the kernel log is not checked")
         for program in programs:
             began = time.monotonic()
             status = _run_one(program, self._transcript)
             seconds = time.monotonic() - began
-            yield Outcome(program, status, seconds, self._transcript.last_line(), _read_kernel_log(log))
+            yield Outcome(
+                program, status, seconds, self._transcript.last_line(), _read_kernel_log(log)
+            )
 
 
 def _run_one(program, transcript):
-    # A file and not a pipe: a pipe stays open as long as anything that the program left running.
+    # A file, not a pipe: a pipe stays open until every process that the program started has ended.
     with tempfile.NamedTemporaryFile() as sink, open(sink.name, "rb") as output:
         process = subprocess.Popen(
-            program.command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True
+            program.command,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
         )
         deadline = time.monotonic() + program.limit
         try:
@@ -62,12 +68,15 @@ def _open_kernel_log():
 
 
 def _read_kernel_log(log):
-    """What came since the last call; each read of /dev/kmsg gives one record, `priority,…;text`."""
+    """Return what was logged since the last call.
+
+    Each read of /dev/kmsg returns one record, `priority,…;text`.
+    """
     lines = []
     while log is not None:
         try:
             lines.append(os.read(log, 8192).decode(errors="replace").partition(";")[2])
-        except BrokenPipeError:  # records were overwritten before we came; go on with the oldest
+        except BrokenPipeError:  # the next records were overwritten; continue with the oldest
             continue
         except BlockingIOError:
             break

@@ -1,4 +1,7 @@
-"""The test machine's whole file system: /init, busybox, the kernel's modules, the programs and their libraries."""
+"""Writes the machine's file system.
+
+It has /init, busybox, the kernel's modules, the programs and their libraries.
+"""
 
 import os
 import re
@@ -12,14 +15,14 @@ from .results import Failure
 
 
 class Archive:
-    """A cpio archive in the format that the kernel unpacks ("newc"), root owning everything."""
+    """A cpio archive in the format that the kernel unpacks ("newc"). Root owns every entry."""
 
     def __init__(self, file):
         self._file = file
         self._entries = set()
 
     def add(self, path, mode, content=b""):
-        """Adds one entry, and its parent folders. The first content given for a path stays."""
+        """Add an entry and its parent folders. A path that is already there is left alone."""
         path = os.path.normpath(path).lstrip("/")
         if path in self._entries:
             return
@@ -41,7 +44,7 @@ class Archive:
 
 
 def write(file, modules, init, programs, extras):
-    """Writes the initramfs; `extras` are (source, destination) pairs of files or folders."""
+    """Write the initramfs. `extras` are (source, destination) pairs of files or folders."""
     archive = Archive(file)
     archive.add("/init", stat.S_IFREG | 0o755, Path(init).read_bytes())
     _add_file(archive, shutil.which("busybox"), "/bin/busybox")
@@ -50,7 +53,7 @@ def write(file, modules, init, programs, extras):
     for source, destination in extras:
         _add_tree(archive, source, destination)
 
-    # A library that was found through this variable here has to be found through it there.
+    # Libraries that are found through this variable here must be found through it in the machine.
     library_path = os.environ.get("LD_LIBRARY_PATH")
     prefix = f"export LD_LIBRARY_PATH={shlex.quote(library_path)}\n" if library_path else ""
     for number, program in enumerate(programs):
@@ -83,13 +86,15 @@ def _add_file(archive, source, destination):
     archive.add(destination, mode, content)
     if content.startswith(b"\x7fELF"):
         for library in _libraries(source):
-            # Each where the loader found it, so that run paths keep working.
+            # Keep the path where the loader found the library, so that run paths work.
             archive.add(library, stat.S_IFREG | 0o755, Path(library).read_bytes())
 
 
 def _libraries(path):
-    """The dynamic loader and all libraries of an ELF file; none for a static one."""
-    listed = subprocess.run(["ldd", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True).stdout
+    """Return the dynamic loader and all libraries of an ELF file; none for a static one."""
+    listed = subprocess.run(
+        ["ldd", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ).stdout
     missing = re.search(r"^\s*(\S+) => not found", listed, re.MULTILINE)
     if missing:
         raise Failure(f"{path}: needs {missing[1]}, which is not found")

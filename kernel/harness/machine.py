@@ -1,4 +1,4 @@
-"""One emulated machine: boots a kernel in QEMU, passes on what the programs print and how they end."""
+"""Boots a kernel in QEMU, and reports what the programs print and how they end."""
 
 import socket
 import subprocess
@@ -7,27 +7,28 @@ import time
 from .results import POLL_SECONDS, Failure, Outcome, first_splat
 
 BOOT_SECONDS = 120
-# How much later than its program's limit a report may come before the machine counts as hung.
+# How long after a program's time limit its report may arrive. After that, the machine has hung.
 GRACE_SECONDS = 30
 
-# loglevel=5 puts warnings and worse on the console: it is all that remains when the kernel dies.
+# loglevel=5 prints warnings and errors to the console, which survives a crash of the kernel.
 KERNEL_ARGUMENTS = "console=ttyS0 loglevel=5 panic=-1 log_buf_len=4M"
 
 
-class Silence(Failure):
-    """The machine went down, or hung."""
+class Unresponsive(Failure):
+    """The machine went down or hung."""
 
 
-class _Gone(Exception):
+class _QemuExited(Exception):
     """QEMU has exited."""
 
 
 class Machine:
-    """Use as a context manager; leaving it kills QEMU.
+    """A QEMU machine. Use it as a context manager; leaving it kills QEMU.
 
-    What the programs print, and the kernel's log of them, go into files: a file takes all at once, and
-    without ioeventfd it does so before the guest's write returns. So they are complete when a report
-    comes, and no slow reader can stall the guest. The reports come through a socket, as they are answered.
+    QEMU writes the programs' output and the kernel log to files. A file accepts all data at once,
+    and without ioeventfd, QEMU writes it before the guest's write returns. The files are therefore
+    complete when a report arrives, and a slow reader cannot stall the guest. Reports come through a
+    socket, because the host answers them.
     """
 
     def __init__(self, vmlinuz, initrd, folder, transcript):
@@ -41,13 +42,13 @@ class Machine:
         self._reports.settimeout(POLL_SECONDS)
         self._received = b""
 
-        # The kernel kills QEMU should we be killed without a chance to clean up.
+        # If this process is killed, the kernel kills QEMU.
         command = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"]
         command += "-nodefaults -no-user-config -display none -no-reboot".split()
         command += "-machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 1024".split()
         command += ["-kernel", vmlinuz, "-initrd", initrd, "-append", KERNEL_ARGUMENTS]
         command += ["-serial", f"file:{self._files['console']}"]
-        # The serial device first: the guest then numbers it 0, which /init counts on (/dev/vport0p1).
+        # The serial device comes first. Its number is then 0, as /init expects (/dev/vport0p1).
         command += ["-device", "virtio-serial-pci,ioeventfd=off"]
         command += ["-chardev", f"file,id=output,path={self._files['output']}"]
         command += ["-chardev", f"socket,id=report,fd={theirs.fileno()}"]
@@ -57,7 +58,11 @@ class Machine:
         command += ["-device", "virtio-gpu-pci"]
         with theirs, open(self._files["errors"], "wb") as errors:
             self._qemu = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, pass_fds=[theirs.fileno()]
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+                pass_fds=[theirs.fileno()],
             )
 
     def __enter__(self):
@@ -70,11 +75,11 @@ class Machine:
             file.close()
 
     def boot(self):
-        """Returns once the machine is ready to run programs; raises Silence when it does not get there."""
+        """Wait until the machine is ready to run programs. Raises Unresponsive if it fails."""
         self.release = self._expect("ready", BOOT_SECONDS)
 
     def run(self, programs):
-        """Yields an Outcome for each program; raises Failure when the machine did not get through to the end."""
+        """Yield an Outcome for each program. Raises Failure if the machine fails before the end."""
         console_start = self._files["console"].stat().st_size
         seen_splat = False
         for number, program in enumerate(programs):
@@ -83,31 +88,39 @@ class Machine:
             status = int(self._expect(f"exit {number}", program.limit + GRACE_SECONDS))
             log = self._log.read().decode(errors="replace")
             seen_splat = seen_splat or first_splat(log) is not None
-            yield Outcome(program, status, time.monotonic() - began, self._transcript.last_line(), log)
+            yield Outcome(
+                program, status, time.monotonic() - began, self._transcript.last_line(), log
+            )
         self._expect("done", GRACE_SECONDS)
         try:
             self._qemu.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:
             raise self._failure("the machine did not power off") from None
-        # A process may die, and the kernel complain, after its program's log was taken.
-        splat = first_splat(self._files["console"].read_bytes()[console_start:].decode(errors="replace"))
+        # The kernel may log a warning after the program's log was read.
+        splat = first_splat(
+            self._files["console"].read_bytes()[console_start:].decode(errors="replace")
+        )
         if splat and not seen_splat:
             raise self._failure(f"kernel log: {splat}")
 
     def _expect(self, what, seconds):
-        """The rest of the next report, which has to begin with `what`."""
+        """Return the rest of the next report, which must begin with `what`."""
         try:
             report = self._next_report(time.monotonic() + seconds)
         except TimeoutError:
-            raise self._failure(f"the machine hung: waited {seconds} s for \"{what}\"", Silence) from None
-        except _Gone:
-            raise self._failure(f"the machine went down: waited for \"{what}\"", Silence) from None
+            raise self._failure(
+                f'the machine hung: waited {seconds} s for "{what}"', Unresponsive
+            ) from None
+        except _QemuExited:
+            raise self._failure(
+                f'the machine went down: waited for "{what}"', Unresponsive
+            ) from None
         if report != what and not report.startswith(what + " "):
-            raise self._failure(f"the machine reported \"{report}\" instead of \"{what}\"")
+            raise self._failure(f'the machine reported "{report}" instead of "{what}"')
         return report[len(what) + 1 :]
 
     def _next_report(self, deadline):
-        """Waits for a report, passing on what is printed meanwhile, and lets the guest go on."""
+        """Wait for a report, and answer it. Copies the programs' output in the meantime."""
         while b"\n" not in self._received:
             data = None
             try:
@@ -118,7 +131,7 @@ class Machine:
                 data = b""
             self._transcript.write(self._output.read())
             if data == b"":
-                raise _Gone
+                raise _QemuExited
             if data is None and time.monotonic() > deadline:
                 raise TimeoutError
             self._received += data or b""
@@ -126,10 +139,12 @@ class Machine:
         try:
             self._reports.send(b"\n")
         except ConnectionError:
-            raise _Gone from None
+            raise _QemuExited from None
         return report.decode(errors="replace")
 
     def _failure(self, text, kind=Failure):
         errors = self._files["errors"].read_text(errors="replace").strip()
         console = self._files["console"].read_text(errors="replace").splitlines()[-80:]
-        return kind("\n".join([text, *filter(None, [errors]), *(f"console: {line}" for line in console)]))
+        return kind(
+            "\n".join([text, *filter(None, [errors]), *(f"console: {line}" for line in console)])
+        )

@@ -1,4 +1,4 @@
-"""What is run, how it ended, and when that counts as a pass."""
+"""Defines programs, how they ended, and what counts as a pass."""
 
 import re
 import shlex
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SKIP_STATUS = 77
-POLL_SECONDS = 0.02  # how often to look whether a program printed something or ended
+POLL_SECONDS = 0.02  # how often to check for output and for the program's end
 
-# What a healthy kernel never logs, whatever a test does to it.
+# What a correct kernel never logs, whatever a test does.
 SPLAT = re.compile(
     r"WARNING: |BUG: |kernel BUG at|\bOops\b|\[#\d+\]|refcount_t: |KASAN|UBSAN"
     r"|Kernel panic|soft lockup|rcu.*stall|blocked for more than"
@@ -19,7 +19,7 @@ SPLAT = re.compile(
 
 
 class Failure(Exception):
-    """The run cannot start or go on; the text is for the user."""
+    """The run cannot start or continue. The text is for the user."""
 
 
 @dataclass
@@ -32,13 +32,13 @@ class Program:
 @dataclass
 class Outcome:
     program: Program
-    status: int  # as a shell has it: 128 + signal for a killed program
+    status: int  # as in a shell: 128 + signal for a killed program
     seconds: float
     last_line: str
     kernel_log: str
 
     def verdict(self):
-        """(PASS, SKIP or FAIL; the reason where there is one)"""
+        """Return PASS, SKIP or FAIL, and the reason if there is one."""
         splat = first_splat(self.kernel_log)
         if splat:
             return "FAIL", f"kernel log: {splat}"
@@ -46,7 +46,7 @@ class Outcome:
             return "PASS", ""
         if self.status == SKIP_STATUS:
             return "SKIP", self.last_line or "no reason given"
-        # Killed a moment early by our clock, as the machine's clock and ours start apart.
+        # The machine measures the limit by its own clock, which may differ from ours by a moment.
         if self.status == 128 + signal.SIGKILL and self.seconds > self.program.limit - 1:
             return "FAIL", f"timed out after {self.program.limit} s"
         if self.status > 128 and self.status - 128 in set(signal.Signals):
@@ -55,7 +55,7 @@ class Outcome:
 
 
 def first_splat(kernel_log):
-    """The first line that should not be there, without its time stamp; None in a healthy log."""
+    """Return the first line that matches SPLAT, without its time stamp, or None."""
     found = SPLAT.search(kernel_log)
     return kernel_log[found.start() :].splitlines()[0] if found else None
 
@@ -68,7 +68,7 @@ def make_program(name, command, limit):
 
 
 def read_manifest(path, default_limit):
-    """Programs of a text file with lines of `[@SECONDS] NAME PATH [ARGS...]`."""
+    """Read programs from a file with lines of `[@SECONDS] NAME PATH [ARGS...]`."""
     programs = []
     try:
         lines = [shlex.split(line, comments=True) for line in Path(path).read_text().splitlines()]
@@ -91,7 +91,7 @@ def read_manifest(path, default_limit):
 
 
 class Transcript:
-    """Standard output: the programs' own bytes as they come, with our lines between them."""
+    """Writes the programs' output and our own lines to standard output."""
 
     def __init__(self):
         self._tail = b""

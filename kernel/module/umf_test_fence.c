@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /*
- * Kernel fences that fail when a test wants it: what Debian's kernels have no driver for. vgem's
- * fences never fail, and sw_sync is not built.
+ * Kernel fences that a test can fail. Debian's kernels have no driver with such fences: those of
+ * vgem never fail, and sw_sync is not built.
  */
 
 #include <linux/dma-fence.h>
@@ -19,9 +19,9 @@
 #include "umf_test_fence.h"
 
 struct test_fence {
-	struct dma_fence base; /* first: its last reference frees the whole */
+	struct dma_fence base; /* first, because dropping its last reference frees the struct */
 	spinlock_t lock;
-	struct mutex signal; /* one signaller at a time */
+	struct mutex signal; /* serializes signals */
 };
 
 static const char *test_fence_name(struct dma_fence *fence)
@@ -80,7 +80,7 @@ static int test_fence_open(struct inode *inode, struct file *file)
 	return 0;
 }
 
-/* No fence pends forever: it is canceled with the file, at the latest when its process dies. */
+/* No fence is pending forever: closing the file cancels it, at the latest when the process dies. */
 static int test_fence_close(struct inode *inode, struct file *file)
 {
 	struct test_fence *fence = file->private_data;
@@ -119,7 +119,7 @@ static struct miscdevice test_fence_device = {
 	.mode = 0600,
 };
 
-/* There is no way to unload the module: fences outlive their files, and their names are in here. */
+/* The module cannot be unloaded: fences outlive their files, and use the names defined here. */
 static int __init test_fence_init(void)
 {
 	BUILD_BUG_ON(offsetof(struct test_fence, base) != 0);
