@@ -3,9 +3,9 @@
 
 usage: mesa/apply.py SOURCE [TARGET]
 
-Reads Mesa's files in SOURCE and writes the edited ones to TARGET, or to SOURCE itself. edits.toml has
-the edits, and mesa/src the files that are added. A file in TARGET that already has the right content
-is not written again, so that only what changed is rebuilt.
+Reads Mesa's files in SOURCE and writes the edited ones to TARGET, or to SOURCE itself. edits.toml
+has the edits, and mesa/src the files that are added. A file in TARGET that already has the right
+content is not written again, so that only what changed is rebuilt.
 """
 
 import sys

@@ -96,9 +96,9 @@ static void probe_drm_node(const char *name)
 	if (fd < 0 || ioctl(fd, DRM_IOCTL_VERSION, &version) < 0) {
 		printf("%s: %s\n", path, strerrorname_np(errno));
 	} else {
-		printf("%s: %s %d.%d, syncobj %s, timeline %s\n", path, driver, version.version_major,
-		       version.version_minor, capability(fd, DRM_CAP_SYNCOBJ),
-		       capability(fd, DRM_CAP_SYNCOBJ_TIMELINE));
+		printf("%s: %s %d.%d, syncobj %s, timeline %s\n", path, driver,
+		       version.version_major, version.version_minor,
+		       capability(fd, DRM_CAP_SYNCOBJ), capability(fd, DRM_CAP_SYNCOBJ_TIMELINE));
 		if (strcmp(driver, "vgem") == 0)
 			probe_vgem_fence(fd);
 	}
@@ -127,11 +127,16 @@ static void probe_udmabuf(void)
 		return;
 	}
 	memfd = memfd_create("probe", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (memfd < 0 || ftruncate(memfd, page) < 0 || fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK) < 0) {
+	if (memfd < 0 || ftruncate(memfd, page) < 0 ||
+	    fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK) < 0) {
 		perror("memfd");
 		exit(1);
 	}
-	struct udmabuf_create create = { .memfd = memfd, .flags = UDMABUF_FLAGS_CLOEXEC, .size = page };
+	struct udmabuf_create create = {
+		.memfd = memfd,
+		.flags = UDMABUF_FLAGS_CLOEXEC,
+		.size = page,
+	};
 	buffer = ioctl(device, UDMABUF_CREATE, &create);
 	printf("/dev/udmabuf: %s", yes_or_errno(buffer));
 	if (buffer >= 0) {

@@ -285,7 +285,7 @@ last_reset(const struct vk_umf_sync *sync)
 
 /* Get the point that signals a binary sync
  *
- * A sync whose last point was reset stays signaled.  Only a peer can use up all points.
+ * There is no point after UINT64_MAX, where the sync stays signaled.  Only a peer can reset so far.
  */
 static uint64_t
 binary_point(const struct vk_umf_sync *sync)

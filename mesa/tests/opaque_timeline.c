@@ -69,7 +69,7 @@ run_peer(int sock)
     send_semaphore(&gpu, sock, own);
     play(&gpu, own, theirs, false);
 
-    /* Export the imported semaphore back to its creator, who gets the same semaphore. */
+    /* Export the imported semaphore to its creator. Both descriptors are the same semaphore. */
     send_semaphore(&gpu, sock, theirs);
     CHECK(hear(sock) == 1);
     CHECK(value_of(&gpu, theirs) == high(&gpu) + 201);
