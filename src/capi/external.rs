@@ -13,13 +13,13 @@ use super::page::umf_page;
 use super::returns::{c_return, c_return_preserving_errno};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
-use crate::fence::device_notifier::{Data, InterruptSource};
+use crate::fence::device_notifier::InterruptSource;
 use crate::fence::external_memory::ExternalMemoryDesc;
 use crate::shm::residue::Width;
 use crate::sys::{memfd, poll};
 use crate::util::refs::Ref;
+use crate::util::user_data::UserData;
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::AtomicPtr;
 
 /// Get the offset of a fence's value in its page.
 ///
@@ -156,10 +156,7 @@ pub unsafe extern "C" fn umf_fence_set_notifier(
 fn source(given: &umf_notifier) -> Result<Ref<InterruptSource>> {
     match (given.wait, given.fd) {
         (Some(wait), -1) => Ref::try_new(|| {
-            Ok(InterruptSource::Callback(
-                wait,
-                Data { data: AtomicPtr::new(given.data), release: given.release },
-            ))
+            Ok(InterruptSource::Callback(wait, UserData::new(given.data, given.release)))
         }),
         (None, fd) if fd != -1 => {
             let fd = borrow_fd(fd)?;

@@ -14,13 +14,12 @@ use super::returns::c_return_preserving_errno;
 use super::wait::{UMF_WAIT_PENDING, condition, umf_wait};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
-use crate::fence::device_notifier::Data;
 use crate::reactor::{Callback, Effect, Order, Owed, Watch};
 use crate::sys::{eventfd, memfd, poll};
 use crate::util::refs::Ref;
+use crate::util::user_data::UserData;
 use crate::wait::{Condition, Predicate, Until};
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::AtomicPtr;
 
 /// A watch: a wait that performs an action when it is over. Reference counted. Since 0.1.
 pub struct umf_watch {
@@ -383,7 +382,7 @@ pub(super) unsafe fn create_watch(
     let (event_loop, callback) = unsafe { (borrow(event_loop)?.get()?, callback.as_ref()) };
     let call = callback.map(|callback| callback.call.ok_or(Error::Invalid)).transpose()?;
     let callback = callback.zip(call).map(|(callback, call)| {
-        let data = Data { data: AtomicPtr::new(callback.data), release: callback.release };
+        let data = UserData::new(callback.data, callback.release);
         Callback { call, data }
     });
     let watch = make(Order::new(event_loop, callback))?;

@@ -6,9 +6,9 @@ use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::sys::time::Deadline;
 use crate::sys::{drm, sync_file};
+use crate::util::process_bound::ProcessBound;
 use crate::util::refs::Ref;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::process::{Pid, getpid};
 
 /// Where a syncobj holds a fence.
 #[derive(Clone, Copy)]
@@ -54,7 +54,7 @@ pub(crate) fn import_syncobj(
 pub(crate) struct Syncobj {
     device: Ref<Device>,
     handle: u32,
-    creator: Pid,
+    creator: ProcessBound,
 }
 
 impl Syncobj {
@@ -64,13 +64,13 @@ impl Syncobj {
             return Err(Error::NotSupported);
         }
         let handle = drm::duplicate(device.fd(), handle)?;
-        Ok(Syncobj { device: device.clone(), handle, creator: getpid() })
+        Ok(Syncobj { device: device.clone(), handle, creator: ProcessBound::new() })
     }
 
     /// A new one, binary, that nobody else knows.
     pub(crate) fn new(device: &Ref<Device>) -> Result<Syncobj> {
         let handle = drm::create(device.fd(), false)?;
-        Ok(Syncobj { device: device.clone(), handle, creator: getpid() })
+        Ok(Syncobj { device: device.clone(), handle, creator: ProcessBound::new() })
     }
 
     pub(crate) fn device(&self) -> &Ref<Device> {
@@ -85,7 +85,7 @@ impl Syncobj {
 
 impl Drop for Syncobj {
     fn drop(&mut self) {
-        if self.creator == getpid() {
+        if self.creator.is_ours() {
             drm::destroy(self.device.fd(), self.handle);
         }
     }

@@ -115,8 +115,8 @@ fn value(page: &Page, told: &RecordSnapshot, place: &SlotHandle) -> Option<u64> 
     }
 }
 
-fn key(page: &Page, index: u32, tag: Generation) -> Key {
-    (page.id(), index, tag.to_shared())
+fn key(page: &Page, index: u32, generation: Generation) -> Key {
+    (page.id(), index, generation.to_shared())
 }
 
 /// Somebody who waits or promised.

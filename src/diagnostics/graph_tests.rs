@@ -168,12 +168,8 @@ fn failed_and_ended_fences_are_waited_for_by_nobody() -> Result<()> {
         let place = SlotHandle::new(&scene.page, index)?;
         for word in 0..=64 {
             let said = RecordContents { role: Role::Wait, alternatives: 1, value: 1 };
-            let _forged = WaitRecord::new(
-                &place,
-                crate::shm::generation::Generation::from_shared(word),
-                scene.queues[0],
-                said,
-            );
+            let _forged =
+                WaitRecord::new(&place, Generation::from_shared(word), scene.queues[0], said);
             assert_eq!(scene.graph()?.waits.len(), 0);
         }
     }

@@ -17,9 +17,9 @@ use crate::sys::poll;
 use crate::sys::time::Deadline;
 use crate::util::atomic::{AtomicBool, Ordering};
 use crate::util::refs::Ref;
+use crate::util::user_data::UserData;
 use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::AtomicPtr;
 use std::sync::{Mutex, PoisonError, TryLockError};
 
 /// How long a leader sleeps without hearing a futex.
@@ -30,23 +30,9 @@ const LEADER_SLEEP_NS: u64 = 50_000_000;
 pub(crate) type Callback =
     extern "C" fn(data: *mut c_void, value: u64, abs_timeout_ns: u64) -> c_int;
 
-/// What a driver's callback is given. It is released when nobody can call the callback any more.
-pub(crate) struct Data {
-    pub(crate) data: AtomicPtr<c_void>,
-    pub(crate) release: Option<extern "C" fn(data: *mut c_void)>,
-}
-
-impl Drop for Data {
-    fn drop(&mut self) {
-        if let Some(release) = self.release {
-            release(self.data.load(Ordering::Relaxed));
-        }
-    }
-}
-
 /// Where a device's interrupt arrives.
 pub(crate) enum InterruptSource {
-    Callback(Callback, Data),
+    Callback(Callback, UserData),
     /// Readable after an interrupt.
     Fd(OwnedFd),
 }
@@ -90,7 +76,7 @@ impl DeviceNotifier {
         let slept = match &*source {
             InterruptSource::Callback(wait, data) => {
                 // Whatever it returns, the value is checked next.
-                wait(data.data.load(Ordering::Relaxed), value, deadline.ns());
+                wait(data.get(), value, deadline.ns());
                 Ok(true)
             }
             InterruptSource::Fd(fd) => poll::readable(fd.as_fd(), deadline),

@@ -9,6 +9,7 @@
 
 use crate::error::{Error, Result};
 use crate::shm::residue::Width;
+use crate::util::user_data::UserData;
 use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -68,7 +69,10 @@ impl ExternalMemoryDesc {
 }
 
 /// The memory, owned: released when dropped.
-pub(crate) struct ExternalMemory(ExternalMemoryDesc);
+pub(crate) struct ExternalMemory {
+    desc: ExternalMemoryDesc,
+    _data: UserData,
+}
 
 // SAFETY: an address, and a pointer that only the driver's release function uses. Any thread may
 // read at the address (`ExternalMemoryDesc::new`), and the last reference may end on any thread, as
@@ -79,19 +83,11 @@ unsafe impl Sync for ExternalMemory {}
 
 impl ExternalMemory {
     pub(crate) fn new(desc: ExternalMemoryDesc) -> ExternalMemory {
-        ExternalMemory(desc)
+        ExternalMemory { desc, _data: UserData::new(desc.data, desc.release) }
     }
 
     /// See [`ExternalMemoryDesc::load`].
     pub(crate) fn load(&self, width: Width) -> u64 {
-        self.0.load(width)
-    }
-}
-
-impl Drop for ExternalMemory {
-    fn drop(&mut self) {
-        if let Some(release) = self.0.release {
-            release(self.0.data);
-        }
+        self.desc.load(width)
     }
 }

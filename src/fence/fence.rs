@@ -18,7 +18,8 @@ use crate::shm::residue::{Residues, Width};
 use crate::shm::slot::{MONITORED_OFFSET, Slot, VALUE32_OFFSET, WaitTarget};
 use crate::shm::wait_table::{RecordContents, Role};
 use crate::util::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::util::refs::{Ref, Registry};
+use crate::util::refs::Ref;
+use crate::util::registry::Registry;
 use rustix::process::{Pid, getpid};
 
 /// A fence that is open in this process. There is one for each fence, however often it is opened.

@@ -8,10 +8,10 @@ use crate::fence::Fence;
 use crate::shm::page::Page;
 use crate::sys::thread::Run;
 use crate::sys::time::Deadline;
+use crate::util::process_bound::ProcessBound;
 use crate::util::refs::Ref;
 use crate::wait::Predicate;
 use rustix::fd::BorrowedFd;
-use rustix::process::{Pid, getpid};
 use std::collections::{HashMap, VecDeque};
 use std::ffi::CStr;
 use std::hash::{BuildHasherDefault, DefaultHasher};
@@ -58,7 +58,7 @@ impl Drop for LoopHandle {
 /// Watches that are armed, and what is to be done.
 pub(crate) struct Loop {
     mode: Mode,
-    creator: Pid,
+    creator: ProcessBound,
     due: Mutex<Due>,
     /// Held by whoever does things.
     turn: Mutex<()>,
@@ -109,7 +109,7 @@ impl Loop {
         Ref::try_new(|| {
             Ok(Loop {
                 mode,
-                creator: getpid(),
+                creator: ProcessBound::new(),
                 due: Mutex::new(due),
                 turn: Mutex::new(()),
                 ears: Mutex::new(Vec::new()),
@@ -121,7 +121,7 @@ impl Loop {
 
     /// Whether this process made it, and not the parent that it was forked from.
     pub(crate) fn is_ours(&self) -> bool {
-        self.creator == getpid()
+        self.creator.is_ours()
     }
 
     pub(crate) fn mode(&self) -> Mode {

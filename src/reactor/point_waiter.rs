@@ -10,9 +10,9 @@ use crate::convert::Syncobj;
 use crate::error::{Error, Result};
 use crate::sys::eventfd;
 use crate::sys::thread::{Run, Thread};
+use crate::util::process_bound::ProcessBound;
 use crate::util::refs::Ref;
 use rustix::fd::AsFd;
-use rustix::process::{Pid, getpid};
 use std::ffi::CStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -20,7 +20,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(crate) struct Waiter {
     ward: Ref<Ward>,
     thread: Option<Thread>,
-    creator: Pid,
+    creator: ProcessBound,
 }
 
 /// What the thread knows. Not the timeline, which it must not be the last to hold.
@@ -46,7 +46,7 @@ impl Waiter {
         let task = Mutex::new(Task { expected: None, bell: None, failed: None, ended: false });
         let ward = Ref::try_new(|| Ok(Ward { syncobj: syncobj.clone(), control, task }))?;
         let thread = Thread::start(ward.clone())?;
-        Ok(Waiter { ward, thread: Some(thread), creator: getpid() })
+        Ok(Waiter { ward, thread: Some(thread), creator: ProcessBound::new() })
     }
 
     /// Rings once there is a fence at the point, instead of what was to be rung before.
@@ -68,7 +68,7 @@ impl Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         // In the child of a fork there is no thread, and it may have held the lock.
-        let Some(thread) = self.thread.take().filter(|_| self.creator == getpid()) else { return };
+        let Some(thread) = self.thread.take().filter(|_| self.creator.is_ours()) else { return };
         self.ward.lock().ended = true;
         // Without memory the thread hears of it when the point comes.
         let hears = self.ward.control.at(0).signal().is_ok();

@@ -170,7 +170,7 @@ impl Drop for Order<'_> {
     fn drop(&mut self) {
         // No watch came of it: the data stays the caller's.
         if let Some(callback) = &mut self.callback {
-            callback.data.release = None;
+            callback.data.disarm();
         }
     }
 }

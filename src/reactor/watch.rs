@@ -6,14 +6,14 @@ use super::timeline::Timeline;
 use crate::error::{self, Error, FenceErrno, Result};
 use crate::fence::Fence;
 use crate::fence::WaitRecord;
-use crate::fence::device_notifier::Data;
 use crate::queue::queue::Queue;
 use crate::shm::page::Page;
 use crate::sys::eventfd;
+use crate::util::process_bound::ProcessBound;
 use crate::util::refs::Ref;
+use crate::util::user_data::UserData;
 use crate::wait::{Condition, Predicate};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::process::{Pid, getpid};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -121,18 +121,18 @@ impl Owed {
 pub(crate) struct Callback {
     pub(crate) call: extern "C" fn(data: *mut c_void, result: c_int),
     /// Given back when this is dropped: after the call, or instead of it.
-    pub(crate) data: Data,
+    pub(crate) data: UserData,
 }
 
 impl Callback {
     fn run(self, result: Result<()>) {
-        (self.call)(self.data.data.load(Ordering::Relaxed), error::code(result));
+        (self.call)(self.data.get(), error::code(result));
     }
 }
 
 /// A wait, and what happens when it is over.
 pub(crate) struct Watch {
-    creator: Pid,
+    creator: ProcessBound,
     state: Mutex<State>,
     /// Whether its spot still counts on it. Changed under the ear's lock only.
     listed: AtomicBool,
@@ -221,7 +221,7 @@ impl Watch {
                 work: Some(work),
                 home: Home::None,
             });
-            Ok(Watch { creator: getpid(), state, listed: AtomicBool::new(false) })
+            Ok(Watch { creator: ProcessBound::new(), state, listed: AtomicBool::new(false) })
         })?;
         room.keep();
         Ok(watch)
@@ -444,13 +444,13 @@ impl Watch {
     /// Takes back what the call that made the watch did: the callback's data stays the caller's.
     pub(crate) fn undo(&self) {
         if let Some(Work { callback: Some(callback), .. }) = &mut self.lock().work {
-            callback.data.release = None;
+            callback.data.disarm();
         }
         let _ = self.cancel();
     }
 
     fn is_ours(&self) -> bool {
-        self.creator == getpid()
+        self.creator.is_ours()
     }
 
     fn leave(&self, event_loop: &Loop, home: Home) {

@@ -1,5 +1,4 @@
-//! The atomics that the wake protocol runs on: the processor's, or loom's when the model checker
-//! runs it.
+//! The atomics of the wake protocol: the processor's, or those of loom, the model checker.
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};

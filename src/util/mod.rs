@@ -1,4 +1,7 @@
-//! What knows nothing of fences.
+//! Tools that know nothing of fences.
 
 pub(crate) mod atomic;
+pub(crate) mod process_bound;
 pub(crate) mod refs;
+pub(crate) mod registry;
+pub(crate) mod user_data;
