@@ -1,7 +1,11 @@
 //! Deferred submission: jobs that run in order, each once its waits are met.
 
+#![forbid(unsafe_code)]
+
+mod job;
 #[allow(clippy::module_inception)] // the folder's subject
-pub(crate) mod queue;
+mod queue;
 mod records;
 
-pub(crate) use queue::{DONE, Inline, Job, QueueHandle, SUBMITTED};
+pub(crate) use job::{DONE, Job, SUBMITTED};
+pub(crate) use queue::{Inline, QueueHandle};

@@ -5,22 +5,22 @@
 //! does things; queues share nothing else, so one that is held up holds up no other. Nothing is
 //! allocated for a job but its own list of waits and signals.
 
+use super::job::{DONE, Items, Job, Next, SUBMITTED};
 use super::records::Claims;
 use crate::diagnostics::graph;
-use crate::error::{self, Error, FenceErrno, Result};
+use crate::error::{Error, FenceErrno, Result};
 use crate::fence::Fence;
-use crate::reactor::event_loop::{Loop, LoopHandle};
-use crate::reactor::watch::{Effect, Failure, Watch};
+use crate::reactor::event_loop::{EventLoop, LoopHandle};
+use crate::reactor::watch::{Effect, Failure, Resume, Watch};
 use crate::shm::participant::Participant;
 use crate::sys::futex;
 use crate::sys::time::Deadline;
 use crate::util::refs::Ref;
-use crate::wait::{self, Condition, Predicate};
+use crate::wait::{self, Condition};
 use rustix::thread::{Pid, gettid};
 use std::collections::VecDeque;
-use std::ffi::{c_int, c_void};
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What a C handle stands for: with the last one the queue ends.
@@ -60,143 +60,9 @@ impl Drop for QueueHandle {
     }
 }
 
-/// How a driver's part of a job went.
-pub(crate) type Run = extern "C" fn(data: *mut c_void) -> c_int;
-pub(crate) type Release = extern "C" fn(data: *mut c_void, result: c_int);
-
-/// The work is done: the queue signals.
-pub(crate) const DONE: c_int = 0;
-/// The work goes on: the driver, or its device, signals.
-pub(crate) const SUBMITTED: c_int = 1;
-
-/// A job, as it is submitted.
-pub(crate) struct Job {
-    items: Items,
-    run: Run,
-    release: Option<Release>,
-    data: AtomicPtr<c_void>,
-}
-
-/// What a job waits for, and then what it signals: one block of memory.
-pub(super) struct Items {
-    items: Vec<Item>,
-    /// How many of the waits are met.
-    met: usize,
-}
-
-enum Item {
-    Wait(Ref<Fence>, Predicate),
-    Signal(Ref<Fence>, u64),
-}
-
-impl Job {
-    /// A job with room for so many waits and signals.
-    pub(crate) fn new(
-        count: usize,
-        run: Run,
-        release: Option<Release>,
-        data: *mut c_void,
-    ) -> Result<Job> {
-        let mut items = Vec::new();
-        items.try_reserve_exact(count).map_err(|_| Error::NoMemory)?;
-        Ok(Job { items: Items { items, met: 0 }, run, release, data: AtomicPtr::new(data) })
-    }
-
-    /// Adds a wait. All come before the first signal.
-    pub(crate) fn wait(&mut self, fence: Ref<Fence>, demand: Predicate) {
-        self.items.items.push(Item::Wait(fence, demand));
-    }
-
-    /// Adds a signal. `Invalid` for a value that the fence cannot have.
-    pub(crate) fn signal(&mut self, fence: Ref<Fence>, value: u64) -> Result<()> {
-        if !fence.width().holds(value) {
-            return Err(Error::Invalid);
-        }
-        self.items.items.push(Item::Signal(fence, value));
-        Ok(())
-    }
-
-    fn release(&self, result: Result<()>) {
-        if let Some(release) = self.release {
-            release(self.data.load(Ordering::Relaxed), error::code(result));
-        }
-    }
-
-    /// It will not run: whoever waits for it learns that.
-    fn give_up(self, failure: Failure) {
-        self.items.fail(failure.errno);
-        self.release(Err(failure.error));
-    }
-}
-
-/// What a job waits for next.
-enum Next<'a> {
-    Nothing,
-    Wait(&'a Ref<Fence>, Predicate),
-    Failed(Failure),
-}
-
-impl Items {
-    /// What the job signals.
-    pub(super) fn signals(&self) -> impl Iterator<Item = (&Fence, u64)> {
-        self.items.iter().filter_map(|item| match item {
-            Item::Signal(fence, value) => Some((&**fence, *value)),
-            Item::Wait(..) => None,
-        })
-    }
-
-    /// Goes on to the first wait that is not met.
-    fn next(&mut self) -> Next<'_> {
-        let from = self.met;
-        for item in self.items.iter().skip(from) {
-            let Item::Wait(fence, demand) = item else { break };
-            match Watch::look(*demand, fence) {
-                Some(Ok(())) => self.met += 1,
-                Some(Err(failure)) => return Next::Failed(failure),
-                None => return Next::Wait(fence, *demand),
-            }
-        }
-        Next::Nothing
-    }
-
-    /// Raises the pending values, so that who waits for work to be submitted goes on.
-    fn submit(&self) -> Result<()> {
-        // What fails must not have raised any.
-        for (fence, _) in self.signals() {
-            fence.check_signalable()?;
-            if let Some(errno) = fence.error()? {
-                return Err(Error::of_failed_fence(errno));
-            }
-        }
-        self.signals().try_for_each(|(fence, value)| fence.submit(value))
-    }
-
-    fn signal(&self) -> Result<()> {
-        let mut result = Ok(());
-        for (fence, value) in self.signals() {
-            // Also after one has failed.
-            result = result.and(fence.signal(value));
-        }
-        result
-    }
-
-    /// Fails the fences that have not got to their values.
-    fn fail(&self, errno: FenceErrno) {
-        for (fence, _) in self.signals().filter(|(fence, value)| !is_over(fence, *value)) {
-            // One that has ended meanwhile has told its waiters.
-            let _ = fence.set_error(errno);
-        }
-    }
-}
-
-/// Whether a fence has reached a value, or never will.
-fn is_over(fence: &Fence, value: u64) -> bool {
-    Condition::reached(fence, value).is_ok_and(|condition| condition.met() != Ok(false))
-}
-
 /// Jobs that run in order.
 pub(crate) struct Queue {
-    event_loop: Ref<Loop>,
+    event_loop: Ref<EventLoop>,
     inline: Inline,
     state: Mutex<State>,
     /// Moves when a job is over and somebody drains: the futex word for that.
@@ -234,7 +100,7 @@ struct Runner {
 const AT_ONCE: usize = 64;
 
 impl Queue {
-    fn new(event_loop: &Ref<Loop>, inline: Inline) -> Result<Ref<Queue>> {
+    fn new(event_loop: &Ref<EventLoop>, inline: Inline) -> Result<Ref<Queue>> {
         let state = State {
             jobs: VecDeque::new(),
             flight: VecDeque::new(),
@@ -250,8 +116,9 @@ impl Queue {
             let (state, moves) = (Mutex::new(state), AtomicU32::new(0));
             Ok(Queue { event_loop: event_loop.clone(), inline, state, moves })
         })?;
-        event_loop.eye().start(event_loop)?;
-        let watch = Watch::new(event_loop, Effect::Queue(queue.clone()), &mut None)?;
+        EventLoop::started_eye(event_loop)?;
+        let resume = Effect::Resume(queue.clone().unsize::<dyn Resume>(|queue| queue));
+        let watch = EventLoop::new_watch(event_loop, resume, &mut None)?;
         queue.lock().watch = Some(watch);
         Ok(queue)
     }
@@ -292,20 +159,6 @@ impl Queue {
         Ok(())
     }
 
-    /// For the loop: what held the queue up is over, or somebody submitted the first job. False if
-    /// `watch`, the queue's own, may become due again.
-    pub(crate) fn step(&self, watch: &Watch) -> bool {
-        let mut state = self.lock();
-        let Some(outcome) = watch.rearm() else { return true };
-        // Its fence may be past that by now.
-        if std::mem::take(&mut state.held_up) && outcome.is_ok() {
-            state.jobs.front_mut().into_iter().for_each(|job| job.items.met += 1);
-        }
-        state.claims.clear();
-        self.go_on(state, AT_ONCE);
-        false
-    }
-
     /// Runs what can be run, up to so many: then it is the turn of others of the loop.
     fn go_on<'a>(&'a self, mut state: MutexGuard<'a, State>, mut left: usize) {
         while state.runner.is_none() && !state.held_up {
@@ -325,7 +178,7 @@ impl Queue {
                         // Recalled when it was due already: a step is about to come.
                         break;
                     }
-                    match Loop::watch(&self.event_loop, fence, demand, watch) {
+                    match EventLoop::watch(&self.event_loop, fence, demand, watch) {
                         Ok(()) => {
                             *held_up = true;
                             claims.wait(fence, demand);
@@ -363,7 +216,7 @@ impl Queue {
 
     /// Runs a job; returns what is left to be signalled by others.
     fn run(&self, job: Job) -> Option<Items> {
-        match (job.run)(job.data.load(Ordering::Relaxed)) {
+        match job.run() {
             SUBMITTED => {
                 job.release(Ok(()));
                 Some(job.items)
@@ -500,6 +353,21 @@ impl Queue {
     }
 }
 
+impl Resume for Queue {
+    /// For the loop: what held the queue up is over, or somebody submitted the first job. False if
+    /// `watch`, the queue's own, may become due again.
+    fn resume(&self, watch: &Watch) -> bool {
+        let mut state = self.lock();
+        let Some(outcome) = watch.rearm() else { return true };
+        if std::mem::take(&mut state.held_up) && outcome.is_ok() {
+            state.jobs.front_mut().into_iter().for_each(|job| job.items.wait_was_met());
+        }
+        state.claims.clear();
+        self.go_on(state, AT_ONCE);
+        false
+    }
+}
+
 impl State {
     /// Tells what will be signalled once the queue goes on, and what already is under way.
     fn claim(&mut self) -> Participant {
@@ -522,17 +390,13 @@ impl State {
     /// What was under way first, if it has signalled by now.
     fn landed(&mut self) -> Option<Items> {
         let (_, items) = self.flight.front()?;
-        if !items.signals().all(|(fence, value)| is_over(fence, value)) {
+        if !items.is_signaled() {
             return None;
         }
         self.flight.pop_front().map(|(_, items)| items)
     }
 
     fn first_unsignaled(&self) -> Option<(Ref<Fence>, u64)> {
-        let (_, items) = self.flight.front()?;
-        items.items.iter().find_map(|item| match item {
-            Item::Signal(fence, value) if !is_over(fence, *value) => Some((fence.clone(), *value)),
-            _ => None,
-        })
+        self.flight.front()?.1.first_unsignaled()
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! A queue that is not held up has nothing to tell: what it signals is pending, and on its way.
 
-use super::queue::Items;
+use super::job::Items;
 use crate::fence::Fence;
 use crate::fence::WaitRecord;
 use crate::shm::participant::{Participant, ParticipantKind};

@@ -1,12 +1,13 @@
 //! A loop: what is over, and where it is done.
 
+use super::THREAD_NAME;
 use super::fd_poller::Eye;
 use super::fence_poller::Ear;
-use super::watch::Watch;
+use super::watch::{Callback, Effect, Scheduler, Watch};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::shm::page::Page;
-use crate::sys::thread::Run;
+use crate::sys::thread::{Run, Thread};
 use crate::sys::time::Deadline;
 use crate::util::process_bound::ProcessBound;
 use crate::util::refs::Ref;
@@ -28,17 +29,17 @@ pub(crate) enum Mode {
 
 /// What a C handle stands for: with the last one the loop ends.
 pub(crate) struct LoopHandle {
-    event_loop: Ref<Loop>,
+    event_loop: Ref<EventLoop>,
 }
 
 impl LoopHandle {
     pub(crate) fn new(mode: Mode) -> Result<Ref<LoopHandle>> {
-        let event_loop = Loop::new(mode)?;
+        let event_loop = EventLoop::new(mode)?;
         Ref::try_new(|| Ok(LoopHandle { event_loop }))
     }
 
     /// The loop. `Stale` in the child of a fork, which has none of its threads.
-    pub(crate) fn get(&self) -> Result<&Ref<Loop>> {
+    pub(crate) fn get(&self) -> Result<&Ref<EventLoop>> {
         if self.event_loop.is_ours() { Ok(&self.event_loop) } else { Err(Error::Stale) }
     }
 }
@@ -56,7 +57,7 @@ impl Drop for LoopHandle {
 }
 
 /// Watches that are armed, and what is to be done.
-pub(crate) struct Loop {
+pub(crate) struct EventLoop {
     mode: Mode,
     creator: ProcessBound,
     due: Mutex<Due>,
@@ -64,6 +65,8 @@ pub(crate) struct Loop {
     turn: Mutex<()>,
     ears: Mutex<Vec<Ref<Ear>>>,
     eye: Eye,
+    /// The thread that waits at the eye, once there is something to wait for.
+    eye_thread: Mutex<Option<Thread>>,
     /// Those that are to add points to timelines. One that waits for its turn there is known to
     /// nobody else here.
     exports: Mutex<Exports>,
@@ -81,14 +84,11 @@ struct Due {
     is_cancelling: bool,
 }
 
-/// What each thread of a loop is called.
-pub(crate) const THREAD_NAME: &CStr = c"umf-loop";
-
 /// An empty list keeps no more memory than this many entries take.
 const KEPT: usize = 1024;
 
 /// Room for a watch among what is to be done, taken back unless it is kept.
-pub(crate) struct Room<'a>(&'a Loop);
+pub(crate) struct Room<'a>(&'a EventLoop);
 
 impl Room<'_> {
     pub(crate) fn keep(self) {
@@ -98,22 +98,23 @@ impl Room<'_> {
 
 impl Drop for Room<'_> {
     fn drop(&mut self) {
-        self.0.forgo();
+        self.0.unreserve();
     }
 }
 
-impl Loop {
-    fn new(mode: Mode) -> Result<Ref<Loop>> {
+impl EventLoop {
+    fn new(mode: Mode) -> Result<Ref<EventLoop>> {
         let due = Due { watches: VecDeque::new(), promised: 0, ended: false, is_cancelling: false };
         let eye = Eye::new()?;
         Ref::try_new(|| {
-            Ok(Loop {
+            Ok(EventLoop {
                 mode,
                 creator: ProcessBound::new(),
                 due: Mutex::new(due),
                 turn: Mutex::new(()),
                 ears: Mutex::new(Vec::new()),
                 eye,
+                eye_thread: Mutex::new(None),
                 exports: Mutex::new(HashMap::default()),
             })
         })
@@ -124,12 +125,39 @@ impl Loop {
         self.creator.is_ours()
     }
 
-    pub(crate) fn mode(&self) -> Mode {
-        self.mode
+    fn eye_thread(&self) -> MutexGuard<'_, Option<Thread>> {
+        self.eye_thread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn eye(&self) -> &Eye {
-        &self.eye
+    /// The eye. Sees to it that somebody looks, if the loop has threads.
+    pub(crate) fn started_eye(this: &Ref<EventLoop>) -> Result<&Eye> {
+        let mut thread = this.eye_thread();
+        if thread.is_none() && this.mode == Mode::Thread {
+            *thread = Some(Thread::start(this.clone())?);
+        }
+        Ok(&this.eye)
+    }
+
+    /// Whether the thread that asks is one of the loop's.
+    fn is_current(&self) -> bool {
+        self.eye_thread().as_ref().is_some_and(Thread::is_current)
+            || self.ears().iter().any(|ear| ear.is_current())
+    }
+
+    fn scheduler(this: &Ref<EventLoop>) -> Ref<dyn Scheduler> {
+        this.clone().unsize::<dyn Scheduler>(|event_loop| event_loop)
+    }
+
+    /// A new watch, armed, that nobody knows yet. The callback is taken if it succeeds.
+    pub(crate) fn new_watch(
+        this: &Ref<EventLoop>,
+        effect: Effect,
+        callback: &mut Option<Callback>,
+    ) -> Result<Ref<Watch>> {
+        let room = this.promise()?;
+        let watch = Watch::new(EventLoop::scheduler(this), effect, callback)?;
+        room.keep();
+        Ok(watch)
     }
 
     /// Readable while there is something to dispatch. `Invalid` for a loop with a thread.
@@ -147,18 +175,18 @@ impl Loop {
 
     /// Arms a watch for a fence.
     pub(crate) fn watch(
-        this: &Ref<Loop>,
+        this: &Ref<EventLoop>,
         fence: &Ref<Fence>,
         demand: Predicate,
         watch: &Ref<Watch>,
     ) -> Result<()> {
         // An ear that had room may be full when we come back to it.
-        while !Ear::add(&Loop::ear_for(this, fence.page())?, fence, demand, watch)? {}
+        while !Ear::add(&EventLoop::ear_for(this, fence.page())?, fence, demand, watch)? {}
         Ok(())
     }
 
     /// One that listens to the page, or could.
-    fn ear_for(this: &Ref<Loop>, page: &Page) -> Result<Ref<Ear>> {
+    fn ear_for(this: &Ref<EventLoop>, page: &Page) -> Result<Ref<Ear>> {
         let mut ears = this.ears();
         let listening = ears.iter().find(|ear| ear.hears(page));
         if let Some(ear) = listening.or_else(|| ears.iter().find(|ear| ear.has_room())) {
@@ -166,23 +194,18 @@ impl Loop {
         }
         ears.try_reserve(1).map_err(|_| Error::NoMemory)?;
         // One without a thread would not do what is due.
-        let ear = Ear::start(this)?;
+        let ear = Ear::start(EventLoop::scheduler(this))?;
         ears.push(ear.clone());
         Ok(ear)
     }
 
     /// Room for one more watch among what is to be done.
-    pub(crate) fn promise(&self) -> Result<Room<'_>> {
+    fn promise(&self) -> Result<Room<'_>> {
         let mut due = self.due();
         let room = due.promised + 1;
         due.watches.try_reserve(room).map_err(|_| Error::NoMemory)?;
         due.promised = room;
         Ok(Room(self))
-    }
-
-    /// A watch will not become due any more.
-    pub(crate) fn forgo(&self) {
-        self.due().promised -= 1;
     }
 
     fn exports(&self) -> MutexGuard<'_, Exports> {
@@ -197,53 +220,19 @@ impl Loop {
         Ok(())
     }
 
-    /// The watch has, or will not any more.
-    pub(crate) fn remove_export(&self, watch: &Watch) {
-        let mut exports = self.exports();
-        let _removed = exports.remove(&(std::ptr::from_ref(watch) as usize));
-        if exports.is_empty() && exports.capacity() > KEPT {
-            *exports = HashMap::default();
-        }
-        drop(exports);
-    }
-
-    /// A watch is due. There is room for it: it was promised.
-    pub(crate) fn push(&self, watch: &Ref<Watch>) {
-        let mut due = self.due();
-        due.promised -= 1;
-        due.watches.push_back(watch.clone());
-    }
-
-    /// Sees to it that what is due is done, after `push` by somebody else than who would do it
-    /// anyway.
-    pub(crate) fn rouse(&self) {
-        if self.due().ended {
-            return self.cancel_due();
-        }
-        match self.mode {
-            Mode::Caller => self.eye.poke(),
-            Mode::Thread => {
-                let ear = self.ears().first().cloned();
-                ear.map_or_else(|| self.eye.poke(), |ear| ear.poke());
-            }
-        }
-    }
-
     /// Whether things are done while the thread that asks waits.
     pub(crate) fn goes_on_meanwhile(&self) -> bool {
-        self.mode == Mode::Thread
-            && !self.eye.is_current()
-            && !self.ears().iter().any(|ear| ear.is_current())
+        self.mode == Mode::Thread && !self.is_current()
     }
 
     /// Does what is due by now, and sees to what fell due meanwhile later: it may be the same
     /// again.
-    fn run_due(&self) {
+    fn run_batch(&self) {
         let mut left = self.due().watches.len();
         while left > 0 {
             let Some(watch) = self.take() else { break };
             if watch.fire() {
-                self.forgo();
+                self.unreserve();
             }
             left -= 1;
         }
@@ -254,7 +243,7 @@ impl Loop {
         let is_more = !due.watches.is_empty();
         drop(due);
         if is_more {
-            self.rouse();
+            self.wake();
         }
     }
 
@@ -269,23 +258,6 @@ impl Loop {
         Some(watch)
     }
 
-    /// For the threads: one at a time does what is due, unless the caller does.
-    pub(crate) fn run_due_as_thread(&self) {
-        match self.mode {
-            Mode::Caller => {
-                if !self.due().watches.is_empty() {
-                    self.eye.poke();
-                }
-            }
-            Mode::Thread => {
-                if !self.due().watches.is_empty() {
-                    let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-                    self.run_due();
-                }
-            }
-        }
-    }
-
     /// For the caller: looks at the files, and does what is due. `Already` if that is going on
     /// elsewhere, or around the call.
     pub(crate) fn dispatch(&self) -> Result<()> {
@@ -298,7 +270,7 @@ impl Loop {
             Err(TryLockError::WouldBlock) => return Err(Error::Already),
         };
         self.eye.look(Deadline::POLL)?;
-        self.run_due();
+        self.run_batch();
         Ok(())
     }
 
@@ -311,13 +283,17 @@ impl Loop {
         for watch in exports.into_values() {
             let _ = watch.cancel();
         }
-        let ears = std::mem::take(&mut *self.ears());
         // In a callback no thread can be waited for: it may be this one, or wait for its turn.
-        let wait = !self.eye.is_current() && !ears.iter().any(|ear| ear.is_current());
+        let wait = !self.is_current();
+        let ears = std::mem::take(&mut *self.ears());
         for ear in &ears {
             ear.end(wait);
         }
-        self.eye.end(wait);
+        let thread = self.eye_thread().take();
+        self.eye.end();
+        if let Some(thread) = thread {
+            thread.end(wait);
+        }
         // What fell due meanwhile.
         self.cancel_due();
     }
@@ -341,15 +317,70 @@ impl Loop {
     }
 }
 
-impl Run for Loop {
+impl Scheduler for EventLoop {
+    fn unreserve(&self) {
+        self.due().promised -= 1;
+    }
+
+    fn enqueue(&self, watch: &Ref<Watch>) {
+        let mut due = self.due();
+        due.promised -= 1;
+        due.watches.push_back(watch.clone());
+    }
+
+    /// One thread at a time.
+    fn run_due(&self) {
+        match self.mode {
+            Mode::Caller => {
+                if !self.due().watches.is_empty() {
+                    self.eye.poke();
+                }
+            }
+            Mode::Thread => {
+                if !self.due().watches.is_empty() {
+                    let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+                    self.run_batch();
+                }
+            }
+        }
+    }
+
+    fn wake(&self) {
+        if self.due().ended {
+            return self.cancel_due();
+        }
+        match self.mode {
+            Mode::Caller => self.eye.poke(),
+            Mode::Thread => {
+                let ear = self.ears().first().cloned();
+                ear.map_or_else(|| self.eye.poke(), |ear| ear.poke());
+            }
+        }
+    }
+
+    fn untrack(&self, watch: &Watch) {
+        let mut exports = self.exports();
+        let _removed = exports.remove(&(std::ptr::from_ref(watch) as usize));
+        if exports.is_empty() && exports.capacity() > KEPT {
+            *exports = HashMap::default();
+        }
+        drop(exports);
+    }
+
+    fn deregister_fd(&self, token: u64) {
+        self.eye.forget(token);
+    }
+}
+
+impl Run for EventLoop {
     const NAME: &CStr = THREAD_NAME;
 
     /// The eye's thread.
     fn run(&self) {
         while self.eye.look(Deadline::NEVER).is_ok_and(|goes_on| goes_on) {
-            self.run_due_as_thread();
+            self.run_due();
         }
         // What it found to be over at the end.
-        self.rouse();
+        self.wake();
     }
 }

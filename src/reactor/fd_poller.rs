@@ -4,13 +4,12 @@
 //! submits a fence for it; until then the timeline's bell is watched, and then the fence, as a
 //! sync_file, which tells errors too.
 
-use super::event_loop::{Loop, Mode};
-use super::timeline::{Bell, Submission, Timeline};
-use super::watch::{Failure, Home, Outcome, Watch};
+use super::point_waiter::PointEvent;
+use super::timeline::{Submission, Timeline};
+use super::watch::{Failure, Home, Outcome, Scheduler, Watch};
 use crate::error::{Error, Result};
 use crate::sys::epoll;
 use crate::sys::peer::ExitEvent;
-use crate::sys::thread::Thread;
 use crate::sys::time::Deadline;
 use crate::sys::{eventfd, sync_file};
 use crate::util::refs::Ref;
@@ -32,7 +31,6 @@ struct Files {
     /// By the numbers that epoll knows them by.
     known: HashMap<u64, File, BuildHasherDefault<DefaultHasher>>,
     next: u64,
-    thread: Option<Thread>,
     ended: bool,
 }
 
@@ -51,7 +49,7 @@ enum File {
 struct Points {
     timeline: Ref<Timeline>,
     /// The one that is listened to.
-    bell: Option<Ref<Bell>>,
+    bell: Option<Ref<PointEvent>>,
     unsubmitted: BinaryHeap<Unsubmitted>,
 }
 
@@ -84,7 +82,7 @@ impl Eye {
     pub(crate) fn new() -> Result<Eye> {
         let (epoll, wake) = (epoll::create()?, eventfd::create()?);
         epoll::add(epoll.as_fd(), wake.as_fd(), WAKE)?;
-        let files = Files { known: HashMap::default(), next: WAKE + 1, thread: None, ended: false };
+        let files = Files { known: HashMap::default(), next: WAKE + 1, ended: false };
         Ok(Eye { epoll, wake, files: Mutex::new(files) })
     }
 
@@ -102,24 +100,18 @@ impl Eye {
         eventfd::add(self.wake.as_fd());
     }
 
-    /// Sees to it that somebody looks, if the loop has threads.
-    pub(crate) fn start(&self, event_loop: &Ref<Loop>) -> Result<()> {
-        self.lock().start(event_loop)
-    }
-
     /// Takes in a watch for the fence of a sync_file.
     pub(crate) fn add_fence(
         &self,
-        event_loop: &Ref<Loop>,
+        scheduler: &dyn Scheduler,
         fence: OwnedFd,
         watch: &Ref<Watch>,
     ) -> Result<()> {
         let mut files = self.lock();
-        files.start(event_loop)?;
         let found = self.watch_fence(&mut files, fence, watch)?;
         drop(files);
         if found {
-            event_loop.rouse();
+            scheduler.wake();
         }
         Ok(())
     }
@@ -127,41 +119,30 @@ impl Eye {
     /// Takes in a watch for the end of a process.
     pub(crate) fn add_peer(
         &self,
-        event_loop: &Ref<Loop>,
         peer: OwnedFd,
         exit_event: ExitEvent,
         watch: &Ref<Watch>,
     ) -> Result<()> {
         let mut files = self.lock();
-        files.start(event_loop)?;
         let number = files.number()?;
         match exit_event {
             ExitEvent::Readable => epoll::add(self.fd(), peer.as_fd(), number)?,
             ExitEvent::HangsUp => epoll::add_hangup(self.fd(), peer.as_fd(), number)?,
         }
-        watch.settle_at(Home::Eye(number));
+        watch.settle_at(Home::Fd(number));
         files.known.insert(number, File::Peer(peer, watch.clone()));
-        Ok(())
-    }
-
-    /// Takes in a watch that is over.
-    pub(crate) fn add_signaled(&self, event_loop: &Ref<Loop>, watch: &Ref<Watch>) -> Result<()> {
-        self.start(event_loop)?;
-        Watch::decide(watch, Ok(()));
-        event_loop.rouse();
         Ok(())
     }
 
     /// Takes in a watch for a point that need not be submitted yet.
     pub(crate) fn add_point(
         &self,
-        event_loop: &Ref<Loop>,
+        scheduler: &dyn Scheduler,
         timeline: &Ref<Timeline>,
         point: u64,
         watch: &Ref<Watch>,
     ) -> Result<()> {
         let mut files = self.lock();
-        files.start(event_loop)?;
         let (added, found) = match timeline.fence(point)? {
             Submission::Fence(fence) => (Ok(()), self.watch_fence(&mut files, fence, watch)?),
             Submission::NotYet(bell) => {
@@ -174,7 +155,7 @@ impl Eye {
         };
         drop(files);
         if found {
-            event_loop.rouse();
+            scheduler.wake();
         }
         added
     }
@@ -252,7 +233,7 @@ impl Eye {
         }
         let number = files.number()?;
         epoll::add(self.fd(), fence.as_fd(), number)?;
-        if watch.settle_at(Home::Eye(number)) {
+        if watch.settle_at(Home::Fd(number)) {
             files.known.insert(number, File::Fence(fence, watch.clone()));
         } else {
             epoll::remove(self.fd(), fence.as_fd());
@@ -265,7 +246,7 @@ impl Eye {
         &self,
         files: &mut Files,
         number: u64,
-        bell: &Ref<Bell>,
+        bell: &Ref<PointEvent>,
         point: u64,
         watch: &Ref<Watch>,
     ) -> Result<()> {
@@ -274,7 +255,7 @@ impl Eye {
         };
         points.unsubmitted.try_reserve(1).map_err(|_| Error::NoMemory)?;
         points.listen(self.fd(), number, bell)?;
-        watch.settle_at(Home::Eye(number));
+        watch.settle_at(Home::Fd(number));
         points.unsubmitted.push(Unsubmitted { point: Reverse(point), watch: watch.clone() });
         Ok(())
     }
@@ -308,17 +289,12 @@ impl Eye {
         found
     }
 
-    /// Whether its thread is the one that asks.
-    pub(crate) fn is_current(&self) -> bool {
-        self.lock().thread.as_ref().is_some_and(Thread::is_current)
-    }
-
-    /// Cancels everything, and if it can be waited for, the thread is gone afterwards.
-    pub(crate) fn end(&self, wait: bool) {
-        let (known, thread) = {
+    /// Cancels everything, and has whoever looks know that this is the end.
+    pub(crate) fn end(&self) {
+        let known = {
             let mut files = self.lock();
             files.ended = true;
-            (std::mem::take(&mut files.known), files.thread.take())
+            std::mem::take(&mut files.known)
         };
         self.poke();
         for file in known.into_values() {
@@ -333,9 +309,6 @@ impl Eye {
                 }
             }
         }
-        if let Some(thread) = thread {
-            thread.end(wait);
-        }
     }
 }
 
@@ -347,7 +320,7 @@ impl File {
 
 impl Points {
     /// Listens to the bell instead of another.
-    fn listen(&mut self, epoll: BorrowedFd<'_>, number: u64, bell: &Ref<Bell>) -> Result<()> {
+    fn listen(&mut self, epoll: BorrowedFd<'_>, number: u64, bell: &Ref<PointEvent>) -> Result<()> {
         if self.bell.as_ref().is_some_and(|current| current.is(bell)) {
             return Ok(());
         }
@@ -378,13 +351,6 @@ impl Files {
             Points { timeline: timeline.clone(), bell: None, unsubmitted: BinaryHeap::new() };
         self.known.insert(number, File::Timeline(points));
         Ok(number)
-    }
-
-    fn start(&mut self, event_loop: &Ref<Loop>) -> Result<()> {
-        if self.thread.is_none() && event_loop.mode() == Mode::Thread {
-            self.thread = Some(Thread::start(event_loop.clone())?);
-        }
-        Ok(())
     }
 }
 

@@ -18,9 +18,9 @@
 //! the slot that rang, where it finds the watch: it was made known, under the lock, before the
 //! announcement.
 
-use super::event_loop::{Loop, THREAD_NAME};
+use super::THREAD_NAME;
 use super::fence_watches::Spot;
-use super::watch::{Address, Home, Watch};
+use super::watch::{Address, Home, Registrar, Scheduler, Watch};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::fence::poll_interval::poll_interval;
@@ -40,7 +40,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How a loop hears of the fences of some pages.
 pub(crate) struct Ear {
-    event_loop: Ref<Loop>,
+    scheduler: Ref<dyn Scheduler>,
     /// Moves when the ear has to look up for something else than a bell: the futex word for that.
     control: AtomicU32,
     heard: Mutex<Heard>,
@@ -101,17 +101,11 @@ fn capacity() -> usize {
 
 impl Ear {
     /// A new one, with its thread.
-    pub(crate) fn start(event_loop: &Ref<Loop>) -> Result<Ref<Ear>> {
+    pub(crate) fn start(scheduler: Ref<dyn Scheduler>) -> Result<Ref<Ear>> {
         let left = Left { fences: Vec::new(), promised: 0 };
         let heard =
             Heard { pages: Vec::new(), left, thread: None, ended: false, restless_since: 0 };
-        let make = || {
-            Ok(Ear {
-                event_loop: event_loop.clone(),
-                control: AtomicU32::new(0),
-                heard: Mutex::new(heard),
-            })
-        };
+        let make = || Ok(Ear { scheduler, control: AtomicU32::new(0), heard: Mutex::new(heard) });
         let ear = Ref::try_new(make)?;
         ear.lock().thread = Some(Thread::start(ear.clone())?);
         Ok(ear)
@@ -149,7 +143,8 @@ impl Ear {
         let is_new = heard.make_room(fence, demand)?;
         let mut found = false;
         if let Some(page) = heard.pages.iter_mut().find(|heard| heard.is(address(fence).page)) {
-            watch.settle_at(Home::Ear { ear: this.clone(), address: address(fence) });
+            let at = this.clone().unsize::<dyn Registrar>(|ear| ear);
+            watch.settle_at(Home::Fence { at, key: address(fence) });
             if let Some(spot) = page.spot(address(fence)) {
                 found = spot.add(demand, watch.clone()) | spot.look();
             }
@@ -164,13 +159,13 @@ impl Ear {
             this.poke();
         }
         if found {
-            this.event_loop.rouse();
+            this.scheduler.wake();
         }
         Ok(true)
     }
 
     /// Forgets a watch that was cancelled.
-    pub(crate) fn forget(&self, watch: &Watch, address: Address) {
+    fn forget(&self, watch: &Watch, address: Address) {
         let mut guard = self.lock();
         let heard = &mut *guard;
         let Some(at) = heard.pages.iter().position(|heard| heard.is(address.page)) else { return };
@@ -191,16 +186,6 @@ impl Ear {
             }
             self.poke();
         }
-    }
-
-    /// Forgets a watch that is going to be used again.
-    pub(crate) fn recall(&self, watch: &Watch, address: Address) {
-        if let Some(page) = self.lock().pages.iter_mut().find(|heard| heard.is(address.page)) {
-            if let Some(spot) = page.spot(address) {
-                spot.remove(watch);
-            }
-        }
-        self.forget(watch, address);
     }
 
     /// Ends the references to fences that nobody watches any more.
@@ -319,6 +304,19 @@ impl Ear {
     }
 }
 
+impl Registrar for Ear {
+    fn deregister(&self, watch: &Watch, key: Address, reuse: bool) {
+        if reuse {
+            if let Some(page) = self.lock().pages.iter_mut().find(|heard| heard.is(key.page)) {
+                if let Some(spot) = page.spot(key) {
+                    spot.remove(watch);
+                }
+            }
+        }
+        self.forget(watch, key);
+    }
+}
+
 impl Run for Ear {
     const NAME: &CStr = THREAD_NAME;
 
@@ -332,7 +330,7 @@ impl Run for Ear {
         };
         while self.listen(&mut bed) {
             self.let_go();
-            self.event_loop.run_due_as_thread();
+            self.scheduler.run_due();
             match self.sleep(&bed) {
                 Ok(_) => {}
                 // It goes on with what is left.
@@ -341,7 +339,7 @@ impl Run for Ear {
             }
         }
         // What it found to be over at the end.
-        self.event_loop.rouse();
+        self.scheduler.wake();
     }
 }
 

@@ -6,16 +6,24 @@
 //! due happens in one place, one after another: on the library's thread, or where the caller
 //! dispatches. So nothing a watch does is ever concurrent with another of its loop.
 
-pub(crate) mod event_loop;
-mod fd_poller;
-mod fence_poller;
-mod fence_watches;
-mod point_waiter;
-mod register;
-mod timeline;
+#![forbid(unsafe_code)]
+
+// From the ground up: a file imports only from those before it.
 pub(crate) mod watch;
+mod fence_watches;
+mod fence_poller;
+mod point_waiter;
+mod timeline;
+mod fd_poller;
+pub(crate) mod event_loop;
+mod register;
 
 pub(crate) use event_loop::{LoopHandle, Mode};
 pub(crate) use register::Order;
 pub(crate) use timeline::Timeline;
 pub(crate) use watch::{Callback, Effect, Owed, Watch};
+
+use std::ffi::CStr;
+
+/// The name of each thread of a loop.
+const THREAD_NAME: &CStr = c"umf-loop";

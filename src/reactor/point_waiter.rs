@@ -4,17 +4,19 @@
 //! It waits for two syncobjs at once: the one it is about, and one of ours, which is signalled to
 //! have it look up.
 
-use super::event_loop::THREAD_NAME;
-use super::timeline::Bell;
+use super::THREAD_NAME;
 use crate::convert::Syncobj;
 use crate::error::{Error, Result};
 use crate::sys::eventfd;
 use crate::sys::thread::{Run, Thread};
 use crate::util::process_bound::ProcessBound;
 use crate::util::refs::Ref;
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::CStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// An eventfd that tells of points.
+pub(crate) type PointEvent = OwnedFd;
 
 /// The thread, which ends with this.
 pub(crate) struct Waiter {
@@ -34,7 +36,7 @@ struct Task {
     /// The point to wait for.
     expected: Option<u64>,
     /// What to ring then. Kept afterwards: the timeline counts who has its bell.
-    bell: Option<Ref<Bell>>,
+    bell: Option<Ref<PointEvent>>,
     /// Why the thread gave up.
     failed: Option<Error>,
     ended: bool,
@@ -50,7 +52,7 @@ impl Waiter {
     }
 
     /// Rings once there is a fence at the point, instead of what was to be rung before.
-    pub(crate) fn ring_when_submitted(&self, point: u64, bell: &Ref<Bell>) -> Result<()> {
+    pub(crate) fn ring_when_submitted(&self, point: u64, bell: &Ref<PointEvent>) -> Result<()> {
         // Dropped after the lock.
         let _before;
         {

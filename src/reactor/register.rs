@@ -1,8 +1,8 @@
 //! How each kind of watch begins. A call that fails leaves nothing behind.
 
-use super::event_loop::Loop;
+use super::event_loop::EventLoop;
 use super::timeline::Timeline;
-use super::watch::{Callback, Effect, Notes, Owed, Watch};
+use super::watch::{Callback, Effect, Notes, Ordered, Owed, Scheduler, Watch};
 use crate::config;
 use crate::convert::{self, Access};
 use crate::error::Result;
@@ -15,12 +15,12 @@ use rustix::fd::{BorrowedFd, OwnedFd};
 
 /// What is watched, on which loop, and who is told.
 pub(crate) struct Order<'a> {
-    event_loop: &'a Ref<Loop>,
+    event_loop: &'a Ref<EventLoop>,
     callback: Option<Callback>,
 }
 
 impl<'a> Order<'a> {
-    pub(crate) fn new(event_loop: &'a Ref<Loop>, callback: Option<Callback>) -> Order<'a> {
+    pub(crate) fn new(event_loop: &'a Ref<EventLoop>, callback: Option<Callback>) -> Order<'a> {
         Order { event_loop, callback }
     }
 
@@ -28,9 +28,9 @@ impl<'a> Order<'a> {
     fn arm(
         mut self,
         effect: Effect,
-        start: impl FnOnce(&Ref<Loop>, &Ref<Watch>) -> Result<()>,
+        start: impl FnOnce(&Ref<EventLoop>, &Ref<Watch>) -> Result<()>,
     ) -> Result<Ref<Watch>> {
-        let watch = Watch::new(self.event_loop, effect, &mut self.callback)?;
+        let watch = EventLoop::new_watch(self.event_loop, effect, &mut self.callback)?;
         match start(self.event_loop, &watch) {
             Ok(()) => Ok(watch),
             Err(error) => {
@@ -53,7 +53,7 @@ impl<'a> Order<'a> {
         };
         self.arm(effect, |event_loop, watch| {
             note(watch, Some((fence, demand)), target);
-            Loop::watch(event_loop, fence, demand, watch)
+            EventLoop::watch(event_loop, fence, demand, watch)
         })
     }
 
@@ -67,11 +67,12 @@ impl<'a> Order<'a> {
         point: u64,
     ) -> Result<Ref<Watch>> {
         timeline.check_forward(point)?;
-        self.arm(Effect::Point { timeline: timeline.clone(), point }, |event_loop, watch| {
+        let ordered = timeline.clone().unsize::<dyn Ordered>(|timeline| timeline);
+        self.arm(Effect::InOrder(ordered, point), |event_loop, watch| {
             event_loop.add_export(watch)?;
             timeline.enlist(point, watch)?;
             note(watch, Some((fence, demand)), None);
-            Loop::watch(event_loop, fence, demand, watch)
+            EventLoop::watch(event_loop, fence, demand, watch)
         })
     }
 
@@ -115,9 +116,14 @@ impl<'a> Order<'a> {
     ) -> Result<Ref<Watch>> {
         self.arm(Effect::Signal { fence: fence.clone(), value }, |event_loop, watch| {
             note(watch, None, Some((fence.clone(), value)));
+            let eye = EventLoop::started_eye(event_loop)?;
             match kernel_fence {
-                Some(kernel_fence) => event_loop.eye().add_fence(event_loop, kernel_fence, watch),
-                None => event_loop.eye().add_signaled(event_loop, watch),
+                Some(kernel_fence) => eye.add_fence(&**event_loop, kernel_fence, watch),
+                None => {
+                    Watch::decide(watch, Ok(()));
+                    event_loop.wake();
+                    Ok(())
+                }
             }
         })
     }
@@ -126,7 +132,7 @@ impl<'a> Order<'a> {
     pub(crate) fn tie(self, owed: Owed, peer: BorrowedFd<'_>) -> Result<Ref<Watch>> {
         let (exit_event, peer) = (peer::exit_event(peer)?, memfd::dup(peer)?);
         self.arm(Effect::Orphan(owed), |event_loop, watch| {
-            event_loop.eye().add_peer(event_loop, peer, exit_event, watch)
+            EventLoop::started_eye(event_loop)?.add_peer(peer, exit_event, watch)
         })
     }
 
@@ -142,7 +148,7 @@ impl<'a> Order<'a> {
         timeline.check_wait()?;
         self.arm(Effect::Signal { fence: fence.clone(), value }, |event_loop, watch| {
             note(watch, None, Some((fence.clone(), value)));
-            event_loop.eye().add_point(event_loop, timeline, point, watch)
+            EventLoop::started_eye(event_loop)?.add_point(&**event_loop, timeline, point, watch)
         })
     }
 }

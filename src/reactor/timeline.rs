@@ -1,7 +1,7 @@
 //! A kernel timeline: who is about to add points to it, in order, and who waits for points of it.
 
-use super::point_waiter::Waiter;
-use super::watch::{Failure, Outcome, Watch};
+use super::point_waiter::{PointEvent, Waiter};
+use super::watch::{Failure, Ordered, Outcome, Watch};
 use crate::convert::{Device, Syncobj};
 use crate::error::{Error, Result};
 use crate::sys::eventfd;
@@ -22,7 +22,7 @@ pub(crate) struct Timeline {
 /// How a point that nobody has submitted yet is waited for, on whichever loops.
 struct Waits {
     /// Written to when the point that is expected was submitted: readable from then on.
-    bell: Option<Ref<Bell>>,
+    bell: Option<Ref<PointEvent>>,
     /// The point that the bell rings for. Whoever rings cannot be told to forget it. So there is
     /// one at a time, for the lowest point that is waited for, and what is left of a wait that was
     /// cancelled serves the next.
@@ -31,14 +31,11 @@ struct Waits {
     waiter: Option<Waiter>,
 }
 
-/// An eventfd that tells of points.
-pub(crate) type Bell = OwnedFd;
-
 /// What there is at a point.
 pub(crate) enum Submission {
     Fence(OwnedFd),
     /// Nothing yet: this will ring when there may be.
-    NotYet(Ref<Bell>),
+    NotYet(Ref<PointEvent>),
 }
 
 struct Export {
@@ -86,24 +83,6 @@ impl Timeline {
         Ok(())
     }
 
-    /// Whether nobody is to add a point before this one.
-    pub(crate) fn is_next(&self, point: u64) -> bool {
-        point == 0 || self.exports().front().is_none_or(|export| export.point >= point)
-    }
-
-    /// Adds the point of a watch, whose turn it is; or sees to it that, as it fails, those behind
-    /// it that are enlisted by now fail too.
-    pub(crate) fn export(&self, point: u64, watch: &Watch, outcome: Outcome) -> Result<()> {
-        let result = outcome.and_then(|()| self.signal(point).map_err(Failure::from));
-        if let Err(failure) = result {
-            while let Some(behind) = self.take_behind(point, watch) {
-                Watch::fail(&behind, failure);
-            }
-        }
-        self.leave(point, watch);
-        result.map_err(|failure| failure.error)
-    }
-
     fn signal(&self, point: u64) -> Result<()> {
         // Held between the look at the last point and the signal. While one loop does a point whose
         // turn it is, somebody may ask for a lower one on another loop, and then it is its turn
@@ -118,21 +97,6 @@ impl Timeline {
         let mut exports = self.exports();
         let at = position(&exports, point, watch)?;
         exports.remove(at + 1).map(|export| export.watch)
-    }
-
-    /// The point of a watch will not be added any more, or has been: it is the next one's turn.
-    /// Nothing to a watch that was not enlisted.
-    pub(crate) fn leave(&self, point: u64, watch: &Watch) {
-        // Dropped after the lock.
-        let _left;
-        let next = {
-            let mut exports = self.exports();
-            _left = position(&exports, point, watch).and_then(|at| exports.remove(at));
-            exports.front().map(|export| export.watch.clone())
-        };
-        if let Some(next) = next {
-            Watch::unpark(&next);
-        }
     }
 
     // Waiting for points.
@@ -155,7 +119,7 @@ impl Timeline {
         }
     }
 
-    fn expect(&self, point: u64) -> Result<Ref<Bell>> {
+    fn expect(&self, point: u64) -> Result<Ref<PointEvent>> {
         let mut waits = self.waits();
         let bell = match &waits.bell {
             Some(bell) => bell.clone(),
@@ -180,7 +144,7 @@ impl Timeline {
     }
 
     /// The bell rang, as somebody found who listens to it, and who will look at his points now.
-    pub(crate) fn rang(&self, bell: &Ref<Bell>) {
+    pub(crate) fn rang(&self, bell: &Ref<PointEvent>) {
         let mut waits = self.waits();
         // Somebody else was here before, and it is not expected to ring any more.
         if !waits.bell.as_ref().is_some_and(|current| current.is(bell)) {
@@ -193,6 +157,41 @@ impl Timeline {
         } else {
             // It goes on ringing for the others.
             waits.bell = None;
+        }
+    }
+}
+
+impl Ordered for Timeline {
+    /// Whether nobody is to add a point before this one.
+    fn is_next(&self, point: u64) -> bool {
+        point == 0 || self.exports().front().is_none_or(|export| export.point >= point)
+    }
+
+    /// Adds the point of a watch, whose turn it is; or sees to it that, as it fails, those behind
+    /// it that are enlisted by now fail too.
+    fn complete(&self, point: u64, watch: &Watch, outcome: Outcome) -> Result<()> {
+        let result = outcome.and_then(|()| self.signal(point).map_err(Failure::from));
+        if let Err(failure) = result {
+            while let Some(behind) = self.take_behind(point, watch) {
+                Watch::fail(&behind, failure);
+            }
+        }
+        self.abandon(point, watch);
+        result.map_err(|failure| failure.error)
+    }
+
+    /// The point of a watch will not be added any more, or has been: it is the next one's turn.
+    /// Nothing to a watch that was not enlisted.
+    fn abandon(&self, point: u64, watch: &Watch) {
+        // Dropped after the lock.
+        let _left;
+        let next = {
+            let mut exports = self.exports();
+            _left = position(&exports, point, watch).and_then(|at| exports.remove(at));
+            exports.front().map(|export| export.watch.clone())
+        };
+        if let Some(next) = next {
+            Watch::unpark(&next);
         }
     }
 }

@@ -1,12 +1,24 @@
-//! A watch: a wait that does something when it is over.
+//! A watch: a wait that acts when it completes, instead of blocking a thread.
+//!
+//! This file holds the state machine of one watch, and four traits by which it calls upward: the
+//! files above implement them, and a watch knows none of their types.
+//!
+//! # Lock order
+//!
+//! A thread that holds a lock of this folder takes only those that come later here:
+//!
+//! 1. an event loop's turn, held while actions and callbacks run;
+//! 2. a queue's state;
+//! 3. an event loop's list of fence pollers;
+//! 4. the state of a fence poller or of the fd poller, never of two;
+//! 5. a timeline's waits, then the request to its point waiter;
+//! 6. a watch's state;
+//! 7. a timeline's exports;
+//! 8. an event loop's due list, its exports, and the handle of its fd poller's thread: each alone.
 
-use super::event_loop::Loop;
-use super::fence_poller::Ear;
-use super::timeline::Timeline;
 use crate::error::{self, Error, FenceErrno, Result};
 use crate::fence::Fence;
 use crate::fence::WaitRecord;
-use crate::queue::queue::Queue;
 use crate::shm::page::Page;
 use crate::sys::eventfd;
 use crate::util::process_bound::ProcessBound;
@@ -51,6 +63,45 @@ impl From<Error> for Failure {
     }
 }
 
+/// Where watches that are over run. Implemented by the event loop.
+pub(crate) trait Scheduler: Send + Sync {
+    /// Gives back the room of a watch that will not become due any more.
+    fn unreserve(&self);
+    /// Appends a watch to what is due. There is room for it: it was reserved.
+    fn enqueue(&self, watch: &Ref<Watch>);
+    /// Runs what is due, on the thread of a poller, unless the caller of the library does.
+    fn run_due(&self);
+    /// Has what is due run, after `enqueue` by any other thread than the one that runs it anyway.
+    fn wake(&self);
+    /// Forgets a watch that has acted in order, or never will.
+    fn untrack(&self, watch: &Watch);
+    /// Forgets a watch that was canceled, in the loop's fd poller.
+    fn deregister_fd(&self, token: u64);
+}
+
+/// Where a watch for a fence is registered. Implemented by the fence poller.
+pub(crate) trait Registrar: Send + Sync {
+    /// Forgets a watch. With `reuse` the watch is about to be registered again, so nothing of it
+    /// stays behind.
+    fn deregister(&self, watch: &Watch, key: Address, reuse: bool);
+}
+
+/// An action that keeps an order with others. Implemented by the timeline, whose key is a point.
+pub(crate) trait Ordered: Send + Sync {
+    /// Whether no action with a lower key is still to come.
+    fn is_next(&self, key: u64) -> bool;
+    /// Acts for a watch, whose turn it is or which failed.
+    fn complete(&self, key: u64, watch: &Watch, outcome: Outcome) -> Result<()>;
+    /// Gives up the turn of a watch that was canceled.
+    fn abandon(&self, key: u64, watch: &Watch);
+}
+
+/// An action whose watch is armed again and again. Implemented by the queue.
+pub(crate) trait Resume: Send + Sync {
+    /// Goes on. False if `watch` may become due again.
+    fn resume(&self, watch: &Watch) -> bool;
+}
+
 /// What a watch does when it is over, beside calling back.
 pub(crate) enum Effect {
     Nothing,
@@ -61,15 +112,12 @@ pub(crate) enum Effect {
         fence: Ref<Fence>,
         value: u64,
     },
-    /// Signals a point, once those before it on the same timeline are.
-    Point {
-        timeline: Ref<Timeline>,
-        point: u64,
-    },
+    /// Acts once those with a lower key have: signals a point of a timeline.
+    InOrder(Ref<dyn Ordered>, u64),
     /// Fails what a process owed that is gone.
     Orphan(Owed),
     /// Goes on with a queue, whose watch is armed again each time.
-    Queue(Ref<Queue>),
+    Resume(Ref<dyn Resume>),
 }
 
 impl Effect {
@@ -86,17 +134,17 @@ impl Effect {
                 Ok(()) => fence.signal(value),
                 Err(failure) => fence.set_error(failure.errno).and(reported),
             },
-            Effect::Point { timeline, point } => {
-                let result = timeline.export(point, watch, outcome);
-                let event_loop = watch.lock().event_loop.clone();
-                if let Some(event_loop) = event_loop {
-                    event_loop.remove_export(watch);
+            Effect::InOrder(ordered, key) => {
+                let result = ordered.complete(key, watch, outcome);
+                let scheduler = watch.lock().scheduler.clone();
+                if let Some(scheduler) = scheduler {
+                    scheduler.untrack(watch);
                 }
                 result
             }
             Effect::Orphan(owed) => owed.orphan(),
             // `begin` sees to it.
-            Effect::Queue(_) => reported,
+            Effect::Resume(_) => reported,
         }
     }
 }
@@ -142,7 +190,7 @@ struct State {
     stage: Stage,
     /// Until it is over: nobody's handle on a watch keeps the loop, and its descriptors, any
     /// longer.
-    event_loop: Option<Ref<Loop>>,
+    scheduler: Option<Ref<dyn Scheduler>>,
     /// Until it is done, or cancelled.
     work: Option<Work>,
     home: Home,
@@ -168,7 +216,7 @@ enum Begun {
     /// It has to wait for its turn.
     Parked,
     /// The queue arms it again.
-    Queue(Ref<Queue>),
+    Resume(Ref<dyn Resume>),
 }
 
 #[derive(Clone, Copy)]
@@ -190,9 +238,9 @@ pub(crate) enum Home {
     /// Nowhere.
     None,
     /// Among the watches of a fence.
-    Ear { ear: Ref<Ear>, address: Address },
-    /// Among the files, by this number.
-    Eye(u64),
+    Fence { at: Ref<dyn Registrar>, key: Address },
+    /// In the fd poller of its loop, by this token.
+    Fd(u64),
 }
 
 /// Which fence, for comparison alone: who finds it has a reference.
@@ -204,27 +252,23 @@ pub(crate) struct Address {
 }
 
 impl Watch {
-    /// A new watch, armed, that nobody knows yet. Room for it among what `event_loop` has to do is
-    /// kept until it is over. The callback is taken if it succeeds.
+    /// A new watch, armed, that nobody knows yet. The caller has reserved room for it among what is
+    /// due, which is kept until it is over. The callback is taken if it succeeds.
     pub(crate) fn new(
-        event_loop: &Ref<Loop>,
+        scheduler: Ref<dyn Scheduler>,
         effect: Effect,
         callback: &mut Option<Callback>,
     ) -> Result<Ref<Watch>> {
-        let room = event_loop.promise()?;
-        let watch = Ref::try_new(|| {
+        Ref::try_new(|| {
             let work = Work { effect, callback: callback.take(), notes: None };
-            let event_loop = Some(event_loop.clone());
             let state = Mutex::new(State {
                 stage: Stage::Armed,
-                event_loop,
+                scheduler: Some(scheduler),
                 work: Some(work),
                 home: Home::None,
             });
             Ok(Watch { creator: ProcessBound::new(), state, listed: AtomicBool::new(false) })
-        })?;
-        room.keep();
-        Ok(watch)
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -281,10 +325,10 @@ impl Watch {
         }
         state.stage = Stage::Due(outcome);
         let _home = std::mem::replace(&mut state.home, Home::None);
-        let event_loop = state.event_loop.clone();
+        let scheduler = state.scheduler.clone();
         drop(state);
-        if let Some(event_loop) = event_loop {
-            event_loop.push(this);
+        if let Some(scheduler) = scheduler {
+            scheduler.enqueue(this);
         }
         true
     }
@@ -299,22 +343,22 @@ impl Watch {
             Stage::Busy | Stage::Over(_) | Stage::Cancelled => return,
         };
         state.stage = Stage::Due(Err(failure));
-        let event_loop = state.event_loop.clone();
+        let scheduler = state.scheduler.clone();
         drop(state);
-        let Some(event_loop) = event_loop else { return };
-        this.leave(&event_loop, home);
+        let Some(scheduler) = scheduler else { return };
+        this.leave(&*scheduler, home);
         if !is_due {
-            event_loop.push(this);
-            event_loop.rouse();
+            scheduler.enqueue(this);
+            scheduler.wake();
         }
     }
 
     /// The loop is to do what it is for, although nothing is over: for a queue's watch that is at
     /// no fence.
     pub(crate) fn kick(this: &Ref<Watch>) {
-        let event_loop = this.lock().event_loop.clone();
-        if let (true, Some(event_loop)) = (Watch::decide(this, Ok(())), event_loop) {
-            event_loop.rouse();
+        let scheduler = this.lock().scheduler.clone();
+        if let (true, Some(scheduler)) = (Watch::decide(this, Ok(())), scheduler) {
+            scheduler.wake();
         }
     }
 
@@ -322,8 +366,8 @@ impl Watch {
     /// the queue is told all the same.
     pub(crate) fn recall(&self) {
         let home = std::mem::replace(&mut self.lock().home, Home::None);
-        if let Home::Ear { ear, address } = home {
-            ear.recall(self, address);
+        if let Home::Fence { at, key } = home {
+            at.deregister(self, key, true);
         }
     }
 
@@ -342,11 +386,11 @@ impl Watch {
         let mut state = this.lock();
         let Stage::Parked(outcome) = state.stage else { return };
         state.stage = Stage::Due(outcome);
-        let event_loop = state.event_loop.clone();
+        let scheduler = state.scheduler.clone();
         drop(state);
-        if let Some(event_loop) = event_loop {
-            event_loop.push(this);
-            event_loop.rouse();
+        if let Some(scheduler) = scheduler {
+            scheduler.enqueue(this);
+            scheduler.wake();
         }
     }
 
@@ -357,7 +401,7 @@ impl Watch {
             Begun::Work(work, outcome) => (work, outcome),
             Begun::Nothing => return true,
             Begun::Parked => return false,
-            Begun::Queue(queue) => return queue.step(self),
+            Begun::Resume(action) => return action.resume(self),
         };
         let result = work.effect.perform(self, outcome);
         drop(work.notes);
@@ -373,21 +417,21 @@ impl Watch {
         let mut state = self.lock();
         state.stage = Stage::Over(result);
         // Dropped after the lock.
-        let _event_loop = state.event_loop.take();
+        let _scheduler = state.scheduler.take();
         drop(state);
     }
 
     fn begin(&self) -> Begun {
         let mut state = self.lock();
         let Stage::Due(outcome) = state.stage else { return Begun::Nothing };
-        if let Some(Work { effect: Effect::Queue(queue), .. }) = &state.work {
-            return Begun::Queue(queue.clone());
+        if let Some(Work { effect: Effect::Resume(action), .. }) = &state.work {
+            return Begun::Resume(action.clone());
         }
         // A failure changes nothing on a timeline, so it need not wait.
-        if let (Some(Work { effect: Effect::Point { timeline, point }, .. }), Ok(())) =
+        if let (Some(Work { effect: Effect::InOrder(ordered, key), .. }), Ok(())) =
             (&state.work, outcome)
         {
-            if !timeline.is_next(*point) {
+            if !ordered.is_next(*key) {
                 // Whoever is next before it takes this lock after having left.
                 state.stage = Stage::Parked(outcome);
                 return Begun::Parked;
@@ -410,25 +454,23 @@ impl Watch {
         state.stage = Stage::Cancelled;
         let home = std::mem::replace(&mut state.home, Home::None);
         let work = state.work.take();
-        let event_loop = state.event_loop.take();
+        let scheduler = state.scheduler.take();
         drop(state);
-        let point = match &work {
-            Some(Work { effect: Effect::Point { timeline, point }, .. }) => {
-                Some((timeline, *point))
-            }
+        let in_order = match &work {
+            Some(Work { effect: Effect::InOrder(ordered, key), .. }) => Some((ordered, *key)),
             _ => None,
         };
-        if let Some(event_loop) = event_loop {
-            self.leave(&event_loop, home);
+        if let Some(scheduler) = scheduler {
+            self.leave(&*scheduler, home);
             if !is_due {
-                event_loop.forgo();
+                scheduler.unreserve();
             }
-            if point.is_some() {
-                event_loop.remove_export(self);
+            if in_order.is_some() {
+                scheduler.untrack(self);
             }
         }
-        if let Some((timeline, point)) = point {
-            timeline.leave(point, self);
+        if let Some((ordered, key)) = in_order {
+            ordered.abandon(key, self);
         }
         // Gives the callback's data back.
         drop(work);
@@ -453,11 +495,11 @@ impl Watch {
         self.creator.is_ours()
     }
 
-    fn leave(&self, event_loop: &Loop, home: Home) {
+    fn leave(&self, scheduler: &dyn Scheduler, home: Home) {
         match home {
             Home::None => {}
-            Home::Ear { ear, address } => ear.forget(self, address),
-            Home::Eye(number) => event_loop.eye().forget(number),
+            Home::Fence { at, key } => at.deregister(self, key, false),
+            Home::Fd(token) => scheduler.deregister_fd(token),
         }
     }
 

@@ -77,7 +77,6 @@ impl<T> Ref<T> {
     /// `unsize` is `|object| object`, which the compiler coerces as it would an `Arc`; only the
     /// standard library may offer that coercion without a call. It can return nothing else: no code
     /// outside this folder can get at another `Counted`.
-    #[cfg(test)]
     pub(crate) fn unsize<U: ?Sized>(
         self,
         unsize: impl FnOnce(NonNull<Counted<T>>) -> NonNull<Counted<U>>,
@@ -133,6 +132,25 @@ impl<T: ?Sized> Ref<T> {
         // SAFETY: the allocation lives while a reference exists, and `self` is one.
         unsafe { self.counted.as_ref() }
     }
+
+    /// Drops the object, and frees its memory. Kept out of line: inlined, the ends of whatever an
+    /// object holds would be repeated wherever a reference to it ends.
+    ///
+    /// # Safety
+    /// `self` was the last reference: the count is 0.
+    #[inline(never)]
+    unsafe fn drop_object(&mut self) {
+        // Acquire, which pairs with each Release in `drop`: the end of the object comes after what
+        // every other thread did with it. A load, which reads from all their releases:
+        // ThreadSanitizer does not understand fences.
+        self.counted().count.load(Ordering::Acquire);
+        let layout = Layout::for_value(self.counted());
+        // SAFETY: by this function's contract the object is ours alone. A `Registry` may still look
+        // at the count, until the object's own drop has made it forget (see there).
+        unsafe { (&raw mut (*self.counted.as_ptr()).object).drop_in_place() };
+        // SAFETY: allocated by `try_new` with this layout; nobody looks at the count any more.
+        unsafe { dealloc(self.counted.as_ptr().cast(), layout) };
+    }
 }
 
 impl<T: ?Sized> Clone for Ref<T> {
@@ -152,19 +170,11 @@ impl<T: ?Sized> Deref for Ref<T> {
 
 impl<T: ?Sized> Drop for Ref<T> {
     fn drop(&mut self) {
-        // Release: what this thread did with the object comes before its end ...
-        if self.counted().count.fetch_sub(1, Ordering::Release) != 1 {
-            return;
+        // Release: what this thread did with the object comes before its end.
+        if self.counted().count.fetch_sub(1, Ordering::Release) == 1 {
+            // SAFETY: that was the last reference.
+            unsafe { self.drop_object() };
         }
-        // ... and Acquire: the end comes after what every other thread did with it. A load, which
-        // reads from all their releases: ThreadSanitizer does not understand fences.
-        self.counted().count.load(Ordering::Acquire);
-        let layout = Layout::for_value(self.counted());
-        // SAFETY: that was the last reference, so the object is ours alone. A `Registry` may still
-        // look at the count, until the object's own drop has made it forget (see there).
-        unsafe { (&raw mut (*self.counted.as_ptr()).object).drop_in_place() };
-        // SAFETY: allocated by `try_new` with this layout; nobody looks at the count any more.
-        unsafe { dealloc(self.counted.as_ptr().cast(), layout) };
     }
 }
 
