@@ -3,7 +3,7 @@
 use super::args::borrow_fd;
 use super::contract::c_contract;
 use super::returns::c_return_preserving_errno;
-use crate::diagnostics::graph::{self, Format};
+use crate::diagnostics::{self, Format};
 use crate::error::{Error, Result};
 use std::ffi::c_int;
 
@@ -52,7 +52,7 @@ pub const UMF_GRAPH_DOT: u64 = 1 << 0;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_graph_write(fd: c_int, flags: u64, out_deadlocks: *mut u32) -> c_int {
     c_return_preserving_errno(|| {
-        let deadlocks = graph::write(borrow_fd(fd)?, format(flags)?)?;
+        let deadlocks = diagnostics::write(borrow_fd(fd)?, format(flags)?)?;
         if !out_deadlocks.is_null() {
             c_contract!(out_deadlocks.write(deadlocks));
         }

@@ -7,9 +7,6 @@
 //! stays, and is found.
 
 use super::deadlock::{self, Fate, Verdict, Wait};
-use super::report;
-use crate::config;
-use crate::diagnostics::fd_writer::Out;
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::shm::generation::Generation;
@@ -20,48 +17,6 @@ use crate::shm::wait_table::{RecordSnapshot, Role};
 use crate::sys::memfd::FileId;
 use crate::sys::process::{self, Name};
 use crate::util::refs::Ref;
-use rustix::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// How the graph is written down.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
-    Text,
-    /// For Graphviz.
-    Dot,
-}
-
-/// Writes the graph, and tells how many deadlocks there are.
-pub(crate) fn write(fd: BorrowedFd<'_>, format: Format) -> Result<u32> {
-    let graph = Graph::collect()?;
-    let mut out = Out::new(fd);
-    // That it failed is known to `out`.
-    let _ = match format {
-        Format::Text => report::text(&graph, &mut out),
-        Format::Dot => report::dot(&graph, &mut out),
-    };
-    out.finish()?;
-    Ok(graph.verdict.deadlocks)
-}
-
-/// To be called, with no lock held, after `owner` left a note of a wait, or of a promise while it
-/// waits. With LIBUMF_DEBUG, says so on stderr if that closed a circle. Each is reported once, by
-/// whoever closed it.
-pub(crate) fn check_after_block(owner: Participant) {
-    static REPORTED: AtomicU64 = AtomicU64::new(0);
-    if !config::is_debug() {
-        return;
-    }
-    // Without memory there is no report; the program goes on.
-    let Ok(graph) = Graph::collect() else { return };
-    let Some(circle) = graph.circle_of(owner) else { return };
-    if REPORTED.swap(circle, Ordering::Relaxed) != circle {
-        let stderr = std::io::stderr();
-        let mut out = Out::new(stderr.as_fd());
-        let _ = report::text(&graph, &mut out);
-        let _ = out.finish();
-    }
-}
 
 /// A fence that somebody waits for or promised to signal.
 pub(crate) struct Subject {
@@ -162,7 +117,7 @@ pub(crate) struct Graph {
 type Noted = (usize, RecordSnapshot);
 
 impl Graph {
-    fn collect() -> Result<Graph> {
+    pub(super) fn collect() -> Result<Graph> {
         Graph::of_pages(Page::all()?)
     }
 
@@ -254,7 +209,7 @@ impl Graph {
     }
 
     /// What tells the deadlock that an owner is part of from any other; `None` if he is not.
-    fn circle_of(&self, owner: Participant) -> Option<u64> {
+    pub(super) fn circle_of(&self, owner: Participant) -> Option<u64> {
         let who = self.owners.binary_search_by_key(&owner, |who| who.owner).ok()?;
         let fate @ Fate::Deadlocked(_) = self.fate(who) else { return None };
         let members = self.waits.iter().filter(|wait| self.fate(wait.who) == fate);

@@ -1,4 +1,6 @@
+use super::super::{report, report_new_deadlock};
 use super::*;
+use crate::config;
 use crate::fence::Fence;
 use crate::fence::WaitRecord;
 use crate::shm::generation::Kind;
@@ -288,10 +290,10 @@ fn a_queue_that_closes_a_circle_says_so_once() -> Result<()> {
     let mut scene = Scene::new()?;
     let [a, b] = scene.queues;
     scene.job(0, (0, 5), (1, 1))?;
-    check_after_block(a);
+    report_new_deadlock(a);
     scene.job(1, (1, 1), (0, 6))?;
     for queue in [b, a, b, Participant::new(ParticipantKind::Queue)] {
-        check_after_block(queue);
+        report_new_deadlock(queue);
     }
     if config::is_debug() {
         return Ok(());

@@ -1,6 +1,60 @@
-//! Who waits for whom: the wait-for graph of all pages, for a person to read.
+//! The wait-for graph of all pages, for a person to read.
+//!
+//! Whoever waits, or will signal, writes that into the wait tables of the pages. This folder reads
+//! them, and never writes. No wait and no signal depends on what it finds.
+
+#![forbid(unsafe_code)]
 
 mod deadlock;
 mod fd_writer;
-pub(crate) mod graph;
+mod graph;
 mod report;
+
+use crate::config;
+use crate::error::Result;
+use crate::shm::participant::Participant;
+use fd_writer::Out;
+use graph::Graph;
+use rustix::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How the graph is written down.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Text,
+    /// For Graphviz.
+    Dot,
+}
+
+/// Writes the graph to a descriptor, and returns the number of deadlocks.
+pub(crate) fn write(fd: BorrowedFd<'_>, format: Format) -> Result<u32> {
+    let graph = Graph::collect()?;
+    let mut out = Out::new(fd);
+    // `out` keeps the error.
+    let _ = match format {
+        Format::Text => report::text(&graph, &mut out),
+        Format::Dot => report::dot(&graph, &mut out),
+    };
+    out.finish()?;
+    Ok(graph.verdict.deadlocks)
+}
+
+/// Writes the graph to stderr if `participant` has just closed a deadlock and LIBUMF_DEBUG is set.
+///
+/// To be called, with no lock held, after the participant recorded a wait, or a promise while it
+/// waits. The participant that closes a deadlock reports it, once.
+pub(crate) fn report_new_deadlock(participant: Participant) {
+    static REPORTED: AtomicU64 = AtomicU64::new(0);
+    if !config::is_debug() {
+        return;
+    }
+    // Without memory there is no report; the program goes on.
+    let Ok(graph) = Graph::collect() else { return };
+    let Some(deadlock) = graph.circle_of(participant) else { return };
+    if REPORTED.swap(deadlock, Ordering::Relaxed) != deadlock {
+        let stderr = std::io::stderr();
+        let mut out = Out::new(stderr.as_fd());
+        let _ = report::text(&graph, &mut out);
+        let _ = out.finish();
+    }
+}

@@ -7,7 +7,7 @@
 
 use super::job::{DONE, Items, Job, Next, SUBMITTED};
 use super::records::Claims;
-use crate::diagnostics::graph;
+use crate::diagnostics;
 use crate::error::{Error, FenceErrno, Result};
 use crate::fence::Fence;
 use crate::reactor::event_loop::{EventLoop, LoopHandle};
@@ -145,7 +145,7 @@ impl Queue {
         if state.held_up {
             let owner = state.claims.owner();
             drop(state);
-            graph::check_after_block(owner);
+            diagnostics::report_new_deadlock(owner);
             return Ok(());
         }
         if state.jobs.len() > 1 || state.runner.is_some() {
@@ -210,7 +210,7 @@ impl Queue {
         if state.held_up {
             let owner = state.claim();
             drop(state);
-            graph::check_after_block(owner);
+            diagnostics::report_new_deadlock(owner);
         }
     }
 
