@@ -1,6 +1,8 @@
 //! UMF to the implicit fences of a dma-buf and back.
 
-use super::{Access, Device, check_import, reach, settle, sync_file::Source};
+use super::rules::{apply_outcome, check_import, wait_until_reached};
+use super::sync_file::SignaledSource;
+use super::{Access, Device};
 use crate::error::Result;
 use crate::fence::Fence;
 use crate::sys::time::Deadline;
@@ -17,10 +19,10 @@ pub(crate) fn export_dma_buf(
     device: Option<&Device>,
     deadline: Deadline,
 ) -> Result<()> {
-    let source = Source::find(device)?;
+    let source = SignaledSource::find(device)?;
     // Fails where the import below would: no dma-buf, or a kernel without these calls.
     drop(dma_buf::export_sync_file(buffer, access)?);
-    reach(fence, value, deadline)?;
+    wait_until_reached(fence, value, deadline)?;
     dma_buf::import_sync_file(buffer, access, source.signaled_sync_file()?.as_fd())
 }
 
@@ -36,5 +38,5 @@ pub(crate) fn import_dma_buf(
     check_import(fence, value)?;
     let fences = dma_buf::export_sync_file(buffer, access)?;
     let outcome = sync_file::wait(fences.as_fd(), deadline)?;
-    settle(fence, value, outcome)
+    apply_outcome(fence, value, outcome)
 }

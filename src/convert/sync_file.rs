@@ -1,6 +1,7 @@
 //! UMF to sync_file and back.
 
-use super::{Device, check_import, reach, settle};
+use super::device::Device;
+use super::rules::{apply_outcome, check_import, wait_until_reached};
 use crate::error::Result;
 use crate::fence::Fence;
 use crate::sys::time::Deadline;
@@ -14,8 +15,8 @@ pub(crate) fn export_sync_file(
     device: Option<&Device>,
     deadline: Deadline,
 ) -> Result<OwnedFd> {
-    let source = Source::find(device)?;
-    reach(fence, value, deadline)?;
+    let source = SignaledSource::find(device)?;
+    wait_until_reached(fence, value, deadline)?;
     source.signaled_sync_file()
 }
 
@@ -29,32 +30,32 @@ pub(crate) fn import_sync_file(
 ) -> Result<()> {
     check_import(fence, value)?;
     let outcome = fd.map_or(Ok(Ok(())), |fd| sync_file::wait(fd, deadline))?;
-    settle(fence, value, outcome)
+    apply_outcome(fence, value, outcome)
 }
 
 /// Where signalled sync_files come from. Looked for before the wait, so that a machine that has
 /// none says so at once.
-pub(crate) enum Source<'a> {
+pub(crate) enum SignaledSource<'a> {
     /// The syncobjs of a device.
     Device(&'a Device),
     /// A dma-buf that nobody uses: all its fences have signalled, for want of any.
     Idle(OwnedFd),
 }
 
-impl Source<'_> {
+impl SignaledSource<'_> {
     /// `NotSupported` if the device, if any, has no syncobjs, and the machine no udmabuf.
-    pub(crate) fn find(device: Option<&Device>) -> Result<Source<'_>> {
+    pub(crate) fn find(device: Option<&Device>) -> Result<SignaledSource<'_>> {
         if let Some(device) = device.filter(|device| device.caps().syncobj) {
-            return Ok(Source::Device(device));
+            return Ok(SignaledSource::Device(device));
         }
         let len = memfd::page_size() as u64;
-        Ok(Source::Idle(udmabuf::create(memfd::create(len)?.as_fd(), len)?))
+        Ok(SignaledSource::Idle(udmabuf::create(memfd::create(len)?.as_fd(), len)?))
     }
 
     pub(crate) fn signaled_sync_file(&self) -> Result<OwnedFd> {
         match self {
-            Source::Device(device) => device.signaled_sync_file(),
-            Source::Idle(buffer) => {
+            SignaledSource::Device(device) => device.signaled_sync_file(),
+            SignaledSource::Idle(buffer) => {
                 dma_buf::export_sync_file(buffer.as_fd(), dma_buf::Access::Write)
             }
         }

@@ -1,7 +1,7 @@
 //! UMF to drm_syncobj, binary or a timeline's point, and back.
 
-use super::device::Holds;
-use super::{Device, check_import, reach, settle};
+use super::device::{Device, Holds};
+use super::rules::{apply_outcome, check_import, wait_until_reached};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::sys::time::Deadline;
@@ -20,7 +20,7 @@ pub(crate) struct Point<'a> {
 }
 
 /// Waits until the fence reaches `value`, then signals the point. Until then nothing is at that
-/// point for a kernel fence to wait for: it is not materialised.
+/// point for a kernel fence to wait for: it is not materialized.
 pub(crate) fn export_syncobj(
     fence: &Fence,
     value: u64,
@@ -28,7 +28,7 @@ pub(crate) fn export_syncobj(
     deadline: Deadline,
 ) -> Result<()> {
     point.check_forward()?;
-    reach(fence, value, deadline)?;
+    wait_until_reached(fence, value, deadline)?;
     point.signal()
 }
 
@@ -40,11 +40,11 @@ pub(crate) fn import_syncobj(
     deadline: Deadline,
 ) -> Result<()> {
     check_import(fence, value)?;
-    let fence_of_point = point.wait_materialised(deadline)?;
+    let fence_of_point = point.wait_materialized(deadline)?;
     // A sync_file, unlike a syncobj wait, tells errors; and it holds on to the fence, which the
     // timeline may prune once it signalled.
     let outcome = sync_file::wait(fence_of_point.as_fd(), deadline)?;
-    settle(fence, value, outcome)
+    apply_outcome(fence, value, outcome)
 }
 
 /// A reference to a syncobj that lasts, by a handle of its own: the caller may destroy his.
@@ -123,7 +123,7 @@ impl Point<'_> {
     }
 
     /// Waits until there is a fence at the point, and returns it as a sync_file.
-    fn wait_materialised(&self, deadline: Deadline) -> Result<OwnedFd> {
+    fn wait_materialized(&self, deadline: Deadline) -> Result<OwnedFd> {
         let (fd, caps) = (self.device.fd(), self.device.caps());
         if caps.timeline {
             drm::wait_materialized(fd, &[self.handle], &[self.point], deadline)?;
@@ -138,7 +138,7 @@ impl Point<'_> {
 
     /// Waits until there is a fence at the point, or at another of the same device, and tells
     /// whether it is at this one.
-    pub(crate) fn wait_materialised_or(&self, other: &Point<'_>) -> Result<bool> {
+    pub(crate) fn wait_materialized_or(&self, other: &Point<'_>) -> Result<bool> {
         let (handles, points) = ([self.handle, other.handle], [self.point, other.point]);
         Ok(drm::wait_materialized(self.device.fd(), &handles, &points, Deadline::NEVER)? == 0)
     }
@@ -155,7 +155,7 @@ impl Point<'_> {
     }
 
     /// Has the kernel write to an eventfd once the point has a fence, or a later one has.
-    pub(crate) fn ring_when_submitted(&self, eventfd: BorrowedFd<'_>) -> Result<()> {
+    pub(crate) fn notify_when_submitted(&self, eventfd: BorrowedFd<'_>) -> Result<()> {
         drm::eventfd_when_submitted(self.device.fd(), self.handle, self.point, eventfd)
     }
 

@@ -52,7 +52,7 @@ impl Waiter {
     }
 
     /// Rings once there is a fence at the point, instead of what was to be rung before.
-    pub(crate) fn ring_when_submitted(&self, point: u64, bell: &Ref<PointEvent>) -> Result<()> {
+    pub(crate) fn notify_when_submitted(&self, point: u64, bell: &Ref<PointEvent>) -> Result<()> {
         // Dropped after the lock.
         let _before;
         {
@@ -97,12 +97,12 @@ impl Ward {
         };
         match point {
             Some(point) => {
-                if self.syncobj.at(point).wait_materialised_or(&control)? {
+                if self.syncobj.at(point).wait_materialized_or(&control)? {
                     self.ring(point);
                 }
             }
             None => {
-                control.wait_materialised_or(&control)?;
+                control.wait_materialized_or(&control)?;
             }
         }
         Ok(true)

@@ -127,7 +127,7 @@ impl Timeline {
         };
         if waits.expected.is_none_or(|expected| expected > point) {
             if self.syncobj.device().caps().eventfd {
-                self.syncobj.at(point).ring_when_submitted(bell.as_fd())?;
+                self.syncobj.at(point).notify_when_submitted(bell.as_fd())?;
             } else {
                 if waits.waiter.is_none() {
                     waits.waiter = Some(Waiter::start(&self.syncobj)?);
@@ -135,7 +135,7 @@ impl Timeline {
                 waits
                     .waiter
                     .as_ref()
-                    .map_or(Ok(()), |waiter| waiter.ring_when_submitted(point, &bell))?;
+                    .map_or(Ok(()), |waiter| waiter.notify_when_submitted(point, &bell))?;
             }
             waits.expected = Some(point);
         }

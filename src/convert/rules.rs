@@ -1,0 +1,43 @@
+//! The kernel's rule: no kernel fence waits for userspace.
+//!
+//! The kernel documentation has it in dma-buf, "Indefinite DMA Fences". So each export waits for
+//! the UMF first, and the kernel fence that it then makes has already signaled. No path leads from
+//! an unreached UMF to a kernel object.
+
+use crate::error::{Error, Result};
+use crate::fence::Fence;
+use crate::sys::sync_file::Outcome;
+use crate::sys::time::Deadline;
+use crate::wait::{self, Condition};
+
+/// Waits until a kernel fence may be made of `fence` at `value`.
+pub(super) fn wait_until_reached(fence: &Fence, value: u64, deadline: Deadline) -> Result<()> {
+    wait::one(Condition::reached(fence, value)?, deadline)
+}
+
+/// Whether a kernel fence can become `value` of `fence`. Checked before the wait for the kernel
+/// fence: an import that must fail changes nothing, and does not wait.
+pub(crate) fn check_import(fence: &Fence, value: u64) -> Result<()> {
+    fence.check_signalable()?;
+    if let Some(errno) = fence.error()? {
+        return Err(Error::of_failed_fence(errno));
+    }
+    let width = fence.width();
+    if width.holds(value) && !width.is_before(value, fence.value()) {
+        Ok(())
+    } else {
+        Err(Error::Invalid)
+    }
+}
+
+/// Signals `value` if the kernel fence signaled. A kernel fence that failed fails the UMF, and the
+/// call returns that.
+pub(super) fn apply_outcome(fence: &Fence, value: u64, outcome: Outcome) -> Result<()> {
+    match outcome {
+        Ok(()) => fence.signal(value),
+        Err(errno) => {
+            fence.set_error(errno)?;
+            Err(Error::of_failed_fence(errno))
+        }
+    }
+}
