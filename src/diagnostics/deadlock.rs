@@ -1,56 +1,63 @@
-//! Who can never go on, because those who could end his wait cannot go on either.
+//! Finds the participants that can never continue, because all that could end their wait cannot
+//! either.
 //!
-//! An owner is *stuck* if one of the waits that he has to see met is hopeless, or if all
-//! alternatives of a wait for any of many are. A wait is *hopeless* if somebody promised to end it,
-//! and all who did are stuck. One that nobody promised is not: wait-before-signal is how these
-//! fences are used. Neither is one that somebody outside of the graph may end.
+//! A participant is *blocked* if one of its required waits is blocked, or if all alternatives of a
+//! wait for any of several are. A wait is *blocked* if at least one participant promised to end it,
+//! and all that did are blocked. A wait that nobody promised to end is not blocked:
+//! wait-before-signal is how these fences are used. Neither is one that a signaler outside of the
+//! graph may end.
 //!
-//! That is found by taking everybody for stuck who waits, and freeing whom that does not hold for,
-//! until nothing changes. Those who are left go round in circles, or wait for those who do. The
-//! circles are the strongly connected components among them (Tarjan's algorithm). All of it takes
-//! time in proportion to the edges: what is in the ledgers may be anybody's idea of a bad case.
+//! Start by assuming that every participant with a promised wait is blocked. Then repeatedly
+//! release those that are not, until nothing changes. The participants that are left wait in
+//! circles, or for those that do. The circles are the strongly connected components among them
+//! (Tarjan's algorithm). All of it takes time in proportion to the edges, up to sorting: peers
+//! write the records, and may write a bad case.
 
 use crate::error::{Error, Result};
 
-/// Somebody waits.
+/// A wait of a participant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Wait {
-    /// Who: his number.
-    pub(crate) owner: usize,
-    /// Of how many alternatives this is one; 1 if it has to be met.
+    /// The number of the participant.
+    pub(crate) participant: usize,
+    /// The number of alternatives, of which this is one. 1 if the wait is required.
     pub(crate) of: u8,
-    /// Somebody who is no owner may end it.
+    /// Whether a signaler outside of the graph may end it.
     pub(crate) open: bool,
 }
 
-/// What is to become of an owner. The worst comes first.
+/// What is known of a participant. The worst comes first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Fate {
-    /// He is part of this deadlock. They are numbered from 0, in the order of the least owners of
-    /// each.
+pub(crate) enum Status {
+    /// It is part of this deadlock. Deadlocks are numbered from 0, in the order of their least
+    /// participants.
     Deadlocked(u32),
-    /// He waits for a deadlock, of which he is no part.
+    /// It waits for a deadlock that it is no part of.
     Behind,
-    /// Somebody may free him, if he waits at all.
-    Free,
+    /// It may continue, or does not wait.
+    Unblocked,
 }
 
-/// What was found.
-pub(crate) struct Verdict {
-    /// Of each owner.
-    pub(crate) fates: Vec<Fate>,
-    /// How many there are.
-    pub(crate) deadlocks: u32,
+/// The result.
+pub(crate) struct Deadlocks {
+    /// The status of each participant.
+    pub(crate) statuses: Vec<Status>,
+    /// The number of deadlocks.
+    pub(crate) count: u32,
 }
 
-/// Tells the fates of `owners` owners, numbered from 0. An edge is (number of a wait, number of the
-/// owner who promised to end it); edges are sorted.
-pub(crate) fn judge(owners: usize, waits: &[Wait], edges: &[(usize, usize)]) -> Result<Verdict> {
-    let mut stuck = Stuck::presumed(owners, waits, edges)?;
-    stuck.free_who_may_go_on(waits, edges)?;
-    let arcs = stuck.arcs(waits, edges)?;
-    let components = Components::of(owners, &arcs)?;
-    components.verdict(&arcs)
+/// Finds the deadlocks among `participants` participants, numbered from 0. An edge is (number of a
+/// wait, number of a participant that promised to end it). Edges are sorted.
+pub(crate) fn find_deadlocks(
+    participants: usize,
+    waits: &[Wait],
+    edges: &[(usize, usize)],
+) -> Result<Deadlocks> {
+    let mut blocked = BlockedSet::assume_blocked(participants, waits, edges)?;
+    blocked.propagate_unblocked(waits, edges)?;
+    let arcs = blocked.arcs(waits, edges)?;
+    let components = Components::of(participants, &arcs)?;
+    components.deadlocks(&arcs)
 }
 
 fn filled<T: Clone>(count: usize, with: T) -> Result<Vec<T>> {
@@ -60,106 +67,117 @@ fn filled<T: Clone>(count: usize, with: T) -> Result<Vec<T>> {
     Ok(list)
 }
 
-/// What is held against an owner.
+/// The waits of a participant, and how many of them are blocked.
 #[derive(Clone, Copy, Default)]
-struct Charges {
-    /// Waits that have to be met, and are hopeless.
-    hopeless: u32,
-    /// Alternatives that are known, those of them that are hopeless, and how many there are.
+struct BlockedCounts {
+    /// Required waits that are blocked.
+    required: u32,
+    /// Alternatives that were recorded, those of them that are blocked, and how many there are.
     alternatives: u32,
-    hopeless_alternatives: u32,
+    blocked_alternatives: u32,
     of: u32,
 }
 
-impl Charges {
-    fn is_stuck(&self) -> bool {
-        let cornered = self.of > 0
+impl BlockedCounts {
+    fn is_blocked(&self) -> bool {
+        let no_alternative = self.of > 0
             && self.alternatives >= self.of
-            && self.hopeless_alternatives == self.alternatives;
-        self.hopeless > 0 || cornered
+            && self.blocked_alternatives == self.alternatives;
+        self.required > 0 || no_alternative
     }
 }
 
-struct Stuck {
-    owners: Vec<Charges>,
-    /// Whether each wait is hopeless.
+struct BlockedSet {
+    participants: Vec<BlockedCounts>,
+    /// Whether each wait is blocked.
     waits: Vec<bool>,
 }
 
-impl Stuck {
-    /// Every wait that somebody promised to end, and nobody outside may end, is hopeless until we
-    /// know better.
-    fn presumed(owners: usize, waits: &[Wait], edges: &[(usize, usize)]) -> Result<Stuck> {
-        let mut stuck = Stuck {
-            owners: filled(owners, Charges::default())?,
+impl BlockedSet {
+    /// The initial assumption: each wait is blocked that a participant promised to end and that no
+    /// signaler outside may end.
+    fn assume_blocked(
+        participants: usize,
+        waits: &[Wait],
+        edges: &[(usize, usize)],
+    ) -> Result<BlockedSet> {
+        let mut blocked = BlockedSet {
+            participants: filled(participants, BlockedCounts::default())?,
             waits: filled(waits.len(), false)?,
         };
         for (wait, _) in edges {
-            if let (Some(hopeless), Some(wait)) = (stuck.waits.get_mut(*wait), waits.get(*wait)) {
-                *hopeless = !wait.open;
+            if let (Some(is_blocked), Some(wait)) = (blocked.waits.get_mut(*wait), waits.get(*wait))
+            {
+                *is_blocked = !wait.open;
             }
         }
-        for (wait, hopeless) in waits.iter().zip(&stuck.waits) {
-            let Some(charges) = stuck.owners.get_mut(wait.owner) else { continue };
+        for (wait, is_blocked) in waits.iter().zip(&blocked.waits) {
+            let Some(counts) = blocked.participants.get_mut(wait.participant) else { continue };
             if wait.of > 1 {
-                charges.alternatives += 1;
-                charges.hopeless_alternatives += u32::from(*hopeless);
-                charges.of = charges.of.max(wait.of.into());
+                counts.alternatives += 1;
+                counts.blocked_alternatives += u32::from(*is_blocked);
+                counts.of = counts.of.max(wait.of.into());
             } else {
-                charges.hopeless += u32::from(*hopeless);
+                counts.required += u32::from(*is_blocked);
             }
         }
-        Ok(stuck)
+        Ok(blocked)
     }
 
-    fn is_stuck(&self, owner: usize) -> bool {
-        self.owners.get(owner).is_some_and(Charges::is_stuck)
+    fn is_blocked(&self, participant: usize) -> bool {
+        self.participants.get(participant).is_some_and(BlockedCounts::is_blocked)
     }
 
-    /// Who is not stuck may keep his promises, which gives hope to those who wait for them.
-    fn free_who_may_go_on(&mut self, waits: &[Wait], edges: &[(usize, usize)]) -> Result<()> {
+    /// Unblocks the waits that an unblocked participant promised to end, and then their
+    /// participants.
+    fn propagate_unblocked(&mut self, waits: &[Wait], edges: &[(usize, usize)]) -> Result<()> {
         let mut promised = filled(edges.len(), (0, 0))?;
-        for (promise, (wait, owner)) in promised.iter_mut().zip(edges) {
-            *promise = (*owner, *wait);
+        for (promise, (wait, participant)) in promised.iter_mut().zip(edges) {
+            *promise = (*participant, *wait);
         }
         promised.sort_unstable();
-        let mut free = Vec::new();
-        // Each owner gets here once.
-        free.try_reserve_exact(self.owners.len()).map_err(|_| Error::NoMemory)?;
-        free.extend((0..self.owners.len()).filter(|owner| !self.is_stuck(*owner)));
-        while let Some(owner) = free.pop() {
-            let first = promised.partition_point(|promise| promise.0 < owner);
-            for (_, wait) in promised.iter().skip(first).take_while(|promise| promise.0 == owner) {
-                free.extend(self.give_hope(*wait, waits));
+        let mut unblocked = Vec::new();
+        // Each participant is pushed at most once.
+        unblocked.try_reserve_exact(self.participants.len()).map_err(|_| Error::NoMemory)?;
+        unblocked.extend(
+            (0..self.participants.len()).filter(|participant| !self.is_blocked(*participant)),
+        );
+        while let Some(participant) = unblocked.pop() {
+            let first = promised.partition_point(|promise| promise.0 < participant);
+            for (_, wait) in
+                promised.iter().skip(first).take_while(|promise| promise.0 == participant)
+            {
+                unblocked.extend(self.unblock_wait(*wait, waits));
             }
         }
         Ok(())
     }
 
-    /// The wait's owner, if that frees him.
-    fn give_hope(&mut self, number: usize, waits: &[Wait]) -> Option<usize> {
+    /// Unblocks a wait. Returns its participant if that unblocks it too.
+    fn unblock_wait(&mut self, number: usize, waits: &[Wait]) -> Option<usize> {
         let wait = waits.get(number)?;
         if !std::mem::take(self.waits.get_mut(number)?) {
             return None;
         }
-        let charges = self.owners.get_mut(wait.owner)?;
-        let was_stuck = charges.is_stuck();
+        let counts = self.participants.get_mut(wait.participant)?;
+        let was_blocked = counts.is_blocked();
         let count =
-            if wait.of > 1 { &mut charges.hopeless_alternatives } else { &mut charges.hopeless };
+            if wait.of > 1 { &mut counts.blocked_alternatives } else { &mut counts.required };
         *count = count.saturating_sub(1);
-        (was_stuck && !charges.is_stuck()).then_some(wait.owner)
+        (was_blocked && !counts.is_blocked()).then_some(wait.participant)
     }
 
-    /// From whom a stuck owner's hopeless waits lead to whom: sorted.
+    /// Returns the arcs from each blocked participant to those that its blocked waits depend on,
+    /// sorted.
     fn arcs(&self, waits: &[Wait], edges: &[(usize, usize)]) -> Result<Vec<(usize, usize)>> {
         let mut arcs = Vec::new();
         arcs.try_reserve_exact(edges.len()).map_err(|_| Error::NoMemory)?;
-        for (number, promiser) in edges {
-            let hopeless = self.waits.get(*number).is_some_and(|hopeless| *hopeless);
+        for (number, signaler) in edges {
+            let is_blocked = self.waits.get(*number).is_some_and(|is_blocked| *is_blocked);
             if let Some(wait) =
-                waits.get(*number).filter(|wait| hopeless && self.is_stuck(wait.owner))
+                waits.get(*number).filter(|wait| is_blocked && self.is_blocked(wait.participant))
             {
-                arcs.push((wait.owner, *promiser));
+                arcs.push((wait.participant, *signaler));
             }
         }
         arcs.sort_unstable();
@@ -168,17 +186,17 @@ impl Stuck {
     }
 }
 
-/// Tarjan's marks on an owner.
+/// Tarjan's marks on a participant.
 #[derive(Clone, Copy)]
 struct Mark {
-    /// In which order he was found, from 1; 0 before.
-    found: usize,
-    /// The first found that he leads back to.
-    back_to: usize,
+    /// The order in which it was visited, from 1. 0 if it was not.
+    index: usize,
+    /// The least index that is known to be reachable from it.
+    low_link: usize,
     /// The arc to follow next.
     next: usize,
-    is_open: bool,
-    /// The least owner of his component.
+    on_stack: bool,
+    /// The least participant of its component.
     component: usize,
 }
 
@@ -187,22 +205,22 @@ struct Components {
 }
 
 impl Components {
-    fn of(owners: usize, arcs: &[(usize, usize)]) -> Result<Components> {
-        let mark = Mark { found: 0, back_to: 0, next: 0, is_open: false, component: usize::MAX };
-        let mut components = Components { marks: filled(owners, mark)? };
-        // Who is on the way from the root, and who is found and in no component yet.
-        let (mut path, mut open) = (Vec::new(), Vec::new());
-        path.try_reserve_exact(owners).map_err(|_| Error::NoMemory)?;
-        open.try_reserve_exact(owners).map_err(|_| Error::NoMemory)?;
-        let mut found = 0;
-        for root in 0..owners {
-            components.find(root, &mut found, arcs, &mut path, &mut open);
+    fn of(participants: usize, arcs: &[(usize, usize)]) -> Result<Components> {
+        let mark = Mark { index: 0, low_link: 0, next: 0, on_stack: false, component: usize::MAX };
+        let mut components = Components { marks: filled(participants, mark)? };
+        // The path from the root, and Tarjan's stack: those visited that are in no component yet.
+        let (mut path, mut stack) = (Vec::new(), Vec::new());
+        path.try_reserve_exact(participants).map_err(|_| Error::NoMemory)?;
+        stack.try_reserve_exact(participants).map_err(|_| Error::NoMemory)?;
+        let mut count = 0;
+        for root in 0..participants {
+            components.visit(root, &mut count, arcs, &mut path, &mut stack);
             while let Some(at) = path.last().copied() {
-                match components.step(at, arcs) {
-                    Some(next) => components.find(next, &mut found, arcs, &mut path, &mut open),
+                match components.follow(at, arcs) {
+                    Some(next) => components.visit(next, &mut count, arcs, &mut path, &mut stack),
                     None => {
                         path.pop();
-                        components.leave(at, path.last().copied(), &mut open);
+                        components.finish(at, path.last().copied(), &mut stack);
                     }
                 }
             }
@@ -210,224 +228,242 @@ impl Components {
         Ok(components)
     }
 
-    /// Goes to an owner, if that is for the first time.
-    fn find(
+    /// Visits a participant, unless it was visited before.
+    fn visit(
         &mut self,
-        owner: usize,
-        found: &mut usize,
+        participant: usize,
+        count: &mut usize,
         arcs: &[(usize, usize)],
         path: &mut Vec<usize>,
-        open: &mut Vec<usize>,
+        stack: &mut Vec<usize>,
     ) {
-        if let Some(mark) = self.marks.get_mut(owner).filter(|mark| mark.found == 0) {
-            *found += 1;
-            let next = arcs.partition_point(|arc| arc.0 < owner);
-            *mark =
-                Mark { found: *found, back_to: *found, next, is_open: true, component: usize::MAX };
-            path.push(owner);
-            open.push(owner);
+        if let Some(mark) = self.marks.get_mut(participant).filter(|mark| mark.index == 0) {
+            *count += 1;
+            let next = arcs.partition_point(|arc| arc.0 < participant);
+            *mark = Mark {
+                index: *count,
+                low_link: *count,
+                next,
+                on_stack: true,
+                component: usize::MAX,
+            };
+            path.push(participant);
+            stack.push(participant);
         }
     }
 
-    /// Where the next arc leads.
-    fn step(&mut self, at: usize, arcs: &[(usize, usize)]) -> Option<usize> {
+    /// Follows the next arc of a participant. Returns where it leads.
+    fn follow(&mut self, at: usize, arcs: &[(usize, usize)]) -> Option<usize> {
         let mark = self.marks.get_mut(at)?;
         let to = arcs.get(mark.next).filter(|arc| arc.0 == at)?.1;
         mark.next += 1;
         let reached =
-            self.marks.get(to).filter(|mark| mark.is_open).map_or(usize::MAX, |mark| mark.found);
+            self.marks.get(to).filter(|mark| mark.on_stack).map_or(usize::MAX, |mark| mark.index);
         let mark = self.marks.get_mut(at)?;
-        mark.back_to = mark.back_to.min(reached);
+        mark.low_link = mark.low_link.min(reached);
         Some(to)
     }
 
-    /// All arcs of an owner were followed. If he leads back to nobody before him, those who are
-    /// open since are a component.
-    fn leave(&mut self, at: usize, parent: Option<usize>, open: &mut Vec<usize>) {
-        let Some(Mark { found, back_to, .. }) = self.marks.get(at).copied() else { return };
+    /// Finishes a participant, all of whose arcs were followed. If no earlier one is reachable from
+    /// it, those on the stack from it on are a component.
+    fn finish(&mut self, at: usize, parent: Option<usize>, stack: &mut Vec<usize>) {
+        let Some(Mark { index, low_link, .. }) = self.marks.get(at).copied() else { return };
         if let Some(mark) = parent.and_then(|parent| self.marks.get_mut(parent)) {
-            mark.back_to = mark.back_to.min(back_to);
+            mark.low_link = mark.low_link.min(low_link);
         }
-        if back_to != found {
+        if low_link != index {
             return;
         }
-        let first = open.iter().rposition(|owner| *owner == at).unwrap_or(0);
-        let least = open.iter().skip(first).min().copied().unwrap_or(at);
-        for owner in open.drain(first..) {
-            if let Some(mark) = self.marks.get_mut(owner) {
-                (mark.is_open, mark.component) = (false, least);
+        let first = stack.iter().rposition(|participant| *participant == at).unwrap_or(0);
+        let least = stack.iter().skip(first).min().copied().unwrap_or(at);
+        for participant in stack.drain(first..) {
+            if let Some(mark) = self.marks.get_mut(participant) {
+                (mark.on_stack, mark.component) = (false, least);
             }
         }
     }
 
-    fn component(&self, owner: usize) -> Option<usize> {
-        self.marks.get(owner).map(|mark| mark.component)
+    fn component(&self, participant: usize) -> Option<usize> {
+        self.marks.get(participant).map(|mark| mark.component)
     }
 
-    /// A component is a deadlock if an arc leads from it to itself. Everybody else with an arc is
-    /// behind one.
-    fn verdict(&self, arcs: &[(usize, usize)]) -> Result<Verdict> {
-        let mut fates = filled(self.marks.len(), Fate::Free)?;
-        let mut circular = filled(self.marks.len(), false)?;
+    /// A component is a deadlock if an arc leads from it to itself. Any other participant with an
+    /// arc waits for a deadlock.
+    fn deadlocks(&self, arcs: &[(usize, usize)]) -> Result<Deadlocks> {
+        let mut statuses = filled(self.marks.len(), Status::Unblocked)?;
+        let mut cyclic = filled(self.marks.len(), false)?;
         for (from, to) in arcs {
-            if let Some(fate) = fates.get_mut(*from) {
-                *fate = Fate::Behind;
+            if let Some(status) = statuses.get_mut(*from) {
+                *status = Status::Behind;
             }
             if self.component(*from) == self.component(*to) {
-                if let Some(circular) =
-                    self.component(*from).and_then(|component| circular.get_mut(component))
+                if let Some(cyclic) =
+                    self.component(*from).and_then(|component| cyclic.get_mut(component))
                 {
-                    *circular = true;
+                    *cyclic = true;
                 }
             }
         }
-        let mut deadlocks = 0;
+        let mut count = 0;
         let mut numbers = filled(self.marks.len(), None)?;
-        for (owner, fate) in fates.iter_mut().enumerate() {
-            let component = self.component(owner).unwrap_or(owner);
-            if circular.get(component) != Some(&true) {
+        for (participant, status) in statuses.iter_mut().enumerate() {
+            let component = self.component(participant).unwrap_or(participant);
+            if cyclic.get(component) != Some(&true) {
                 continue;
             }
             if let Some(number) = numbers.get_mut(component) {
-                let known = *number.get_or_insert(deadlocks);
-                deadlocks = deadlocks.max(known + 1);
-                *fate = Fate::Deadlocked(known);
+                let known = *number.get_or_insert(count);
+                count = count.max(known + 1);
+                *status = Status::Deadlocked(known);
             }
         }
-        Ok(Verdict { fates, deadlocks })
+        Ok(Deadlocks { statuses, count })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Fate::{Behind, Deadlocked, Free};
+    use super::Status::{Behind, Deadlocked, Unblocked};
     use super::*;
 
-    /// (who waits, of how many alternatives, open, who promised).
+    /// (the participant that waits, the number of alternatives, open, those that promised).
     type Row<'a> = (usize, u8, bool, &'a [usize]);
 
-    fn fates(owners: usize, rows: &[Row<'_>]) -> Vec<Fate> {
+    fn statuses(participants: usize, rows: &[Row<'_>]) -> Vec<Status> {
         let waits: Vec<Wait> = rows
             .iter()
-            .map(|(owner, of, open, _)| Wait { owner: *owner, of: *of, open: *open })
+            .map(|(participant, of, open, _)| Wait {
+                participant: *participant,
+                of: *of,
+                open: *open,
+            })
             .collect();
         let edges: Vec<(usize, usize)> = rows
             .iter()
             .enumerate()
-            .flat_map(|(wait, row)| row.3.iter().map(move |owner| (wait, *owner)))
+            .flat_map(|(wait, row)| row.3.iter().map(move |participant| (wait, *participant)))
             .collect();
-        let verdict =
-            judge(owners, &waits, &edges).unwrap_or(Verdict { fates: Vec::new(), deadlocks: 0 });
-        let most = verdict
-            .fates
+        let deadlocks = find_deadlocks(participants, &waits, &edges)
+            .unwrap_or(Deadlocks { statuses: Vec::new(), count: 0 });
+        let most = deadlocks
+            .statuses
             .iter()
-            .filter_map(|fate| if let Deadlocked(n) = fate { Some(n + 1) } else { None })
+            .filter_map(|status| if let Deadlocked(n) = status { Some(n + 1) } else { None })
             .max();
-        assert_eq!(verdict.deadlocks, most.unwrap_or(0));
-        verdict.fates
+        assert_eq!(deadlocks.count, most.unwrap_or(0));
+        deadlocks.statuses
     }
 
-    /// Waits for what `of` alone promised.
-    fn chain(who: usize, of: &[usize]) -> Row<'_> {
-        (who, 1, false, of)
-    }
-
-    #[test]
-    fn two_or_three_who_wait_for_each_other() {
-        assert_eq!(fates(2, &[chain(0, &[1]), chain(1, &[0])]), [Deadlocked(0); 2]);
-        assert_eq!(fates(3, &[chain(2, &[0]), chain(0, &[1]), chain(1, &[2])]), [Deadlocked(0); 3]);
+    /// A required wait that only `signalers` promised to end.
+    fn chain(participant: usize, signalers: &[usize]) -> Row<'_> {
+        (participant, 1, false, signalers)
     }
 
     #[test]
-    fn who_waits_for_what_he_alone_promised() {
-        assert_eq!(fates(1, &[chain(0, &[0])]), [Deadlocked(0)]);
-        assert_eq!(fates(2, &[chain(0, &[0, 1])]), [Free; 2]);
-        assert_eq!(fates(2, &[chain(0, &[0, 1]), chain(1, &[0])]), [Deadlocked(0); 2]);
-    }
-
-    #[test]
-    fn a_chain_has_an_end() {
-        assert_eq!(fates(3, &[chain(0, &[1]), chain(1, &[2])]), [Free; 3]);
-        assert_eq!(fates(0, &[]), []);
-    }
-
-    #[test]
-    fn one_free_promiser_is_enough() {
-        assert_eq!(fates(3, &[chain(0, &[1, 2]), chain(1, &[0])]), [Free; 3]);
+    fn two_or_three_that_wait_for_each_other_are_deadlocked() {
+        assert_eq!(statuses(2, &[chain(0, &[1]), chain(1, &[0])]), [Deadlocked(0); 2]);
         assert_eq!(
-            fates(3, &[chain(0, &[1, 2]), chain(1, &[0]), chain(2, &[0])]),
+            statuses(3, &[chain(2, &[0]), chain(0, &[1]), chain(1, &[2])]),
             [Deadlocked(0); 3]
         );
     }
 
     #[test]
-    fn somebody_outside_may_end_it() {
-        assert_eq!(fates(2, &[(0, 1, true, &[1]), chain(1, &[0])]), [Free; 2]);
+    fn a_participant_may_wait_for_what_it_alone_promised() {
+        assert_eq!(statuses(1, &[chain(0, &[0])]), [Deadlocked(0)]);
+        assert_eq!(statuses(2, &[chain(0, &[0, 1])]), [Unblocked; 2]);
+        assert_eq!(statuses(2, &[chain(0, &[0, 1]), chain(1, &[0])]), [Deadlocked(0); 2]);
     }
 
     #[test]
-    fn nobody_promised_it() {
-        assert_eq!(fates(2, &[chain(0, &[]), chain(1, &[0])]), [Free; 2]);
+    fn a_chain_has_an_end() {
+        assert_eq!(statuses(3, &[chain(0, &[1]), chain(1, &[2])]), [Unblocked; 3]);
+        assert_eq!(statuses(0, &[]), []);
     }
 
     #[test]
-    fn behind_a_deadlock() {
+    fn one_unblocked_signaler_is_enough() {
+        assert_eq!(statuses(3, &[chain(0, &[1, 2]), chain(1, &[0])]), [Unblocked; 3]);
+        assert_eq!(
+            statuses(3, &[chain(0, &[1, 2]), chain(1, &[0]), chain(2, &[0])]),
+            [Deadlocked(0); 3]
+        );
+    }
+
+    #[test]
+    fn a_signaler_outside_of_the_graph_may_end_a_wait() {
+        assert_eq!(statuses(2, &[(0, 1, true, &[1]), chain(1, &[0])]), [Unblocked; 2]);
+    }
+
+    #[test]
+    fn a_wait_that_nobody_promised_to_end_is_not_blocked() {
+        assert_eq!(statuses(2, &[chain(0, &[]), chain(1, &[0])]), [Unblocked; 2]);
+    }
+
+    #[test]
+    fn a_wait_for_a_deadlock_is_told_from_one_in_it() {
         let rows = [chain(0, &[1]), chain(1, &[2]), chain(2, &[3]), chain(3, &[2]), chain(4, &[5])];
-        assert_eq!(fates(6, &rows), [Behind, Behind, Deadlocked(0), Deadlocked(0), Free, Free]);
+        assert_eq!(
+            statuses(6, &rows),
+            [Behind, Behind, Deadlocked(0), Deadlocked(0), Unblocked, Unblocked]
+        );
     }
 
     #[test]
-    fn deadlocks_are_counted_and_may_hang_on_each_other() {
+    fn deadlocks_are_counted_and_may_depend_on_each_other() {
         let two = [chain(0, &[3]), chain(3, &[0]), chain(1, &[2]), chain(2, &[1])];
-        assert_eq!(fates(4, &two), [Deadlocked(0), Deadlocked(1), Deadlocked(1), Deadlocked(0)]);
+        assert_eq!(statuses(4, &two), [Deadlocked(0), Deadlocked(1), Deadlocked(1), Deadlocked(0)]);
         let linked =
             [chain(0, &[1]), chain(1, &[0]), chain(1, &[2]), chain(2, &[3]), chain(3, &[2])];
-        assert_eq!(fates(4, &linked), [Deadlocked(0), Deadlocked(0), Deadlocked(1), Deadlocked(1)]);
+        assert_eq!(
+            statuses(4, &linked),
+            [Deadlocked(0), Deadlocked(0), Deadlocked(1), Deadlocked(1)]
+        );
     }
 
     #[test]
     fn every_wait_has_to_be_met() {
-        // One of two waits is hopeless, whatever becomes of the other.
+        // One of two waits is blocked, whatever becomes of the other.
         assert_eq!(
-            fates(3, &[chain(0, &[2]), chain(0, &[1]), chain(1, &[0])]),
-            [Deadlocked(0), Deadlocked(0), Free]
+            statuses(3, &[chain(0, &[2]), chain(0, &[1]), chain(1, &[0])]),
+            [Deadlocked(0), Deadlocked(0), Unblocked]
         );
     }
 
     #[test]
     fn of_alternatives_one_is_enough() {
         let (to_1, to_2): (Row<'_>, Row<'_>) = ((0, 2, false, &[1]), (0, 2, false, &[2]));
-        assert_eq!(fates(3, &[to_1, to_2, chain(1, &[0])]), [Free; 3]);
-        assert_eq!(fates(3, &[to_1, to_2, chain(1, &[0]), chain(2, &[0])]), [Deadlocked(0); 3]);
-        // One that is not known may be the one.
-        assert_eq!(fates(3, &[to_1, chain(1, &[0])]), [Free; 3]);
+        assert_eq!(statuses(3, &[to_1, to_2, chain(1, &[0])]), [Unblocked; 3]);
+        assert_eq!(statuses(3, &[to_1, to_2, chain(1, &[0]), chain(2, &[0])]), [Deadlocked(0); 3]);
+        // An alternative that is not recorded may be the one that is met.
+        assert_eq!(statuses(3, &[to_1, chain(1, &[0])]), [Unblocked; 3]);
         assert_eq!(
-            fates(3, &[to_1, (0, 2, true, &[2]), chain(1, &[0]), chain(2, &[0])]),
-            [Free; 3]
+            statuses(3, &[to_1, (0, 2, true, &[2]), chain(1, &[0]), chain(2, &[0])]),
+            [Unblocked; 3]
         );
     }
 
     /// The definition, by brute force.
-    fn stuck_by_definition(owners: usize, rows: &[Row<'_>]) -> Vec<bool> {
-        let mut stuck = vec![true; owners];
+    fn blocked_by_definition(participants: usize, rows: &[Row<'_>]) -> Vec<bool> {
+        let mut blocked = vec![true; participants];
         loop {
-            let hopeless = |row: &Row<'_>| {
-                !row.2 && !row.3.is_empty() && row.3.iter().all(|owner| stuck[*owner])
+            let wait_is_blocked = |row: &Row<'_>| {
+                !row.2 && !row.3.is_empty() && row.3.iter().all(|participant| blocked[*participant])
             };
-            let is_stuck = |owner: usize| {
-                let mine = || rows.iter().filter(move |row| row.0 == owner);
+            let is_blocked = |participant: usize| {
+                let mine = || rows.iter().filter(move |row| row.0 == participant);
                 let alternatives: Vec<bool> =
-                    mine().filter(|row| row.1 > 1).map(hopeless).collect();
+                    mine().filter(|row| row.1 > 1).map(wait_is_blocked).collect();
                 let of = mine().map(|row| row.1).filter(|of| *of > 1).max().unwrap_or(u8::MAX);
-                mine().any(|row| row.1 == 1 && hopeless(row))
+                mine().any(|row| row.1 == 1 && wait_is_blocked(row))
                     || alternatives.len() >= of.into()
-                        && alternatives.iter().all(|hopeless| *hopeless)
+                        && alternatives.iter().all(|is_blocked| *is_blocked)
             };
-            let next: Vec<bool> = (0..owners).map(is_stuck).collect();
-            if next == stuck {
-                return stuck;
+            let next: Vec<bool> = (0..participants).map(is_blocked).collect();
+            if next == blocked {
+                return blocked;
             }
-            stuck = next;
+            blocked = next;
         }
     }
 
@@ -441,21 +477,25 @@ mod tests {
             (state >> 33) as usize % below
         };
         for _ in 0..5000 {
-            let owners = 1 + random(7);
-            let promisers: Vec<Vec<usize>> = (0..random(12))
+            let participants = 1 + random(7);
+            let signalers: Vec<Vec<usize>> = (0..random(12))
                 .map(|_| {
-                    let mut list: Vec<usize> = (0..random(4)).map(|_| random(owners)).collect();
+                    let mut list: Vec<usize> =
+                        (0..random(4)).map(|_| random(participants)).collect();
                     list.sort_unstable();
                     list.dedup();
                     list
                 })
                 .collect();
-            let rows: Vec<Row<'_>> = promisers
+            let rows: Vec<Row<'_>> = signalers
                 .iter()
-                .map(|list| (random(owners), 1 + random(2) as u8, random(8) == 0, list.as_slice()))
+                .map(|list| {
+                    (random(participants), 1 + random(2) as u8, random(8) == 0, list.as_slice())
+                })
                 .collect();
-            let expected = stuck_by_definition(owners, &rows);
-            let found: Vec<bool> = fates(owners, &rows).iter().map(|fate| *fate != Free).collect();
+            let expected = blocked_by_definition(participants, &rows);
+            let found: Vec<bool> =
+                statuses(participants, &rows).iter().map(|status| *status != Unblocked).collect();
             assert_eq!(found, expected, "{rows:?}");
         }
     }
@@ -464,12 +504,15 @@ mod tests {
     fn a_long_chain_into_a_deadlock_takes_no_stack() {
         let count = 200_000;
         let next: Vec<[usize; 1]> = (0..count)
-            .map(|owner| [if owner + 1 == count { count - 2 } else { owner + 1 }])
+            .map(|participant| [if participant + 1 == count { count - 2 } else { participant + 1 }])
             .collect();
         let rows: Vec<Row<'_>> =
-            next.iter().enumerate().map(|(owner, next)| chain(owner, next)).collect();
-        let found = fates(count, &rows);
-        assert_eq!(found[..count - 2].iter().filter(|fate| **fate == Behind).count(), count - 2);
+            next.iter().enumerate().map(|(participant, next)| chain(participant, next)).collect();
+        let found = statuses(count, &rows);
+        assert_eq!(
+            found[..count - 2].iter().filter(|status| **status == Behind).count(),
+            count - 2
+        );
         assert_eq!(found[count - 2..], [Deadlocked(0); 2]);
     }
 }

@@ -1,4 +1,4 @@
-//! Text to a file descriptor, through a small buffer: formatting it needs no memory.
+//! `fmt::Write` to a file descriptor, through a small buffer: it allocates nothing.
 
 use crate::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags};
@@ -6,22 +6,21 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use std::fmt;
 
-/// Writes what it is told to a descriptor. What is still in the buffer is lost unless it is
-/// finished.
-pub(crate) struct Out<'fd> {
+/// A buffered writer to a descriptor. `finish` has to be called to write what is in the buffer.
+pub(crate) struct FdWriter<'fd> {
     fd: BorrowedFd<'fd>,
     buffer: [u8; 1024],
     filled: usize,
-    /// Why no more is written.
+    /// The first error. Nothing is written after it.
     failure: Option<Error>,
 }
 
-impl<'fd> Out<'fd> {
-    pub(crate) fn new(fd: BorrowedFd<'fd>) -> Out<'fd> {
-        Out { fd, buffer: [0; 1024], filled: 0, failure: None }
+impl<'fd> FdWriter<'fd> {
+    pub(crate) fn new(fd: BorrowedFd<'fd>) -> FdWriter<'fd> {
+        FdWriter { fd, buffer: [0; 1024], filled: 0, failure: None }
     }
 
-    /// Writes the rest, and tells whether all was written.
+    /// Writes the rest. Returns the first error of all writes.
     pub(crate) fn finish(mut self) -> Result<()> {
         self.flush();
         self.failure.map_or(Ok(()), Err)
@@ -39,7 +38,7 @@ impl<'fd> Out<'fd> {
     }
 }
 
-impl fmt::Write for Out<'_> {
+impl fmt::Write for FdWriter<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for byte in text.bytes() {
             if self.filled == self.buffer.len() {
@@ -54,7 +53,7 @@ impl fmt::Write for Out<'_> {
     }
 }
 
-/// Writes at least one byte. A descriptor that does not block is waited for.
+/// Writes at least one byte. Waits if a non-blocking descriptor cannot take any.
 fn write_some(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
     loop {
         match rustix::io::write(fd, bytes) {

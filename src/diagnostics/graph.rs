@@ -1,12 +1,11 @@
-//! The wait-for graph: what the ledgers of all pages of this process say, checked against the
-//! fences.
+//! The wait-for graph: the wait tables of all pages of this process, checked against the fences.
 //!
-//! The ledgers are read twice, and a wait counts if it stood both times: then all of them stood at
-//! once, in between. A promise counts if it was there either time. So no deadlock is made up of
-//! notes that were never there together, whatever goes on meanwhile. A deadlock that is there
-//! stays, and is found.
+//! Each table is read twice. A wait counts if both reads have it: then all waits existed at one
+//! time between the reads. A promise counts if either read has it. So no deadlock is reported of
+//! waits that never existed together, whatever changes meanwhile. A real deadlock does not change,
+//! and is found.
 
-use super::deadlock::{self, Fate, Verdict, Wait};
+use super::deadlock::{self, Deadlocks, Status, Wait};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::shm::generation::Generation;
@@ -18,36 +17,37 @@ use crate::sys::memfd::FileId;
 use crate::sys::process::{self, Name};
 use crate::util::refs::Ref;
 
-/// A fence that somebody waits for or promised to signal.
-pub(crate) struct Subject {
+/// A fence that a participant waits for or promised to signal.
+pub(crate) struct FenceNode {
     key: Key,
     pub(crate) value: u64,
     pub(crate) pending: u64,
     width: Width,
-    /// Whether any entry is about it.
+    /// Whether any record of the graph is about it.
     pub(crate) is_mentioned: bool,
 }
 
-/// Page, slot, and which of the slot's fences.
+/// The page, the slot, and which of the slot's fences.
 type Key = (FileId, u32, u32);
 
-impl Subject {
-    /// The fence, as it is now. `None` if it ended or failed, or never was: nobody waits for it any
-    /// longer.
-    fn look(page: &Ref<Page>, told: &RecordSnapshot) -> Option<Subject> {
-        let place = SlotHandle::new(page, told.slot).ok()?;
-        if place.slot().generation() != Some(told.generation)
-            || place.slot().error(told.generation) != Ok(None)
+impl FenceNode {
+    /// Reads the fence of a record. Returns `None` if it was destroyed, has failed or never
+    /// existed: nothing waits for it any longer.
+    fn read(page: &Ref<Page>, snapshot: &RecordSnapshot) -> Option<FenceNode> {
+        let handle = SlotHandle::new(page, snapshot.slot).ok()?;
+        if handle.slot().generation() != Some(snapshot.generation)
+            || handle.slot().error(snapshot.generation) != Ok(None)
         {
             return None;
         }
-        let value = value(page, told, &place)?;
-        let pending = place.slot().pending(told.generation).ok()?;
-        let (key, width) = (key(page, told.slot, told.generation), told.generation.width());
-        Some(Subject { key, value, pending, width, is_mentioned: false })
+        let value = value(page, snapshot, &handle)?;
+        let pending = handle.slot().pending(snapshot.generation).ok()?;
+        let (key, width) =
+            (key(page, snapshot.slot, snapshot.generation), snapshot.generation.width());
+        Some(FenceNode { key, value, pending, width, is_mentioned: false })
     }
 
-    /// The inode number of the page's memfd, and the slot.
+    /// Returns the inode number of the page's memfd, and the slot.
     pub(crate) fn name(&self) -> (u64, u32) {
         (self.key.0.1, self.key.1)
     }
@@ -57,16 +57,17 @@ impl Subject {
     }
 }
 
-/// What a fence has reached. Of one whose value is not in the page only who opened it knows, and of
-/// others it is where it began.
-fn value(page: &Page, told: &RecordSnapshot, place: &SlotHandle) -> Option<u64> {
-    match Fence::find_open(page, told.slot) {
+/// Returns the value of a fence. If the value is in external memory, only a handle that this
+/// process has open can read it. Without one, the initial value is returned.
+fn value(page: &Page, snapshot: &RecordSnapshot, handle: &SlotHandle) -> Option<u64> {
+    match Fence::find_open(page, snapshot.slot) {
         Some(fence)
-            if told.generation.has_external_value() && fence.is_generation(told.generation) =>
+            if snapshot.generation.has_external_value()
+                && fence.is_generation(snapshot.generation) =>
         {
             Some(fence.value())
         }
-        _ => place.slot().value(told.generation).ok(),
+        _ => handle.slot().value(snapshot.generation).ok(),
     }
 }
 
@@ -74,47 +75,47 @@ fn key(page: &Page, index: u32, generation: Generation) -> Key {
     (page.id(), index, generation.to_shared())
 }
 
-/// Somebody who waits or promised.
-pub(crate) struct Who {
-    pub(crate) owner: Participant,
+/// A participant that waits or promised to signal.
+pub(crate) struct ParticipantNode {
+    pub(crate) participant: Participant,
     pub(crate) name: Option<Name>,
-    pub(crate) is_gone: bool,
-    /// Whether any entry is his.
+    pub(crate) is_dead: bool,
+    /// Whether any record of the graph is its own.
     pub(crate) is_mentioned: bool,
 }
 
-/// A note about a fence that has not reached the value. `who` and `subject` are numbers in the
-/// lists of the graph.
-pub(crate) struct Entry {
-    pub(crate) who: usize,
-    pub(crate) subject: usize,
+/// A wait, or a promise to signal, for a value that the fence has not reached.
+pub(crate) struct Record {
+    /// The index of the participant in the graph, as below that of the fence.
+    pub(crate) participant: usize,
+    pub(crate) fence: usize,
     pub(crate) value: u64,
     pub(crate) role: Role,
     pub(crate) of: u8,
-    /// For a wait: work that will end it was submitted, by somebody who left no note.
+    /// For a wait: a signaler that has no record may end it, since it has submitted work.
     pub(crate) is_open: bool,
-    /// Which use of which record.
+    /// Identifies the record, and which use of it.
     at: (usize, u64),
 }
 
-/// All of it, in an order that depends on nothing but what is there.
+/// The graph, in an order that depends on its contents alone.
 pub(crate) struct Graph {
     pub(crate) pages: usize,
-    /// Notes that found no room.
-    pub(crate) lost: u64,
-    pub(crate) owners: Vec<Who>,
-    pub(crate) subjects: Vec<Subject>,
-    pub(crate) waits: Vec<Entry>,
-    pub(crate) promises: Vec<Entry>,
+    /// How many records were dropped because a wait table was full.
+    pub(crate) dropped: u64,
+    pub(crate) participants: Vec<ParticipantNode>,
+    pub(crate) fences: Vec<FenceNode>,
+    pub(crate) waits: Vec<Record>,
+    pub(crate) promises: Vec<Record>,
     /// (number of a wait, number of a promise to end it), sorted.
     pub(crate) edges: Vec<(usize, usize)>,
-    /// The numbers of the waits, those of the worst fates first.
+    /// The numbers of the waits, those of the worst status first.
     pub(crate) worst_first: Vec<usize>,
-    pub(crate) verdict: Verdict,
+    pub(crate) deadlocks: Deadlocks,
 }
 
-/// A note, and the number of the page that it stands in.
-type Noted = (usize, RecordSnapshot);
+/// A record, and the number of the page whose wait table has it.
+type PageRecord = (usize, RecordSnapshot);
 
 impl Graph {
     pub(super) fn collect() -> Result<Graph> {
@@ -123,96 +124,100 @@ impl Graph {
 
     fn of_pages(mut pages: Vec<Ref<Page>>) -> Result<Graph> {
         pages.sort_unstable_by_key(|page| page.id());
-        let notes = notes(read(&pages)?, read(&pages)?)?;
-        let subjects = subjects(&pages, &notes)?;
-        let owners = owners(&notes)?;
+        let records = merge(read(&pages)?, read(&pages)?)?;
+        let fences = fences(&pages, &records)?;
+        let participants = participants(&records)?;
         let (mut waits, mut promises) = (Vec::new(), Vec::new());
-        for (page, told) in &notes {
-            let (Some(page), Ok(who)) =
-                (pages.get(*page), owners.binary_search_by_key(&told.participant, |who| who.owner))
-            else {
+        for (page, snapshot) in &records {
+            let (Some(page), Ok(participant)) = (
+                pages.get(*page),
+                participants.binary_search_by_key(&snapshot.participant, |node| node.participant),
+            ) else {
                 continue;
             };
-            let key = key(page, told.slot, told.generation);
-            // Of a fence that is over, or one that never was, there is nothing to say.
-            let Ok(subject) = subjects.binary_search_by_key(&key, |subject| subject.key) else {
+            let key = key(page, snapshot.slot, snapshot.generation);
+            // The fence was destroyed, has failed or never existed.
+            let Ok(fence) = fences.binary_search_by_key(&key, |fence| fence.key) else {
                 continue;
             };
-            let RecordSnapshot { role, alternatives: of, value, record: at, state, .. } = *told;
-            let entry = Entry { who, subject, value, role, of, is_open: false, at: (at, state) };
-            push(if role == Role::Signal { &mut promises } else { &mut waits }, entry)?;
+            let RecordSnapshot { role, alternatives: of, value, record: at, state, .. } = *snapshot;
+            let record =
+                Record { participant, fence, value, role, of, is_open: false, at: (at, state) };
+            push(if role == Role::Signal { &mut promises } else { &mut waits }, record)?;
         }
-        let lost = pages.iter().map(|page| u64::from(page.wait_table().dropped())).sum();
-        Graph::of(pages.len(), lost, owners, subjects, waits, promises)
+        let dropped = pages.iter().map(|page| u64::from(page.wait_table().dropped())).sum();
+        Graph::of(pages.len(), dropped, participants, fences, waits, promises)
     }
 
     fn of(
         pages: usize,
-        lost: u64,
-        mut owners: Vec<Who>,
-        mut subjects: Vec<Subject>,
-        mut waits: Vec<Entry>,
-        mut promises: Vec<Entry>,
+        dropped: u64,
+        mut participants: Vec<ParticipantNode>,
+        mut fences: Vec<FenceNode>,
+        mut waits: Vec<Record>,
+        mut promises: Vec<Record>,
     ) -> Result<Graph> {
-        let subject = |entry: &Entry| subjects.get(entry.subject);
-        let is_ahead = |entry: &Entry| {
-            subject(entry).is_some_and(|now| now.width.is_before(now.value, entry.value))
+        let fence = |record: &Record| fences.get(record.fence);
+        let is_ahead = |record: &Record| {
+            fence(record).is_some_and(|now| now.width.is_before(now.value, record.value))
         };
-        // A note that is met is about to be taken away.
+        // A record whose value is reached is about to be removed.
         promises.retain(is_ahead);
         waits.retain(|wait| {
             is_ahead(wait)
-                && owners.get(wait.who).is_some_and(|who| !who.is_gone)
+                && participants.get(wait.participant).is_some_and(|node| !node.is_dead)
                 && !(wait.role == Role::WaitPending
-                    && subject(wait).is_some_and(|now| now.is_pending(wait.value)))
+                    && fence(wait).is_some_and(|now| now.is_pending(wait.value)))
         });
-        waits.sort_unstable_by_key(|wait| (wait.who, wait.subject, wait.value, wait.at));
+        waits.sort_unstable_by_key(|wait| (wait.participant, wait.fence, wait.value, wait.at));
         promises.sort_unstable_by_key(|promise| {
-            (promise.subject, promise.who, promise.value, promise.at)
+            (promise.fence, promise.participant, promise.value, promise.at)
         });
         let mut edges = Vec::new();
         for (number, wait) in waits.iter_mut().enumerate() {
-            if let Some(now) = subjects.get(wait.subject) {
+            if let Some(now) = fences.get(wait.fence) {
                 connect((number, wait), now, &promises, &mut edges)?;
             }
         }
-        let verdict = judge(&owners, &waits, &promises, &edges)?;
-        for entry in waits.iter().chain(&promises) {
-            owners.get_mut(entry.who).into_iter().for_each(|who| who.is_mentioned = true);
-            subjects
-                .get_mut(entry.subject)
+        let deadlocks = find_deadlocks(&participants, &waits, &promises, &edges)?;
+        for record in waits.iter().chain(&promises) {
+            participants
+                .get_mut(record.participant)
                 .into_iter()
-                .for_each(|subject| subject.is_mentioned = true);
+                .for_each(|node| node.is_mentioned = true);
+            fences.get_mut(record.fence).into_iter().for_each(|fence| fence.is_mentioned = true);
         }
         let mut graph = Graph {
             pages,
-            lost,
-            owners,
-            subjects,
+            dropped,
+            participants,
+            fences,
             waits,
             promises,
             edges,
             worst_first: Vec::new(),
-            verdict,
+            deadlocks,
         };
         graph.worst_first.try_reserve_exact(graph.waits.len()).map_err(|_| Error::NoMemory)?;
         graph.worst_first.extend(0..graph.waits.len());
-        let Graph { worst_first, waits, verdict, .. } = &mut graph;
-        let fate =
-            |number: usize| waits.get(number).and_then(|wait| verdict.fates.get(wait.who)).copied();
-        worst_first.sort_unstable_by_key(|number| (fate(*number), *number));
+        let Graph { worst_first, waits, deadlocks, .. } = &mut graph;
+        let status = |number: usize| {
+            waits.get(number).and_then(|wait| deadlocks.statuses.get(wait.participant)).copied()
+        };
+        worst_first.sort_unstable_by_key(|number| (status(*number), *number));
         Ok(graph)
     }
 
-    pub(crate) fn fate(&self, who: usize) -> Fate {
-        self.verdict.fates.get(who).copied().unwrap_or(Fate::Free)
+    pub(crate) fn status(&self, participant: usize) -> Status {
+        self.deadlocks.statuses.get(participant).copied().unwrap_or(Status::Unblocked)
     }
 
-    /// What tells the deadlock that an owner is part of from any other; `None` if he is not.
-    pub(super) fn circle_of(&self, owner: Participant) -> Option<u64> {
-        let who = self.owners.binary_search_by_key(&owner, |who| who.owner).ok()?;
-        let fate @ Fate::Deadlocked(_) = self.fate(who) else { return None };
-        let members = self.waits.iter().filter(|wait| self.fate(wait.who) == fate);
+    /// Returns a number that identifies the deadlock that a participant is part of, if any.
+    pub(super) fn deadlock_id(&self, participant: Participant) -> Option<u64> {
+        let index =
+            self.participants.binary_search_by_key(&participant, |node| node.participant).ok()?;
+        let status @ Status::Deadlocked(_) = self.status(index) else { return None };
+        let members = self.waits.iter().filter(|wait| self.status(wait.participant) == status);
         // FNV-1a, by words.
         let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x100_0000_01b3);
         Some(
@@ -229,70 +234,74 @@ fn push<T>(list: &mut Vec<T>, item: T) -> Result<()> {
     Ok(())
 }
 
-/// The notes that count, of two reads: see above.
-fn notes(first: Vec<Noted>, mut notes: Vec<Noted>) -> Result<Vec<Noted>> {
-    let use_of = |noted: &Noted| (noted.0, noted.1.record, noted.1.state);
-    notes.retain(|noted| {
-        noted.1.role == Role::Signal || first.binary_search_by_key(&use_of(noted), use_of).is_ok()
+/// Returns the records that count, of two reads: see above.
+fn merge(first: Vec<PageRecord>, mut records: Vec<PageRecord>) -> Result<Vec<PageRecord>> {
+    let use_of = |record: &PageRecord| (record.0, record.1.record, record.1.state);
+    records.retain(|record| {
+        record.1.role == Role::Signal || first.binary_search_by_key(&use_of(record), use_of).is_ok()
     });
-    let again = notes.len();
-    for noted in first.into_iter().filter(|noted| noted.1.role == Role::Signal) {
-        let is_known = notes
+    let again = records.len();
+    for record in first.into_iter().filter(|record| record.1.role == Role::Signal) {
+        let is_known = records
             .get(..again)
-            .is_some_and(|known| known.binary_search_by_key(&use_of(&noted), use_of).is_ok());
+            .is_some_and(|known| known.binary_search_by_key(&use_of(&record), use_of).is_ok());
         if !is_known {
-            push(&mut notes, noted)?;
+            push(&mut records, record)?;
         }
     }
-    Ok(notes)
+    Ok(records)
 }
 
-/// What the ledgers say now: sorted by page and record.
-fn read(pages: &[Ref<Page>]) -> Result<Vec<Noted>> {
-    let mut notes = Vec::new();
+/// Reads the wait tables once: sorted by page and record.
+fn read(pages: &[Ref<Page>]) -> Result<Vec<PageRecord>> {
+    let mut records = Vec::new();
     for (number, page) in pages.iter().enumerate() {
-        for told in page.wait_table().read() {
-            push(&mut notes, (number, told))?;
+        for snapshot in page.wait_table().read() {
+            push(&mut records, (number, snapshot))?;
         }
     }
-    Ok(notes)
+    Ok(records)
 }
 
-/// The fences that the notes are about, each looked at once.
-fn subjects(pages: &[Ref<Page>], notes: &[Noted]) -> Result<Vec<Subject>> {
-    let mut subjects: Vec<Subject> = Vec::new();
-    for (page, told) in notes {
-        if let Some(subject) = pages.get(*page).and_then(|page| Subject::look(page, told)) {
-            push(&mut subjects, subject)?;
+/// Returns the fences that the records are about, sorted by key.
+fn fences(pages: &[Ref<Page>], records: &[PageRecord]) -> Result<Vec<FenceNode>> {
+    let mut fences: Vec<FenceNode> = Vec::new();
+    for (page, snapshot) in records {
+        if let Some(fence) = pages.get(*page).and_then(|page| FenceNode::read(page, snapshot)) {
+            push(&mut fences, fence)?;
         }
     }
-    // Of several looks at one fence, the last.
-    subjects.sort_unstable_by_key(|subject| {
-        (subject.key, std::cmp::Reverse((subject.value, subject.pending)))
-    });
-    subjects.dedup_by_key(|subject| subject.key);
-    Ok(subjects)
+    // Of several reads of one fence, the one with the highest value.
+    fences
+        .sort_unstable_by_key(|fence| (fence.key, std::cmp::Reverse((fence.value, fence.pending))));
+    fences.dedup_by_key(|fence| fence.key);
+    Ok(fences)
 }
 
-/// Whose the notes are.
-fn owners(notes: &[Noted]) -> Result<Vec<Who>> {
-    let mut owners: Vec<Who> = Vec::new();
-    for (_, told) in notes {
+/// Returns the participants that the records are of, sorted.
+fn participants(records: &[PageRecord]) -> Result<Vec<ParticipantNode>> {
+    let mut participants: Vec<ParticipantNode> = Vec::new();
+    for (_, snapshot) in records {
         push(
-            &mut owners,
-            Who { owner: told.participant, name: None, is_gone: false, is_mentioned: false },
+            &mut participants,
+            ParticipantNode {
+                participant: snapshot.participant,
+                name: None,
+                is_dead: false,
+                is_mentioned: false,
+            },
         )?;
     }
-    owners.sort_unstable_by_key(|who| who.owner);
-    owners.dedup_by_key(|who| who.owner);
+    participants.sort_unstable_by_key(|node| node.participant);
+    participants.dedup_by_key(|node| node.participant);
     let mut known: Option<(u32, u32, Option<Name>, bool)> = None;
-    for who in &mut owners {
-        let (namespace, pid) = (who.owner.namespace(), who.owner.pid());
-        let (name, is_gone) = match known {
-            Some((its_namespace, its_pid, name, is_gone))
-                if (its_namespace, its_pid) == (namespace, pid) =>
+    for node in &mut participants {
+        let (namespace, pid) = (node.participant.namespace(), node.participant.pid());
+        let (name, is_dead) = match known {
+            Some((known_namespace, known_pid, name, is_dead))
+                if (known_namespace, known_pid) == (namespace, pid) =>
             {
-                (name, is_gone)
+                (name, is_dead)
             }
             _ if process::is_own_namespace(namespace) => {
                 let (name, runs) = process::look_up(pid);
@@ -300,62 +309,63 @@ fn owners(notes: &[Noted]) -> Result<Vec<Who>> {
             }
             _ => (None, false),
         };
-        known = Some((namespace, pid, name, is_gone));
-        (who.name, who.is_gone) = (name, is_gone);
+        known = Some((namespace, pid, name, is_dead));
+        (node.name, node.is_dead) = (name, is_dead);
     }
-    Ok(owners)
+    Ok(participants)
 }
 
-/// Finds the promises to end a wait, and whether somebody submitted work who left no promise.
+/// Finds the promises to end a wait, and whether a signaler without a promise has submitted work.
 fn connect(
-    (number, wait): (usize, &mut Entry),
-    now: &Subject,
-    promises: &[Entry],
+    (number, wait): (usize, &mut Record),
+    now: &FenceNode,
+    promises: &[Record],
     edges: &mut Vec<(usize, usize)>,
 ) -> Result<()> {
-    // What is pending beyond all promises was submitted by somebody else.
+    // A pending value above all promises was submitted by a signaler without a record.
     let mut unaccounted = now.is_pending(wait.value);
-    let first = promises.partition_point(|promise| promise.subject < wait.subject);
+    let first = promises.partition_point(|promise| promise.fence < wait.fence);
     let about_it = promises
         .iter()
         .enumerate()
         .skip(first)
-        .take_while(|(_, promise)| promise.subject == wait.subject);
+        .take_while(|(_, promise)| promise.fence == wait.fence);
     for (at, promise) in about_it {
         unaccounted &= now.width.is_before(promise.value, now.pending);
         if wait.role == Role::Wait && !now.width.is_before(promise.value, wait.value) {
             push(edges, (number, at))?;
         }
     }
-    // Who waits for a submission is freed by that alone, and anybody may submit.
+    // A wait for a submission ends with one, and any process may submit.
     wait.is_open = unaccounted || wait.role == Role::WaitPending;
     Ok(())
 }
 
-/// Work that a queue has started waits for nothing, so its owner is free. The promises of those who
-/// are gone end no wait.
-fn judge(
-    owners: &[Who],
-    waits: &[Entry],
-    promises: &[Entry],
+/// Finds the deadlocks. Work that a queue has started waits for nothing, so its participant is not
+/// blocked. The promises of dead participants end no wait.
+fn find_deadlocks(
+    participants: &[ParticipantNode],
+    waits: &[Record],
+    promises: &[Record],
     edges: &[(usize, usize)],
-) -> Result<Verdict> {
+) -> Result<Deadlocks> {
     let mut list = Vec::new();
-    for Entry { who, of, is_open, .. } in waits {
-        let works =
-            owners.get(*who).is_some_and(|who| who.owner.kind() == Some(ParticipantKind::Work));
-        push(&mut list, Wait { owner: *who, of: *of, open: *is_open || works })?;
+    for Record { participant, of, is_open, .. } in waits {
+        let works = participants
+            .get(*participant)
+            .is_some_and(|node| node.participant.kind() == Some(ParticipantKind::Work));
+        push(&mut list, Wait { participant: *participant, of: *of, open: *is_open || works })?;
     }
-    let mut promisers = Vec::new();
+    let mut signalers = Vec::new();
     for (wait, promise) in edges {
-        let who = promises.get(*promise).map_or(usize::MAX, |promise| promise.who);
-        if owners.get(who).is_some_and(|who| !who.is_gone) {
-            push(&mut promisers, (*wait, who))?;
+        let participant = promises.get(*promise).map_or(usize::MAX, |promise| promise.participant);
+        if participants.get(participant).is_some_and(|node| !node.is_dead) {
+            push(&mut signalers, (*wait, participant))?;
         }
     }
-    promisers.sort_unstable();
-    promisers.dedup();
-    deadlock::judge(owners.len(), &list, &promisers)
+    signalers.sort_unstable();
+    signalers.dedup();
+    deadlock::find_deadlocks(participants.len(), &list, &signalers)
 }
 
 #[cfg(test)]

@@ -8,12 +8,12 @@ use crate::shm::wait_table::RecordContents;
 
 const PLAIN: Kind = Kind::PLAIN;
 
-/// Two queues, and a page of fences that they wait for and promise.
+/// Two queues, and a page of fences that they wait for and promise to signal.
 struct Scene {
     page: Ref<Page>,
     fences: Vec<Ref<Fence>>,
     queues: [Participant; 2],
-    notes: Vec<WaitRecord>,
+    records: Vec<WaitRecord>,
 }
 
 impl Scene {
@@ -22,14 +22,14 @@ impl Scene {
         let fences = (0..3).map(|_| Fence::create(&page, PLAIN, 0)).collect::<Result<_>>()?;
         let queues =
             [Participant::new(ParticipantKind::Queue), Participant::new(ParticipantKind::Queue)];
-        Ok(Scene { page, fences, queues, notes: Vec::new() })
+        Ok(Scene { page, fences, queues, records: Vec::new() })
     }
 
-    /// Queue `who` promises (fence, value), and cannot before it saw another.
-    fn job(&mut self, who: usize, wait: (usize, u64), promise: (usize, u64)) -> Result<()> {
+    /// Records that a queue promises to signal (fence, value), but first waits for another.
+    fn job(&mut self, queue: usize, wait: (usize, u64), promise: (usize, u64)) -> Result<()> {
         self.fences[promise.0].submit(promise.1)?;
-        self.notes.push(self.fences[promise.0].record_signal(self.queues[who], promise.1));
-        self.notes.push(self.fences[wait.0].record_wait(self.queues[who], wait.1));
+        self.records.push(self.fences[promise.0].record_signal(self.queues[queue], promise.1));
+        self.records.push(self.fences[wait.0].record_wait(self.queues[queue], wait.1));
         Ok(())
     }
 
@@ -38,18 +38,18 @@ impl Scene {
     }
 
     fn deadlocks(&self) -> u32 {
-        self.graph().map_or(u32::MAX, |graph| graph.verdict.deadlocks)
+        self.graph().map_or(u32::MAX, |graph| graph.deadlocks.count)
     }
 
-    /// The text, with the names of this test in it.
+    /// The report, with placeholders for what differs from run to run.
     fn text(&self) -> Result<String> {
         let graph = self.graph()?;
         let mut text = String::new();
         assert_eq!(report::text(&graph, &mut text), Ok(()));
         let name = graph
-            .owners
+            .participants
             .first()
-            .and_then(|who| who.name)
+            .and_then(|node| node.name)
             .map(|name| name.chars().collect::<String>());
         let process = format!("pid {} ({})", process::id(), name.unwrap_or_default());
         let mut text = text
@@ -99,7 +99,7 @@ fn a_deadlock_ends_with_a_signal() -> Result<()> {
     scene.fences[0].signal(5)?;
     assert_eq!(scene.deadlocks(), 0);
     assert!(scene.text()?.contains("1 page, 1 wait, 0 deadlocks"));
-    // A promise that was kept is none any more.
+    // A promise that was kept is not shown any more.
     assert_eq!(scene.graph()?.promises.len(), 2);
     scene.fences[0].signal(6)?;
     assert_eq!(scene.graph()?.promises.len(), 1);
@@ -107,7 +107,7 @@ fn a_deadlock_ends_with_a_signal() -> Result<()> {
 }
 
 #[test]
-fn a_promise_of_less_ends_no_wait() -> Result<()> {
+fn a_promise_of_a_lower_value_ends_no_wait() -> Result<()> {
     let mut scene = Scene::new()?;
     scene.job(0, (0, 7), (1, 1))?;
     scene.job(1, (1, 1), (0, 6))?;
@@ -117,14 +117,14 @@ fn a_promise_of_less_ends_no_wait() -> Result<()> {
             .text()?
             .contains("waits for fence 0 >= 7 (now 0): nobody has submitted a signal for this")
     );
-    let Some(note) = scene.notes.get(2) else { return Ok(()) };
-    note.raise(7);
+    let Some(record) = scene.records.get(2) else { return Ok(()) };
+    record.raise(7);
     assert_eq!(scene.deadlocks(), 1);
     Ok(())
 }
 
 #[test]
-fn what_somebody_else_submitted_is_no_deadlock() -> Result<()> {
+fn a_wait_for_work_of_a_signaler_without_a_record_is_no_deadlock() -> Result<()> {
     let mut scene = Scene::new()?;
     scene.job(0, (0, 5), (1, 1))?;
     scene.job(1, (1, 1), (0, 6))?;
@@ -153,7 +153,7 @@ fn work_that_a_queue_has_started_waits_for_nothing() -> Result<()> {
 }
 
 #[test]
-fn failed_and_ended_fences_are_waited_for_by_nobody() -> Result<()> {
+fn nothing_waits_for_a_fence_that_failed_or_was_destroyed() -> Result<()> {
     let mut scene = Scene::new()?;
     scene.job(0, (0, 5), (1, 1))?;
     scene.job(1, (1, 1), (0, 6))?;
@@ -161,11 +161,11 @@ fn failed_and_ended_fences_are_waited_for_by_nobody() -> Result<()> {
     assert_eq!((scene.deadlocks(), scene.graph()?.waits.len()), (0, 1));
     scene.fences.clear();
     assert_eq!(scene.graph()?.waits.len(), 0);
-    // The next fences of these slots are others.
+    // Later fences of these slots are other fences.
     let next = (0..4).map(|_| Fence::create(&scene.page, PLAIN, 0)).collect::<Result<Vec<_>>>()?;
     assert_eq!((next.len(), scene.graph()?.waits.len()), (4, 0));
     drop(next);
-    // Nor is there a fence in a slot that is free, whatever tag somebody gives it.
+    // A free slot has no fence, whatever generation a peer writes into the record.
     for index in 0..4 {
         let place = SlotHandle::new(&scene.page, index)?;
         for word in 0..=64 {
@@ -179,11 +179,11 @@ fn failed_and_ended_fences_are_waited_for_by_nobody() -> Result<()> {
 }
 
 #[test]
-fn who_waits_for_a_submission_is_freed_by_one() -> Result<()> {
+fn a_submission_ends_a_wait_for_one() -> Result<()> {
     let mut scene = Scene::new()?;
     let said = RecordContents { role: Role::WaitPending, alternatives: 1, value: 3 };
-    scene.notes.push(scene.fences[0].record(scene.queues[0], said));
-    scene.notes.push(scene.fences[0].record_signal(scene.queues[0], 3));
+    scene.records.push(scene.fences[0].record(scene.queues[0], said));
+    scene.records.push(scene.fences[0].record_signal(scene.queues[0], 3));
     assert_eq!((scene.deadlocks(), scene.graph()?.waits.len()), (0, 1));
     assert!(scene.text()?.contains(
         "a submission of fence 0 >= 3 (now 0): nobody has submitted a signal for this\n"
@@ -194,13 +194,13 @@ fn who_waits_for_a_submission_is_freed_by_one() -> Result<()> {
 }
 
 #[test]
-fn values_of_32_bits_go_round() -> Result<()> {
+fn values_of_32_bit_fences_wrap() -> Result<()> {
     let page = Page::create(1)?;
     let fence = Fence::create(&page, Kind { width: Width::Bits32, ..Kind::PLAIN }, 0xffff_fff0)?;
     let queue = Participant::new(ParticipantKind::Queue);
     let promise = fence.record_signal(queue, 0xffff_fff8);
     let wait = fence.record_wait(queue, 3);
-    let deadlocks = || Graph::of_pages(vec![page.clone()]).map(|graph| graph.verdict.deadlocks);
+    let deadlocks = || Graph::of_pages(vec![page.clone()]).map(|graph| graph.deadlocks.count);
     assert_eq!(deadlocks(), Ok(0));
     promise.raise(3);
     assert_eq!(deadlocks(), Ok(1));
@@ -211,45 +211,45 @@ fn values_of_32_bits_go_round() -> Result<()> {
 }
 
 #[test]
-fn pages_are_told_apart() -> Result<()> {
+fn fences_of_two_pages_are_different() -> Result<()> {
     let (one, other) = (Page::create(1)?, Page::create(1)?);
     let (a, b) = (Fence::create(&one, PLAIN, 0)?, Fence::create(&other, PLAIN, 0)?);
     let queues =
         [Participant::new(ParticipantKind::Queue), Participant::new(ParticipantKind::Queue)];
     let _promises = (a.record_signal(queues[0], 1), b.record_signal(queues[1], 1));
     let _waits = (b.record_wait(queues[0], 1), a.record_wait(queues[1], 1));
-    assert_eq!(Graph::of_pages(vec![one.clone(), other.clone()])?.verdict.deadlocks, 1);
-    assert_eq!(Graph::of_pages(vec![other, one.clone()])?.verdict.deadlocks, 1);
-    // Of one page alone there is no circle to be seen.
-    assert_eq!(Graph::of_pages(vec![one])?.verdict.deadlocks, 0);
+    assert_eq!(Graph::of_pages(vec![one.clone(), other.clone()])?.deadlocks.count, 1);
+    assert_eq!(Graph::of_pages(vec![other, one.clone()])?.deadlocks.count, 1);
+    // One page alone does not have all of the deadlock.
+    assert_eq!(Graph::of_pages(vec![one])?.deadlocks.count, 0);
     Ok(())
 }
 
 #[test]
-fn each_circle_is_told_from_others() -> Result<()> {
+fn each_deadlock_has_a_number_of_its_own() -> Result<()> {
     let mut scene = Scene::new()?;
     scene.job(0, (0, 5), (1, 1))?;
     scene.job(1, (1, 1), (0, 6))?;
     let [a, b] = scene.queues;
-    let first = scene.graph()?.circle_of(a);
+    let first = scene.graph()?.deadlock_id(a);
     assert!(
         first.is_some()
-            && scene.graph()?.circle_of(b) == first
-            && scene.graph()?.circle_of(a) == first
+            && scene.graph()?.deadlock_id(b) == first
+            && scene.graph()?.deadlock_id(a) == first
     );
-    assert_eq!(scene.graph()?.circle_of(Participant::new(ParticipantKind::Queue)), None);
-    scene.notes.pop();
-    assert_eq!(scene.graph()?.circle_of(a), None);
-    scene.notes.push(scene.fences[1].record_wait(b, 1));
-    assert!(scene.graph()?.circle_of(a).is_some_and(|again| Some(again) != first));
+    assert_eq!(scene.graph()?.deadlock_id(Participant::new(ParticipantKind::Queue)), None);
+    scene.records.pop();
+    assert_eq!(scene.graph()?.deadlock_id(a), None);
+    scene.records.push(scene.fences[1].record_wait(b, 1));
+    assert!(scene.graph()?.deadlock_id(a).is_some_and(|again| Some(again) != first));
     Ok(())
 }
 
 #[test]
-fn a_page_whose_notes_found_no_room_says_so() -> Result<()> {
+fn the_report_says_when_records_were_dropped() -> Result<()> {
     let mut scene = Scene::new()?;
     for value in 1..=crate::shm::wait_table::RECORDS as u64 + 2 {
-        scene.notes.push(scene.fences[0].record_wait(scene.queues[0], value));
+        scene.records.push(scene.fences[0].record_wait(scene.queues[0], value));
     }
     assert!(
         scene
@@ -260,33 +260,33 @@ fn a_page_whose_notes_found_no_room_says_so() -> Result<()> {
 }
 
 #[test]
-fn a_wait_counts_that_stood_all_the_time_and_a_promise_that_was_ever_there() -> Result<()> {
+fn a_wait_counts_if_both_reads_have_it_and_a_promise_if_either_has() -> Result<()> {
     let scene = Scene::new()?;
     let pages = [scene.page.clone()];
-    let said = |notes: &[Noted]| {
-        let mut said: Vec<_> =
-            notes.iter().map(|noted| (noted.1.role == Role::Signal, noted.1.value)).collect();
-        said.sort_unstable();
-        said
+    let contents = |records: &[PageRecord]| {
+        let mut contents: Vec<_> =
+            records.iter().map(|record| (record.1.role == Role::Signal, record.1.value)).collect();
+        contents.sort_unstable();
+        contents
     };
     let [queue, other] = scene.queues;
     let _stays = (scene.fences[0].record_wait(queue, 1), scene.fences[0].record_signal(queue, 2));
     let (wait, promise) =
         (scene.fences[1].record_wait(other, 3), scene.fences[1].record_signal(other, 4));
     let first = read(&pages)?;
-    // The same record may be used for the same again: it is another wait.
+    // The same record may be used for an equal wait again: that is another wait.
     drop((wait, promise));
     let _again = (scene.fences[1].record_wait(other, 3), scene.fences[1].record_signal(other, 5));
     let second = read(&pages)?;
-    assert_eq!(said(&first), [(false, 1), (false, 3), (true, 2), (true, 4)]);
-    assert_eq!(said(&second), [(false, 1), (false, 3), (true, 2), (true, 5)]);
-    assert_eq!(said(&notes(first, second)?), [(false, 1), (true, 2), (true, 4), (true, 5)]);
+    assert_eq!(contents(&first), [(false, 1), (false, 3), (true, 2), (true, 4)]);
+    assert_eq!(contents(&second), [(false, 1), (false, 3), (true, 2), (true, 5)]);
+    assert_eq!(contents(&merge(first, second)?), [(false, 1), (true, 2), (true, 4), (true, 5)]);
     Ok(())
 }
 
-/// Runs once more, by itself, where LIBUMF_DEBUG is set.
+/// Runs itself in a process of its own, with LIBUMF_DEBUG set.
 #[test]
-fn a_queue_that_closes_a_circle_says_so_once() -> Result<()> {
+fn a_new_deadlock_is_reported_once() -> Result<()> {
     let mut scene = Scene::new()?;
     let [a, b] = scene.queues;
     scene.job(0, (0, 5), (1, 1))?;
@@ -298,16 +298,16 @@ fn a_queue_that_closes_a_circle_says_so_once() -> Result<()> {
     if config::is_debug() {
         return Ok(());
     }
-    let name = "diagnostics::graph::tests::a_queue_that_closes_a_circle_says_so_once";
+    let name = "diagnostics::graph::tests::a_new_deadlock_is_reported_once";
     let again = std::env::current_exe().and_then(|program| {
         std::process::Command::new(program)
             .args(["--exact", name, "--nocapture"])
             .env("LIBUMF_DEBUG", "1")
             .output()
     });
-    let said = again
+    let printed = again
         .map(|output| String::from_utf8_lossy(&output.stderr).into_owned())
         .unwrap_or_default();
-    assert_eq!(said.matches("deadlock 1:\n  queue ").count(), 1, "{said}");
+    assert_eq!(printed.matches("deadlock 1:\n  queue ").count(), 1, "{printed}");
     Ok(())
 }

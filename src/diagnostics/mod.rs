@@ -1,7 +1,7 @@
 //! The wait-for graph of all pages, for a person to read.
 //!
-//! Whoever waits, or will signal, writes that into the wait tables of the pages. This folder reads
-//! them, and never writes. No wait and no signal depends on what it finds.
+//! Participants that wait, or will signal, write that into the wait tables of the pages. This
+//! folder only reads them. No wait and no signal depends on what it finds.
 
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,7 @@ mod report;
 use crate::config;
 use crate::error::Result;
 use crate::shm::participant::Participant;
-use fd_writer::Out;
+use fd_writer::FdWriter;
 use graph::Graph;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,14 +29,14 @@ pub(crate) enum Format {
 /// Writes the graph to a descriptor, and returns the number of deadlocks.
 pub(crate) fn write(fd: BorrowedFd<'_>, format: Format) -> Result<u32> {
     let graph = Graph::collect()?;
-    let mut out = Out::new(fd);
+    let mut out = FdWriter::new(fd);
     // `out` keeps the error.
     let _ = match format {
         Format::Text => report::text(&graph, &mut out),
         Format::Dot => report::dot(&graph, &mut out),
     };
     out.finish()?;
-    Ok(graph.verdict.deadlocks)
+    Ok(graph.deadlocks.count)
 }
 
 /// Writes the graph to stderr if `participant` has just closed a deadlock and LIBUMF_DEBUG is set.
@@ -50,10 +50,10 @@ pub(crate) fn report_new_deadlock(participant: Participant) {
     }
     // Without memory there is no report; the program goes on.
     let Ok(graph) = Graph::collect() else { return };
-    let Some(deadlock) = graph.circle_of(participant) else { return };
+    let Some(deadlock) = graph.deadlock_id(participant) else { return };
     if REPORTED.swap(deadlock, Ordering::Relaxed) != deadlock {
         let stderr = std::io::stderr();
-        let mut out = Out::new(stderr.as_fd());
+        let mut out = FdWriter::new(stderr.as_fd());
         let _ = report::text(&graph, &mut out);
         let _ = out.finish();
     }

@@ -1,15 +1,14 @@
-//! The wait-for graph as text, and for Graphviz.
+//! The wait-for graph as text, and in Graphviz's language.
 
-use super::deadlock::Fate;
-use super::graph::{Entry, Graph, Subject, Who};
+use super::deadlock::Status;
+use super::graph::{FenceNode, Graph, ParticipantNode, Record};
 use crate::shm::participant::ParticipantKind;
 use crate::shm::wait_table::Role;
 use std::fmt::{self, Display, Formatter, Write};
 
-/// Who waits for what, and who promised it: deadlocks first, then those behind them, then the
-/// others.
+/// Writes a line for each wait: deadlocks first, then waits for a deadlock, then the others.
 pub(crate) fn text(graph: &Graph, out: &mut impl Write) -> fmt::Result {
-    let deadlocks = graph.verdict.deadlocks;
+    let deadlocks = graph.deadlocks.count;
     writeln!(
         out,
         "libumf: {}, {}, {}",
@@ -17,22 +16,22 @@ pub(crate) fn text(graph: &Graph, out: &mut impl Write) -> fmt::Result {
         Count(graph.waits.len(), "wait"),
         Count(deadlocks as usize, "deadlock")
     )?;
-    if graph.lost > 0 {
+    if graph.dropped > 0 {
         writeln!(
             out,
             "not complete: {} found no room, so promises may be missing",
-            Count(graph.lost as usize, "note")
+            Count(graph.dropped as usize, "note")
         )?;
     }
-    let mut said = None;
+    let mut heading = None;
     for number in &graph.worst_first {
         let Some(wait) = graph.waits.get(*number) else { continue };
-        let fate = graph.fate(wait.who);
-        if said.replace(fate) != Some(fate) {
-            match fate {
-                Fate::Deadlocked(number) => writeln!(out, "deadlock {}:", number + 1)?,
-                Fate::Behind => writeln!(out, "waiting for a deadlock:")?,
-                Fate::Free => writeln!(out, "waiting:")?,
+        let status = graph.status(wait.participant);
+        if heading.replace(status) != Some(status) {
+            match status {
+                Status::Deadlocked(number) => writeln!(out, "deadlock {}:", number + 1)?,
+                Status::Behind => writeln!(out, "waiting for a deadlock:")?,
+                Status::Unblocked => writeln!(out, "waiting:")?,
             }
         }
         line(graph, *number, wait, out)?;
@@ -40,8 +39,9 @@ pub(crate) fn text(graph: &Graph, out: &mut impl Write) -> fmt::Result {
     Ok(())
 }
 
-fn line(graph: &Graph, number: usize, wait: &Entry, out: &mut impl Write) -> fmt::Result {
-    let (Some(who), Some(subject)) = (graph.owners.get(wait.who), graph.subjects.get(wait.subject))
+fn line(graph: &Graph, number: usize, wait: &Record, out: &mut impl Write) -> fmt::Result {
+    let (Some(node), Some(fence)) =
+        (graph.participants.get(wait.participant), graph.fences.get(wait.fence))
     else {
         return Ok(());
     };
@@ -49,29 +49,29 @@ fn line(graph: &Graph, number: usize, wait: &Entry, out: &mut impl Write) -> fmt
     let submission = if wait.role == Role::WaitPending { "a submission of " } else { "" };
     write!(
         out,
-        "  {who} waits for {alternative}{submission}{subject} >= {} (now {}): ",
-        wait.value, subject.value
+        "  {node} waits for {alternative}{submission}{fence} >= {} (now {}): ",
+        wait.value, fence.value
     )?;
-    hopes(graph, number, wait, subject, out)?;
+    signalers(graph, number, wait, fence, out)?;
     out.write_str("\n")
 }
 
-/// Who may end a wait.
-fn hopes(
+/// Writes the participants that may end a wait.
+fn signalers(
     graph: &Graph,
     number: usize,
-    wait: &Entry,
-    subject: &Subject,
+    wait: &Record,
+    fence: &FenceNode,
     out: &mut impl Write,
 ) -> fmt::Result {
     let mut nobody = true;
-    for promise in promisers(graph, number) {
-        let Some(who) = graph.owners.get(promise.who) else { continue };
-        let gone = if who.is_gone { ", which is gone" } else { "" };
-        write!(out, "{}{who}{gone}", if nobody { "promised by " } else { "; by " })?;
+    for promise in promises(graph, number) {
+        let Some(node) = graph.participants.get(promise.participant) else { continue };
+        let dead = if node.is_dead { ", which is gone" } else { "" };
+        write!(out, "{}{node}{dead}", if nobody { "promised by " } else { "; by " })?;
         nobody = false;
     }
-    match (nobody, subject.is_pending(wait.value) && wait.is_open) {
+    match (nobody, fence.is_pending(wait.value) && wait.is_open) {
         (true, false) => out.write_str("nobody has submitted a signal for this"),
         (true, true) => out.write_str("submitted"),
         (false, true) => out.write_str("; and submitted by somebody else"),
@@ -79,61 +79,65 @@ fn hopes(
     }
 }
 
-/// The promises to end a wait, one for each who promised.
-fn promisers(graph: &Graph, wait: usize) -> impl Iterator<Item = &Entry> {
+/// Returns the promises to end a wait, one for each participant that promised.
+fn promises(graph: &Graph, wait: usize) -> impl Iterator<Item = &Record> {
     let first = graph.edges.partition_point(|edge| edge.0 < wait);
-    let its = graph.edges.iter().skip(first).take_while(move |edge| edge.0 == wait);
+    let of_wait = graph.edges.iter().skip(first).take_while(move |edge| edge.0 == wait);
     let mut last = None;
-    // Sorted by who promised.
-    its.filter_map(|edge| graph.promises.get(edge.1))
-        .filter(move |promise| last.replace(promise.who) != Some(promise.who))
+    // Sorted by participant.
+    of_wait
+        .filter_map(|edge| graph.promises.get(edge.1))
+        .filter(move |promise| last.replace(promise.participant) != Some(promise.participant))
 }
 
-/// Owners are ellipses and fences boxes; an arrow leads from who waits to the fence, and from
-/// there, dashed, to who promised to signal it. Deadlocks are red.
+/// Writes the graph for Graphviz. Participants are ellipses, and fences are boxes. An arrow leads
+/// from a participant that waits to the fence, and a dashed one on to each that promised to signal
+/// it. Deadlocks are red.
 pub(crate) fn dot(graph: &Graph, out: &mut impl Write) -> fmt::Result {
     writeln!(out, "digraph libumf {{")?;
-    if graph.lost > 0 {
+    if graph.dropped > 0 {
         writeln!(
             out,
             "    label=\"not complete: {} found no room\";",
-            Count(graph.lost as usize, "note")
+            Count(graph.dropped as usize, "note")
         )?;
     }
-    for (number, who) in graph.owners.iter().enumerate().filter(|(_, who)| who.is_mentioned) {
-        let gone = if who.is_gone { ", gone" } else { "" };
-        writeln!(out, "    owner{number} [label=\"{who}{gone}\"{}];", colour(graph, number))?;
-    }
-    for (number, subject) in
-        graph.subjects.iter().enumerate().filter(|(_, subject)| subject.is_mentioned)
+    for (number, node) in
+        graph.participants.iter().enumerate().filter(|(_, node)| node.is_mentioned)
     {
-        let Subject { value, pending, .. } = subject;
+        let dead = if node.is_dead { ", gone" } else { "" };
+        writeln!(out, "    owner{number} [label=\"{node}{dead}\"{}];", color(graph, number))?;
+    }
+    for (number, fence) in graph.fences.iter().enumerate().filter(|(_, fence)| fence.is_mentioned) {
+        let FenceNode { value, pending, .. } = fence;
         writeln!(
             out,
-            "    fence{number} [shape=box, label=\"{subject}\\nnow {value}, pending {pending}\"];"
+            "    fence{number} [shape=box, label=\"{fence}\\nnow {value}, pending {pending}\"];"
         )?;
     }
-    for Entry { who, subject, value, role, of, .. } in &graph.waits {
+    for Record { participant, fence, value, role, of, .. } in &graph.waits {
         let alternative = if *of > 1 { "any: " } else { "" };
         let submission = if *role == Role::WaitPending { "submission of " } else { "" };
-        let colour = colour(graph, *who);
+        let color = color(graph, *participant);
         writeln!(
             out,
-            "    owner{who} -> fence{subject} [label=\"{alternative}{submission}>= {value}\"{colour}];"
+            "    owner{participant} -> fence{fence} \
+             [label=\"{alternative}{submission}>= {value}\"{color}];"
         )?;
     }
-    for Entry { who, subject, value, .. } in &graph.promises {
-        let colour = colour(graph, *who);
+    for Record { participant, fence, value, .. } in &graph.promises {
+        let color = color(graph, *participant);
         writeln!(
             out,
-            "    fence{subject} -> owner{who} [style=dashed, label=\"up to {value}\"{colour}];"
+            "    fence{fence} -> owner{participant} \
+             [style=dashed, label=\"up to {value}\"{color}];"
         )?;
     }
     writeln!(out, "}}")
 }
 
-fn colour(graph: &Graph, who: usize) -> &'static str {
-    if matches!(graph.fate(who), Fate::Deadlocked(_)) { ", color=red" } else { "" }
+fn color(graph: &Graph, participant: usize) -> &'static str {
+    if matches!(graph.status(participant), Status::Deadlocked(_)) { ", color=red" } else { "" }
 }
 
 /// "1 page", "2 pages".
@@ -145,23 +149,23 @@ impl Display for Count {
     }
 }
 
-impl Display for Subject {
+impl Display for FenceNode {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (inode, slot) = self.name();
         write!(f, "fence {inode}:{slot}")
     }
 }
 
-impl Display for Who {
+impl Display for ParticipantNode {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let kind = match self.owner.kind() {
+        let kind = match self.participant.kind() {
             Some(ParticipantKind::Queue) => "queue",
             Some(ParticipantKind::Watch) => "watch",
             Some(ParticipantKind::Thread) => "thread",
             Some(ParticipantKind::Work) => "work of queue",
             None => "unknown",
         };
-        write!(f, "{kind} {} of pid {}", self.owner.serial(), self.owner.pid())?;
+        write!(f, "{kind} {} of pid {}", self.participant.serial(), self.participant.pid())?;
         if let Some(name) = &self.name {
             f.write_str(" (")?;
             name.chars().try_for_each(|char| f.write_char(char))?;
