@@ -1,4 +1,4 @@
-//! A DRM device that the caller gave us, for syncobj calls.
+//! A DRM device that the caller has opened, for syncobj calls.
 
 use crate::error::{Error, Result};
 use crate::sys::{drm, memfd};
@@ -18,18 +18,19 @@ pub(crate) struct DeviceCaps {
     pub(crate) deadline: bool,
 }
 
-/// A DRM device. syncobj handles belong to an open file; this one is the caller's, duplicated.
+/// A DRM device: a duplicate of the caller's descriptor. syncobj handles belong to an open file.
 ///
-/// No handle that this makes outlives a call ([`super::Syncobj`] takes care of its own). The child
-/// of a fork shares the open file and so the handles: one that either kept, the other could
-/// destroy, and the kernel would give its number to another syncobj, whose fence may be pending.
+/// No handle that this makes outlives a call; [`super::Syncobj`] has its own rule. The child of a
+/// fork shares the open file, and so the handles. If either process kept one, the other could
+/// destroy it. The kernel would then give its number to another syncobj, whose fence may be
+/// pending.
 pub(crate) struct Device {
     fd: OwnedFd,
     caps: DeviceCaps,
 }
 
 impl Device {
-    /// `Invalid` if `fd` is no DRM device.
+    /// Opens a device. `Invalid` if `fd` is no DRM device.
     pub(crate) fn new(fd: BorrowedFd<'_>) -> Result<Device> {
         let syncobj = drm::get_cap(fd, DRM_CAP_SYNCOBJ)? != 0;
         // A kernel before 5.2 does not know this capability.
@@ -48,7 +49,7 @@ impl Device {
         Ok(device)
     }
 
-    /// What the device and its kernel can do.
+    /// Returns what the device and its kernel can do.
     pub(crate) fn caps(&self) -> DeviceCaps {
         self.caps
     }
@@ -57,7 +58,7 @@ impl Device {
         self.fd.as_fd()
     }
 
-    /// A new sync_file that has signalled. `NotSupported` without syncobjs.
+    /// Makes a sync_file that has signaled. `NotSupported` without syncobjs.
     pub(crate) fn signaled_sync_file(&self) -> Result<OwnedFd> {
         if !self.caps.syncobj {
             return Err(Error::NotSupported);
@@ -65,7 +66,7 @@ impl Device {
         drm::export_sync_file(self.fd(), self.scratch_syncobj(Holds::Signaled)?.handle)
     }
 
-    /// A binary syncobj that is gone when dropped.
+    /// Makes a binary syncobj that is destroyed when dropped.
     pub(crate) fn scratch_syncobj(&self, holds: Holds) -> Result<Scratch<'_>> {
         Ok(Scratch { device: self, handle: drm::create(self.fd(), holds == Holds::Signaled)? })
     }

@@ -1,4 +1,4 @@
-//! UMF to the implicit fences of a dma-buf and back.
+//! Export to the implicit fences of a dma-buf, and import from them.
 
 use super::rules::{apply_outcome, check_import, wait_until_reached};
 use super::sync_file::SignaledSource;
@@ -9,8 +9,8 @@ use crate::sys::time::Deadline;
 use crate::sys::{dma_buf, sync_file};
 use rustix::fd::{AsFd, BorrowedFd};
 
-/// Waits until the fence reaches `value`, then adds a signalled fence to the buffer, as one of
-/// somebody with `access`.
+/// Waits until the fence reaches `value`, then adds a signaled fence with this access to the
+/// buffer.
 pub(crate) fn export_dma_buf(
     fence: &Fence,
     value: u64,
@@ -20,14 +20,14 @@ pub(crate) fn export_dma_buf(
     deadline: Deadline,
 ) -> Result<()> {
     let source = SignaledSource::find(device)?;
-    // Fails where the import below would: no dma-buf, or a kernel without these calls.
+    // Fails now if the import below would: no dma-buf, or a kernel without these ioctls.
     drop(dma_buf::export_sync_file(buffer, access)?);
     wait_until_reached(fence, value, deadline)?;
     dma_buf::import_sync_file(buffer, access, source.signaled_sync_file()?.as_fd())
 }
 
-/// Waits for the fences that the buffer has now and that somebody who wants `access` has to wait
-/// for, then signals `value`.
+/// Waits for the fences that the buffer has now and that `access` has to wait for, then signals
+/// `value`.
 pub(crate) fn import_dma_buf(
     fence: &Fence,
     value: u64,

@@ -1,4 +1,4 @@
-//! UMF to sync_file and back.
+//! Export to a sync_file, and import from one.
 
 use super::device::Device;
 use super::rules::{apply_outcome, check_import, wait_until_reached};
@@ -8,7 +8,7 @@ use crate::sys::time::Deadline;
 use crate::sys::{dma_buf, memfd, sync_file, udmabuf};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Waits until the fence reaches `value`, then makes a sync_file, signalled from birth.
+/// Waits until the fence reaches `value`, then makes a sync_file that has signaled.
 pub(crate) fn export_sync_file(
     fence: &Fence,
     value: u64,
@@ -20,8 +20,8 @@ pub(crate) fn export_sync_file(
     source.signaled_sync_file()
 }
 
-/// Waits until the fence behind a sync_file signalled, then signals `value`. No descriptor stands
-/// for a fence that has signalled already, as in Vulkan and EGL.
+/// Waits until the fence behind a sync_file signals, then signals `value`. No descriptor stands for
+/// a fence that has signaled already, as in Vulkan and EGL.
 pub(crate) fn import_sync_file(
     fence: &Fence,
     value: u64,
@@ -33,17 +33,17 @@ pub(crate) fn import_sync_file(
     apply_outcome(fence, value, outcome)
 }
 
-/// Where signalled sync_files come from. Looked for before the wait, so that a machine that has
-/// none says so at once.
+/// The source of signaled sync_files. Found before the wait, so that a machine without one fails at
+/// once.
 pub(crate) enum SignaledSource<'a> {
     /// The syncobjs of a device.
     Device(&'a Device),
-    /// A dma-buf that nobody uses: all its fences have signalled, for want of any.
+    /// A dma-buf of its own, without any fence: an export from it has signaled.
     Idle(OwnedFd),
 }
 
 impl SignaledSource<'_> {
-    /// `NotSupported` if the device, if any, has no syncobjs, and the machine no udmabuf.
+    /// Finds a source. `NotSupported` without a device with syncobjs, on a machine without udmabuf.
     pub(crate) fn find(device: Option<&Device>) -> Result<SignaledSource<'_>> {
         if let Some(device) = device.filter(|device| device.caps().syncobj) {
             return Ok(SignaledSource::Device(device));
@@ -52,6 +52,7 @@ impl SignaledSource<'_> {
         Ok(SignaledSource::Idle(udmabuf::create(memfd::create(len)?.as_fd(), len)?))
     }
 
+    /// Makes a sync_file that has signaled.
     pub(crate) fn signaled_sync_file(&self) -> Result<OwnedFd> {
         match self {
             SignaledSource::Device(device) => device.signaled_sync_file(),

@@ -1,4 +1,4 @@
-//! UMF to drm_syncobj, binary or a timeline's point, and back.
+//! Export to a drm_syncobj, binary or a timeline's point, and import from one.
 
 use super::device::{Device, Holds};
 use super::rules::{apply_outcome, check_import, wait_until_reached};
@@ -10,7 +10,7 @@ use crate::util::process_bound::ProcessBound;
 use crate::util::refs::Ref;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Where a syncobj holds a fence.
+/// A place for a fence in a syncobj.
 #[derive(Clone, Copy)]
 pub(crate) struct Point<'a> {
     pub(crate) device: &'a Device,
@@ -19,8 +19,8 @@ pub(crate) struct Point<'a> {
     pub(crate) point: u64,
 }
 
-/// Waits until the fence reaches `value`, then signals the point. Until then nothing is at that
-/// point for a kernel fence to wait for: it is not materialized.
+/// Waits until the fence reaches `value`, then signals the point. Until then the point is not
+/// materialized: it holds nothing that a kernel fence could wait for.
 pub(crate) fn export_syncobj(
     fence: &Fence,
     value: u64,
@@ -32,7 +32,7 @@ pub(crate) fn export_syncobj(
     point.signal()
 }
 
-/// Waits until the point was submitted and signalled, then signals `value`.
+/// Waits until the point is submitted and signals, then signals `value`.
 pub(crate) fn import_syncobj(
     fence: &Fence,
     value: u64,
@@ -41,16 +41,16 @@ pub(crate) fn import_syncobj(
 ) -> Result<()> {
     check_import(fence, value)?;
     let fence_of_point = point.wait_materialized(deadline)?;
-    // A sync_file, unlike a syncobj wait, tells errors; and it holds on to the fence, which the
-    // timeline may prune once it signalled.
+    // Unlike a syncobj wait, a sync_file reports errors. It also keeps the fence, which the
+    // timeline may prune once it has signaled.
     let outcome = sync_file::wait(fence_of_point.as_fd(), deadline)?;
     apply_outcome(fence, value, outcome)
 }
 
-/// A reference to a syncobj that lasts, by a handle of its own: the caller may destroy his.
+/// A lasting reference to a syncobj. It has a handle of its own: the caller may destroy theirs.
 ///
-/// The child of a fork shares the device's open file and its handles, but does not touch this one:
-/// only who made it destroys it.
+/// The child of a fork shares the device's open file and its handles. Only the process that made
+/// the handle destroys it.
 pub(crate) struct Syncobj {
     device: Ref<Device>,
     handle: u32,
@@ -58,7 +58,7 @@ pub(crate) struct Syncobj {
 }
 
 impl Syncobj {
-    /// `NotFound` if `handle` names no syncobj of the device.
+    /// Opens a syncobj of the caller's. `NotFound` if `handle` names none of the device.
     pub(crate) fn open(device: &Ref<Device>, handle: u32) -> Result<Syncobj> {
         if !device.caps().syncobj {
             return Err(Error::NotSupported);
@@ -67,7 +67,7 @@ impl Syncobj {
         Ok(Syncobj { device: device.clone(), handle, creator: ProcessBound::new() })
     }
 
-    /// A new one, binary, that nobody else knows.
+    /// Makes a binary syncobj of the library's own.
     pub(crate) fn new(device: &Ref<Device>) -> Result<Syncobj> {
         let handle = drm::create(device.fd(), false)?;
         Ok(Syncobj { device: device.clone(), handle, creator: ProcessBound::new() })
@@ -77,7 +77,7 @@ impl Syncobj {
         &self.device
     }
 
-    /// One of its points; 0 is the one fence of a binary syncobj.
+    /// Returns a point. 0 is the one fence of a binary syncobj.
     pub(crate) fn at(&self, point: u64) -> Point<'_> {
         Point { device: &self.device, handle: self.handle, point }
     }
@@ -92,8 +92,8 @@ impl Drop for Syncobj {
 }
 
 impl Point<'_> {
-    /// The kernel takes a point below the last one and answers success, after which both never
-    /// signal. We do not.
+    /// Checks that the point is beyond the last. The kernel accepts a lower one, reports success,
+    /// and then neither signals.
     pub(crate) fn check_forward(&self) -> Result<()> {
         let caps = self.device.caps();
         if !caps.syncobj || (self.point != 0 && !caps.timeline) {
@@ -108,27 +108,28 @@ impl Point<'_> {
         Ok(())
     }
 
+    /// Signals the point.
     pub(crate) fn signal(&self) -> Result<()> {
         if self.point == 0 {
             return drm::signal(self.device.fd(), self.handle);
         }
-        // Once more: others may have added points while we waited.
+        // Again: others may have added points during the wait.
         self.check_forward()?;
         drm::timeline_signal(self.device.fd(), self.handle, self.point)
     }
 
-    /// Takes the fence out of a binary syncobj.
+    /// Removes the fence of a binary syncobj.
     pub(crate) fn reset(&self) -> Result<()> {
         drm::reset(self.device.fd(), self.handle)
     }
 
-    /// Waits until there is a fence at the point, and returns it as a sync_file.
+    /// Waits until the point has a fence, and returns it as a sync_file.
     fn wait_materialized(&self, deadline: Deadline) -> Result<OwnedFd> {
         let (fd, caps) = (self.device.fd(), self.device.caps());
         if caps.timeline {
             drm::wait_materialized(fd, &[self.handle], &[self.point], deadline)?;
         } else if self.point == 0 {
-            // Without timelines there is no call that waits for the fence and not for its signal.
+            // Without timelines no call waits for the fence alone: this waits for its signal.
             drm::wait(fd, self.handle, deadline)?;
         } else {
             return Err(Error::NotSupported);
@@ -136,25 +137,25 @@ impl Point<'_> {
         self.export_sync_file()
     }
 
-    /// Waits until there is a fence at the point, or at another of the same device, and tells
-    /// whether it is at this one.
+    /// Waits until the point has a fence, or another point of the same device has. Returns whether
+    /// this one has.
     pub(crate) fn wait_materialized_or(&self, other: &Point<'_>) -> Result<bool> {
         let (handles, points) = ([self.handle, other.handle], [self.point, other.point]);
         Ok(drm::wait_materialized(self.device.fd(), &handles, &points, Deadline::NEVER)? == 0)
     }
 
-    /// The fence at the point as a sync_file. `None` if nobody submitted one.
+    /// Returns the fence of the point as a sync_file, or `None` if none was submitted.
     pub(crate) fn fence(&self) -> Result<Option<OwnedFd>> {
         match self.export_sync_file() {
             Ok(fence) => Ok(Some(fence)),
-            // What the kernel says of a point without a fence. The handle is ours, so nothing else
-            // can be invalid.
+            // The kernel's answer for a point without a fence. Nothing else can be invalid: the
+            // handle is the library's own.
             Err(Error::Invalid) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Has the kernel write to an eventfd once the point has a fence, or a later one has.
+    /// Has the kernel write to an eventfd once the point, or a later one, has a fence.
     pub(crate) fn notify_when_submitted(&self, eventfd: BorrowedFd<'_>) -> Result<()> {
         drm::eventfd_when_submitted(self.device.fd(), self.handle, self.point, eventfd)
     }
@@ -164,8 +165,7 @@ impl Point<'_> {
         if self.point == 0 {
             return drm::export_sync_file(fd, self.handle);
         }
-        // A point's fence comes out by way of a binary syncobj: exporting a point directly came in
-        // 6.16 only.
+        // By way of a binary syncobj: the direct export of a point came with Linux 6.16.
         let binary = self.device.scratch_syncobj(Holds::Nothing)?;
         drm::transfer_to_binary(fd, self.handle, self.point, binary.handle)?;
         drm::export_sync_file(fd, binary.handle)
