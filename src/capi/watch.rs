@@ -14,7 +14,7 @@ use super::returns::c_return_preserving_errno;
 use super::wait::{UMF_WAIT_PENDING, condition, umf_wait};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
-use crate::reactor::{Callback, Effect, Order, Owed, Watch};
+use crate::reactor::{Action, Callback, TiedTarget, Watch, WatchBuilder};
 use crate::sys::{eventfd, memfd, poll};
 use crate::util::refs::Ref;
 use crate::util::user_data::UserData;
@@ -82,7 +82,7 @@ pub unsafe extern "C" fn umf_loop_watch(
         non_null(callback)?;
         let (fence, predicate) = c_contract!(watched_condition(wait, flags)?);
         c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
-            builder.watch(&fence, predicate, Effect::Nothing)
+            builder.watch(&fence, predicate, Action::None)
         }))
     })
 }
@@ -127,9 +127,9 @@ pub unsafe extern "C" fn umf_loop_export_eventfd(
         let fd = borrow_fd(eventfd)?;
         eventfd::require(fd)?;
         poll::require_nonblocking(fd)?;
-        let effect = Effect::Eventfd(memfd::dup(fd)?);
+        let action = Action::Eventfd(memfd::dup(fd)?);
         c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
-            builder.watch(&fence, predicate, effect)
+            builder.watch(&fence, predicate, action)
         }))
     })
 }
@@ -176,9 +176,9 @@ pub unsafe extern "C" fn umf_loop_export_fence(
         }
         target.check_signalable()?;
         let predicate = Condition::reached(&fence, value)?.predicate();
-        let effect = Effect::Signal { fence: target, value: target_value };
+        let action = Action::SignalFence { fence: target, value: target_value };
         c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
-            builder.watch(&fence, predicate, effect)
+            builder.watch(&fence, predicate, action)
         }))
     })
 }
@@ -232,7 +232,7 @@ pub unsafe extern "C" fn umf_loop_tie_fence(
         let fence = c_contract!(clone_ref(fence)?);
         let peer = borrow_fd(peer_fd)?;
         c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
-            builder.tie(Owed::Fence(fence), peer)
+            builder.watch_peer(TiedTarget::Fence(fence), peer)
         }))
     })
 }
@@ -279,7 +279,7 @@ pub unsafe extern "C" fn umf_loop_tie_page(
         let page = c_contract!(clone_ref(page)?);
         let peer = borrow_fd(peer_fd)?;
         c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
-            builder.tie(Owed::Page(page), peer)
+            builder.watch_peer(TiedTarget::Page(page), peer)
         }))
     })
 }
@@ -376,7 +376,7 @@ pub(super) unsafe fn create_watch(
     event_loop: *mut umf_loop,
     callback: *const umf_callback,
     out_watch: *mut *mut umf_watch,
-    make: impl FnOnce(Order<'_>) -> Result<Ref<Watch>>,
+    make: impl FnOnce(WatchBuilder<'_>) -> Result<Ref<Watch>>,
 ) -> Result<()> {
     // SAFETY: by this function's contract.
     let (event_loop, callback) = unsafe { (borrow(event_loop)?.get()?, callback.as_ref()) };
@@ -385,7 +385,7 @@ pub(super) unsafe fn create_watch(
         let data = UserData::new(callback.data, callback.release);
         Callback { call, data }
     });
-    let watch = make(Order::new(event_loop, callback))?;
+    let watch = make(WatchBuilder::new(event_loop, callback))?;
     if !out_watch.is_null() {
         // SAFETY: by this function's contract.
         unsafe { write_handle(watch, out_watch) };

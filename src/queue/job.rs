@@ -1,34 +1,37 @@
-//! A job: what it waits for, what it runs, and what it signals.
+//! A job: its waits, the driver's function, and its signals. One allocation holds waits and
+//! signals.
 
 use crate::error::{self, Error, FenceErrno, Result};
 use crate::fence::Fence;
-use crate::reactor::watch::{Failure, Watch};
+use crate::reactor::{Failure, Watch};
 use crate::util::refs::Ref;
 use crate::wait::{Condition, Predicate};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// How a driver's part of a job went.
+/// Does the driver's part of a job. Returns `DONE`, `SUBMITTED` or a negative errno.
 pub(crate) type Run = extern "C" fn(data: *mut c_void) -> c_int;
+/// Releases the data of a job, with its result.
 pub(crate) type Release = extern "C" fn(data: *mut c_void, result: c_int);
 
 /// The work is done: the queue signals.
 pub(crate) const DONE: c_int = 0;
-/// The work goes on: the driver, or its device, signals.
+/// The work was submitted: the driver, or its device, signals.
 pub(crate) const SUBMITTED: c_int = 1;
 
 /// A job, as it is submitted.
 pub(crate) struct Job {
-    pub(super) items: Items,
+    pub(super) dependencies: Dependencies,
     run: Run,
     release: Option<Release>,
     data: AtomicPtr<c_void>,
 }
 
-/// What a job waits for, and then what it signals: one block of memory.
-pub(super) struct Items {
+/// The waits and signals of a job, in one allocation.
+pub(super) struct Dependencies {
+    /// All waits, then all signals.
     items: Vec<Item>,
-    /// How many of the waits are met.
+    /// How many of the waits are met, from the first on.
     met: usize,
 }
 
@@ -38,7 +41,7 @@ enum Item {
 }
 
 impl Job {
-    /// A job with room for so many waits and signals.
+    /// Makes a job, with memory for `count` waits and signals.
     pub(crate) fn new(
         count: usize,
         run: Run,
@@ -47,12 +50,17 @@ impl Job {
     ) -> Result<Job> {
         let mut items = Vec::new();
         items.try_reserve_exact(count).map_err(|_| Error::NoMemory)?;
-        Ok(Job { items: Items { items, met: 0 }, run, release, data: AtomicPtr::new(data) })
+        Ok(Job {
+            dependencies: Dependencies { items, met: 0 },
+            run,
+            release,
+            data: AtomicPtr::new(data),
+        })
     }
 
-    /// Adds a wait. All come before the first signal.
-    pub(crate) fn wait(&mut self, fence: Ref<Fence>, demand: Predicate) {
-        self.items.items.push(Item::Wait(fence, demand));
+    /// Adds a wait. All waits come before the first signal.
+    pub(crate) fn wait(&mut self, fence: Ref<Fence>, predicate: Predicate) {
+        self.dependencies.items.push(Item::Wait(fence, predicate));
     }
 
     /// Adds a signal. `Invalid` for a value that the fence cannot have.
@@ -60,37 +68,38 @@ impl Job {
         if !fence.width().holds(value) {
             return Err(Error::Invalid);
         }
-        self.items.items.push(Item::Signal(fence, value));
+        self.dependencies.items.push(Item::Signal(fence, value));
         Ok(())
     }
 
-    /// Does the driver's part.
+    /// Calls the driver's function.
     pub(super) fn run(&self) -> c_int {
         (self.run)(self.data.load(Ordering::Relaxed))
     }
 
+    /// Releases the data.
     pub(super) fn release(&self, result: Result<()>) {
         if let Some(release) = self.release {
             release(self.data.load(Ordering::Relaxed), error::code(result));
         }
     }
 
-    /// It will not run: whoever waits for it learns that.
-    pub(super) fn give_up(self, failure: Failure) {
-        self.items.fail(failure.errno);
+    /// Fails the job's signals: it will not run.
+    pub(super) fn fail(self, failure: Failure) {
+        self.dependencies.fail(failure.errno);
         self.release(Err(failure.error));
     }
 }
 
-/// What a job waits for next.
+/// The next thing that a job waits for.
 pub(super) enum Next<'a> {
     Nothing,
     Wait(&'a Ref<Fence>, Predicate),
     Failed(Failure),
 }
 
-impl Items {
-    /// What the job signals.
+impl Dependencies {
+    /// Returns the signals: fences and values.
     pub(super) fn signals(&self) -> impl Iterator<Item = (&Fence, u64)> {
         self.items.iter().filter_map(|item| match item {
             Item::Signal(fence, value) => Some((&**fence, *value)),
@@ -98,41 +107,44 @@ impl Items {
         })
     }
 
-    /// Whether each signal is there, or has failed.
+    /// Whether each signal was made, or failed.
     pub(super) fn is_signaled(&self) -> bool {
-        self.signals().all(|(fence, value)| is_over(fence, value))
+        self.signals().all(|(fence, value)| is_settled(fence, value))
     }
 
-    /// The first signal that is neither there nor failed.
+    /// Returns the first signal that was neither made nor failed.
     pub(super) fn first_unsignaled(&self) -> Option<(Ref<Fence>, u64)> {
         self.items.iter().find_map(|item| match item {
-            Item::Signal(fence, value) if !is_over(fence, *value) => Some((fence.clone(), *value)),
+            Item::Signal(fence, value) if !is_settled(fence, *value) => {
+                Some((fence.clone(), *value))
+            }
             _ => None,
         })
     }
 
-    /// The wait that `next` returned is met: its fence may be past that by now.
+    /// Counts the wait that `next` returned as met. It is not checked again: the fence may be past
+    /// the condition by now.
     pub(super) fn wait_was_met(&mut self) {
         self.met += 1;
     }
 
-    /// Goes on to the first wait that is not met.
+    /// Advances to the first wait that is not met.
     pub(super) fn next(&mut self) -> Next<'_> {
         let from = self.met;
         for item in self.items.iter().skip(from) {
-            let Item::Wait(fence, demand) = item else { break };
-            match Watch::look(*demand, fence) {
+            let Item::Wait(fence, predicate) = item else { break };
+            match Watch::check(*predicate, fence) {
                 Some(Ok(())) => self.met += 1,
                 Some(Err(failure)) => return Next::Failed(failure),
-                None => return Next::Wait(fence, *demand),
+                None => return Next::Wait(fence, *predicate),
             }
         }
         Next::Nothing
     }
 
-    /// Raises the pending values, so that who waits for work to be submitted goes on.
+    /// Raises the pending values of all signals, which wakes waiters for a submission.
     pub(super) fn submit(&self) -> Result<()> {
-        // What fails must not have raised any.
+        // Checked first: a call that fails must not have raised any.
         for (fence, _) in self.signals() {
             fence.check_signalable()?;
             if let Some(errno) = fence.error()? {
@@ -142,25 +154,26 @@ impl Items {
         self.signals().try_for_each(|(fence, value)| fence.submit(value))
     }
 
+    /// Signals all fences, and returns the first error.
     pub(super) fn signal(&self) -> Result<()> {
         let mut result = Ok(());
         for (fence, value) in self.signals() {
-            // Also after one has failed.
+            // Also after one that failed.
             result = result.and(fence.signal(value));
         }
         result
     }
 
-    /// Fails the fences that have not got to their values.
+    /// Fails the fences that have not reached their values.
     pub(super) fn fail(&self, errno: FenceErrno) {
-        for (fence, _) in self.signals().filter(|(fence, value)| !is_over(fence, *value)) {
-            // One that has ended meanwhile has told its waiters.
+        for (fence, _) in self.signals().filter(|(fence, value)| !is_settled(fence, *value)) {
+            // A fence that was destroyed meanwhile has woken its waiters.
             let _ = fence.set_error(errno);
         }
     }
 }
 
 /// Whether a fence has reached a value, or never will.
-fn is_over(fence: &Fence, value: u64) -> bool {
+fn is_settled(fence: &Fence, value: u64) -> bool {
     Condition::reached(fence, value).is_ok_and(|condition| condition.met() != Ok(false))
 }

@@ -1,4 +1,4 @@
-//! Deferred submission: jobs that run in order, each once its waits are met.
+//! Deferred submission: jobs run in order, each once its waits are met.
 
 #![forbid(unsafe_code)]
 

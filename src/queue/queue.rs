@@ -1,17 +1,15 @@
-//! Deferred submission: jobs that run, in order, once what they wait for is there.
+//! A queue replaces the submit thread that drivers use for wait-before-signal, without a thread.
 //!
-//! It is the submit thread that every driver has for waits before signals, without the thread. A
-//! queue has one watch, for the wait that its first job is held up by, and goes on where its loop
-//! does things; queues share nothing else, so one that is held up holds up no other. Nothing is
-//! allocated for a job but its own list of waits and signals.
+//! Jobs run in order, each once its waits are met. A queue has one watch, for the first unmet wait
+//! of its first job, and its event loop resumes it. Queues share nothing else, so a blocked queue
+//! does not block another. The only allocation for a job is its list of waits and signals.
 
-use super::job::{DONE, Items, Job, Next, SUBMITTED};
-use super::records::Claims;
+use super::job::{DONE, Dependencies, Job, Next, SUBMITTED};
+use super::records::QueueRecords;
 use crate::diagnostics;
 use crate::error::{Error, FenceErrno, Result};
 use crate::fence::Fence;
-use crate::reactor::event_loop::{EventLoop, LoopHandle};
-use crate::reactor::watch::{Effect, Failure, Resume, Watch};
+use crate::reactor::{Action, EventLoop, Failure, LoopHandle, Resume, Watch};
 use crate::shm::participant::Participant;
 use crate::sys::futex;
 use crate::sys::time::Deadline;
@@ -23,13 +21,13 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What a C handle stands for: with the last one the queue ends.
+/// The object behind a C handle. The last reference ends the queue.
 pub(crate) struct QueueHandle {
     queue: Ref<Queue>,
     event_loop: Ref<LoopHandle>,
 }
 
-/// Whether a job whose turn has come when it is submitted runs there and then.
+/// Whether a job that is ready when it is submitted runs in that call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Inline {
     Yes,
@@ -43,7 +41,7 @@ impl QueueHandle {
             .inspect_err(|_| queue.end())
     }
 
-    /// The queue. `Stale` in the child of a fork.
+    /// Returns the queue. `Stale` in the child of a fork.
     pub(crate) fn get(&self) -> Result<&Ref<Queue>> {
         self.event_loop.get().map(|_| &self.queue)
     }
@@ -54,7 +52,7 @@ impl Drop for QueueHandle {
         if self.get().is_ok() {
             self.queue.end();
         } else {
-            // The child of a fork: see LoopHandle.
+            // Leaked in the child of a fork, as by LoopHandle.
             std::mem::forget(self.queue.clone());
         }
     }
@@ -65,59 +63,59 @@ pub(crate) struct Queue {
     event_loop: Ref<EventLoop>,
     inline: Inline,
     state: Mutex<State>,
-    /// Moves when a job is over and somebody drains: the futex word for that.
-    moves: AtomicU32,
+    /// A futex word, incremented when a job has finished and a thread drains the queue.
+    finished: AtomicU32,
 }
 
 struct State {
-    /// What has not run.
+    /// Jobs that have not run.
     jobs: VecDeque<Job>,
-    /// What has run, and has not signalled.
-    flight: VecDeque<(u64, Items)>,
+    /// The numbers and signals of jobs that have run, and have not signaled.
+    in_flight: VecDeque<(u64, Dependencies)>,
     /// How many jobs were submitted.
     submitted: u64,
-    /// Who runs a job at this moment.
+    /// The thread that runs a job now.
     runner: Option<Runner>,
-    /// How many drain, and may be asleep for a job to be over.
+    /// How many threads drain the queue, and may sleep on `finished`.
     drainers: u32,
-    /// The watch is at a fence.
-    held_up: bool,
-    /// While it is, what others are told of that.
-    claims: Claims,
-    /// With what the device was lost.
+    /// Whether the watch is registered: a wait is not met.
+    blocked: bool,
+    /// The records in the wait tables while the queue is blocked.
+    records: QueueRecords,
+    /// The error that the device was lost with.
     lost: Option<FenceErrno>,
-    /// Has the loop go on with the queue. `None` at the end.
+    /// Has the event loop resume the queue. `None` at the end.
     watch: Option<Ref<Watch>>,
 }
 
-/// A thread, and the number of the job that it runs, or gives up.
+/// A thread, and the number of the job that it runs or fails.
 struct Runner {
     thread: Pid,
     number: u64,
 }
 
-/// How many jobs a queue runs before its loop looks after others.
-const AT_ONCE: usize = 64;
+/// How many jobs a queue runs before its event loop runs what else is due.
+const BATCH: usize = 64;
 
 impl Queue {
     fn new(event_loop: &Ref<EventLoop>, inline: Inline) -> Result<Ref<Queue>> {
         let state = State {
             jobs: VecDeque::new(),
-            flight: VecDeque::new(),
+            in_flight: VecDeque::new(),
             submitted: 0,
             runner: None,
             drainers: 0,
-            held_up: false,
-            claims: Claims::new(),
+            blocked: false,
+            records: QueueRecords::new(),
             lost: None,
             watch: None,
         };
         let queue = Ref::try_new(|| {
-            let (state, moves) = (Mutex::new(state), AtomicU32::new(0));
-            Ok(Queue { event_loop: event_loop.clone(), inline, state, moves })
+            let (state, finished) = (Mutex::new(state), AtomicU32::new(0));
+            Ok(Queue { event_loop: event_loop.clone(), inline, state, finished })
         })?;
-        EventLoop::started_eye(event_loop)?;
-        let resume = Effect::Resume(queue.clone().unsize::<dyn Resume>(|queue| queue));
+        EventLoop::start_fd_poller(event_loop)?;
+        let resume = Action::Resume(queue.clone().unsize::<dyn Resume>(|queue| queue));
         let watch = EventLoop::new_watch(event_loop, resume, &mut None)?;
         queue.lock().watch = Some(watch);
         Ok(queue)
@@ -127,64 +125,65 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a job in. If that fails, nothing happened: its data is the caller's.
+    /// Appends a job. If that fails, nothing has changed, and its data stays the caller's.
     pub(crate) fn submit(&self, job: Job) -> Result<()> {
-        let mut state = self.land(self.lock());
+        let mut state = self.retire(self.lock());
         if let Some(errno) = state.lost {
             return Err(Error::of_failed_fence(errno));
         }
-        let room = state.jobs.len() + 2;
+        let in_flight = state.jobs.len() + 2;
         state.jobs.try_reserve(1).map_err(|_| Error::NoMemory)?;
-        state.flight.try_reserve(room).map_err(|_| Error::NoMemory)?;
-        job.items.submit()?;
-        if state.held_up {
-            state.claims.promise(&job.items);
+        state.in_flight.try_reserve(in_flight).map_err(|_| Error::NoMemory)?;
+        job.dependencies.submit()?;
+        if state.blocked {
+            state.records.record_signals(&job.dependencies);
         }
         state.jobs.push_back(job);
         state.submitted += 1;
-        if state.held_up {
-            let owner = state.claims.owner();
+        if state.blocked {
+            let participant = state.records.participant();
             drop(state);
-            diagnostics::report_new_deadlock(owner);
+            diagnostics::report_new_deadlock(participant);
             return Ok(());
         }
         if state.jobs.len() > 1 || state.runner.is_some() {
             return Ok(());
         }
         if self.inline == Inline::Yes {
-            self.go_on(state, usize::MAX);
+            self.run_ready(state, usize::MAX);
         } else if let Some(watch) = &state.watch {
-            Watch::kick(watch);
+            Watch::trigger(watch);
         }
         Ok(())
     }
 
-    /// Runs what can be run, up to so many: then it is the turn of others of the loop.
-    fn go_on<'a>(&'a self, mut state: MutexGuard<'a, State>, mut left: usize) {
-        while state.runner.is_none() && !state.held_up {
-            let State { jobs, held_up, watch, claims, .. } = &mut *state;
+    /// Runs the jobs that are ready, at most `limit`: then the event loop runs what else is due.
+    fn run_ready<'a>(&'a self, mut state: MutexGuard<'a, State>, limit: usize) {
+        let mut left = limit;
+        while state.runner.is_none() && !state.blocked {
+            let State { jobs, blocked, watch, records, .. } = &mut *state;
             let Some(job) = jobs.front_mut() else { break };
             if left == 0 {
-                watch.iter().for_each(Watch::kick);
+                watch.iter().for_each(Watch::trigger);
                 break;
             }
             left -= 1;
-            let failure = match job.items.next() {
+            let failure = match job.dependencies.next() {
                 Next::Nothing => None,
                 Next::Failed(failure) => Some(failure),
-                Next::Wait(fence, demand) => {
+                Next::Wait(fence, predicate) => {
                     let Some(watch) = watch else { break };
                     if !watch.is_armed() {
-                        // Recalled when it was due already: a step is about to come.
+                        // Withdrawn when it was due already: `resume` will be called.
                         break;
                     }
-                    match EventLoop::watch(&self.event_loop, fence, demand, watch) {
+                    match EventLoop::watch(&self.event_loop, fence, predicate, watch) {
                         Ok(()) => {
-                            *held_up = true;
-                            claims.wait(fence, demand);
+                            *blocked = true;
+                            records.record_wait(fence, predicate);
                             break;
                         }
-                        // Without memory it cannot wait.
+                        // Without memory the job cannot wait, so it fails.
                         Err(error) => Some(Failure::from(error)),
                     }
                 }
@@ -193,119 +192,119 @@ impl Queue {
             let number = state.begun();
             state.runner = Some(Runner { thread: gettid(), number });
             drop(state);
-            let flight = match failure {
+            let in_flight = match failure {
                 None => self.run(job),
                 Some(failure) => {
-                    job.give_up(failure);
+                    job.fail(failure);
                     None
                 }
             };
             state = self.lock();
-            if let Some(items) = flight {
-                state = self.take_off(state, number, items);
+            if let Some(dependencies) = in_flight {
+                state = self.track(state, number, dependencies);
             }
             state.runner = None;
-            self.tell(&state);
+            self.notify_drainers(&state);
         }
-        if state.held_up {
-            let owner = state.claim();
+        if state.blocked {
+            let participant = state.record();
             drop(state);
-            diagnostics::report_new_deadlock(owner);
+            diagnostics::report_new_deadlock(participant);
         }
     }
 
-    /// Runs a job; returns what is left to be signalled by others.
-    fn run(&self, job: Job) -> Option<Items> {
+    /// Runs a job. Returns its signals if others will make them.
+    fn run(&self, job: Job) -> Option<Dependencies> {
         match job.run() {
             SUBMITTED => {
                 job.release(Ok(()));
-                Some(job.items)
+                Some(job.dependencies)
             }
             DONE => {
-                let result = job.items.signal();
+                let result = job.dependencies.signal();
                 job.release(result);
                 None
             }
             error => {
                 let errno = u32::try_from(-i64::from(error)).ok().and_then(FenceErrno::new);
                 let errno = errno.unwrap_or(Error::Unexpected.errno());
-                job.give_up(Failure::of_fence(errno));
+                job.fail(Failure::of_fence(errno));
                 self.fail(errno);
                 None
             }
         }
     }
 
-    /// Remembers what is left to be signalled by others.
-    fn take_off<'a>(
+    /// Remembers the signals of a job that others will make.
+    fn track<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
         number: u64,
-        items: Items,
+        dependencies: Dependencies,
     ) -> MutexGuard<'a, State> {
         let Some(errno) = state.lost else {
-            state.flight.push_back((number, items));
+            state.in_flight.push_back((number, dependencies));
             return state;
         };
-        // Lost while the job ran: nobody else knows of its signals.
+        // The device was lost while the job ran: no other call fails its signals.
         drop(state);
-        items.fail(errno);
-        drop(items);
+        dependencies.fail(errno);
+        drop(dependencies);
         self.lock()
     }
 
-    /// Forgets what has signalled by now. Not under the lock: the last reference to a fence gives
-    /// its notifier back, and the driver may do anything then.
-    fn land<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        while let Some(items) = state.landed() {
+    /// Forgets the first jobs in flight that have signaled. Not under the lock: the last reference
+    /// to a fence releases its notifier, and that function of the driver may call the library.
+    fn retire<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        while let Some(dependencies) = state.retired() {
             drop(state);
-            drop(items);
+            drop(dependencies);
             state = self.lock();
         }
         state
     }
 
-    /// A job is over: whoever drains may look.
-    fn tell(&self, state: &State) {
+    /// Wakes the threads that drain the queue: a job has finished.
+    fn notify_drainers(&self, state: &State) {
         if state.drainers > 0 {
-            self.moves.fetch_add(1, Ordering::Release);
-            futex::wake(&self.moves, NonZeroU32::MAX);
+            self.finished.fetch_add(1, Ordering::Release);
+            futex::wake(&self.finished, NonZeroU32::MAX);
         }
     }
 
-    /// Drops what has not run: it never will, and its signals fail.
+    /// Drops the jobs that have not run, and fails their signals.
     pub(crate) fn cancel(&self) {
         self.drop_jobs(self.lock(), Failure::from(Error::Canceled));
     }
 
-    /// The device is lost: the same, also for what has run and not signalled; and nothing is taken
-    /// in any more.
+    /// Fails the queue: its device is lost. Does the same as `cancel`, also fails the signals in
+    /// flight, and accepts no job any more.
     pub(crate) fn fail(&self, errno: FenceErrno) {
         let mut state = self.lock();
         state.lost = state.lost.or(Some(errno));
-        let flight = std::mem::take(&mut state.flight);
+        let in_flight = std::mem::take(&mut state.in_flight);
         self.drop_jobs(state, Failure::of_fence(errno));
-        for (_, items) in flight {
-            items.fail(errno);
+        for (_, dependencies) in in_flight {
+            dependencies.fail(errno);
         }
     }
 
     fn drop_jobs(&self, mut state: MutexGuard<'_, State>, failure: Failure) {
         let jobs = std::mem::take(&mut state.jobs);
-        if std::mem::take(&mut state.held_up) {
-            state.claims.clear();
+        if std::mem::take(&mut state.blocked) {
+            state.records.clear();
             if let Some(watch) = &state.watch {
-                watch.recall();
+                watch.withdraw();
             }
         }
-        self.tell(&state);
+        self.notify_drainers(&state);
         drop(state);
         for job in jobs {
-            job.give_up(failure);
+            job.fail(failure);
         }
     }
 
-    /// Nobody has a handle any more.
+    /// Ends the queue: the last handle is gone.
     fn end(&self) {
         self.cancel();
         let watch = self.lock().watch.take();
@@ -314,38 +313,38 @@ impl Queue {
         }
     }
 
-    /// Waits until what was submitted by now has run and signalled, or never will. `Invalid` where
-    /// that could not come while this waits.
+    /// Waits until the jobs submitted so far have run and signaled, or never will. `Invalid` if
+    /// they cannot while the calling thread waits.
     pub(crate) fn drain(&self, deadline: Deadline) -> Result<()> {
         let target = self.lock().submitted;
         loop {
-            let mut state = self.land(self.lock());
+            let mut state = self.retire(self.lock());
             let has_run = state.has_run(target);
-            if has_run && state.flight.front().is_none_or(|(number, _)| *number > target) {
+            if has_run && state.in_flight.front().is_none_or(|(number, _)| *number > target) {
                 return Ok(());
             }
             if deadline.has_passed() {
                 return Err(Error::TimedOut);
             }
             if state.runner.as_ref().is_some_and(|runner| runner.thread == gettid())
-                || !self.event_loop.goes_on_meanwhile()
+                || !self.event_loop.runs_meanwhile()
             {
                 return Err(Error::Invalid);
             }
             if !has_run {
-                // Under the lock: who ends a job from here on sees that somebody drains.
-                let moves = self.moves.load(Ordering::Acquire);
+                // Under the lock: a thread that finishes a job from here on sees the drainer.
+                let finished = self.finished.load(Ordering::Acquire);
                 state.drainers += 1;
                 drop(state);
-                let slept = futex::wait(&self.moves, moves, NonZeroU32::MAX, deadline);
+                let slept = futex::wait(&self.finished, finished, NonZeroU32::MAX, deadline);
                 self.lock().drainers -= 1;
                 slept?;
                 continue;
             }
-            // None: it was signalled since we looked.
+            // `None` if it was signaled since the check.
             let Some((fence, value)) = state.first_unsignaled() else { continue };
             drop(state);
-            // Failed is over too.
+            // A fence that failed need not be waited for either.
             if wait::one(Condition::reached(&fence, value)?, deadline) == Err(Error::TimedOut) {
                 return Err(Error::TimedOut);
             }
@@ -354,49 +353,51 @@ impl Queue {
 }
 
 impl Resume for Queue {
-    /// For the loop: what held the queue up is over, or somebody submitted the first job. False if
-    /// `watch`, the queue's own, may become due again.
+    /// Continues after the wait has ended, or after the first job was submitted.
     fn resume(&self, watch: &Watch) -> bool {
         let mut state = self.lock();
         let Some(outcome) = watch.rearm() else { return true };
-        if std::mem::take(&mut state.held_up) && outcome.is_ok() {
-            state.jobs.front_mut().into_iter().for_each(|job| job.items.wait_was_met());
+        if std::mem::take(&mut state.blocked) && outcome.is_ok() {
+            state.jobs.front_mut().into_iter().for_each(|job| job.dependencies.wait_was_met());
         }
-        state.claims.clear();
-        self.go_on(state, AT_ONCE);
+        state.records.clear();
+        self.run_ready(state, BATCH);
         false
     }
 }
 
 impl State {
-    /// Tells what will be signalled once the queue goes on, and what already is under way.
-    fn claim(&mut self) -> Participant {
-        self.jobs.iter().for_each(|job| self.claims.promise(&job.items));
-        self.flight.iter().for_each(|(_, items)| self.claims.started(items));
-        self.claims.owner()
+    /// Records what a blocked queue will signal, and what is in flight.
+    fn record(&mut self) -> Participant {
+        self.jobs.iter().for_each(|job| self.records.record_signals(&job.dependencies));
+        self.in_flight
+            .iter()
+            .for_each(|(_, dependencies)| self.records.record_in_flight(dependencies));
+        self.records.participant()
     }
 
-    /// How many jobs do not wait for their turn any more.
+    /// How many jobs have left the list of those that have not run.
     fn begun(&self) -> u64 {
         self.submitted - self.jobs.len() as u64
     }
 
-    /// Whether the first so many jobs have run, or never will.
+    /// Whether the first `count` jobs have run, or never will.
     fn has_run(&self, count: u64) -> bool {
-        // Those behind the one that runs may be over before it is.
+        // Jobs behind the one that runs may be canceled before it returns.
         self.begun() >= count && self.runner.as_ref().is_none_or(|runner| runner.number > count)
     }
 
-    /// What was under way first, if it has signalled by now.
-    fn landed(&mut self) -> Option<Items> {
-        let (_, items) = self.flight.front()?;
-        if !items.is_signaled() {
+    /// Removes the first job in flight, if it has signaled.
+    fn retired(&mut self) -> Option<Dependencies> {
+        let (_, dependencies) = self.in_flight.front()?;
+        if !dependencies.is_signaled() {
             return None;
         }
-        self.flight.pop_front().map(|(_, items)| items)
+        self.in_flight.pop_front().map(|(_, dependencies)| dependencies)
     }
 
+    /// Returns the first signal in flight that was not made.
     fn first_unsignaled(&self) -> Option<(Ref<Fence>, u64)> {
-        self.flight.front()?.1.first_unsignaled()
+        self.in_flight.front()?.1.first_unsignaled()
     }
 }

@@ -1,74 +1,76 @@
-//! What a queue that is held up tells whoever asks why nothing goes on: what it waits for, and what
-//! it will signal then.
+//! The records that a blocked queue keeps in the wait tables: its wait, and what it will signal.
 //!
-//! A queue that is not held up has nothing to tell: what it signals is pending, and on its way.
+//! A queue that is not blocked needs none: its signals are pending.
 
-use super::job::Items;
+use super::job::Dependencies;
 use crate::fence::Fence;
 use crate::fence::WaitRecord;
 use crate::shm::participant::{Participant, ParticipantKind};
 use crate::wait::Predicate;
 
-/// Its notes, while it is held up.
-pub(crate) struct Claims {
-    owner: Participant,
+/// The records of a queue, while it is blocked.
+pub(crate) struct QueueRecords {
+    participant: Participant,
     wait: Option<WaitRecord>,
-    promises: Vec<Promise>,
+    signals: Vec<SignalRecord>,
 }
 
-/// How far a fence will be signalled: one note for all jobs.
-struct Promise {
-    owner: Participant,
+/// The highest value that a fence will be signaled to: one record for all jobs.
+struct SignalRecord {
+    participant: Participant,
     fence: usize,
-    note: WaitRecord,
+    record: WaitRecord,
 }
 
-impl Claims {
-    pub(crate) fn new() -> Claims {
-        Claims { owner: Participant::new(ParticipantKind::Queue), wait: None, promises: Vec::new() }
+impl QueueRecords {
+    pub(crate) fn new() -> QueueRecords {
+        let participant = Participant::new(ParticipantKind::Queue);
+        QueueRecords { participant, wait: None, signals: Vec::new() }
     }
 
-    /// Whose notes they are.
-    pub(crate) fn owner(&self) -> Participant {
-        self.owner
+    /// Returns the participant that the records are of.
+    pub(crate) fn participant(&self) -> Participant {
+        self.participant
     }
 
-    /// It is held up by this.
-    pub(crate) fn wait(&mut self, fence: &Fence, demand: Predicate) {
-        self.wait = Some(demand.of(fence).record(self.owner));
+    /// Records the wait that blocks the queue.
+    pub(crate) fn record_wait(&mut self, fence: &Fence, predicate: Predicate) {
+        self.wait = Some(predicate.of(fence).record(self.participant));
     }
 
-    /// It will signal this, once it goes on.
-    pub(crate) fn promise(&mut self, items: &Items) {
-        self.add(self.owner, items);
+    /// Records the signals of a job that has not run.
+    pub(crate) fn record_signals(&mut self, dependencies: &Dependencies) {
+        self.add(self.participant, dependencies);
     }
 
-    /// It has started what will signal this, however long it is held up.
-    pub(crate) fn started(&mut self, items: &Items) {
-        self.add(self.owner.work(), items);
+    /// Records the signals of a job in flight, which do not depend on the wait.
+    pub(crate) fn record_in_flight(&mut self, dependencies: &Dependencies) {
+        self.add(self.participant.work(), dependencies);
     }
 
-    /// Where there is no memory there is no note.
-    fn add(&mut self, owner: Participant, items: &Items) {
-        for (fence, value) in items.signals() {
+    /// Adds a record for each fence, or raises the one that it has. Without memory there is none.
+    fn add(&mut self, participant: Participant, dependencies: &Dependencies) {
+        for (fence, value) in dependencies.signals() {
             let address = std::ptr::from_ref(fence) as usize;
-            let known =
-                self.promises.iter().find(|known| known.owner == owner && known.fence == address);
+            let known = self
+                .signals
+                .iter()
+                .find(|known| known.participant == participant && known.fence == address);
             if let Some(known) = known {
-                known.note.raise(value);
-            } else if self.promises.try_reserve(1).is_ok() {
-                self.promises.push(Promise {
-                    owner,
+                known.record.raise(value);
+            } else if self.signals.try_reserve(1).is_ok() {
+                self.signals.push(SignalRecord {
+                    participant,
                     fence: address,
-                    note: fence.record_signal(owner, value),
+                    record: fence.record_signal(participant, value),
                 });
             }
         }
     }
 
-    /// It goes on.
+    /// Removes all records: the queue is not blocked any more.
     pub(crate) fn clear(&mut self) {
         self.wait = None;
-        self.promises.clear();
+        self.signals.clear();
     }
 }

@@ -1,9 +1,9 @@
-//! A loop: what is over, and where it is done.
+//! The event loop: a list of due watches, run one after another, and the pollers that fill it.
 
 use super::THREAD_NAME;
-use super::fd_poller::Eye;
-use super::fence_poller::Ear;
-use super::watch::{Callback, Effect, Scheduler, Watch};
+use super::fd_poller::FdPoller;
+use super::fence_poller::FencePoller;
+use super::watch::{Action, Callback, Scheduler, Token, Watch};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::shm::page::Page;
@@ -18,16 +18,16 @@ use std::ffi::CStr;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-/// Who does what is due.
+/// Which thread runs what is due.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// The library's own threads.
+    /// The loop's own threads.
     Thread,
-    /// The caller, who is told by a descriptor.
+    /// The caller's, in dispatch. A descriptor is readable while there is something to do.
     Caller,
 }
 
-/// What a C handle stands for: with the last one the loop ends.
+/// The object behind a C handle. The last reference ends the loop.
 pub(crate) struct LoopHandle {
     event_loop: Ref<EventLoop>,
 }
@@ -38,7 +38,7 @@ impl LoopHandle {
         Ref::try_new(|| Ok(LoopHandle { event_loop }))
     }
 
-    /// The loop. `Stale` in the child of a fork, which has none of its threads.
+    /// Returns the loop. `Stale` in the child of a fork, which has none of its threads.
     pub(crate) fn get(&self) -> Result<&Ref<EventLoop>> {
         if self.event_loop.is_ours() { Ok(&self.event_loop) } else { Err(Error::Stale) }
     }
@@ -49,54 +49,54 @@ impl Drop for LoopHandle {
         if self.event_loop.is_ours() {
             self.event_loop.end();
         } else {
-            // The child of a fork: a thread that is not here may have held any lock. What the loop
-            // has is left alone.
+            // In the child of a fork a thread that does not exist may hold any lock. So the loop is
+            // leaked, with all it has.
             std::mem::forget(self.event_loop.clone());
         }
     }
 }
 
-/// Watches that are armed, and what is to be done.
+/// The pollers, which hold the armed watches, and the watches that are due.
 pub(crate) struct EventLoop {
     mode: Mode,
     creator: ProcessBound,
     due: Mutex<Due>,
-    /// Held by whoever does things.
+    /// Held while actions and callbacks run.
     turn: Mutex<()>,
-    ears: Mutex<Vec<Ref<Ear>>>,
-    eye: Eye,
-    /// The thread that waits at the eye, once there is something to wait for.
-    eye_thread: Mutex<Option<Thread>>,
-    /// Those that are to add points to timelines. One that waits for its turn there is known to
-    /// nobody else here.
+    fence_pollers: Mutex<Vec<Ref<FencePoller>>>,
+    fd_poller: FdPoller,
+    /// The thread that runs the fd poller. Started when something needs it.
+    fd_thread: Mutex<Option<Thread>>,
+    /// Watches that will add a point to a timeline. While one waits for its turn there, only this
+    /// map leads to it from the loop.
     exports: Mutex<Exports>,
 }
 
-/// By their addresses.
+/// Watches by address.
 type Exports = HashMap<usize, Ref<Watch>, BuildHasherDefault<DefaultHasher>>;
 
-/// What is to be done. There is always room for what may yet become due: where it does, memory
-/// cannot be asked for.
+/// The due list. A place is reserved for each watch that may become due, since an allocation at
+/// that time could fail.
 struct Due {
     watches: VecDeque<Ref<Watch>>,
-    promised: usize,
+    reserved: usize,
     ended: bool,
-    is_cancelling: bool,
+    is_canceling: bool,
 }
 
-/// An empty list keeps no more memory than this many entries take.
-const KEPT: usize = 1024;
+/// An empty list keeps memory for at most this many entries.
+const KEEP_CAPACITY: usize = 1024;
 
-/// Room for a watch among what is to be done, taken back unless it is kept.
-pub(crate) struct Room<'a>(&'a EventLoop);
+/// A reserved place in the due list. Returned when dropped, unless it is kept.
+struct Reservation<'a>(&'a EventLoop);
 
-impl Room<'_> {
-    pub(crate) fn keep(self) {
+impl Reservation<'_> {
+    fn keep(self) {
         std::mem::forget(self);
     }
 }
 
-impl Drop for Room<'_> {
+impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         self.0.unreserve();
     }
@@ -104,162 +104,168 @@ impl Drop for Room<'_> {
 
 impl EventLoop {
     fn new(mode: Mode) -> Result<Ref<EventLoop>> {
-        let due = Due { watches: VecDeque::new(), promised: 0, ended: false, is_cancelling: false };
-        let eye = Eye::new()?;
+        let due = Due { watches: VecDeque::new(), reserved: 0, ended: false, is_canceling: false };
+        let fd_poller = FdPoller::new()?;
         Ref::try_new(|| {
             Ok(EventLoop {
                 mode,
                 creator: ProcessBound::new(),
                 due: Mutex::new(due),
                 turn: Mutex::new(()),
-                ears: Mutex::new(Vec::new()),
-                eye,
-                eye_thread: Mutex::new(None),
+                fence_pollers: Mutex::new(Vec::new()),
+                fd_poller,
+                fd_thread: Mutex::new(None),
                 exports: Mutex::new(HashMap::default()),
             })
         })
     }
 
-    /// Whether this process made it, and not the parent that it was forked from.
-    pub(crate) fn is_ours(&self) -> bool {
+    /// Whether this process made the loop, and not a parent that it was forked from.
+    fn is_ours(&self) -> bool {
         self.creator.is_ours()
     }
 
-    fn eye_thread(&self) -> MutexGuard<'_, Option<Thread>> {
-        self.eye_thread.lock().unwrap_or_else(PoisonError::into_inner)
+    fn fd_thread(&self) -> MutexGuard<'_, Option<Thread>> {
+        self.fd_thread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The eye. Sees to it that somebody looks, if the loop has threads.
-    pub(crate) fn started_eye(this: &Ref<EventLoop>) -> Result<&Eye> {
-        let mut thread = this.eye_thread();
+    /// Returns the fd poller, whose thread runs from then on if the loop has threads.
+    pub(crate) fn start_fd_poller(this: &Ref<EventLoop>) -> Result<&FdPoller> {
+        let mut thread = this.fd_thread();
         if thread.is_none() && this.mode == Mode::Thread {
             *thread = Some(Thread::start(this.clone())?);
         }
-        Ok(&this.eye)
+        Ok(&this.fd_poller)
     }
 
-    /// Whether the thread that asks is one of the loop's.
+    /// Whether the calling thread is one of the loop's.
     fn is_current(&self) -> bool {
-        self.eye_thread().as_ref().is_some_and(Thread::is_current)
-            || self.ears().iter().any(|ear| ear.is_current())
+        self.fd_thread().as_ref().is_some_and(Thread::is_current)
+            || self.fence_pollers().iter().any(|poller| poller.is_current())
     }
 
     fn scheduler(this: &Ref<EventLoop>) -> Ref<dyn Scheduler> {
         this.clone().unsize::<dyn Scheduler>(|event_loop| event_loop)
     }
 
-    /// A new watch, armed, that nobody knows yet. The callback is taken if it succeeds.
+    /// Makes an armed watch that is registered nowhere. Takes the callback if it succeeds.
     pub(crate) fn new_watch(
         this: &Ref<EventLoop>,
-        effect: Effect,
+        action: Action,
         callback: &mut Option<Callback>,
     ) -> Result<Ref<Watch>> {
-        let room = this.promise()?;
-        let watch = Watch::new(EventLoop::scheduler(this), effect, callback)?;
-        room.keep();
+        let reservation = this.reserve()?;
+        let watch = Watch::new(EventLoop::scheduler(this), action, callback)?;
+        reservation.keep();
         Ok(watch)
     }
 
-    /// Readable while there is something to dispatch. `Invalid` for a loop with a thread.
+    /// Returns a descriptor that is readable while there is something to dispatch. `Invalid` for a
+    /// loop with threads.
     pub(crate) fn fd(&self) -> Result<BorrowedFd<'_>> {
-        if self.mode == Mode::Caller { Ok(self.eye.fd()) } else { Err(Error::Invalid) }
+        if self.mode == Mode::Caller { Ok(self.fd_poller.fd()) } else { Err(Error::Invalid) }
     }
 
     fn due(&self) -> MutexGuard<'_, Due> {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ears(&self) -> MutexGuard<'_, Vec<Ref<Ear>>> {
-        self.ears.lock().unwrap_or_else(PoisonError::into_inner)
+    fn fence_pollers(&self) -> MutexGuard<'_, Vec<Ref<FencePoller>>> {
+        self.fence_pollers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Arms a watch for a fence.
+    /// Registers a watch for a fence's condition.
     pub(crate) fn watch(
         this: &Ref<EventLoop>,
         fence: &Ref<Fence>,
-        demand: Predicate,
+        predicate: Predicate,
         watch: &Ref<Watch>,
     ) -> Result<()> {
-        // An ear that had room may be full when we come back to it.
-        while !Ear::add(&EventLoop::ear_for(this, fence.page())?, fence, demand, watch)? {}
+        // Another thread may fill a poller that had room for the page.
+        while !FencePoller::add(
+            &EventLoop::fence_poller_for(this, fence.page())?,
+            fence,
+            predicate,
+            watch,
+        )? {}
         Ok(())
     }
 
-    /// One that listens to the page, or could.
-    fn ear_for(this: &Ref<EventLoop>, page: &Page) -> Result<Ref<Ear>> {
-        let mut ears = this.ears();
-        let listening = ears.iter().find(|ear| ear.hears(page));
-        if let Some(ear) = listening.or_else(|| ears.iter().find(|ear| ear.has_room())) {
-            return Ok(ear.clone());
+    /// Returns a fence poller that polls the page or has room for it.
+    fn fence_poller_for(this: &Ref<EventLoop>, page: &Page) -> Result<Ref<FencePoller>> {
+        let mut pollers = this.fence_pollers();
+        let polling = pollers.iter().find(|poller| poller.polls(page));
+        if let Some(poller) = polling.or_else(|| pollers.iter().find(|poller| poller.has_room())) {
+            return Ok(poller.clone());
         }
-        ears.try_reserve(1).map_err(|_| Error::NoMemory)?;
-        // One without a thread would not do what is due.
-        let ear = Ear::start(EventLoop::scheduler(this))?;
-        ears.push(ear.clone());
-        Ok(ear)
+        pollers.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        // Not added before its thread runs: `wake` relies on the first poller.
+        let poller = FencePoller::start(EventLoop::scheduler(this))?;
+        pollers.push(poller.clone());
+        Ok(poller)
     }
 
-    /// Room for one more watch among what is to be done.
-    fn promise(&self) -> Result<Room<'_>> {
+    /// Reserves a place for one more watch in the due list.
+    fn reserve(&self) -> Result<Reservation<'_>> {
         let mut due = self.due();
-        let room = due.promised + 1;
-        due.watches.try_reserve(room).map_err(|_| Error::NoMemory)?;
-        due.promised = room;
-        Ok(Room(self))
+        let reserved = due.reserved + 1;
+        due.watches.try_reserve(reserved).map_err(|_| Error::NoMemory)?;
+        due.reserved = reserved;
+        Ok(Reservation(self))
     }
 
     fn exports(&self) -> MutexGuard<'_, Exports> {
         self.exports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in a watch that is to add a point to a timeline.
-    pub(crate) fn add_export(&self, watch: &Ref<Watch>) -> Result<()> {
+    /// Remembers a watch that will add a point to a timeline.
+    pub(crate) fn track_export(&self, watch: &Ref<Watch>) -> Result<()> {
         let mut exports = self.exports();
         exports.try_reserve(1).map_err(|_| Error::NoMemory)?;
         exports.insert(std::ptr::from_ref::<Watch>(watch) as usize, watch.clone());
         Ok(())
     }
 
-    /// Whether things are done while the thread that asks waits.
-    pub(crate) fn goes_on_meanwhile(&self) -> bool {
+    /// Whether the loop runs what is due while the calling thread sleeps.
+    pub(crate) fn runs_meanwhile(&self) -> bool {
         self.mode == Mode::Thread && !self.is_current()
     }
 
-    /// Does what is due by now, and sees to what fell due meanwhile later: it may be the same
-    /// again.
+    /// Runs what is due now. What becomes due meanwhile waits for the next batch: it may be the
+    /// same watch again.
     fn run_batch(&self) {
         let mut left = self.due().watches.len();
         while left > 0 {
-            let Some(watch) = self.take() else { break };
-            if watch.fire() {
+            let Some(watch) = self.next_due() else { break };
+            if watch.run() {
                 self.unreserve();
             }
             left -= 1;
         }
         let mut due = self.due();
-        if due.watches.is_empty() && due.promised == 0 && due.watches.capacity() > KEPT {
+        if due.watches.is_empty() && due.reserved == 0 && due.watches.capacity() > KEEP_CAPACITY {
             due.watches = VecDeque::new();
         }
-        let is_more = !due.watches.is_empty();
+        let has_more = !due.watches.is_empty();
         drop(due);
-        if is_more {
+        if has_more {
             self.wake();
         }
     }
 
-    /// The next watch to be done. As long as it is not, its room is kept.
-    fn take(&self) -> Option<Ref<Watch>> {
+    /// Takes the next watch from the due list. Its place stays reserved while it runs.
+    fn next_due(&self) -> Option<Ref<Watch>> {
         let mut due = self.due();
         if due.ended {
             return None;
         }
         let watch = due.watches.pop_front()?;
-        due.promised += 1;
+        due.reserved += 1;
         Some(watch)
     }
 
-    /// For the caller: looks at the files, and does what is due. `Already` if that is going on
-    /// elsewhere, or around the call.
+    /// Polls the descriptors and runs what is due, on the caller's thread. `Already` if another
+    /// thread does so, or if this is a callback of the loop.
     pub(crate) fn dispatch(&self) -> Result<()> {
         if self.mode != Mode::Caller {
             return Err(Error::Invalid);
@@ -269,13 +275,12 @@ impl EventLoop {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Err(Error::Already),
         };
-        self.eye.look(Deadline::POLL)?;
+        self.fd_poller.poll(Deadline::POLL)?;
         self.run_batch();
         Ok(())
     }
 
-    /// Cancels everything, and ends the threads: waits for them, unless it is one of them that
-    /// asks.
+    /// Cancels all watches, and ends the threads. Waits for them, unless the calling thread is one.
     fn end(&self) {
         self.due().ended = true;
         self.cancel_due();
@@ -283,32 +288,32 @@ impl EventLoop {
         for watch in exports.into_values() {
             let _ = watch.cancel();
         }
-        // In a callback no thread can be waited for: it may be this one, or wait for its turn.
+        // A callback can wait for no thread: it runs on one, and the others may wait for the turn.
         let wait = !self.is_current();
-        let ears = std::mem::take(&mut *self.ears());
-        for ear in &ears {
-            ear.end(wait);
+        let pollers = std::mem::take(&mut *self.fence_pollers());
+        for poller in &pollers {
+            poller.end(wait);
         }
-        let thread = self.eye_thread().take();
-        self.eye.end();
+        let thread = self.fd_thread().take();
+        self.fd_poller.end();
         if let Some(thread) = thread {
             thread.end(wait);
         }
-        // What fell due meanwhile.
+        // What became due meanwhile.
         self.cancel_due();
     }
 
-    /// After the end, when nothing is done any more.
+    /// Cancels what is due: the loop has ended.
     fn cancel_due(&self) {
-        if std::mem::replace(&mut self.due().is_cancelling, true) {
-            // What a cancelled watch had due is cancelled by who is at it, and not in here: it may
-            // be a long chain.
+        if std::mem::replace(&mut self.due().is_canceling, true) {
+            // The outer call cancels it too. A canceled watch may have another become due, and so
+            // on: a long chain must not recurse.
             return;
         }
         loop {
             let mut due = self.due();
             let Some(watch) = due.watches.pop_front() else {
-                due.is_cancelling = false;
+                due.is_canceling = false;
                 break;
             };
             drop(due);
@@ -319,21 +324,21 @@ impl EventLoop {
 
 impl Scheduler for EventLoop {
     fn unreserve(&self) {
-        self.due().promised -= 1;
+        self.due().reserved -= 1;
     }
 
     fn enqueue(&self, watch: &Ref<Watch>) {
         let mut due = self.due();
-        due.promised -= 1;
+        due.reserved -= 1;
         due.watches.push_back(watch.clone());
     }
 
-    /// One thread at a time.
+    /// One thread runs what is due at a time; the others wait for the turn.
     fn run_due(&self) {
         match self.mode {
             Mode::Caller => {
                 if !self.due().watches.is_empty() {
-                    self.eye.poke();
+                    self.fd_poller.wake();
                 }
             }
             Mode::Thread => {
@@ -350,10 +355,10 @@ impl Scheduler for EventLoop {
             return self.cancel_due();
         }
         match self.mode {
-            Mode::Caller => self.eye.poke(),
+            Mode::Caller => self.fd_poller.wake(),
             Mode::Thread => {
-                let ear = self.ears().first().cloned();
-                ear.map_or_else(|| self.eye.poke(), |ear| ear.poke());
+                let poller = self.fence_pollers().first().cloned();
+                poller.map_or_else(|| self.fd_poller.wake(), |poller| poller.wake());
             }
         }
     }
@@ -361,26 +366,26 @@ impl Scheduler for EventLoop {
     fn untrack(&self, watch: &Watch) {
         let mut exports = self.exports();
         let _removed = exports.remove(&(std::ptr::from_ref(watch) as usize));
-        if exports.is_empty() && exports.capacity() > KEPT {
+        if exports.is_empty() && exports.capacity() > KEEP_CAPACITY {
             *exports = HashMap::default();
         }
         drop(exports);
     }
 
-    fn deregister_fd(&self, token: u64) {
-        self.eye.forget(token);
+    fn deregister_fd(&self, token: Token) {
+        self.fd_poller.deregister(token);
     }
 }
 
 impl Run for EventLoop {
     const NAME: &CStr = THREAD_NAME;
 
-    /// The eye's thread.
+    /// The thread of the fd poller.
     fn run(&self) {
-        while self.eye.look(Deadline::NEVER).is_ok_and(|goes_on| goes_on) {
+        while self.fd_poller.poll(Deadline::NEVER).is_ok_and(|continues| continues) {
             self.run_due();
         }
-        // What it found to be over at the end.
+        // For watches that completed at the end.
         self.wake();
     }
 }

@@ -1,12 +1,12 @@
-//! An epoll instance: how a loop hears of kernel fences, and of its caller.
+//! An epoll instance: polls sync_files, timelines and peers for an event loop.
 //!
-//! A sync_file is readable once its fence signalled. A timeline's point has no file before somebody
-//! submits a fence for it; until then the timeline's bell is watched, and then the fence, as a
-//! sync_file, which tells errors too.
+//! A sync_file is readable once its fence has signaled. A timeline's point has no descriptor before
+//! a fence is submitted for it. Until then the poller watches the timeline's event, an eventfd.
+//! Then it watches the fence as a sync_file, which also reports errors.
 
 use super::point_waiter::PointEvent;
 use super::timeline::{Submission, Timeline};
-use super::watch::{Failure, Home, Outcome, Scheduler, Watch};
+use super::watch::{Failure, Outcome, Registration, Scheduler, Token, Watch};
 use crate::error::{Error, Result};
 use crate::sys::epoll;
 use crate::sys::peer::ExitEvent;
@@ -19,37 +19,37 @@ use std::collections::{BinaryHeap, HashMap};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The descriptors a loop looks at.
-pub(crate) struct Eye {
+/// The descriptors that an event loop polls.
+pub(crate) struct FdPoller {
     epoll: OwnedFd,
-    /// Readable where there is something to do that no other file tells of.
+    /// An eventfd, readable when there is work that no other descriptor announces.
     wake: OwnedFd,
-    files: Mutex<Files>,
+    entries: Mutex<Entries>,
 }
 
-struct Files {
-    /// By the numbers that epoll knows them by.
-    known: HashMap<u64, File, BuildHasherDefault<DefaultHasher>>,
-    next: u64,
+struct Entries {
+    by_token: HashMap<Token, Entry, BuildHasherDefault<DefaultHasher>>,
+    next: Token,
     ended: bool,
 }
 
-/// The number of `wake`.
-const WAKE: u64 = 0;
+/// The token of `wake`.
+const WAKE: Token = 0;
 
-enum File {
-    /// A fence that is pending.
+enum Entry {
+    /// A pending fence, as a sync_file.
     Fence(OwnedFd, Ref<Watch>),
-    /// A process that lives.
+    /// A live process: a pidfd, or a socket to it.
     Peer(OwnedFd, Ref<Watch>),
-    /// A timeline, and who waits for points of it that nobody has submitted.
+    /// A timeline, with the watches for points that are not submitted yet.
     Timeline(Points),
 }
 
 struct Points {
     timeline: Ref<Timeline>,
-    /// The one that is listened to.
-    bell: Option<Ref<PointEvent>>,
+    /// The event that epoll polls.
+    event: Option<Ref<PointEvent>>,
+    /// The lowest point is at the top.
     unsubmitted: BinaryHeap<Unsubmitted>,
 }
 
@@ -78,63 +78,63 @@ impl Ord for Unsubmitted {
     }
 }
 
-impl Eye {
-    pub(crate) fn new() -> Result<Eye> {
+impl FdPoller {
+    pub(crate) fn new() -> Result<FdPoller> {
         let (epoll, wake) = (epoll::create()?, eventfd::create()?);
         epoll::add(epoll.as_fd(), wake.as_fd(), WAKE)?;
-        let files = Files { known: HashMap::default(), next: WAKE + 1, ended: false };
-        Ok(Eye { epoll, wake, files: Mutex::new(files) })
+        let entries = Entries { by_token: HashMap::default(), next: WAKE + 1, ended: false };
+        Ok(FdPoller { epoll, wake, entries: Mutex::new(entries) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Files> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Readable while there is something to look at.
+    /// Returns the epoll descriptor, which is readable while there is something to poll.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
     }
 
-    /// Has whoever looks look up.
-    pub(crate) fn poke(&self) {
+    /// Wakes the thread in `poll`, or makes the descriptor readable for the caller.
+    pub(crate) fn wake(&self) {
         eventfd::add(self.wake.as_fd());
     }
 
-    /// Takes in a watch for the fence of a sync_file.
+    /// Adds a watch for the fence of a sync_file.
     pub(crate) fn add_fence(
         &self,
         scheduler: &dyn Scheduler,
         fence: OwnedFd,
         watch: &Ref<Watch>,
     ) -> Result<()> {
-        let mut files = self.lock();
-        let found = self.watch_fence(&mut files, fence, watch)?;
-        drop(files);
+        let mut entries = self.lock();
+        let found = self.watch_fence(&mut entries, fence, watch)?;
+        drop(entries);
         if found {
             scheduler.wake();
         }
         Ok(())
     }
 
-    /// Takes in a watch for the end of a process.
+    /// Adds a watch for the end of a process.
     pub(crate) fn add_peer(
         &self,
         peer: OwnedFd,
         exit_event: ExitEvent,
         watch: &Ref<Watch>,
     ) -> Result<()> {
-        let mut files = self.lock();
-        let number = files.number()?;
+        let mut entries = self.lock();
+        let token = entries.reserve()?;
         match exit_event {
-            ExitEvent::Readable => epoll::add(self.fd(), peer.as_fd(), number)?,
-            ExitEvent::HangsUp => epoll::add_hangup(self.fd(), peer.as_fd(), number)?,
+            ExitEvent::Readable => epoll::add(self.fd(), peer.as_fd(), token)?,
+            ExitEvent::HangsUp => epoll::add_hangup(self.fd(), peer.as_fd(), token)?,
         }
-        watch.settle_at(Home::Fd(number));
-        files.known.insert(number, File::Peer(peer, watch.clone()));
+        watch.set_registration(Registration::Fd(token));
+        entries.by_token.insert(token, Entry::Peer(peer, watch.clone()));
         Ok(())
     }
 
-    /// Takes in a watch for a point that need not be submitted yet.
+    /// Adds a watch for a point, submitted or not.
     pub(crate) fn add_point(
         &self,
         scheduler: &dyn Scheduler,
@@ -142,83 +142,83 @@ impl Eye {
         point: u64,
         watch: &Ref<Watch>,
     ) -> Result<()> {
-        let mut files = self.lock();
+        let mut entries = self.lock();
         let (added, found) = match timeline.fence(point)? {
-            Submission::Fence(fence) => (Ok(()), self.watch_fence(&mut files, fence, watch)?),
-            Submission::NotYet(bell) => {
-                let number = files.number_of(timeline)?;
-                let added = self.watch_point(&mut files, number, &bell, point, watch);
-                // A bell that is not listened to any more may have rung for others. This also lets
-                // go of the timeline if nobody waits.
-                (added, self.look_at_timeline(&mut files, number))
+            Submission::Fence(fence) => (Ok(()), self.watch_fence(&mut entries, fence, watch)?),
+            Submission::NotYet(event) => {
+                let token = entries.token_of(timeline)?;
+                let added = self.watch_point(&mut entries, token, &event, point, watch);
+                // If the event was replaced, the old one may have fired for other points. This also
+                // removes the timeline if no watch is left.
+                (added, self.check_timeline(&mut entries, token))
             }
         };
-        drop(files);
+        drop(entries);
         if found {
             scheduler.wake();
         }
         added
     }
 
-    /// Forgets a watch that was cancelled, by the number that it was told.
-    pub(crate) fn forget(&self, number: u64) {
-        let mut files = self.lock();
+    /// Removes a canceled watch, by the token that it was registered with.
+    pub(crate) fn deregister(&self, token: Token) {
+        let mut entries = self.lock();
         // Dropped after the lock.
-        let _file = match files.known.get_mut(&number) {
-            Some(File::Timeline(points)) => {
+        let _entry = match entries.by_token.get_mut(&token) {
+            Some(Entry::Timeline(points)) => {
                 points.unsubmitted.retain(|unsubmitted| unsubmitted.watch.is_armed());
-                points.unsubmitted.is_empty().then(|| self.remove(&mut files, number))
+                points.unsubmitted.is_empty().then(|| self.remove(&mut entries, token))
             }
-            Some(File::Fence(..) | File::Peer(..)) => Some(self.remove(&mut files, number)),
+            Some(Entry::Fence(..) | Entry::Peer(..)) => Some(self.remove(&mut entries, token)),
             None => None,
         };
-        drop(files);
+        drop(entries);
     }
 
-    fn remove(&self, files: &mut Files, number: u64) -> Option<File> {
-        let file = files.known.remove(&number)?;
-        match &file {
-            File::Fence(file, _) | File::Peer(file, _) => epoll::remove(self.fd(), file.as_fd()),
-            File::Timeline(points) => {
-                if let Some(bell) = &points.bell {
-                    epoll::remove(self.fd(), bell.as_fd());
+    fn remove(&self, entries: &mut Entries, token: Token) -> Option<Entry> {
+        let entry = entries.by_token.remove(&token)?;
+        match &entry {
+            Entry::Fence(fd, _) | Entry::Peer(fd, _) => epoll::remove(self.fd(), fd.as_fd()),
+            Entry::Timeline(points) => {
+                if let Some(event) = &points.event {
+                    epoll::remove(self.fd(), event.as_fd());
                 }
             }
         }
-        Some(file)
+        Some(entry)
     }
 
-    /// Sleeps until something is readable, or until the deadline, and looks what is over. False at
-    /// the end.
-    pub(crate) fn look(&self, deadline: Deadline) -> Result<bool> {
-        let mut numbers = [0; epoll::EVENTS];
-        let readable = epoll::wait(self.fd(), &mut numbers, deadline)?;
-        for &number in readable {
-            if number == WAKE {
+    /// Sleeps until a descriptor is readable or the deadline has passed, and completes what is
+    /// readable. Returns false at the end.
+    pub(crate) fn poll(&self, deadline: Deadline) -> Result<bool> {
+        let mut tokens = [WAKE; epoll::EVENTS];
+        let readable = epoll::wait(self.fd(), &mut tokens, deadline)?;
+        for &token in readable {
+            if token == WAKE {
                 eventfd::clear(self.wake.as_fd());
                 continue;
             }
-            let mut files = self.lock();
-            match files.known.get(&number) {
-                Some(File::Timeline(points)) => {
-                    if let Some(bell) = &points.bell {
-                        points.timeline.rang(bell);
+            let mut entries = self.lock();
+            match entries.by_token.get(&token) {
+                Some(Entry::Timeline(points)) => {
+                    if let Some(event) = &points.event {
+                        points.timeline.event_fired(event);
                     }
-                    self.look_at_timeline(&mut files, number);
+                    self.check_timeline(&mut entries, token);
                 }
-                Some(File::Fence(fence, watch)) => {
+                Some(Entry::Fence(fence, watch)) => {
                     if let Some(outcome) =
                         outcome(fence).unwrap_or_else(|error| Some(Err(Failure::from(error))))
                     {
-                        Watch::decide(watch, outcome);
-                        let _file = self.remove(&mut files, number);
-                        drop(files);
+                        Watch::complete(watch, outcome);
+                        let _entry = self.remove(&mut entries, token);
+                        drop(entries);
                     }
                 }
-                Some(File::Peer(_, watch)) => {
-                    Watch::decide(watch, Ok(()));
-                    let _file = self.remove(&mut files, number);
-                    drop(files);
+                Some(Entry::Peer(_, watch)) => {
+                    Watch::complete(watch, Ok(()));
+                    let _entry = self.remove(&mut entries, token);
+                    drop(entries);
                 }
                 None => {}
             }
@@ -226,46 +226,52 @@ impl Eye {
         Ok(!self.lock().ended)
     }
 
-    /// Watches the fence, unless it is over already: then true.
-    fn watch_fence(&self, files: &mut Files, fence: OwnedFd, watch: &Ref<Watch>) -> Result<bool> {
+    /// Polls a fence. Returns true if it has signaled or failed, which completes the watch.
+    fn watch_fence(
+        &self,
+        entries: &mut Entries,
+        fence: OwnedFd,
+        watch: &Ref<Watch>,
+    ) -> Result<bool> {
         if let Some(outcome) = outcome(&fence)? {
-            return Ok(Watch::decide(watch, outcome));
+            return Ok(Watch::complete(watch, outcome));
         }
-        let number = files.number()?;
-        epoll::add(self.fd(), fence.as_fd(), number)?;
-        if watch.settle_at(Home::Fd(number)) {
-            files.known.insert(number, File::Fence(fence, watch.clone()));
+        let token = entries.reserve()?;
+        epoll::add(self.fd(), fence.as_fd(), token)?;
+        if watch.set_registration(Registration::Fd(token)) {
+            entries.by_token.insert(token, Entry::Fence(fence, watch.clone()));
         } else {
             epoll::remove(self.fd(), fence.as_fd());
         }
         Ok(false)
     }
 
-    /// Takes in a watch for a point of a timeline that is known.
+    /// Adds a watch for a point of a timeline that has an entry.
     fn watch_point(
         &self,
-        files: &mut Files,
-        number: u64,
-        bell: &Ref<PointEvent>,
+        entries: &mut Entries,
+        token: Token,
+        event: &Ref<PointEvent>,
         point: u64,
         watch: &Ref<Watch>,
     ) -> Result<()> {
-        let Some(File::Timeline(points)) = files.known.get_mut(&number) else {
+        let Some(Entry::Timeline(points)) = entries.by_token.get_mut(&token) else {
             return Err(Error::Unexpected);
         };
         points.unsubmitted.try_reserve(1).map_err(|_| Error::NoMemory)?;
-        points.listen(self.fd(), number, bell)?;
-        watch.settle_at(Home::Fd(number));
+        points.listen(self.fd(), token, event)?;
+        watch.set_registration(Registration::Fd(token));
         points.unsubmitted.push(Unsubmitted { point: Reverse(point), watch: watch.clone() });
         Ok(())
     }
 
-    /// Goes on to the fences of points that were submitted by now. Tells whether anything is over.
-    fn look_at_timeline(&self, files: &mut Files, number: u64) -> bool {
+    /// Polls the fences of the points that are submitted by now. Returns whether any watch
+    /// completed.
+    fn check_timeline(&self, entries: &mut Entries, token: Token) -> bool {
         let mut found = false;
-        while let Some(File::Timeline(points)) = files.known.get_mut(&number) {
+        while let Some(Entry::Timeline(points)) = entries.by_token.get_mut(&token) {
             let Some(next) = points.unsubmitted.peek() else {
-                let _file = self.remove(files, number);
+                let _entry = self.remove(entries, token);
                 break;
             };
             if !next.watch.is_armed() {
@@ -274,35 +280,35 @@ impl Eye {
             }
             let fence = match points.timeline.fence(next.point.0) {
                 Ok(Submission::Fence(fence)) => Ok(fence),
-                Ok(Submission::NotYet(bell)) => match points.listen(self.fd(), number, &bell) {
+                Ok(Submission::NotYet(event)) => match points.listen(self.fd(), token, &event) {
                     Ok(()) => break,
                     Err(error) => Err(error),
                 },
                 Err(error) => Err(error),
             };
             let Some(next) = points.unsubmitted.pop() else { break };
-            match fence.and_then(|fence| self.watch_fence(files, fence, &next.watch)) {
-                Ok(over) => found |= over,
-                Err(error) => found |= Watch::decide(&next.watch, Err(Failure::from(error))),
+            match fence.and_then(|fence| self.watch_fence(entries, fence, &next.watch)) {
+                Ok(completed) => found |= completed,
+                Err(error) => found |= Watch::complete(&next.watch, Err(Failure::from(error))),
             }
         }
         found
     }
 
-    /// Cancels everything, and has whoever looks know that this is the end.
+    /// Cancels all watches, and ends the thread in `poll`.
     pub(crate) fn end(&self) {
-        let known = {
-            let mut files = self.lock();
-            files.ended = true;
-            std::mem::take(&mut files.known)
+        let removed = {
+            let mut entries = self.lock();
+            entries.ended = true;
+            std::mem::take(&mut entries.by_token)
         };
-        self.poke();
-        for file in known.into_values() {
-            match file {
-                File::Fence(_, watch) | File::Peer(_, watch) => {
+        self.wake();
+        for entry in removed.into_values() {
+            match entry {
+                Entry::Fence(_, watch) | Entry::Peer(_, watch) => {
                     let _ = watch.cancel();
                 }
-                File::Timeline(points) => {
+                Entry::Timeline(points) => {
                     for unsubmitted in points.unsubmitted {
                         let _ = unsubmitted.watch.cancel();
                     }
@@ -312,49 +318,54 @@ impl Eye {
     }
 }
 
-impl File {
-    fn is_of(&self, timeline: &Ref<Timeline>) -> bool {
-        matches!(self, File::Timeline(points) if points.timeline.is(timeline))
+impl Entry {
+    fn is_for(&self, timeline: &Ref<Timeline>) -> bool {
+        matches!(self, Entry::Timeline(points) if points.timeline.is(timeline))
     }
 }
 
 impl Points {
-    /// Listens to the bell instead of another.
-    fn listen(&mut self, epoll: BorrowedFd<'_>, number: u64, bell: &Ref<PointEvent>) -> Result<()> {
-        if self.bell.as_ref().is_some_and(|current| current.is(bell)) {
+    /// Polls this event in place of the one before.
+    fn listen(
+        &mut self,
+        epoll: BorrowedFd<'_>,
+        token: Token,
+        event: &Ref<PointEvent>,
+    ) -> Result<()> {
+        if self.event.as_ref().is_some_and(|current| current.is(event)) {
             return Ok(());
         }
-        epoll::add(epoll, bell.as_fd(), number)?;
-        if let Some(bell) = self.bell.replace(bell.clone()) {
-            epoll::remove(epoll, bell.as_fd());
+        epoll::add(epoll, event.as_fd(), token)?;
+        if let Some(event) = self.event.replace(event.clone()) {
+            epoll::remove(epoll, event.as_fd());
         }
         Ok(())
     }
 }
 
-impl Files {
-    /// A number that no file has, and room for a file of that number.
-    fn number(&mut self) -> Result<u64> {
-        self.known.try_reserve(1).map_err(|_| Error::NoMemory)?;
-        let number = self.next;
+impl Entries {
+    /// Reserves memory for an entry, and returns its token, which no other entry ever has.
+    fn reserve(&mut self) -> Result<Token> {
+        self.by_token.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        let token = self.next;
         self.next += 1;
-        Ok(number)
+        Ok(token)
     }
 
-    /// The number of a timeline.
-    fn number_of(&mut self, timeline: &Ref<Timeline>) -> Result<u64> {
-        if let Some((number, _)) = self.known.iter().find(|(_, file)| file.is_of(timeline)) {
-            return Ok(*number);
+    /// Returns the token of a timeline, for which an entry is made if need be.
+    fn token_of(&mut self, timeline: &Ref<Timeline>) -> Result<Token> {
+        if let Some((token, _)) = self.by_token.iter().find(|(_, entry)| entry.is_for(timeline)) {
+            return Ok(*token);
         }
-        let number = self.number()?;
+        let token = self.reserve()?;
         let points =
-            Points { timeline: timeline.clone(), bell: None, unsubmitted: BinaryHeap::new() };
-        self.known.insert(number, File::Timeline(points));
-        Ok(number)
+            Points { timeline: timeline.clone(), event: None, unsubmitted: BinaryHeap::new() };
+        self.by_token.insert(token, Entry::Timeline(points));
+        Ok(token)
     }
 }
 
-/// What the fence of a sync_file came to; `None` while it is pending.
+/// Returns the outcome of a sync_file's fence, or `None` while it is pending.
 fn outcome(fence: &OwnedFd) -> Result<Option<Outcome>> {
     Ok(sync_file::outcome(fence.as_fd())?.map(|outcome| outcome.map_err(Failure::of_fence)))
 }

@@ -1,26 +1,29 @@
-//! A thread asleep on the bells of pages: how a loop hears of fences.
+//! A thread in futex_waitv, which polls the fences of up to 126 pages for an event loop.
 //!
-//! Whoever signals a fence can wake only who sleeps on a futex, and nothing but a thread can. The
-//! ear hears for all watches of up to 126 pages; who adds a watch to a page that it listens to
-//! already need not wake it:
+//! A signal can only wake a futex, and only a thread can sleep on one. This is an eventcount wait
+//! (see slot.rs for its proof), except that the thread which adds a watch is not the one that
+//! sleeps:
 //!
 //! ```text
-//!   ear                                    add a watch                      signal (slot.rs)
-//!   W1  s = the bell's sequence            (lock) make it known             S1  value
-//!       (lock) look at who rang before s   W2  announce it                  S2  read sleepers
-//!   W4  FUTEX_WAIT(sequence == s)          W3  look at the value; (unlock)  S3..S5, and the bell
+//!   poller                                add a watch                       signal (slot.rs)
+//!   W1  s = the page's event count        (lock) insert it into the table   S1  value
+//!       (lock) check what signaled by s   W2  register it as a waiter       S2  read waiter bits
+//!   W4  FUTEX_WAIT(event count == s)      W3  check the value; (unlock)     S3..S5, event count
 //! ```
 //!
-//! Either the adder sees the value, or the signaller sees the announcement and rings, by the
-//! argument in slot.rs: W2 and W3 are as there. If it rings, then the sequence moves on from what
-//! it was when the watch was made known. The ear, whose last W1 was under the lock, either came to
-//! it before that ring, and then W4 does not sleep or wakes; or it comes to it after, and looks at
-//! the slot that rang, where it finds the watch: it was made known, under the lock, before the
-//! announcement.
+//! W2 and W3 are those of slot.rs. By its argument, either the adding thread sees the value, or the
+//! signaler sees the waiter bit and increments the event count. In the second case the count moves
+//! on from what it was when the watch was inserted. The poller's last W1 was under the lock:
+//!
+//! - If that was before the increment, W4 does not sleep, or is woken.
+//! - If it was after, the poller checks the slot that signaled. It finds the watch, which was
+//!   inserted under the lock, before W2.
+//!
+//! So a thread that adds a watch to a page that is polled already need not wake the poller.
 
 use super::THREAD_NAME;
-use super::fence_watches::Spot;
-use super::watch::{Address, Home, Registrar, Scheduler, Watch};
+use super::fence_watches::FenceWatches;
+use super::watch::{FenceKey, Registrar, Registration, Scheduler, Watch};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::fence::poll_interval::poll_interval;
@@ -38,125 +41,130 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How a loop hears of the fences of some pages.
-pub(crate) struct Ear {
+/// Polls the fences of some pages.
+pub(crate) struct FencePoller {
     scheduler: Ref<dyn Scheduler>,
-    /// Moves when the ear has to look up for something else than a bell: the futex word for that.
+    /// A futex word, incremented to wake the poller for anything but an event of a page.
     control: AtomicU32,
-    heard: Mutex<Heard>,
+    state: Mutex<PollState>,
 }
 
-struct Heard {
-    pages: Vec<HeardPage>,
-    left: Left,
+struct PollState {
+    pages: Vec<PolledPage>,
+    drops: DeferredDrops,
     thread: Option<Thread>,
     ended: bool,
-    /// Since when there is something to look at that rings no bell: a fence that a device writes.
-    restless_since: u64,
+    /// The time of the last progress on a fence that a device writes, which no event announces.
+    polling_since: u64,
 }
 
-struct HeardPage {
+struct PolledPage {
     page: Ref<Page>,
-    /// What was read from the bell last.
+    /// The event count as it was read last.
     sequence: u32,
-    /// Of fences that ring.
-    ringing: Spots,
-    /// Of fences that a device writes, which have to be looked at from time to time.
-    devices: Spots,
+    /// Watches of fences whose signals are events of the page.
+    event_fences: WatchTable,
+    /// Watches of fences that a device writes, which are checked at intervals.
+    device_fences: WatchTable,
 }
 
-/// By slot. Nearly always one for each; more while handles on fences that ended are still around.
+/// Watches by slot, then by fence. A slot has several fences only while this process holds on to
+/// some that were destroyed.
 #[derive(Default)]
-struct Spots(HashMap<u32, Vec<Spot>, BuildHasherDefault<DefaultHasher>>);
+struct WatchTable(HashMap<u32, Vec<FenceWatches>, BuildHasherDefault<DefaultHasher>>);
 
-/// Fences that nobody watches any more, until the lock is open: the end of a fence rings bells, and
-/// gives its notifier back to the caller, who may do anything then. There is always room for the
-/// fence of each spot.
-struct Left {
+/// References to fences that have no watch left, to be dropped after the lock is released.
+///
+/// The end of a fence wakes its waiters, and releases its notifier in the caller's code, which may
+/// call the library again. A place for the fence of each `FenceWatches` is reserved.
+struct DeferredDrops {
     fences: Vec<Ref<Fence>>,
-    promised: usize,
+    reserved: usize,
 }
 
-/// What an ear sleeps on. It holds on to the pages, which others may forget meanwhile.
-struct Bed {
-    /// For one sleep on all of it: asked once, for another thread may find out meanwhile.
+/// What one sleep waits for. It keeps the pages mapped: others may remove them from the state
+/// meanwhile.
+struct PollSet {
+    /// Whether one sleep can wait for all of it. Asked once: another thread may lose futex_waitv
+    /// meanwhile.
     has_waitv: bool,
     control: u32,
-    /// What was read before looking: see `orphans`.
-    orphans: u32,
+    /// The epoch of owner deaths, read before the fences were checked: see `owner_death`.
+    owner_deaths: u32,
     pages: [Option<(Ref<Page>, u32)>; PAGES_MAX],
     until: Deadline,
 }
 
-/// A page for each word of futex_waitv, but one for `control` and one for orphans.
+/// futex_waitv takes one word a page, besides `control` and the word of owner deaths.
 const PAGES_MAX: usize = WAITV_MAX - 2;
 
-/// Without futex_waitv.
-const LOOKS_UP_AFTER_NS: u64 = 1_000_000_000;
+/// The longest sleep without futex_waitv.
+const MAX_SLEEP_NS: u64 = 1_000_000_000;
 
-/// How many pages an ear can hear: where there is no futex_waitv, one.
+/// The number of pages that one poller can poll: a single one without futex_waitv.
 fn capacity() -> usize {
     if futex::has_waitv() { PAGES_MAX } else { 1 }
 }
 
-impl Ear {
-    /// A new one, with its thread.
-    pub(crate) fn start(scheduler: Ref<dyn Scheduler>) -> Result<Ref<Ear>> {
-        let left = Left { fences: Vec::new(), promised: 0 };
-        let heard =
-            Heard { pages: Vec::new(), left, thread: None, ended: false, restless_since: 0 };
-        let make = || Ok(Ear { scheduler, control: AtomicU32::new(0), heard: Mutex::new(heard) });
-        let ear = Ref::try_new(make)?;
-        ear.lock().thread = Some(Thread::start(ear.clone())?);
-        Ok(ear)
+impl FencePoller {
+    /// Makes a poller and starts its thread.
+    pub(crate) fn start(scheduler: Ref<dyn Scheduler>) -> Result<Ref<FencePoller>> {
+        let drops = DeferredDrops { fences: Vec::new(), reserved: 0 };
+        let state =
+            PollState { pages: Vec::new(), drops, thread: None, ended: false, polling_since: 0 };
+        let make =
+            || Ok(FencePoller { scheduler, control: AtomicU32::new(0), state: Mutex::new(state) });
+        let poller = Ref::try_new(make)?;
+        poller.lock().thread = Some(Thread::start(poller.clone())?);
+        Ok(poller)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, PollState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it listens to the page.
-    pub(crate) fn hears(&self, page: &Page) -> bool {
-        self.lock().pages.iter().any(|heard| heard.is(std::ptr::from_ref(page) as usize))
+    /// Whether it polls the page.
+    pub(crate) fn polls(&self, page: &Page) -> bool {
+        self.lock().pages.iter().any(|polled| polled.is(std::ptr::from_ref(page) as usize))
     }
 
-    /// Whether it could listen to another page.
+    /// Whether it can poll another page.
     pub(crate) fn has_room(&self) -> bool {
         self.lock().pages.len() < capacity()
     }
 
-    /// Takes a watch in, unless it can listen to no other page by now: then false. If it fails
-    /// nothing happened to the watch.
+    /// Adds a watch. Returns false if the page is new and the poller can take no more pages. If it
+    /// fails, the watch is unchanged.
     pub(crate) fn add(
-        this: &Ref<Ear>,
+        this: &Ref<FencePoller>,
         fence: &Ref<Fence>,
-        demand: Predicate,
+        predicate: Predicate,
         watch: &Ref<Watch>,
     ) -> Result<bool> {
         let mut guard = this.lock();
-        let heard = &mut *guard;
-        if !heard.pages.iter().any(|heard| heard.is(address(fence).page))
-            && heard.pages.len() >= capacity()
+        let state = &mut *guard;
+        if !state.pages.iter().any(|polled| polled.is(key(fence).page))
+            && state.pages.len() >= capacity()
         {
             return Ok(false);
         }
-        let is_new = heard.make_room(fence, demand)?;
+        let is_new = state.reserve(fence, predicate)?;
         let mut found = false;
-        if let Some(page) = heard.pages.iter_mut().find(|heard| heard.is(address(fence).page)) {
-            let at = this.clone().unsize::<dyn Registrar>(|ear| ear);
-            watch.settle_at(Home::Fence { at, key: address(fence) });
-            if let Some(spot) = page.spot(address(fence)) {
-                found = spot.add(demand, watch.clone()) | spot.look();
+        if let Some(page) = state.pages.iter_mut().find(|polled| polled.is(key(fence).page)) {
+            let at = this.clone().unsize::<dyn Registrar>(|poller| poller);
+            watch.set_registration(Registration::Fence { at, key: key(fence) });
+            if let Some(watches) = page.watches(key(fence)) {
+                found = watches.add(predicate, watch.clone()) | watches.check();
             }
-            page.sweep(fence.index(), &mut heard.left);
+            page.purge(fence.index(), &mut state.drops);
         }
         if fence.is_device() {
-            heard.restless_since = time::now();
+            state.polling_since = time::now();
         }
         drop(guard);
-        this.let_go();
+        this.drop_deferred();
         if is_new || fence.is_device() {
-            this.poke();
+            this.wake();
         }
         if found {
             this.scheduler.wake();
@@ -164,69 +172,72 @@ impl Ear {
         Ok(true)
     }
 
-    /// Forgets a watch that was cancelled.
-    fn forget(&self, watch: &Watch, address: Address) {
+    /// Removes a canceled watch, and the page with its last watch.
+    fn forget(&self, watch: &Watch, key: FenceKey) {
         let mut guard = self.lock();
-        let heard = &mut *guard;
-        let Some(at) = heard.pages.iter().position(|heard| heard.is(address.page)) else { return };
-        let Some(page) = heard.pages.get_mut(at) else { return };
-        if let Some(spot) = page.spot(address) {
-            spot.forget(watch);
+        let state = &mut *guard;
+        let Some(at) = state.pages.iter().position(|polled| polled.is(key.page)) else { return };
+        let Some(page) = state.pages.get_mut(at) else { return };
+        if let Some(watches) = page.watches(key) {
+            watches.forget(watch);
         }
-        page.sweep(address.slot, &mut heard.left);
+        page.purge(key.slot, &mut state.drops);
         let is_empty = page.is_empty();
         // Dropped after the lock.
-        let page = is_empty.then(|| heard.pages.swap_remove(at));
+        let page = is_empty.then(|| state.pages.swap_remove(at));
         drop(guard);
-        self.let_go();
+        self.drop_deferred();
         if let Some(page) = page {
-            // The ear holds on to the page while it sleeps, and may sleep on that bell alone.
+            // The thread keeps the page while it sleeps, and may sleep on its event count alone.
             if !futex::has_waitv() {
                 page.page.wake_all();
             }
-            self.poke();
+            self.wake();
         }
     }
 
-    /// Ends the references to fences that nobody watches any more.
-    fn let_go(&self) {
+    /// Drops the references to fences that have no watch left. No lock is held.
+    fn drop_deferred(&self) {
         loop {
-            let fence = self.lock().left.fences.pop();
+            let fence = self.lock().drops.fences.pop();
             if fence.is_none() {
                 break;
             }
         }
     }
 
-    /// Has the ear look up.
-    pub(crate) fn poke(&self) {
+    /// Wakes the thread.
+    pub(crate) fn wake(&self) {
         self.control.fetch_add(1, Ordering::Release);
         futex::wake(&self.control, NonZeroU32::MAX);
         if !futex::has_waitv() {
-            // It may sleep on the one bell it can hear.
-            self.lock().pages.iter().for_each(|heard| heard.page.wake_all());
+            // It may sleep on the event count of its one page.
+            self.lock().pages.iter().for_each(|polled| polled.page.wake_all());
         }
     }
 
-    /// Whether its thread is the one that asks.
+    /// Whether the calling thread is its own.
     pub(crate) fn is_current(&self) -> bool {
         self.lock().thread.as_ref().is_some_and(Thread::is_current)
     }
 
-    /// Ends it: whatever it knew is cancelled, and if it can be waited for, the thread is gone
-    /// afterwards.
+    /// Cancels its watches and ends the thread: with `wait`, the thread has exited afterwards.
     pub(crate) fn end(&self, wait: bool) {
         let (pages, thread) = {
-            let mut heard = self.lock();
-            heard.ended = true;
-            (std::mem::take(&mut heard.pages), heard.thread.take())
+            let mut state = self.lock();
+            state.ended = true;
+            (std::mem::take(&mut state.pages), state.thread.take())
         };
-        self.poke();
-        for heard in pages {
-            heard.page.wake_all();
-            let spots =
-                heard.ringing.0.into_values().chain(heard.devices.0.into_values()).flatten();
-            for watch in spots.flat_map(Spot::into_watches) {
+        self.wake();
+        for polled in pages {
+            polled.page.wake_all();
+            let watches = polled
+                .event_fences
+                .0
+                .into_values()
+                .chain(polled.device_fences.0.into_values())
+                .flatten();
+            for watch in watches.flat_map(FenceWatches::into_watches) {
                 let _ = watch.cancel();
             }
         }
@@ -235,81 +246,85 @@ impl Ear {
         }
     }
 
-    /// Looks at who rang since the last time, and makes the bed for the time until somebody rings
-    /// again. False at the end.
-    fn listen(&self, bed: &mut Bed) -> bool {
-        bed.pages.fill(None);
+    /// Checks the fences that signaled since the last time, and fills `set` for the next sleep.
+    /// Returns false at the end.
+    fn listen(&self, set: &mut PollSet) -> bool {
+        set.pages.fill(None);
         let mut guard = self.lock();
-        let heard = &mut *guard;
-        if heard.ended {
+        let state = &mut *guard;
+        if state.ended {
             return false;
         }
-        bed.has_waitv = futex::has_waitv();
-        bed.control = self.control.load(Ordering::Acquire);
-        let orphans = owner_death::epoch();
-        let may_be_orphaned = std::mem::replace(&mut bed.orphans, orphans) != orphans;
-        // Nothing can sleep on several bells any more: a sandbox has closed around us. Or we could
-        // not be roused from the one.
-        let cannot_stir =
-            || !futex::has_waitv() && heard.pages.iter().any(|heard| !heard.page.is_writable());
-        let is_deaf = heard.pages.len() > capacity() || cannot_stir();
-        // However often others ring.
-        let is_time = bed.until.has_passed();
+        set.has_waitv = futex::has_waitv();
+        set.control = self.control.load(Ordering::Acquire);
+        let owner_deaths = owner_death::epoch();
+        let owner_may_have_died =
+            std::mem::replace(&mut set.owner_deaths, owner_deaths) != owner_deaths;
+        // Once a sandbox has taken futex_waitv away, the thread cannot block on several pages. Nor
+        // on a single read-only page: `wake` cannot change its event count.
+        let cannot_wake =
+            || !futex::has_waitv() && state.pages.iter().any(|polled| !polled.page.is_writable());
+        let cannot_block = state.pages.len() > capacity() || cannot_wake();
+        // Also if events keep coming.
+        let timed_out = set.until.has_passed();
         let mut found = false;
-        for page in &mut heard.pages {
-            let all = is_time && is_deaf || may_be_orphaned && !page.page.is_writable();
-            found |= page.listen(all, &mut heard.left);
-            found |= is_time && page.devices.look(&mut heard.left);
+        for page in &mut state.pages {
+            let check_all =
+                timed_out && cannot_block || owner_may_have_died && !page.page.is_writable();
+            found |= page.listen(check_all, &mut state.drops);
+            found |= timed_out && page.device_fences.check(&mut state.drops);
         }
-        heard.pages.retain(|page| !page.is_empty());
-        for (page, place) in heard.pages.iter().zip(&mut bed.pages) {
-            *place = Some((page.page.clone(), page.sequence));
+        state.pages.retain(|page| !page.is_empty());
+        for (page, entry) in state.pages.iter().zip(&mut set.pages) {
+            *entry = Some((page.page.clone(), page.sequence));
         }
-        let until = bed.until;
-        bed.until = Deadline::NEVER;
-        if is_deaf || heard.pages.iter().any(|page| !page.devices.is_empty()) {
+        let until = set.until;
+        set.until = Deadline::NEVER;
+        if cannot_block || state.pages.iter().any(|page| !page.device_fences.is_empty()) {
             let now = time::now();
             if found {
-                heard.restless_since = now;
+                state.polling_since = now;
             }
-            let slice = poll_interval(heard.restless_since, now);
-            bed.until = if is_time { slice } else { slice.min(until) };
+            let next = poll_interval(state.polling_since, now);
+            set.until = if timed_out { next } else { next.min(until) };
         }
-        if !futex::has_waitv() && !heard.pages.is_empty() {
-            // All that it sleeps on is a peer's too, who can see to it that no wake-up finds it
-            // (FUTEX_REQUEUE). Who ends it must not wait for ever.
-            bed.until = bed.until.min(Deadline::at(time::now().saturating_add(LOOKS_UP_AFTER_NS)));
+        if !futex::has_waitv() && !state.pages.is_empty() {
+            // The one word it sleeps on is shared. A peer could move the thread to another word
+            // (FUTEX_REQUEUE), where `wake` does not find it, and `end` would wait forever.
+            set.until = set.until.min(Deadline::at(time::now().saturating_add(MAX_SLEEP_NS)));
         }
         true
     }
 
-    fn sleep(&self, bed: &Bed) -> Result<Sleep> {
-        let control = Word { word: &self.control, expected: bed.control };
-        let mut bells = bed
+    fn sleep(&self, set: &PollSet) -> Result<Sleep> {
+        let control = Word { word: &self.control, expected: set.control };
+        let mut pages = set
             .pages
             .iter()
             .flatten()
             .map(|(page, sequence)| Word { word: page.events().sequence(), expected: *sequence });
-        if bed.has_waitv {
+        if set.has_waitv {
             return futex::wait_many(
-                std::iter::once(control).chain(owner_death::futex_word(bed.orphans)).chain(bells),
-                bed.until,
+                std::iter::once(control)
+                    .chain(owner_death::futex_word(set.owner_deaths))
+                    .chain(pages),
+                set.until,
             );
         }
-        let word = match (bells.next(), bells.next()) {
+        let word = match (pages.next(), pages.next()) {
             (Some(only), None) => only,
             _ => control,
         };
-        futex::wait(word.word, word.expected, NonZeroU32::MAX, bed.until)
+        futex::wait(word.word, word.expected, NonZeroU32::MAX, set.until)
     }
 }
 
-impl Registrar for Ear {
-    fn deregister(&self, watch: &Watch, key: Address, reuse: bool) {
+impl Registrar for FencePoller {
+    fn deregister(&self, watch: &Watch, key: FenceKey, reuse: bool) {
         if reuse {
-            if let Some(page) = self.lock().pages.iter_mut().find(|heard| heard.is(key.page)) {
-                if let Some(spot) = page.spot(key) {
-                    spot.remove(watch);
+            if let Some(page) = self.lock().pages.iter_mut().find(|polled| polled.is(key.page)) {
+                if let Some(watches) = page.watches(key) {
+                    watches.remove(watch);
                 }
             }
         }
@@ -317,194 +332,206 @@ impl Registrar for Ear {
     }
 }
 
-impl Run for Ear {
+impl Run for FencePoller {
     const NAME: &CStr = THREAD_NAME;
 
     fn run(&self) {
-        let mut bed = Bed {
+        let mut set = PollSet {
             has_waitv: true,
             control: 0,
-            orphans: 0,
+            owner_deaths: 0,
             pages: [const { None }; PAGES_MAX],
             until: Deadline::NEVER,
         };
-        while self.listen(&mut bed) {
-            self.let_go();
+        while self.listen(&mut set) {
+            self.drop_deferred();
             self.scheduler.run_due();
-            match self.sleep(&bed) {
+            match self.sleep(&set) {
                 Ok(_) => {}
-                // It goes on with what is left.
+                // The next round does without futex_waitv.
                 Err(error) if futex::lost_waitv(error) => {}
-                Err(_) => futex::sleep_briefly(bed.until),
+                Err(_) => futex::sleep_briefly(set.until),
             }
         }
-        // What it found to be over at the end.
+        // For watches that completed at the end.
         self.scheduler.wake();
     }
 }
 
-impl Heard {
-    /// Makes room for another watch of a fence, whose page is listened to from now on; tells
-    /// whether it was not before. What fails leaves nothing behind.
-    fn make_room(&mut self, fence: &Ref<Fence>, demand: Predicate) -> Result<bool> {
-        let known = self.pages.iter().position(|heard| heard.is(address(fence).page));
+impl PollState {
+    /// Reserves memory for another watch of a fence, and polls its page from now on. Returns
+    /// whether the page is new. On failure nothing has changed.
+    fn reserve(&mut self, fence: &Ref<Fence>, predicate: Predicate) -> Result<bool> {
+        let known = self.pages.iter().position(|polled| polled.is(key(fence).page));
         let at = known.unwrap_or(self.pages.len());
         if known.is_none() {
             self.pages.try_reserve(1).map_err(|_| Error::NoMemory)?;
             let page = fence.shared_page();
             // W1.
             let sequence = page.events().sequence().load(Ordering::Acquire);
-            self.pages.push(HeardPage {
+            self.pages.push(PolledPage {
                 page,
                 sequence,
-                ringing: Spots::default(),
-                devices: Spots::default(),
+                event_fences: WatchTable::default(),
+                device_fences: WatchTable::default(),
             });
         }
         let page = self.pages.get_mut(at).ok_or(Error::Unexpected)?;
-        let made = page.make_room(fence, demand, &mut self.left);
-        if made.is_err() && page.is_empty() {
+        let reserved = page.reserve(fence, predicate, &mut self.drops);
+        if reserved.is_err() && page.is_empty() {
             self.pages.swap_remove(at);
         }
-        made.map(|()| known.is_none())
+        reserved.map(|()| known.is_none())
     }
 }
 
-impl Left {
-    /// Room for the fence of one more spot.
-    fn promise(&mut self) -> Result<()> {
-        self.fences.try_reserve(self.promised + 1).map_err(|_| Error::NoMemory)?;
-        self.promised += 1;
+impl DeferredDrops {
+    /// Reserves a place for one more fence.
+    fn reserve(&mut self) -> Result<()> {
+        self.fences.try_reserve(self.reserved + 1).map_err(|_| Error::NoMemory)?;
+        self.reserved += 1;
         Ok(())
     }
 
     fn push(&mut self, fence: Ref<Fence>) {
-        self.promised -= 1;
+        self.reserved -= 1;
         self.fences.push(fence);
     }
 }
 
-impl HeardPage {
+impl PolledPage {
     fn is(&self, page: usize) -> bool {
         std::ptr::from_ref::<Page>(&self.page) as usize == page
     }
 
     fn is_empty(&self) -> bool {
-        self.ringing.is_empty() && self.devices.is_empty()
+        self.event_fences.is_empty() && self.device_fences.is_empty()
     }
 
-    /// The spot of a fence.
-    fn spot(&mut self, address: Address) -> Option<&mut Spot> {
-        self.ringing.get(address).or_else(|| self.devices.get(address))
+    /// Returns the watches of a fence.
+    fn watches(&mut self, key: FenceKey) -> Option<&mut FenceWatches> {
+        self.event_fences.get(key).or_else(|| self.device_fences.get(key))
     }
 
-    /// Room for another watch of a fence.
-    fn make_room(&mut self, fence: &Ref<Fence>, demand: Predicate, left: &mut Left) -> Result<()> {
-        let spots = if fence.is_device() { &mut self.devices } else { &mut self.ringing };
-        spots.make_room(fence, demand, left)
+    /// Reserves memory for another watch of a fence.
+    fn reserve(
+        &mut self,
+        fence: &Ref<Fence>,
+        predicate: Predicate,
+        drops: &mut DeferredDrops,
+    ) -> Result<()> {
+        let table =
+            if fence.is_device() { &mut self.device_fences } else { &mut self.event_fences };
+        table.reserve(fence, predicate, drops)
     }
 
-    /// W1, and a look at the slots that rang; or at all.
-    fn listen(&mut self, all: bool, left: &mut Left) -> bool {
-        let heard = self.sequence;
+    /// W1, then checks the slots that signaled since the last time. Checks all if `check_all`, or
+    /// if the log does not reach back that far. Returns whether any watch completed.
+    fn listen(&mut self, mut check_all: bool, drops: &mut DeferredDrops) -> bool {
+        let before = self.sequence;
         self.sequence = self.page.events().sequence().load(Ordering::Acquire);
-        let (mut found, mut known) = (false, !all);
+        let mut found = false;
         let page = self.page.clone();
-        match page.events().signaled_since(heard, self.sequence) {
-            None => known = false,
-            Some(rings) => {
-                for slot in rings {
+        match page.events().signaled_since(before, self.sequence) {
+            None => check_all = true,
+            Some(signaled) => {
+                for slot in signaled {
                     match slot {
-                        None => known = false,
+                        None => check_all = true,
                         Some(slot) => {
-                            found |=
-                                self.ringing.look_at(slot, left) | self.devices.look_at(slot, left);
+                            found |= self.event_fences.check_slot(slot, drops)
+                                | self.device_fences.check_slot(slot, drops);
                         }
                     }
                 }
             }
         }
-        if !known {
-            found |= self.ringing.look(left) | self.devices.look(left);
+        if check_all {
+            found |= self.event_fences.check(drops) | self.device_fences.check(drops);
         }
         found
     }
 
-    /// Lets go of the spots of a slot that nobody watches any more.
-    fn sweep(&mut self, slot: u32, left: &mut Left) {
-        self.ringing.sweep(slot, left);
-        self.devices.sweep(slot, left);
+    /// Removes the fences of a slot that have no watch left.
+    fn purge(&mut self, slot: u32, drops: &mut DeferredDrops) {
+        self.event_fences.purge(slot, drops);
+        self.device_fences.purge(slot, drops);
     }
 }
 
-impl Spots {
+impl WatchTable {
     fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    fn get(&mut self, address: Address) -> Option<&mut Spot> {
-        self.0.get_mut(&address.slot)?.iter_mut().find(|spot| spot.is_at(address))
+    fn get(&mut self, key: FenceKey) -> Option<&mut FenceWatches> {
+        self.0.get_mut(&key.slot)?.iter_mut().find(|watches| watches.is_for(key))
     }
 
-    fn make_room(&mut self, fence: &Ref<Fence>, demand: Predicate, left: &mut Left) -> Result<()> {
-        if let Some(spot) = self.get(address(fence)) {
-            return spot.reserve(demand);
+    fn reserve(
+        &mut self,
+        fence: &Ref<Fence>,
+        predicate: Predicate,
+        drops: &mut DeferredDrops,
+    ) -> Result<()> {
+        if let Some(watches) = self.get(key(fence)) {
+            return watches.reserve(predicate);
         }
-        let mut spot = Spot::new(fence.clone());
-        spot.reserve(demand)?;
+        let mut watches = FenceWatches::new(fence.clone());
+        watches.reserve(predicate)?;
         self.0.try_reserve(1).map_err(|_| Error::NoMemory)?;
-        let spots = self.0.entry(fence.index()).or_default();
+        let fences = self.0.entry(fence.index()).or_default();
         let reserved =
-            spots.try_reserve(1).map_err(|_| Error::NoMemory).and_then(|()| left.promise());
+            fences.try_reserve(1).map_err(|_| Error::NoMemory).and_then(|()| drops.reserve());
         if reserved.is_ok() {
-            spots.push(spot);
-        } else if spots.is_empty() {
+            fences.push(watches);
+        } else if fences.is_empty() {
             self.0.remove(&fence.index());
         }
         reserved
     }
 
-    /// Looks at all.
-    fn look(&mut self, left: &mut Left) -> bool {
+    /// Checks every fence. Returns whether any watch completed.
+    fn check(&mut self, drops: &mut DeferredDrops) -> bool {
         let mut found = false;
-        self.0.retain(|_, spots| {
-            found |= look(spots, left);
-            !spots.is_empty()
+        self.0.retain(|_, fences| {
+            found |= check(fences, drops);
+            !fences.is_empty()
         });
         found
     }
 
-    fn look_at(&mut self, slot: u32, left: &mut Left) -> bool {
-        let Some(spots) = self.0.get_mut(&slot) else { return false };
-        let found = look(spots, left);
-        if spots.is_empty() {
+    fn check_slot(&mut self, slot: u32, drops: &mut DeferredDrops) -> bool {
+        let Some(fences) = self.0.get_mut(&slot) else { return false };
+        let found = check(fences, drops);
+        if fences.is_empty() {
             self.0.remove(&slot);
         }
         found
     }
 
-    fn sweep(&mut self, slot: u32, left: &mut Left) {
-        let Some(spots) = self.0.get_mut(&slot) else { return };
-        sweep(spots, left);
-        if spots.is_empty() {
+    fn purge(&mut self, slot: u32, drops: &mut DeferredDrops) {
+        let Some(fences) = self.0.get_mut(&slot) else { return };
+        purge(fences, drops);
+        if fences.is_empty() {
             self.0.remove(&slot);
         }
     }
 }
 
-fn look(spots: &mut Vec<Spot>, left: &mut Left) -> bool {
-    let found = spots.iter_mut().fold(false, |found, spot| spot.look() | found);
-    sweep(spots, left);
+fn check(fences: &mut Vec<FenceWatches>, drops: &mut DeferredDrops) -> bool {
+    let found = fences.iter_mut().fold(false, |found, watches| watches.check() | found);
+    purge(fences, drops);
     found
 }
 
-fn sweep(spots: &mut Vec<Spot>, left: &mut Left) {
-    while let Some(at) = spots.iter().position(Spot::is_empty) {
-        left.push(spots.swap_remove(at).into_fence());
+fn purge(fences: &mut Vec<FenceWatches>, drops: &mut DeferredDrops) {
+    while let Some(at) = fences.iter().position(FenceWatches::is_empty) {
+        drops.push(fences.swap_remove(at).into_fence());
     }
 }
 
-fn address(fence: &Fence) -> Address {
+fn key(fence: &Fence) -> FenceKey {
     let page = std::ptr::from_ref::<Page>(fence.page()) as usize;
-    Address { page, slot: fence.index(), fence: std::ptr::from_ref(fence) as usize }
+    FenceKey { page, slot: fence.index(), fence: std::ptr::from_ref(fence) as usize }
 }

@@ -1,7 +1,9 @@
-//! The watches of one fence, so arranged that a signal costs the same however many have yet to
-//! wait.
+//! The watches of one fence: a binary heap by threshold, and a list for those that have none.
+//!
+//! A signal checks the top of the heap. So its cost does not depend on how many watches wait for
+//! higher values.
 
-use super::watch::{Address, Watch};
+use super::watch::{FenceKey, Watch};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::util::refs::Ref;
@@ -10,187 +12,188 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// A watch and what it waits for.
-struct Entry {
-    /// The value below which it cannot be over.
-    from: u64,
-    demand: Predicate,
+struct WatchEntry {
+    /// The condition cannot be met below this value.
+    threshold: u64,
+    predicate: Predicate,
     watch: Ref<Watch>,
 }
 
-impl PartialEq for Entry {
-    fn eq(&self, other: &Entry) -> bool {
-        self.from == other.from
+impl PartialEq for WatchEntry {
+    fn eq(&self, other: &WatchEntry) -> bool {
+        self.threshold == other.threshold
     }
 }
 
-impl Eq for Entry {}
+impl Eq for WatchEntry {}
 
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Entry) -> Option<std::cmp::Ordering> {
+impl PartialOrd for WatchEntry {
+    fn partial_cmp(&self, other: &WatchEntry) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Entry {
-    fn cmp(&self, other: &Entry) -> std::cmp::Ordering {
-        // The heap's top is its greatest.
-        Reverse(self.from).cmp(&Reverse(other.from))
+impl Ord for WatchEntry {
+    fn cmp(&self, other: &WatchEntry) -> std::cmp::Ordering {
+        // The top of a heap is its greatest entry; the lowest threshold has to be there.
+        Reverse(self.threshold).cmp(&Reverse(other.threshold))
     }
 }
 
 /// The watches of one fence.
-pub(crate) struct Spot {
+pub(crate) struct FenceWatches {
     fence: Ref<Fence>,
-    /// Those with a turning point: only the lowest has to be looked at, and announced.
-    ordered: BinaryHeap<Entry>,
-    /// The others, all of which have to.
-    scanned: Vec<Entry>,
-    /// How many of both were cancelled, and wait to be swept out.
-    cancelled: usize,
+    /// Those with a threshold: only the lowest is checked, and registered as a waiter.
+    by_threshold: BinaryHeap<WatchEntry>,
+    /// The others, each of which is.
+    unordered: Vec<WatchEntry>,
+    /// How many of both are canceled, and have yet to be purged.
+    canceled: usize,
 }
 
-/// Fewer than this are not worth sweeping out.
-const SWEEP_FROM: usize = 16;
+/// Fewer canceled watches than this are not purged.
+const PURGE_FROM: usize = 16;
 
-impl Spot {
-    pub(crate) fn new(fence: Ref<Fence>) -> Spot {
-        Spot { fence, ordered: BinaryHeap::new(), scanned: Vec::new(), cancelled: 0 }
+impl FenceWatches {
+    pub(crate) fn new(fence: Ref<Fence>) -> FenceWatches {
+        FenceWatches { fence, by_threshold: BinaryHeap::new(), unordered: Vec::new(), canceled: 0 }
     }
 
-    /// The fence alone.
+    /// Returns the fence alone.
     pub(crate) fn into_fence(self) -> Ref<Fence> {
         self.fence
     }
 
-    pub(crate) fn is_at(&self, address: Address) -> bool {
-        std::ptr::from_ref::<Fence>(&self.fence) as usize == address.fence
+    pub(crate) fn is_for(&self, key: FenceKey) -> bool {
+        std::ptr::from_ref::<Fence>(&self.fence) as usize == key.fence
     }
 
-    /// Nobody watches the fence any more.
+    /// Whether no watch waits for the fence.
     pub(crate) fn is_empty(&self) -> bool {
-        self.ordered.len() + self.scanned.len() == self.cancelled
+        self.by_threshold.len() + self.unordered.len() == self.canceled
     }
 
-    /// Makes room for another watch. Most fences have one, for which a list that is to grow would
-    /// be too much.
-    pub(crate) fn reserve(&mut self, demand: Predicate) -> Result<()> {
-        let room = match demand.of(&self.fence).threshold() {
-            Some(_) if self.ordered.is_empty() => self.ordered.try_reserve_exact(1),
-            Some(_) => self.ordered.try_reserve(1),
-            None if self.scanned.is_empty() => self.scanned.try_reserve_exact(1),
-            None => self.scanned.try_reserve(1),
+    /// Reserves memory for another watch. Most fences have one watch, so the first reservation is
+    /// exact.
+    pub(crate) fn reserve(&mut self, predicate: Predicate) -> Result<()> {
+        let reserved = match predicate.of(&self.fence).threshold() {
+            Some(_) if self.by_threshold.is_empty() => self.by_threshold.try_reserve_exact(1),
+            Some(_) => self.by_threshold.try_reserve(1),
+            None if self.unordered.is_empty() => self.unordered.try_reserve_exact(1),
+            None => self.unordered.try_reserve(1),
         };
-        room.map_err(|_| Error::NoMemory)
+        reserved.map_err(|_| Error::NoMemory)
     }
 
-    /// Adds a watch, unless it is over already: then true. There is room for it. To be followed by
-    /// a look, since it is not announced.
-    pub(crate) fn add(&mut self, demand: Predicate, watch: Ref<Watch>) -> bool {
-        // A turning point is one only for what is not met before.
-        if let Some(outcome) = Watch::look(demand, &self.fence) {
-            return Watch::decide(&watch, outcome);
+    /// Adds a watch, for which memory was reserved. Returns true if it completes at once instead.
+    ///
+    /// The caller calls `check` next, which registers it as a waiter of the fence.
+    pub(crate) fn add(&mut self, predicate: Predicate, watch: Ref<Watch>) -> bool {
+        // A threshold is valid only for a condition that is not met now.
+        if let Some(outcome) = Watch::check(predicate, &self.fence) {
+            return Watch::complete(&watch, outcome);
         }
-        watch.list(true);
-        match demand.of(&self.fence).threshold() {
-            Some(from) => self.ordered.push(Entry { from, demand, watch }),
-            None => self.scanned.push(Entry { from: 0, demand, watch }),
+        watch.set_counted(true);
+        match predicate.of(&self.fence).threshold() {
+            Some(threshold) => self.by_threshold.push(WatchEntry { threshold, predicate, watch }),
+            None => self.unordered.push(WatchEntry { threshold: 0, predicate, watch }),
         }
         false
     }
 
-    /// Notes that a watch was cancelled, and sweeps now and then.
+    /// Counts a watch as canceled, and sometimes purges those that are.
     pub(crate) fn forget(&mut self, watch: &Watch) {
-        if !watch.list(false) {
-            // A look came upon it before.
+        if !watch.set_counted(false) {
+            // A check has removed it.
             return;
         }
-        self.cancelled += 1;
-        if self.cancelled >= SWEEP_FROM
-            && self.cancelled * 2 > self.ordered.len() + self.scanned.len()
+        self.canceled += 1;
+        if self.canceled >= PURGE_FROM
+            && self.canceled * 2 > self.by_threshold.len() + self.unordered.len()
         {
-            // One that was cancelled this moment and is not counted yet stays, and is counted when
-            // its turn comes.
-            let stays = |entry: &Entry| entry.watch.is_listed();
-            self.ordered.retain(stays);
-            self.scanned.retain(stays);
-            self.cancelled = 0;
+            // A watch that was canceled this moment is still counted. It stays until its own call.
+            let stays = |entry: &WatchEntry| entry.watch.is_counted();
+            self.by_threshold.retain(stays);
+            self.unordered.retain(stays);
+            self.canceled = 0;
         }
     }
 
-    /// Takes a watch out that is going to be used again: nothing of it may stay behind.
+    /// Removes a watch that will be registered again: no entry of it may stay behind.
     pub(crate) fn remove(&mut self, watch: &Watch) {
-        if watch.list(false) {
-            let stays = |entry: &Entry| !std::ptr::eq::<Watch>(&*entry.watch, watch);
-            self.ordered.retain(stays);
-            self.scanned.retain(stays);
+        if watch.set_counted(false) {
+            let stays = |entry: &WatchEntry| !std::ptr::eq::<Watch>(&*entry.watch, watch);
+            self.by_threshold.retain(stays);
+            self.unordered.retain(stays);
         }
     }
 
-    /// Finds what is over, and announces to the fence what is not. The page's bell was listened to
-    /// before. Tells whether anything was over.
-    pub(crate) fn look(&mut self) -> bool {
+    /// Completes the watches whose condition is met or failed, and registers the others as waiters
+    /// of the fence. The caller read the page's event count before. Returns whether any completed.
+    pub(crate) fn check(&mut self) -> bool {
         let mut found = false;
-        while let Some(entry) = self.ordered.peek() {
-            let seen = Self::look_at(&self.fence, entry);
-            match seen {
-                Seen::Waiting => break,
-                Seen::Over => found = true,
-                Seen::Swept => self.cancelled -= 1,
-                Seen::Cancelled => {}
+        while let Some(entry) = self.by_threshold.peek() {
+            let checked = Self::check_entry(&self.fence, entry);
+            match checked {
+                Checked::Waiting => break,
+                Checked::Completed => found = true,
+                Checked::CanceledEarlier => self.canceled -= 1,
+                Checked::Canceled => {}
             }
-            self.ordered.pop();
+            self.by_threshold.pop();
         }
-        let (fence, cancelled) = (&self.fence, &mut self.cancelled);
-        self.scanned.retain(|entry| {
-            let seen = Self::look_at(fence, entry);
-            match seen {
-                Seen::Over => found = true,
-                Seen::Swept => *cancelled -= 1,
-                Seen::Waiting | Seen::Cancelled => {}
+        let (fence, canceled) = (&self.fence, &mut self.canceled);
+        self.unordered.retain(|entry| {
+            let checked = Self::check_entry(fence, entry);
+            match checked {
+                Checked::Completed => found = true,
+                Checked::CanceledEarlier => *canceled -= 1,
+                Checked::Waiting | Checked::Canceled => {}
             }
-            matches!(seen, Seen::Waiting)
+            matches!(checked, Checked::Waiting)
         });
         found
     }
 
-    fn look_at(fence: &Fence, entry: &Entry) -> Seen {
-        let mut outcome = Watch::look(entry.demand, fence);
+    fn check_entry(fence: &Fence, entry: &WatchEntry) -> Checked {
+        let mut outcome = Watch::check(entry.predicate, fence);
         if outcome.is_none() {
             if !entry.watch.is_armed() {
-                return Seen::of_cancelled(entry);
+                return Checked::of_canceled(entry);
             }
-            // W2, and W3 again: a bit that nobody needs would cost the next signal a system call.
-            entry.demand.of(fence).register_waiter();
-            outcome = Watch::look(entry.demand, fence);
+            // W2, then W3. Not before the first check: a waiter bit that no watch needs would cost
+            // the next signal a system call.
+            entry.predicate.of(fence).register_waiter();
+            outcome = Watch::check(entry.predicate, fence);
         }
         match outcome {
-            None => Seen::Waiting,
-            Some(outcome) if Watch::decide(&entry.watch, outcome) => {
-                entry.watch.list(false);
-                Seen::Over
+            None => Checked::Waiting,
+            Some(outcome) if Watch::complete(&entry.watch, outcome) => {
+                entry.watch.set_counted(false);
+                Checked::Completed
             }
-            Some(_) => Seen::of_cancelled(entry),
+            Some(_) => Checked::of_canceled(entry),
         }
     }
 
-    /// The watches themselves, for the end of the loop.
+    /// Returns the watches, for the end of the loop.
     pub(crate) fn into_watches(self) -> impl Iterator<Item = Ref<Watch>> {
-        self.ordered.into_vec().into_iter().chain(self.scanned).map(|entry| entry.watch)
+        self.by_threshold.into_vec().into_iter().chain(self.unordered).map(|entry| entry.watch)
     }
 }
 
-/// What a look found.
-enum Seen {
+/// What a check of one watch found.
+enum Checked {
     Waiting,
-    Over,
-    /// Cancelled, and not counted as that yet.
-    Cancelled,
-    /// Cancelled, and counted.
-    Swept,
+    Completed,
+    /// Canceled; `canceled` does not count it yet.
+    Canceled,
+    /// Canceled; `canceled` counts it.
+    CanceledEarlier,
 }
 
-impl Seen {
-    fn of_cancelled(entry: &Entry) -> Seen {
-        if entry.watch.list(false) { Seen::Cancelled } else { Seen::Swept }
+impl Checked {
+    fn of_canceled(entry: &WatchEntry) -> Checked {
+        if entry.watch.set_counted(false) { Checked::Canceled } else { Checked::CanceledEarlier }
     }
 }

@@ -1,27 +1,38 @@
-//! Waiting without holding up a thread: loops, watches, conversions that go on by themselves.
+//! A reactor, as in mio or libuv: waits that block no thread.
 //!
-//! A *watch* is a wait that does something when it is over. It belongs to a *loop*, which hears of
-//! fences by an *ear* (a thread asleep on futexes: there is no other way to hear one) and of kernel
-//! fences by an *eye* (an epoll instance). What either finds to be over is *due*, and all that is
-//! due happens in one place, one after another: on the library's thread, or where the caller
-//! dispatches. So nothing a watch does is ever concurrent with another of its loop.
+//! A *watch* is a wait with an action. It belongs to an *event loop*, which has two kinds of
+//! poller. A *fence poller* is a thread in futex_waitv, since only a sleeping thread can be woken
+//! by a fence. The *fd poller* is an epoll instance for kernel fences. Watches whose wait has ended
+//! are *due*. The loop runs them one after another, on its threads or where the caller dispatches.
+//! So two actions or callbacks of a loop never run at the same time.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `watch` | the state machine of one watch, and the traits by which it calls upward |
+//! | `fence_watches` | the watches of one fence |
+//! | `fence_poller` | the thread in futex_waitv |
+//! | `point_waiter` | a thread that waits for timeline points, before Linux 6.6 |
+//! | `timeline` | the points of a syncobj, in order |
+//! | `fd_poller` | epoll |
+//! | `event_loop` | the due list, and the pollers |
+//! | `register` | one function for each kind of watch |
 
 #![forbid(unsafe_code)]
 
-// From the ground up: a file imports only from those before it.
-pub(crate) mod watch;
+// In the order of imports: a file imports only from files above it in this list.
+mod watch;
 mod fence_watches;
 mod fence_poller;
 mod point_waiter;
 mod timeline;
 mod fd_poller;
-pub(crate) mod event_loop;
+mod event_loop;
 mod register;
 
-pub(crate) use event_loop::{LoopHandle, Mode};
-pub(crate) use register::Order;
+pub(crate) use event_loop::{EventLoop, LoopHandle, Mode};
+pub(crate) use register::WatchBuilder;
 pub(crate) use timeline::Timeline;
-pub(crate) use watch::{Callback, Effect, Owed, Watch};
+pub(crate) use watch::{Action, Callback, Failure, Resume, TiedTarget, Watch};
 
 use std::ffi::CStr;
 

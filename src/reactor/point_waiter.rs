@@ -1,8 +1,7 @@
-//! How to hear that a point was submitted where the kernel does not write to eventfds (before Linux
-//! 6.6): a thread asleep in TIMELINE_WAIT.
+//! A thread in DRM_IOCTL_SYNCOBJ_TIMELINE_WAIT, which fires an eventfd when a point is submitted.
 //!
-//! It waits for two syncobjs at once: the one it is about, and one of ours, which is signalled to
-//! have it look up.
+//! Linux 6.6 and later do that themselves (DRM_IOCTL_SYNCOBJ_EVENTFD). The thread waits for two
+//! syncobjs at once: the caller's, and a control syncobj, which is signaled to wake the thread.
 
 use super::THREAD_NAME;
 use crate::convert::Syncobj;
@@ -15,90 +14,93 @@ use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::CStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// An eventfd that tells of points.
+/// An eventfd that is readable once a point is submitted.
 pub(crate) type PointEvent = OwnedFd;
 
-/// The thread, which ends with this.
-pub(crate) struct Waiter {
-    ward: Ref<Ward>,
+/// The thread. It ends when this is dropped.
+pub(crate) struct PointWaiter {
+    shared: Ref<Shared>,
     thread: Option<Thread>,
     creator: ProcessBound,
 }
 
-/// What the thread knows. Not the timeline, which it must not be the last to hold.
-struct Ward {
+/// The thread's state. It has no reference to the timeline: the drop of the last one waits for the
+/// thread.
+struct Shared {
     syncobj: Ref<Syncobj>,
     control: Syncobj,
-    task: Mutex<Task>,
+    request: Mutex<Request>,
 }
 
-struct Task {
-    /// The point to wait for.
+struct Request {
+    /// The point that the thread waits for.
     expected: Option<u64>,
-    /// What to ring then. Kept afterwards: the timeline counts who has its bell.
-    bell: Option<Ref<PointEvent>>,
-    /// Why the thread gave up.
+    /// The event to fire. Kept afterwards: the timeline counts the references to it.
+    event: Option<Ref<PointEvent>>,
+    /// Why the thread has exited.
     failed: Option<Error>,
     ended: bool,
 }
 
-impl Waiter {
-    pub(crate) fn start(syncobj: &Ref<Syncobj>) -> Result<Waiter> {
+impl PointWaiter {
+    pub(crate) fn start(syncobj: &Ref<Syncobj>) -> Result<PointWaiter> {
         let control = Syncobj::new(syncobj.device())?;
-        let task = Mutex::new(Task { expected: None, bell: None, failed: None, ended: false });
-        let ward = Ref::try_new(|| Ok(Ward { syncobj: syncobj.clone(), control, task }))?;
-        let thread = Thread::start(ward.clone())?;
-        Ok(Waiter { ward, thread: Some(thread), creator: ProcessBound::new() })
+        let request =
+            Mutex::new(Request { expected: None, event: None, failed: None, ended: false });
+        let shared = Ref::try_new(|| Ok(Shared { syncobj: syncobj.clone(), control, request }))?;
+        let thread = Thread::start(shared.clone())?;
+        Ok(PointWaiter { shared, thread: Some(thread), creator: ProcessBound::new() })
     }
 
-    /// Rings once there is a fence at the point, instead of what was to be rung before.
-    pub(crate) fn notify_when_submitted(&self, point: u64, bell: &Ref<PointEvent>) -> Result<()> {
+    /// Has the thread fire an event once the point is submitted. Replaces the request before.
+    pub(crate) fn notify_when_submitted(&self, point: u64, event: &Ref<PointEvent>) -> Result<()> {
         // Dropped after the lock.
         let _before;
         {
-            let mut task = self.ward.lock();
-            if let Some(error) = task.failed {
+            let mut request = self.shared.lock();
+            if let Some(error) = request.failed {
                 return Err(error);
             }
-            task.expected = Some(point);
-            _before = task.bell.replace(bell.clone());
+            request.expected = Some(point);
+            _before = request.event.replace(event.clone());
         }
-        self.ward.control.at(0).signal()
+        self.shared.control.at(0).signal()
     }
 }
 
-impl Drop for Waiter {
+impl Drop for PointWaiter {
     fn drop(&mut self) {
-        // In the child of a fork there is no thread, and it may have held the lock.
+        // The child of a fork has no such thread, which may have held the lock.
         let Some(thread) = self.thread.take().filter(|_| self.creator.is_ours()) else { return };
-        self.ward.lock().ended = true;
-        // Without memory the thread hears of it when the point comes.
-        let hears = self.ward.control.at(0).signal().is_ok();
-        thread.end(hears);
+        self.shared.lock().ended = true;
+        // If that fails, for want of memory, the thread exits only when the point is submitted.
+        let wakes = self.shared.control.at(0).signal().is_ok();
+        thread.end(wakes);
     }
 }
 
-impl Ward {
-    fn lock(&self) -> MutexGuard<'_, Task> {
-        self.task.lock().unwrap_or_else(PoisonError::into_inner)
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Request> {
+        self.request.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the point has a fence or there is something new. False at the end.
+    /// Waits until the point is submitted or the request changes. Returns false at the end.
     fn wait(&self) -> Result<bool> {
         let control = self.control.at(0);
-        // First: who signals it after this is heard below, and who did before is heard here.
+        // Before the request is read: a later signal ends the wait below, and what an earlier
+        // signal announced is read here.
         control.reset()?;
         let point = {
-            let task = self.lock();
-            if task.ended {
+            let request = self.lock();
+            if request.ended {
                 return Ok(false);
             }
-            task.expected
+            request.expected
         };
         match point {
             Some(point) => {
                 if self.syncobj.at(point).wait_materialized_or(&control)? {
-                    self.ring(point);
+                    self.notify(point);
                 }
             }
             None => {
@@ -108,18 +110,18 @@ impl Ward {
         Ok(true)
     }
 
-    /// Rings if what is expected is there by now, with a fence being at the point.
-    fn ring(&self, point: u64) {
-        let mut task = self.lock();
-        if task.expected.take_if(|expected| *expected <= point).is_some() {
-            if let Some(bell) = &task.bell {
-                eventfd::add(bell.as_fd());
+    /// Fires the event if the requested point is not above `point`, which was submitted.
+    fn notify(&self, point: u64) {
+        let mut request = self.lock();
+        if request.expected.take_if(|expected| *expected <= point).is_some() {
+            if let Some(event) = &request.event {
+                eventfd::add(event.as_fd());
             }
         }
     }
 }
 
-impl Run for Ward {
+impl Run for Shared {
     const NAME: &CStr = THREAD_NAME;
 
     fn run(&self) {
@@ -128,9 +130,9 @@ impl Run for Ward {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
-                    // Who hears the bell expects the point again, and then is told.
+                    // A watch that polls the event requests the point again, and gets the error.
                     self.lock().failed = Some(error);
-                    self.ring(u64::MAX);
+                    self.notify(u64::MAX);
                     break;
                 }
             }

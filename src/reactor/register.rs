@@ -1,8 +1,8 @@
-//! How each kind of watch begins. A call that fails leaves nothing behind.
+//! The builder of watches: one function for each kind. A call that fails changes nothing.
 
 use super::event_loop::EventLoop;
 use super::timeline::Timeline;
-use super::watch::{Callback, Effect, Notes, Ordered, Owed, Scheduler, Watch};
+use super::watch::{Action, Callback, Ordered, Scheduler, TiedTarget, Watch, WatchRecords};
 use crate::config;
 use crate::convert::{self, Access};
 use crate::error::Result;
@@ -13,24 +13,27 @@ use crate::util::refs::Ref;
 use crate::wait::Predicate;
 use rustix::fd::{BorrowedFd, OwnedFd};
 
-/// What is watched, on which loop, and who is told.
-pub(crate) struct Order<'a> {
+/// Builds a watch of an event loop, with an optional callback.
+pub(crate) struct WatchBuilder<'a> {
     event_loop: &'a Ref<EventLoop>,
     callback: Option<Callback>,
 }
 
-impl<'a> Order<'a> {
-    pub(crate) fn new(event_loop: &'a Ref<EventLoop>, callback: Option<Callback>) -> Order<'a> {
-        Order { event_loop, callback }
+impl<'a> WatchBuilder<'a> {
+    pub(crate) fn new(
+        event_loop: &'a Ref<EventLoop>,
+        callback: Option<Callback>,
+    ) -> WatchBuilder<'a> {
+        WatchBuilder { event_loop, callback }
     }
 
-    /// Makes a watch with this effect, and hands it to `start`, who makes it known.
-    fn arm(
+    /// Makes a watch with an action. `start` registers it.
+    fn build(
         mut self,
-        effect: Effect,
+        action: Action,
         start: impl FnOnce(&Ref<EventLoop>, &Ref<Watch>) -> Result<()>,
     ) -> Result<Ref<Watch>> {
-        let watch = EventLoop::new_watch(self.event_loop, effect, &mut self.callback)?;
+        let watch = EventLoop::new_watch(self.event_loop, action, &mut self.callback)?;
         match start(self.event_loop, &watch) {
             Ok(()) => Ok(watch),
             Err(error) => {
@@ -40,43 +43,43 @@ impl<'a> Order<'a> {
         }
     }
 
-    /// A fence's condition, with an effect that needs nothing else.
+    /// Watches a fence's condition. The action is one that needs no registration of its own.
     pub(crate) fn watch(
         self,
         fence: &Ref<Fence>,
-        demand: Predicate,
-        effect: Effect,
+        predicate: Predicate,
+        action: Action,
     ) -> Result<Ref<Watch>> {
-        let target = match &effect {
-            Effect::Signal { fence, value } => Some((fence.clone(), *value)),
+        let target = match &action {
+            Action::SignalFence { fence, value } => Some((fence.clone(), *value)),
             _ => None,
         };
-        self.arm(effect, |event_loop, watch| {
-            note(watch, Some((fence, demand)), target);
-            EventLoop::watch(event_loop, fence, demand, watch)
+        self.build(action, |event_loop, watch| {
+            record(watch, Some((fence, predicate)), target);
+            EventLoop::watch(event_loop, fence, predicate, watch)
         })
     }
 
-    /// A fence to a timeline's point: `Invalid` if the point is not beyond the last, or is promised
-    /// already.
+    /// Exports a fence to a timeline's point. `Invalid` if the point is not beyond the last, or if
+    /// another watch will add it.
     pub(crate) fn export_point(
         self,
         fence: &Ref<Fence>,
-        demand: Predicate,
+        predicate: Predicate,
         timeline: &Ref<Timeline>,
         point: u64,
     ) -> Result<Ref<Watch>> {
         timeline.check_forward(point)?;
         let ordered = timeline.clone().unsize::<dyn Ordered>(|timeline| timeline);
-        self.arm(Effect::InOrder(ordered, point), |event_loop, watch| {
-            event_loop.add_export(watch)?;
-            timeline.enlist(point, watch)?;
-            note(watch, Some((fence, demand)), None);
-            EventLoop::watch(event_loop, fence, demand, watch)
+        self.build(Action::InOrder(ordered, point), |event_loop, watch| {
+            event_loop.track_export(watch)?;
+            timeline.enqueue(point, watch)?;
+            record(watch, Some((fence, predicate)), None);
+            EventLoop::watch(event_loop, fence, predicate, watch)
         })
     }
 
-    /// A sync_file to a fence. No descriptor stands for one that has signalled.
+    /// Imports a sync_file to a fence. No descriptor stands for a fence that has signaled.
     pub(crate) fn import_sync_file(
         self,
         fence: &Ref<Fence>,
@@ -86,7 +89,7 @@ impl<'a> Order<'a> {
         convert::check_import(fence, value)?;
         let fd = match fd {
             Some(fd) => {
-                // Asked here, where it can be refused: is it one at all?
+                // Fails here if it is not a sync_file.
                 sync_file::outcome(fd)?;
                 Some(memfd::dup(fd)?)
             }
@@ -95,7 +98,7 @@ impl<'a> Order<'a> {
         self.import(fence, value, fd)
     }
 
-    /// The implicit fences that a dma-buf has now to a fence.
+    /// Imports the implicit fences that a dma-buf has now to a fence.
     pub(crate) fn import_dma_buf(
         self,
         fence: &Ref<Fence>,
@@ -114,13 +117,13 @@ impl<'a> Order<'a> {
         value: u64,
         kernel_fence: Option<OwnedFd>,
     ) -> Result<Ref<Watch>> {
-        self.arm(Effect::Signal { fence: fence.clone(), value }, |event_loop, watch| {
-            note(watch, None, Some((fence.clone(), value)));
-            let eye = EventLoop::started_eye(event_loop)?;
+        self.build(Action::SignalFence { fence: fence.clone(), value }, |event_loop, watch| {
+            record(watch, None, Some((fence.clone(), value)));
+            let fd_poller = EventLoop::start_fd_poller(event_loop)?;
             match kernel_fence {
-                Some(kernel_fence) => eye.add_fence(&**event_loop, kernel_fence, watch),
+                Some(kernel_fence) => fd_poller.add_fence(&**event_loop, kernel_fence, watch),
                 None => {
-                    Watch::decide(watch, Ok(()));
+                    Watch::complete(watch, Ok(()));
                     event_loop.wake();
                     Ok(())
                 }
@@ -128,15 +131,15 @@ impl<'a> Order<'a> {
         })
     }
 
-    /// The end of the process behind a pidfd or a socket to the fences that it owed.
-    pub(crate) fn tie(self, owed: Owed, peer: BorrowedFd<'_>) -> Result<Ref<Watch>> {
+    /// Watches the process behind a pidfd or a socket. Its death fails the fences tied to it.
+    pub(crate) fn watch_peer(self, target: TiedTarget, peer: BorrowedFd<'_>) -> Result<Ref<Watch>> {
         let (exit_event, peer) = (peer::exit_event(peer)?, memfd::dup(peer)?);
-        self.arm(Effect::Orphan(owed), |event_loop, watch| {
-            EventLoop::started_eye(event_loop)?.add_peer(peer, exit_event, watch)
+        self.build(Action::FailTied(target), |event_loop, watch| {
+            EventLoop::start_fd_poller(event_loop)?.add_peer(peer, exit_event, watch)
         })
     }
 
-    /// A timeline's point, which need not be submitted yet, to a fence.
+    /// Imports a timeline's point, submitted or not, to a fence.
     pub(crate) fn import_point(
         self,
         fence: &Ref<Fence>,
@@ -146,35 +149,35 @@ impl<'a> Order<'a> {
     ) -> Result<Ref<Watch>> {
         convert::check_import(fence, value)?;
         timeline.check_wait()?;
-        self.arm(Effect::Signal { fence: fence.clone(), value }, |event_loop, watch| {
-            note(watch, None, Some((fence.clone(), value)));
-            EventLoop::started_eye(event_loop)?.add_point(&**event_loop, timeline, point, watch)
+        self.build(Action::SignalFence { fence: fence.clone(), value }, |event_loop, watch| {
+            record(watch, None, Some((fence.clone(), value)));
+            EventLoop::start_fd_poller(event_loop)?.add_point(&**event_loop, timeline, point, watch)
         })
     }
 }
 
-/// Tells who asks for the wait-for graph what a watch waits for, and what it will signal then. One
-/// that signals nothing holds up nobody: it is told of only if the user wants to see everything.
-fn note(watch: &Watch, wait: Option<(&Fence, Predicate)>, target: Option<(Ref<Fence>, u64)>) {
+/// Records in the wait tables what a watch waits for, and what it will signal then. A watch that
+/// signals nothing blocks no participant: it is recorded only with LIBUMF_DEBUG.
+fn record(watch: &Watch, wait: Option<(&Fence, Predicate)>, target: Option<(Ref<Fence>, u64)>) {
     if target.is_none() && !config::is_debug() {
         return;
     }
-    let owner = Participant::new(ParticipantKind::Watch);
-    let notes = Ref::try_new(|| {
-        Ok(Notes {
-            _wait: wait.map(|(fence, demand)| demand.of(fence).record(owner)),
-            _promise: target.map(|(fence, value)| fence.record_signal(owner, value)),
+    let participant = Participant::new(ParticipantKind::Watch);
+    let records = Ref::try_new(|| {
+        Ok(WatchRecords {
+            _wait: wait.map(|(fence, predicate)| predicate.of(fence).record(participant)),
+            _signal: target.map(|(fence, value)| fence.record_signal(participant, value)),
         })
     });
-    // Without memory there is no note.
-    if let Ok(notes) = notes {
-        watch.keep(notes);
+    // Without memory there are no records.
+    if let Ok(records) = records {
+        watch.keep_records(records);
     }
 }
 
-impl Drop for Order<'_> {
+impl Drop for WatchBuilder<'_> {
     fn drop(&mut self) {
-        // No watch came of it: the data stays the caller's.
+        // No watch has taken the callback: its data stays the caller's.
         if let Some(callback) = &mut self.callback {
             callback.data.disarm();
         }

@@ -1,6 +1,7 @@
-//! A kernel timeline: who is about to add points to it, in order, and who waits for points of it.
+//! A kernel timeline (drm_syncobj): the watches that add points to it in order, and the event that
+//! announces submitted points.
 
-use super::point_waiter::{PointEvent, Waiter};
+use super::point_waiter::{PointEvent, PointWaiter};
 use super::watch::{Failure, Ordered, Outcome, Watch};
 use crate::convert::{Device, Syncobj};
 use crate::error::{Error, Result};
@@ -13,28 +14,28 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// A syncobj, and the watches that will add points to it.
 pub(crate) struct Timeline {
     syncobj: Ref<Syncobj>,
-    /// By point. One that has its fence early waits for those before it: the kernel would take the
-    /// points in any order, and then neither would signal.
+    /// Sorted by point. A watch that completes early waits for those before it: the kernel would
+    /// accept the points in any order, after which neither signals.
     exports: Mutex<VecDeque<Export>>,
     waits: Mutex<Waits>,
 }
 
-/// How a point that nobody has submitted yet is waited for, on whichever loops.
+/// The wait for points that are not submitted yet, shared by all event loops.
 struct Waits {
-    /// Written to when the point that is expected was submitted: readable from then on.
-    bell: Option<Ref<PointEvent>>,
-    /// The point that the bell rings for. Whoever rings cannot be told to forget it. So there is
-    /// one at a time, for the lowest point that is waited for, and what is left of a wait that was
-    /// cancelled serves the next.
+    /// Readable once the expected point is submitted.
+    event: Option<Ref<PointEvent>>,
+    /// The point that the event fires for: the lowest that a watch waits for. The kernel cannot
+    /// withdraw a request for an event. So there is one at a time, and the next watch uses what a
+    /// canceled one has left.
     expected: Option<u64>,
-    /// Who rings where the kernel does not.
-    waiter: Option<Waiter>,
+    /// Fires the event where the kernel does not.
+    point_waiter: Option<PointWaiter>,
 }
 
-/// What there is at a point.
+/// What a point holds.
 pub(crate) enum Submission {
     Fence(OwnedFd),
-    /// Nothing yet: this will ring when there may be.
+    /// Nothing yet. The event fires when that may have changed.
     NotYet(Ref<PointEvent>),
 }
 
@@ -50,7 +51,7 @@ impl Timeline {
             Ok(Timeline {
                 syncobj,
                 exports: Mutex::new(VecDeque::new()),
-                waits: Mutex::new(Waits { bell: None, expected: None, waiter: None }),
+                waits: Mutex::new(Waits { event: None, expected: None, point_waiter: None }),
             })
         })
     }
@@ -61,15 +62,15 @@ impl Timeline {
         self.exports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a point can be added, as far as can be told now. `Invalid` if it is not beyond the
-    /// last.
+    /// Checks that a point can be added, as far as that is known now. `Invalid` if it is not beyond
+    /// the last.
     pub(crate) fn check_forward(&self, point: u64) -> Result<()> {
         self.syncobj.at(point).check_forward()
     }
 
-    /// Takes in a watch that will add a point. Point 0, the one fence of a binary syncobj, has no
+    /// Enqueues a watch that will add a point. Point 0, the one fence of a binary syncobj, has no
     /// order.
-    pub(crate) fn enlist(&self, point: u64, watch: &Ref<Watch>) -> Result<()> {
+    pub(crate) fn enqueue(&self, point: u64, watch: &Ref<Watch>) -> Result<()> {
         if point == 0 {
             return Ok(());
         }
@@ -84,19 +85,32 @@ impl Timeline {
     }
 
     fn signal(&self, point: u64) -> Result<()> {
-        // Held between the look at the last point and the signal. While one loop does a point whose
-        // turn it is, somebody may ask for a lower one on another loop, and then it is its turn
-        // too.
+        // Held from the check of the last point to the signal. While one loop adds the point that
+        // is next, a lower one may be enqueued on another loop, and is then next as well.
         let _exports = self.exports();
         self.syncobj.at(point).signal()
     }
 
-    /// Takes out the watch that is next behind one that fails. None is behind one that fails with
-    /// another: it was taken out itself, and who was enlisted since then starts afresh.
-    fn take_behind(&self, point: u64, watch: &Watch) -> Option<Ref<Watch>> {
+    /// Dequeues the watch right after one that fails. Returns `None` if `watch` was itself dequeued
+    /// so: watches that were enqueued since then do not fail with it.
+    fn take_next_after(&self, point: u64, watch: &Watch) -> Option<Ref<Watch>> {
         let mut exports = self.exports();
         let at = position(&exports, point, watch)?;
         exports.remove(at + 1).map(|export| export.watch)
+    }
+
+    /// Dequeues a watch, if it is enqueued, and unparks the one that is next.
+    fn dequeue(&self, point: u64, watch: &Watch) {
+        // Dropped after the lock.
+        let _dequeued;
+        let next = {
+            let mut exports = self.exports();
+            _dequeued = position(&exports, point, watch).and_then(|at| exports.remove(at));
+            exports.front().map(|export| export.watch.clone())
+        };
+        if let Some(next) = next {
+            Watch::unpark(&next);
+        }
     }
 
     // Waiting for points.
@@ -105,98 +119,87 @@ impl Timeline {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `NotSupported` if the device cannot.
+    /// Checks that points can be waited for. `NotSupported` if the device has no timelines.
     pub(crate) fn check_wait(&self) -> Result<()> {
         if self.syncobj.device().caps().timeline { Ok(()) } else { Err(Error::NotSupported) }
     }
 
-    /// The fence of a point, if one was submitted.
+    /// Returns the fence of a point, or the event that announces it.
     pub(crate) fn fence(&self, point: u64) -> Result<Submission> {
         match self.syncobj.at(point).fence()? {
             Some(fence) => Ok(Submission::Fence(fence)),
-            // If it comes in between, the bell rings at once.
+            // If a fence is submitted in between, the event fires at once.
             None => Ok(Submission::NotYet(self.expect(point)?)),
         }
     }
 
+    /// Has the event fire for a point, unless it will for a lower one.
     fn expect(&self, point: u64) -> Result<Ref<PointEvent>> {
         let mut waits = self.waits();
-        let bell = match &waits.bell {
-            Some(bell) => bell.clone(),
+        let event = match &waits.event {
+            Some(event) => event.clone(),
             None => Ref::try_new(eventfd::create)?,
         };
         if waits.expected.is_none_or(|expected| expected > point) {
             if self.syncobj.device().caps().eventfd {
-                self.syncobj.at(point).notify_when_submitted(bell.as_fd())?;
+                self.syncobj.at(point).notify_when_submitted(event.as_fd())?;
             } else {
-                if waits.waiter.is_none() {
-                    waits.waiter = Some(Waiter::start(&self.syncobj)?);
+                if waits.point_waiter.is_none() {
+                    waits.point_waiter = Some(PointWaiter::start(&self.syncobj)?);
                 }
-                waits
-                    .waiter
-                    .as_ref()
-                    .map_or(Ok(()), |waiter| waiter.notify_when_submitted(point, &bell))?;
+                waits.point_waiter.as_ref().map_or(Ok(()), |point_waiter| {
+                    point_waiter.notify_when_submitted(point, &event)
+                })?;
             }
             waits.expected = Some(point);
         }
-        waits.bell = Some(bell.clone());
-        Ok(bell)
+        waits.event = Some(event.clone());
+        Ok(event)
     }
 
-    /// The bell rang, as somebody found who listens to it, and who will look at his points now.
-    pub(crate) fn rang(&self, bell: &Ref<PointEvent>) {
+    /// Clears an event that fired. The caller, a poller of it, checks its points next.
+    pub(crate) fn event_fired(&self, event: &Ref<PointEvent>) {
         let mut waits = self.waits();
-        // Somebody else was here before, and it is not expected to ring any more.
-        if !waits.bell.as_ref().is_some_and(|current| current.is(bell)) {
+        // Another poller has replaced it; it fires for nothing any more.
+        if !waits.event.as_ref().is_some_and(|current| current.is(event)) {
             return;
         }
         waits.expected = None;
-        // Ours, his, and who rings: nobody else listens, nor can meanwhile.
-        if bell.count() == 2 + u64::from(waits.waiter.is_some()) {
-            eventfd::clear(bell.as_fd());
+        // References of the timeline, of the caller, and of the point waiter: no other loop polls
+        // the event, and none can begin to meanwhile.
+        if event.count() == 2 + u64::from(waits.point_waiter.is_some()) {
+            eventfd::clear(event.as_fd());
         } else {
-            // It goes on ringing for the others.
-            waits.bell = None;
+            // It stays readable for the other loops.
+            waits.event = None;
         }
     }
 }
 
 impl Ordered for Timeline {
-    /// Whether nobody is to add a point before this one.
     fn is_next(&self, point: u64) -> bool {
         point == 0 || self.exports().front().is_none_or(|export| export.point >= point)
     }
 
-    /// Adds the point of a watch, whose turn it is; or sees to it that, as it fails, those behind
-    /// it that are enlisted by now fail too.
+    /// Adds the point. If the watch failed or the point cannot be added, fails all watches that are
+    /// enqueued behind it.
     fn complete(&self, point: u64, watch: &Watch, outcome: Outcome) -> Result<()> {
         let result = outcome.and_then(|()| self.signal(point).map_err(Failure::from));
         if let Err(failure) = result {
-            while let Some(behind) = self.take_behind(point, watch) {
+            while let Some(behind) = self.take_next_after(point, watch) {
                 Watch::fail(&behind, failure);
             }
         }
-        self.abandon(point, watch);
+        self.dequeue(point, watch);
         result.map_err(|failure| failure.error)
     }
 
-    /// The point of a watch will not be added any more, or has been: it is the next one's turn.
-    /// Nothing to a watch that was not enlisted.
     fn abandon(&self, point: u64, watch: &Watch) {
-        // Dropped after the lock.
-        let _left;
-        let next = {
-            let mut exports = self.exports();
-            _left = position(&exports, point, watch).and_then(|at| exports.remove(at));
-            exports.front().map(|export| export.watch.clone())
-        };
-        if let Some(next) = next {
-            Watch::unpark(&next);
-        }
+        self.dequeue(point, watch);
     }
 }
 
-/// Where a watch is enlisted, if it is.
+/// Returns the index of a watch, if it is enqueued.
 fn position(exports: &VecDeque<Export>, point: u64, watch: &Watch) -> Option<usize> {
     let at = exports.partition_point(|export| export.point < point);
     exports.get(at).filter(|export| std::ptr::eq::<Watch>(&*export.watch, watch)).map(|_| at)

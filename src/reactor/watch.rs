@@ -1,7 +1,7 @@
 //! A watch: a wait that acts when it completes, instead of blocking a thread.
 //!
-//! This file holds the state machine of one watch, and four traits by which it calls upward: the
-//! files above implement them, and a watch knows none of their types.
+//! This file holds the state machine of one watch, and four traits by which it calls upward. The
+//! files above implement the traits, so a watch knows none of their types.
 //!
 //! # Lock order
 //!
@@ -30,7 +30,7 @@ use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What a wait came to.
+/// How a wait ended.
 pub(crate) type Outcome = std::result::Result<(), Failure>;
 
 /// Why a wait cannot be met any more.
@@ -43,12 +43,13 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// Of a fence that carries an error.
+    /// The failure of a fence that carries an error.
     pub(crate) fn of_fence(errno: FenceErrno) -> Failure {
         Failure { error: Error::of_failed_fence(errno), errno }
     }
 
-    /// Of a condition that ended so: with the fence's own error, if it is that.
+    /// The failure of a condition that ended with `error`. If that is the fence's error, `errno` is
+    /// the one that the fence carries.
     fn of_condition(condition: Condition<'_>, error: Error) -> Failure {
         match condition.fence.error() {
             Ok(Some(errno)) if error == Error::of_failed_fence(errno) => Failure { error, errno },
@@ -63,78 +64,83 @@ impl From<Error> for Failure {
     }
 }
 
-/// Where watches that are over run. Implemented by the event loop.
+/// Names a descriptor in the fd poller.
+pub(crate) type Token = u64;
+
+/// Where completed watches run. Implemented by the event loop.
 pub(crate) trait Scheduler: Send + Sync {
-    /// Gives back the room of a watch that will not become due any more.
+    /// Returns the reservation of a watch that will not become due.
     fn unreserve(&self);
-    /// Appends a watch to what is due. There is room for it: it was reserved.
+    /// Appends a watch to the due list. Its place there was reserved, so this cannot fail.
     fn enqueue(&self, watch: &Ref<Watch>);
-    /// Runs what is due, on the thread of a poller, unless the caller of the library does.
+    /// Runs what is due on the thread of a poller, or leaves it to the caller of dispatch.
     fn run_due(&self);
-    /// Has what is due run, after `enqueue` by any other thread than the one that runs it anyway.
+    /// Has what is due run soon. To be called after `enqueue` on any thread but one that calls
+    /// `run_due` next.
     fn wake(&self);
-    /// Forgets a watch that has acted in order, or never will.
+    /// Forgets a watch with an ordered action, which has acted or never will.
     fn untrack(&self, watch: &Watch);
-    /// Forgets a watch that was canceled, in the loop's fd poller.
-    fn deregister_fd(&self, token: u64);
+    /// Removes a canceled watch from the loop's fd poller.
+    fn deregister_fd(&self, token: Token);
 }
 
 /// Where a watch for a fence is registered. Implemented by the fence poller.
 pub(crate) trait Registrar: Send + Sync {
-    /// Forgets a watch. With `reuse` the watch is about to be registered again, so nothing of it
-    /// stays behind.
-    fn deregister(&self, watch: &Watch, key: Address, reuse: bool);
+    /// Removes a watch. With `reuse` the watch will be registered again, so no trace of it may stay
+    /// behind.
+    fn deregister(&self, watch: &Watch, key: FenceKey, reuse: bool);
 }
 
-/// An action that keeps an order with others. Implemented by the timeline, whose key is a point.
+/// An action that has to keep an order with others. Implemented by the timeline; the key is a
+/// point.
 pub(crate) trait Ordered: Send + Sync {
     /// Whether no action with a lower key is still to come.
     fn is_next(&self, key: u64) -> bool;
-    /// Acts for a watch, whose turn it is or which failed.
+    /// Acts for a watch whose turn it is, or that failed.
     fn complete(&self, key: u64, watch: &Watch, outcome: Outcome) -> Result<()>;
-    /// Gives up the turn of a watch that was canceled.
+    /// Gives up the turn of a canceled watch.
     fn abandon(&self, key: u64, watch: &Watch);
 }
 
 /// An action whose watch is armed again and again. Implemented by the queue.
 pub(crate) trait Resume: Send + Sync {
-    /// Goes on. False if `watch` may become due again.
+    /// Continues. Returns false if `watch` may become due again.
     fn resume(&self, watch: &Watch) -> bool;
 }
 
-/// What a watch does when it is over, beside calling back.
-pub(crate) enum Effect {
-    Nothing,
-    /// Adds one, however it ended.
+/// What a watch does when it completes, before it calls back.
+pub(crate) enum Action {
+    None,
+    /// Adds one to an eventfd, whatever the outcome.
     Eventfd(OwnedFd),
     /// Signals a fence, or fails it.
-    Signal {
+    SignalFence {
         fence: Ref<Fence>,
         value: u64,
     },
-    /// Acts once those with a lower key have: signals a point of a timeline.
+    /// Fails the fences of a process that died.
+    FailTied(TiedTarget),
+    /// Acts once every action with a lower key has: signals a point of a timeline.
     InOrder(Ref<dyn Ordered>, u64),
-    /// Fails what a process owed that is gone.
-    Orphan(Owed),
-    /// Goes on with a queue, whose watch is armed again each time.
+    /// Resumes a queue, whose watch is armed again each time.
     Resume(Ref<dyn Resume>),
 }
 
-impl Effect {
-    /// Does it for its watch. What it came to is what the watch did.
+impl Action {
+    /// Acts for a watch. The result becomes the watch's own.
     fn perform(self, watch: &Watch, outcome: Outcome) -> Result<()> {
         let reported = outcome.map_err(|failure| failure.error);
         match self {
-            Effect::Nothing => reported,
-            Effect::Eventfd(fd) => {
+            Action::None => reported,
+            Action::Eventfd(fd) => {
                 eventfd::add(fd.as_fd());
                 reported
             }
-            Effect::Signal { fence, value } => match outcome {
+            Action::SignalFence { fence, value } => match outcome {
                 Ok(()) => fence.signal(value),
                 Err(failure) => fence.set_error(failure.errno).and(reported),
             },
-            Effect::InOrder(ordered, key) => {
+            Action::InOrder(ordered, key) => {
                 let result = ordered.complete(key, watch, outcome);
                 let scheduler = watch.lock().scheduler.clone();
                 if let Some(scheduler) = scheduler {
@@ -142,33 +148,33 @@ impl Effect {
                 }
                 result
             }
-            Effect::Orphan(owed) => owed.orphan(),
-            // `begin` sees to it.
-            Effect::Resume(_) => reported,
+            Action::FailTied(target) => target.fail_owner_died(),
+            // `start` never returns it as work.
+            Action::Resume(_) => reported,
         }
     }
 }
 
-/// What a process owes.
-pub(crate) enum Owed {
+/// The fences that a process would have signaled.
+pub(crate) enum TiedTarget {
     Fence(Ref<Fence>),
-    /// Every fence of the page that lives then.
+    /// Every fence that the page has at that time.
     Page(Ref<Page>),
 }
 
-impl Owed {
-    fn orphan(self) -> Result<()> {
+impl TiedTarget {
+    fn fail_owner_died(self) -> Result<()> {
         match self {
-            Owed::Fence(fence) => fence.fail_owner_died(),
-            Owed::Page(page) => page.fail_owner_died(),
+            TiedTarget::Fence(fence) => fence.fail_owner_died(),
+            TiedTarget::Page(page) => page.fail_owner_died(),
         }
     }
 }
 
-/// Who is called when a watch is over, once.
+/// A C function, called once when a watch has completed.
 pub(crate) struct Callback {
     pub(crate) call: extern "C" fn(data: *mut c_void, result: c_int),
-    /// Given back when this is dropped: after the call, or instead of it.
+    /// Released when this is dropped: after the call, or instead of it.
     pub(crate) data: UserData,
 }
 
@@ -178,96 +184,100 @@ impl Callback {
     }
 }
 
-/// A wait, and what happens when it is over.
+/// A wait, and what happens when it completes.
 pub(crate) struct Watch {
     creator: ProcessBound,
     state: Mutex<State>,
-    /// Whether its spot still counts on it. Changed under the ear's lock only.
-    listed: AtomicBool,
+    /// Whether `FenceWatches` counts it as one that waits. Changed only under the fence poller's
+    /// lock.
+    counted: AtomicBool,
 }
 
 struct State {
     stage: Stage,
-    /// Until it is over: nobody's handle on a watch keeps the loop, and its descriptors, any
-    /// longer.
+    /// Present until the watch has finished. So a handle on a finished watch does not keep the loop
+    /// and its descriptors.
     scheduler: Option<Ref<dyn Scheduler>>,
-    /// Until it is done, or cancelled.
+    /// Present until it is done, or canceled.
     work: Option<Work>,
-    home: Home,
+    registration: Registration,
 }
 
 struct Work {
-    effect: Effect,
+    action: Action,
     callback: Option<Callback>,
-    notes: Option<Ref<Notes>>,
+    records: Option<Ref<WatchRecords>>,
 }
 
-/// What a watch tells whoever asks why nothing goes on.
-pub(crate) struct Notes {
+/// What a watch writes into the wait tables, for the wait-for graph.
+pub(crate) struct WatchRecords {
     pub(crate) _wait: Option<WaitRecord>,
-    pub(crate) _promise: Option<WaitRecord>,
+    pub(crate) _signal: Option<WaitRecord>,
 }
 
-/// What there is to do for a watch that was due.
-enum Begun {
+/// What to do for a watch that was due.
+enum Start {
     Work(Work, Outcome),
-    /// It was cancelled.
+    /// Nothing: it was canceled.
     Nothing,
-    /// It has to wait for its turn.
+    /// Nothing yet: it waits for its turn.
     Parked,
-    /// The queue arms it again.
+    /// Resume the queue, which arms it again.
     Resume(Ref<dyn Resume>),
 }
 
 #[derive(Clone, Copy)]
 enum Stage {
-    /// Nothing has happened yet.
+    /// It waits.
     Armed,
-    /// It is over, and among what its loop has to do.
+    /// It has completed, and is in the due list of its loop.
     Due(Outcome),
-    /// It is over, and has to wait for its turn.
+    /// It has completed, and waits for its turn.
     Parked(Outcome),
-    /// It is being done.
-    Busy,
-    Over(Result<()>),
-    Cancelled,
+    /// Its action or callback runs.
+    Running,
+    Finished(Result<()>),
+    Canceled,
 }
 
-/// Where a watch that is armed is known.
-pub(crate) enum Home {
-    /// Nowhere.
+/// Where an armed watch is registered.
+pub(crate) enum Registration {
     None,
-    /// Among the watches of a fence.
-    Fence { at: Ref<dyn Registrar>, key: Address },
-    /// In the fd poller of its loop, by this token.
-    Fd(u64),
+    /// With a fence poller, among the watches of a fence.
+    Fence {
+        at: Ref<dyn Registrar>,
+        key: FenceKey,
+    },
+    /// With the fd poller of its loop.
+    Fd(Token),
 }
 
-/// Which fence, for comparison alone: who finds it has a reference.
+/// Identifies a fence by its addresses. For comparison alone: the watch table that has the fence
+/// holds a reference to it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Address {
+pub(crate) struct FenceKey {
     pub(crate) page: usize,
     pub(crate) slot: u32,
     pub(crate) fence: usize,
 }
 
 impl Watch {
-    /// A new watch, armed, that nobody knows yet. The caller has reserved room for it among what is
-    /// due, which is kept until it is over. The callback is taken if it succeeds.
+    /// Makes an armed watch that is registered nowhere. The caller has reserved its place in the
+    /// due list. Takes the callback if it succeeds.
     pub(crate) fn new(
         scheduler: Ref<dyn Scheduler>,
-        effect: Effect,
+        action: Action,
         callback: &mut Option<Callback>,
     ) -> Result<Ref<Watch>> {
         Ref::try_new(|| {
-            let work = Work { effect, callback: callback.take(), notes: None };
+            let work = Work { action, callback: callback.take(), records: None };
             let state = Mutex::new(State {
                 stage: Stage::Armed,
                 scheduler: Some(scheduler),
                 work: Some(work),
-                home: Home::None,
+                registration: Registration::None,
             });
-            Ok(Watch { creator: ProcessBound::new(), state, listed: AtomicBool::new(false) })
+            Ok(Watch { creator: ProcessBound::new(), state, counted: AtomicBool::new(false) })
         })
     }
 
@@ -275,40 +285,40 @@ impl Watch {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers where the watch is known, as long as it is armed. False if it is not.
-    pub(crate) fn settle_at(&self, home: Home) -> bool {
+    /// Remembers where the watch is registered. Returns false if it is not armed.
+    pub(crate) fn set_registration(&self, registration: Registration) -> bool {
         let mut state = self.lock();
         let is_armed = matches!(state.stage, Stage::Armed);
         if is_armed {
-            state.home = home;
+            state.registration = registration;
         }
         is_armed
     }
 
-    /// Leaves notes that stand until it is over.
-    pub(crate) fn keep(&self, notes: Ref<Notes>) {
+    /// Keeps records in the wait tables until the watch has acted.
+    pub(crate) fn keep_records(&self, records: Ref<WatchRecords>) {
         if let Some(work) = &mut self.lock().work {
-            work.notes = Some(notes);
+            work.records = Some(records);
         }
     }
 
-    /// Says whether the spot counts on it, and tells whether it did.
-    pub(crate) fn list(&self, listed: bool) -> bool {
-        self.listed.swap(listed, Ordering::Relaxed)
+    /// Sets whether `FenceWatches` counts the watch, and returns whether it did.
+    pub(crate) fn set_counted(&self, counted: bool) -> bool {
+        self.counted.swap(counted, Ordering::Relaxed)
     }
 
-    pub(crate) fn is_listed(&self) -> bool {
-        self.listed.load(Ordering::Relaxed)
+    pub(crate) fn is_counted(&self) -> bool {
+        self.counted.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing has happened to it yet.
+    /// Whether it still waits.
     pub(crate) fn is_armed(&self) -> bool {
         matches!(self.lock().stage, Stage::Armed)
     }
 
-    /// What `condition` came to, if it is over.
-    pub(crate) fn look(demand: Predicate, fence: &Fence) -> Option<Outcome> {
-        let condition = demand.of(fence);
+    /// Checks a condition. Returns `None` while it may yet be met.
+    pub(crate) fn check(predicate: Predicate, fence: &Fence) -> Option<Outcome> {
+        let condition = predicate.of(fence);
         match condition.met() {
             Ok(false) => None,
             Ok(true) => Some(Ok(())),
@@ -316,15 +326,17 @@ impl Watch {
         }
     }
 
-    /// It is over: to be done. Whoever calls this takes it out of where it was known, and rouses
-    /// the loop. False if it was over before, or cancelled.
-    pub(crate) fn decide(this: &Ref<Watch>, outcome: Outcome) -> bool {
+    /// Ends the wait and appends the watch to the due list. Returns false if the watch had
+    /// completed before, or was canceled.
+    ///
+    /// The caller removes the watch from where it was registered, and wakes the loop.
+    pub(crate) fn complete(this: &Ref<Watch>, outcome: Outcome) -> bool {
         let mut state = this.lock();
         if !matches!(state.stage, Stage::Armed) {
             return false;
         }
         state.stage = Stage::Due(outcome);
-        let _home = std::mem::replace(&mut state.home, Home::None);
+        let _registration = std::mem::replace(&mut state.registration, Registration::None);
         let scheduler = state.scheduler.clone();
         drop(state);
         if let Some(scheduler) = scheduler {
@@ -333,47 +345,49 @@ impl Watch {
         true
     }
 
-    /// It is over in failure, whatever it was about to come to, because of another.
+    /// Fails a watch because another failed, unless it runs or has finished. Also one that is due
+    /// with success.
     pub(crate) fn fail(this: &Ref<Watch>, failure: Failure) {
         let mut state = this.lock();
-        let home = std::mem::replace(&mut state.home, Home::None);
+        let registration = std::mem::replace(&mut state.registration, Registration::None);
         let is_due = match state.stage {
             Stage::Armed | Stage::Parked(_) => false,
             Stage::Due(_) => true,
-            Stage::Busy | Stage::Over(_) | Stage::Cancelled => return,
+            Stage::Running | Stage::Finished(_) | Stage::Canceled => return,
         };
         state.stage = Stage::Due(Err(failure));
         let scheduler = state.scheduler.clone();
         drop(state);
         let Some(scheduler) = scheduler else { return };
-        this.leave(&*scheduler, home);
+        this.deregister(&*scheduler, registration);
         if !is_due {
             scheduler.enqueue(this);
             scheduler.wake();
         }
     }
 
-    /// The loop is to do what it is for, although nothing is over: for a queue's watch that is at
-    /// no fence.
-    pub(crate) fn kick(this: &Ref<Watch>) {
+    /// Completes a watch that is registered nowhere: has the loop resume a queue.
+    pub(crate) fn trigger(this: &Ref<Watch>) {
         let scheduler = this.lock().scheduler.clone();
-        if let (true, Some(scheduler)) = (Watch::decide(this, Ok(())), scheduler) {
+        if let (true, Some(scheduler)) = (Watch::complete(this, Ok(())), scheduler) {
             scheduler.wake();
         }
     }
 
-    /// Takes a queue's watch away from its fence. It stays armed; if it was over at this moment,
-    /// the queue is told all the same.
-    pub(crate) fn recall(&self) {
-        let home = std::mem::replace(&mut self.lock().home, Home::None);
-        if let Home::Fence { at, key } = home {
+    /// Deregisters a queue's watch from its fence. The watch stays armed. If it has completed at
+    /// this moment, the queue is resumed all the same.
+    pub(crate) fn withdraw(&self) {
+        let registration = std::mem::replace(&mut self.lock().registration, Registration::None);
+        if let Registration::Fence { at, key } = registration {
             at.deregister(self, key, true);
         }
     }
 
-    /// A queue's watch that was due is at no fence, and may be armed for another: returns why it
-    /// was. `None` if it was cancelled meanwhile. Under the queue's lock, as is all that arms it:
-    /// so it is never at two fences, or at one and due.
+    /// Arms a queue's watch that was due, and returns the outcome of its wait. Returns `None` if it
+    /// was canceled meanwhile.
+    ///
+    /// The queue's lock is held, as for everything that arms this watch. So it is never registered
+    /// at two fences, nor registered and due.
     pub(crate) fn rearm(&self) -> Option<Outcome> {
         let mut state = self.lock();
         let Stage::Due(outcome) = state.stage else { return None };
@@ -381,7 +395,7 @@ impl Watch {
         Some(outcome)
     }
 
-    /// Its turn has come.
+    /// Appends a parked watch to the due list: its turn has come.
     pub(crate) fn unpark(this: &Ref<Watch>) {
         let mut state = this.lock();
         let Stage::Parked(outcome) = state.stage else { return };
@@ -394,74 +408,74 @@ impl Watch {
         }
     }
 
-    /// Does what is to be done, if it was not cancelled meanwhile. Called where the loop does
-    /// things. False if it may become due again.
-    pub(crate) fn fire(&self) -> bool {
-        let (work, outcome) = match self.begin() {
-            Begun::Work(work, outcome) => (work, outcome),
-            Begun::Nothing => return true,
-            Begun::Parked => return false,
-            Begun::Resume(action) => return action.resume(self),
+    /// Acts and calls back, unless the watch was canceled meanwhile. The loop's turn is held.
+    /// Returns false if the watch may become due again.
+    pub(crate) fn run(&self) -> bool {
+        let (work, outcome) = match self.start() {
+            Start::Work(work, outcome) => (work, outcome),
+            Start::Nothing => return true,
+            Start::Parked => return false,
+            Start::Resume(action) => return action.resume(self),
         };
-        let result = work.effect.perform(self, outcome);
-        drop(work.notes);
-        self.end(result);
+        let result = work.action.perform(self, outcome);
+        drop(work.records);
+        self.finish(result);
         if let Some(callback) = work.callback {
             callback.run(result);
         }
         true
     }
 
-    /// It is over.
-    fn end(&self, result: Result<()>) {
+    /// Stores the result.
+    fn finish(&self, result: Result<()>) {
         let mut state = self.lock();
-        state.stage = Stage::Over(result);
+        state.stage = Stage::Finished(result);
         // Dropped after the lock.
         let _scheduler = state.scheduler.take();
         drop(state);
     }
 
-    fn begin(&self) -> Begun {
+    fn start(&self) -> Start {
         let mut state = self.lock();
-        let Stage::Due(outcome) = state.stage else { return Begun::Nothing };
-        if let Some(Work { effect: Effect::Resume(action), .. }) = &state.work {
-            return Begun::Resume(action.clone());
+        let Stage::Due(outcome) = state.stage else { return Start::Nothing };
+        if let Some(Work { action: Action::Resume(action), .. }) = &state.work {
+            return Start::Resume(action.clone());
         }
-        // A failure changes nothing on a timeline, so it need not wait.
-        if let (Some(Work { effect: Effect::InOrder(ordered, key), .. }), Ok(())) =
+        // A failed watch adds no point to the timeline, so it does not wait for its turn.
+        if let (Some(Work { action: Action::InOrder(ordered, key), .. }), Ok(())) =
             (&state.work, outcome)
         {
             if !ordered.is_next(*key) {
-                // Whoever is next before it takes this lock after having left.
+                // The action before it takes this lock, in `unpark`, after it has left the order.
                 state.stage = Stage::Parked(outcome);
-                return Begun::Parked;
+                return Start::Parked;
             }
         }
-        state.stage = Stage::Busy;
-        state.work.take().map_or(Begun::Nothing, |work| Begun::Work(work, outcome))
+        state.stage = Stage::Running;
+        state.work.take().map_or(Start::Nothing, |work| Start::Work(work, outcome))
     }
 
-    /// Sees to it that nothing happens any more. `Already` if it has, or is happening.
+    /// Cancels the watch: no action, no callback. `Already` if it runs or has finished.
     pub(crate) fn cancel(&self) -> Result<()> {
         let mut state = self.lock();
         let is_due = match state.stage {
             Stage::Armed | Stage::Parked(_) => false,
-            // The loop comes upon it, and leaves it.
+            // The loop finds it in the due list, and skips it.
             Stage::Due(_) => true,
-            Stage::Cancelled => return Ok(()),
-            Stage::Busy | Stage::Over(_) => return Err(Error::Already),
+            Stage::Canceled => return Ok(()),
+            Stage::Running | Stage::Finished(_) => return Err(Error::Already),
         };
-        state.stage = Stage::Cancelled;
-        let home = std::mem::replace(&mut state.home, Home::None);
+        state.stage = Stage::Canceled;
+        let registration = std::mem::replace(&mut state.registration, Registration::None);
         let work = state.work.take();
         let scheduler = state.scheduler.take();
         drop(state);
         let in_order = match &work {
-            Some(Work { effect: Effect::InOrder(ordered, key), .. }) => Some((ordered, *key)),
+            Some(Work { action: Action::InOrder(ordered, key), .. }) => Some((ordered, *key)),
             _ => None,
         };
         if let Some(scheduler) = scheduler {
-            self.leave(&*scheduler, home);
+            self.deregister(&*scheduler, registration);
             if !is_due {
                 scheduler.unreserve();
             }
@@ -472,18 +486,19 @@ impl Watch {
         if let Some((ordered, key)) = in_order {
             ordered.abandon(key, self);
         }
-        // Gives the callback's data back.
+        // Releases the callback's data.
         drop(work);
         Ok(())
     }
 
-    /// The same for the caller: `Stale` in the child of a fork, where the loop and its locks are
-    /// out of order.
+    /// Cancels the watch for the caller of the library. `Stale` in the child of a fork, where the
+    /// loop's locks may be held by threads that do not exist.
     pub(crate) fn cancel_for_caller(&self) -> Result<()> {
         if self.is_ours() { self.cancel() } else { Err(Error::Stale) }
     }
 
-    /// Takes back what the call that made the watch did: the callback's data stays the caller's.
+    /// Cancels the watch because the call that made it fails: the callback's data stays the
+    /// caller's.
     pub(crate) fn undo(&self) {
         if let Some(Work { callback: Some(callback), .. }) = &mut self.lock().work {
             callback.data.disarm();
@@ -495,23 +510,25 @@ impl Watch {
         self.creator.is_ours()
     }
 
-    fn leave(&self, scheduler: &dyn Scheduler, home: Home) {
-        match home {
-            Home::None => {}
-            Home::Fence { at, key } => at.deregister(self, key, false),
-            Home::Fd(token) => scheduler.deregister_fd(token),
+    fn deregister(&self, scheduler: &dyn Scheduler, registration: Registration) {
+        match registration {
+            Registration::None => {}
+            Registration::Fence { at, key } => at.deregister(self, key, false),
+            Registration::Fd(token) => scheduler.deregister_fd(token),
         }
     }
 
-    /// What it came to; `TimedOut` while it is not over.
+    /// Returns the result. `TimedOut` while the watch has not finished.
     pub(crate) fn result(&self) -> Result<()> {
         if !self.is_ours() {
             return Err(Error::Stale);
         }
         match self.lock().stage {
-            Stage::Armed | Stage::Due(_) | Stage::Parked(_) | Stage::Busy => Err(Error::TimedOut),
-            Stage::Over(result) => result,
-            Stage::Cancelled => Err(Error::Canceled),
+            Stage::Armed | Stage::Due(_) | Stage::Parked(_) | Stage::Running => {
+                Err(Error::TimedOut)
+            }
+            Stage::Finished(result) => result,
+            Stage::Canceled => Err(Error::Canceled),
         }
     }
 }

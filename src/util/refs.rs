@@ -1,7 +1,7 @@
 //! Counted references whose allocation can fail.
 //!
 //! This is `std::sync::Arc` without weak references. `Arc` aborts the process when memory runs out,
-//! which a library inside somebody's game must not.
+//! which a library must not do to a game.
 
 use crate::error::{Error, Result};
 use std::alloc::{Layout, alloc, dealloc};
@@ -40,7 +40,7 @@ impl<T> Ref<T> {
         let counted = NonNull::new(memory).ok_or(Error::NoMemory)?;
         match make() {
             Ok(object) => {
-                // SAFETY: fresh memory of this layout, which nobody else knows.
+                // SAFETY: fresh memory of this layout, which no other code knows.
                 unsafe { counted.write(Counted { count: AtomicU64::new(1), object }) };
                 Ok(Ref { counted, owns: PhantomData })
             }
@@ -86,7 +86,7 @@ impl<T> Ref<T> {
         Ref { counted, owns: PhantomData }
     }
 
-    /// Returns the number of references. Exact as far as nobody can clone or drop one meanwhile.
+    /// Returns the number of references. Exact unless another thread clones or drops one meanwhile.
     pub(crate) fn count(&self) -> u64 {
         self.counted().count.load(Ordering::Acquire)
     }
@@ -108,7 +108,7 @@ impl<T> Ref<T> {
     pub(super) unsafe fn upgrade(counted: NonNull<Counted<T>>) -> Option<Ref<T>> {
         // SAFETY: by this function's contract.
         let count = unsafe { &(*counted.as_ptr()).count };
-        // Relaxed: whoever made the allocation known has published the object.
+        // Relaxed: the object was published with the address of its allocation.
         count
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
                 if count == 0 { None } else { Some(count + 1) }
@@ -148,14 +148,14 @@ impl<T: ?Sized> Ref<T> {
         // SAFETY: by this function's contract the object is ours alone. A `Registry` may still look
         // at the count, until the object's own drop has made it forget (see there).
         unsafe { (&raw mut (*self.counted.as_ptr()).object).drop_in_place() };
-        // SAFETY: allocated by `try_new` with this layout; nobody looks at the count any more.
+        // SAFETY: allocated by `try_new` with this layout; no other code reads the count any more.
         unsafe { dealloc(self.counted.as_ptr().cast(), layout) };
     }
 }
 
 impl<T: ?Sized> Clone for Ref<T> {
     fn clone(&self) -> Ref<T> {
-        // Relaxed: whoever clones holds a reference already, so there is nothing to acquire.
+        // Relaxed: the caller holds a reference already, so there is nothing to acquire.
         self.counted().count.fetch_add(1, Ordering::Relaxed);
         Ref { counted: self.counted, owns: PhantomData }
     }

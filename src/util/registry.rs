@@ -126,8 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_no_longer_fits_is_replaced_and_its_end_leaves_the_new_one_alone() -> Result<()>
-    {
+    fn an_object_that_no_longer_fits_is_replaced_and_leaves_the_new_one_alone() -> Result<()> {
         let old = REGISTRY.get_or_make(8, |_| true, || Ok(Entry(8)))?;
         let new = REGISTRY.get_or_make(8, |_| false, || Ok(Entry(8)))?;
         drop(old);

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// A callback's data pointer. It is released when this is dropped: nobody can use it any more.
+/// A callback's data pointer. It is released when this is dropped: no call can use it any more.
 pub(crate) struct UserData {
     /// Atomic only so that any thread may hold it. It never changes.
     data: AtomicPtr<c_void>,
