@@ -9,13 +9,13 @@ use crate::fence::Fence;
 use crate::shm::page::Page;
 use crate::sys::thread::{Run, Thread};
 use crate::sys::time::Deadline;
+use crate::util::key_map::KeyMap;
 use crate::util::process_bound::ProcessBound;
 use crate::util::refs::Ref;
 use crate::wait::Predicate;
 use rustix::fd::BorrowedFd;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::ffi::CStr;
-use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// Which thread runs what is due.
@@ -73,7 +73,7 @@ pub(crate) struct EventLoop {
 }
 
 /// Watches by address.
-type Exports = HashMap<usize, Ref<Watch>, BuildHasherDefault<DefaultHasher>>;
+type Exports = KeyMap<usize, Ref<Watch>>;
 
 /// The due list. A place is reserved for each watch that may become due, since an allocation at
 /// that time could fail.
@@ -115,7 +115,7 @@ impl EventLoop {
                 fence_pollers: Mutex::new(Vec::new()),
                 fd_poller,
                 fd_thread: Mutex::new(None),
-                exports: Mutex::new(HashMap::default()),
+                exports: Mutex::new(KeyMap::default()),
             })
         })
     }
@@ -367,7 +367,7 @@ impl Scheduler for EventLoop {
         let mut exports = self.exports();
         let _removed = exports.remove(&(std::ptr::from_ref(watch) as usize));
         if exports.is_empty() && exports.capacity() > KEEP_CAPACITY {
-            *exports = HashMap::default();
+            *exports = KeyMap::default();
         }
         drop(exports);
     }

@@ -12,11 +12,11 @@ use crate::sys::epoll;
 use crate::sys::peer::ExitEvent;
 use crate::sys::time::Deadline;
 use crate::sys::{eventfd, sync_file};
+use crate::util::key_map::KeyMap;
 use crate::util::refs::Ref;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::collections::BinaryHeap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The descriptors that an event loop polls.
@@ -28,7 +28,7 @@ pub(crate) struct FdPoller {
 }
 
 struct Entries {
-    by_token: HashMap<Token, Entry, BuildHasherDefault<DefaultHasher>>,
+    by_token: KeyMap<Token, Entry>,
     next: Token,
     ended: bool,
 }
@@ -82,7 +82,7 @@ impl FdPoller {
     pub(crate) fn new() -> Result<FdPoller> {
         let (epoll, wake) = (epoll::create()?, eventfd::create()?);
         epoll::add(epoll.as_fd(), wake.as_fd(), WAKE)?;
-        let entries = Entries { by_token: HashMap::default(), next: WAKE + 1, ended: false };
+        let entries = Entries { by_token: KeyMap::default(), next: WAKE + 1, ended: false };
         Ok(FdPoller { epoll, wake, entries: Mutex::new(entries) })
     }
 

@@ -32,11 +32,10 @@ use crate::shm::page::Page;
 use crate::sys::futex::{self, Sleep, WAITV_MAX, Word};
 use crate::sys::thread::{Run, Thread};
 use crate::sys::time::{self, Deadline};
+use crate::util::key_map::KeyMap;
 use crate::util::refs::Ref;
 use crate::wait::Predicate;
-use std::collections::HashMap;
 use std::ffi::CStr;
-use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -71,7 +70,7 @@ struct PolledPage {
 /// Watches by slot, then by fence. A slot has several fences only while this process holds on to
 /// some that were destroyed.
 #[derive(Default)]
-struct WatchTable(HashMap<u32, Vec<FenceWatches>, BuildHasherDefault<DefaultHasher>>);
+struct WatchTable(KeyMap<u32, Vec<FenceWatches>>);
 
 /// References to fences that have no watch left, to be dropped after the lock is released.
 ///

@@ -1,6 +1,7 @@
 //! Tools that know nothing of fences.
 
 pub(crate) mod atomic;
+pub(crate) mod key_map;
 pub(crate) mod process_bound;
 pub(crate) mod refs;
 pub(crate) mod registry;

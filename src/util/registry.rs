@@ -1,9 +1,9 @@
 //! A registry that keeps at most one live object per key.
 
 use crate::error::{Error, Result};
+use crate::util::key_map::KeyMap;
 use crate::util::refs::{Counted, Ref};
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
+use std::hash::{BuildHasherDefault, Hash};
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,8 +15,7 @@ pub(crate) struct Registry<K, T> {
     objects: Mutex<Objects<K, T>>,
 }
 
-/// No random keys: hashing must not need a system call, and no key here is of a peer's free choice.
-type Objects<K, T> = HashMap<K, NonNull<Counted<T>>, BuildHasherDefault<DefaultHasher>>;
+type Objects<K, T> = KeyMap<K, NonNull<Counted<T>>>;
 
 // SAFETY: the registry hands out `Ref<T>` to any thread, and follows its pointers only under the
 // lock.
@@ -26,7 +25,7 @@ unsafe impl<K: Send, T: Send + Sync> Sync for Registry<K, T> {}
 
 impl<K: Copy + Eq + Hash, T> Registry<K, T> {
     pub(crate) const fn new() -> Registry<K, T> {
-        Registry { objects: Mutex::new(HashMap::with_hasher(BuildHasherDefault::new())) }
+        Registry { objects: Mutex::new(KeyMap::with_hasher(BuildHasherDefault::new())) }
     }
 
     /// The live object of `key` if there is one that `fits`, else the one that `make` makes, which
@@ -82,7 +81,7 @@ impl<K: Copy + Eq + Hash, T> Registry<K, T> {
         }
         if objects.is_empty() {
             // Its memory too: nothing else would free it when the library is unloaded.
-            *objects = HashMap::with_hasher(BuildHasherDefault::new());
+            *objects = KeyMap::with_hasher(BuildHasherDefault::new());
         }
     }
 
