@@ -4,7 +4,7 @@
  * gives a sync_file that has signaled.
  */
 #include "external.h"
-#include "machine.h"
+#include "drm_machine.h"
 #include "vgem.h"
 
 static struct gpu gpu;

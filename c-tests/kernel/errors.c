@@ -1,0 +1,274 @@
+/*
+ * Kernel fences that fail: the error becomes the fence's, by whatever way it came in. What Debian's
+ * kernels have never fails, so this needs a module of our own: see kernel/module.
+ */
+#include "drm_machine.h"
+#include "syncobj.h"
+#include "test_fence.h"
+#include "vgem.h"
+
+static const int errors[] = { EPERM,     EIO,       EINVAL,     ENODEV, ETIME,
+                              ETIMEDOUT, ECANCELED, EOWNERDEAD, ESTALE, 4095 };
+#define ERRORS (sizeof(errors) / sizeof(errors[0]))
+
+/* What a call says of a fence that failed with an errno. */
+static int
+answer(int error)
+{
+    return error == EOWNERDEAD ? -EOWNERDEAD : -EIO;
+}
+
+/* The ways by which a kernel fence comes in. */
+enum way { SYNC_FILE, BINARY, POINT, DMA_BUF, WAYS };
+static const char *const names[] = { "sync_file", "binary syncobj", "timeline point", "dma-buf" };
+
+struct source {
+    enum way way;
+    int sync_file;
+    uint32_t syncobj;
+    struct vgem_buffer buffer;
+};
+
+static struct source
+put_fence_into(enum way way, const struct machine *m, int sync_file)
+{
+    struct source source = { .way = way, .sync_file = sync_file };
+    if (way == BINARY || way == POINT)
+        source.syncobj = syncobj_create(m->gpu, 0);
+    if (way == BINARY)
+        syncobj_import_sync_file(m->gpu, source.syncobj, sync_file);
+    if (way == POINT)
+        syncobj_submit(m->gpu, source.syncobj, 5, sync_file);
+    if (way == DMA_BUF) {
+        source.buffer = vgem_buffer_create(m->vgem);
+        dma_buf_import(source.buffer.dma_buf, DMA_BUF_SYNC_WRITE, sync_file);
+    }
+    return source;
+}
+
+static int
+import(struct source *s, const struct machine *m, struct umf_fence *fence, uint64_t value,
+       uint64_t timeout)
+{
+    switch (s->way) {
+    case SYNC_FILE:
+        return umf_fence_import_sync_file(fence, value, s->sync_file, timeout);
+    case BINARY:
+        return umf_fence_import_syncobj(fence, value, m->device, s->syncobj, 0, timeout);
+    case POINT:
+        return umf_fence_import_syncobj(fence, value, m->device, s->syncobj, 5, timeout);
+    default:
+        return umf_fence_import_dma_buf(fence, value, s->buffer.dma_buf, UMF_DMA_BUF_READ, timeout);
+    }
+}
+
+static void
+release(struct source *s, const struct machine *m)
+{
+    if (s->way == BINARY || s->way == POINT)
+        syncobj_destroy(m->gpu, s->syncobj);
+    if (s->way == DMA_BUF)
+        vgem_buffer_destroy(&s->buffer);
+    close(s->sync_file);
+}
+
+/* The module itself: what it signals is what the kernel tells. */
+static void
+the_module_makes_fences_that_fail(void)
+{
+    int sync_file, fence = test_fence(&sync_file);
+    CHECK(!is_ready(sync_file, POLLIN));
+    OK(ioctl(fence, UMF_TEST_FENCE_SIGNAL, ENODEV));
+    EXPECT(-ENODEV, sync_file_status(sync_file));
+    CHECK(is_ready(sync_file, POLLIN));
+    CHECK(ioctl(fence, UMF_TEST_FENCE_SIGNAL, 0) < 0 && errno == EALREADY);
+    close(sync_file);
+    close(fence);
+    fence = test_fence(&sync_file);
+    close(fence);
+    EXPECT(-ECANCELED, sync_file_status(sync_file));
+    close(sync_file);
+}
+
+static void
+success_is_no_error(const struct machine *m, enum way way)
+{
+    struct umf_fence *fence = new_fence(m, 1);
+    int sync_file, kernel_fence = test_fence(&sync_file);
+    struct source source = put_fence_into(way, m, sync_file);
+    EXPECT(-ETIME, import(&source, m, fence, 2, 0));
+    OK(ioctl(kernel_fence, UMF_TEST_FENCE_SIGNAL, 0));
+    OK(import(&source, m, fence, 2, 0));
+    CHECK(umf_fence_value(fence) == 2 && fence_error(fence) == 0);
+    release(&source, m);
+    close(kernel_fence);
+    umf_fence_unref(fence);
+}
+
+/* It fails while others wait: who imports it, and in another process who waits for what is
+ * imported. */
+static void
+a_pending_fence_fails(const struct machine *m, enum way way, int error)
+{
+    struct umf_fence *fence = new_fence(m, 1);
+    int sync_file, kernel_fence = test_fence(&sync_file), fd = -7;
+    struct source source = put_fence_into(way, m, sync_file);
+    struct leftovers before = leftovers(m);
+    pid_t importer, waiter;
+
+    IN_CHILD(importer, EXPECT(answer(error), import(&source, m, fence, 2, FOREVER)));
+    IN_CHILD(waiter, {
+        EXPECT(answer(error), umf_fence_wait(fence, 2, FOREVER));
+        EXPECT(-error, fence_error(fence));
+    });
+    until_blocked(importer);
+    until_blocked(waiter);
+    CHECK(fence_error(fence) == 0);
+    OK(ioctl(kernel_fence, UMF_TEST_FENCE_SIGNAL, error));
+    join_child(importer);
+    join_child(waiter);
+    CHECK(umf_fence_value(fence) == 1);
+    EXPECT(-error, fence_error(fence));
+    /* No kernel fence comes of it any more. */
+    if (m->syncobj)
+        EXPECT(answer(error), umf_fence_export_sync_file(fence, 2, m->device, FOREVER, &fd));
+    CHECK(fd == -7);
+    check_leftovers(m, before);
+    release(&source, m);
+    close(kernel_fence);
+    umf_fence_unref(fence);
+}
+
+static void
+a_fence_has_failed(const struct machine *m, enum way way, int error)
+{
+    struct umf_fence *fence = new_fence(m, 1);
+    int sync_file, kernel_fence = test_fence(&sync_file);
+    struct source source = put_fence_into(way, m, sync_file);
+    struct leftovers before = leftovers(m);
+    OK(ioctl(kernel_fence, UMF_TEST_FENCE_SIGNAL, error));
+    if (way == DMA_BUF) {
+        /* To the kernel a buffer is idle again once its fences signalled, however they did. */
+        OK(import(&source, m, fence, 2, 0));
+        CHECK(umf_fence_value(fence) == 2 && fence_error(fence) == 0);
+    } else {
+        EXPECT(answer(error), import(&source, m, fence, 2, 0));
+        CHECK(umf_fence_value(fence) == 1);
+        EXPECT(-error, fence_error(fence));
+    }
+    check_leftovers(m, before);
+    release(&source, m);
+    close(kernel_fence);
+    umf_fence_unref(fence);
+}
+
+/* Of several fences one fails, first or last: the others do not hide it. */
+static void
+one_of_several_fails(const struct machine *m, enum way way, bool first)
+{
+    struct umf_fence *fence = new_fence(m, 1);
+    int sync_files[2], kernel_fences[2];
+    for (int i = 0; i < 2; i++)
+        kernel_fences[i] = test_fence(&sync_files[i]);
+    struct source source = put_fence_into(way, m, sync_file_merge(sync_files[0], sync_files[1]));
+    pid_t importer;
+
+    IN_CHILD(importer, EXPECT(-EIO, import(&source, m, fence, 2, FOREVER)));
+    until_blocked(importer);
+    OK(ioctl(kernel_fences[0], UMF_TEST_FENCE_SIGNAL, first ? ENODEV : 0));
+    until_blocked(importer);
+    CHECK(umf_fence_value(fence) == 1 && fence_error(fence) == 0);
+    OK(ioctl(kernel_fences[1], UMF_TEST_FENCE_SIGNAL, first ? 0 : ENODEV));
+    join_child(importer);
+    CHECK(umf_fence_value(fence) == 1);
+    EXPECT(-ENODEV, fence_error(fence));
+    release(&source, m);
+    for (int i = 0; i < 2; i++) {
+        close(sync_files[i]);
+        close(kernel_fences[i]);
+    }
+    umf_fence_unref(fence);
+}
+
+/* The process whose device it is dies; its driver cancels what was pending. */
+static void
+the_owner_of_the_fence_dies(const struct machine *m, enum way way)
+{
+    struct umf_fence *fence = new_fence(m, 0);
+    int sockets[2];
+    pid_t owner;
+    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) == 0);
+    IN_CHILD(owner, {
+        int sync_file, kernel_fence = test_fence(&sync_file);
+        send_fd(sockets[1], sync_file);
+        until_blocked(getppid());
+        raise(SIGKILL);
+        close(kernel_fence);
+    });
+    struct source source = put_fence_into(way, m, recv_fd(sockets[0]));
+    EXPECT(-EIO, import(&source, m, fence, 1, FOREVER));
+    EXPECT(-ECANCELED, fence_error(fence));
+    CHECK(waitpid(owner, NULL, 0) == owner);
+    release(&source, m);
+    close(sockets[0]);
+    close(sockets[1]);
+    umf_fence_unref(fence);
+}
+
+/* The error of a point that is waited for arrives, whatever else is on the timeline. */
+static void
+a_point_below_others_fails(const struct machine *m)
+{
+    struct umf_fence *fence = new_fence(m, 0);
+    uint32_t syncobj = syncobj_create(m->gpu, 0);
+    int sync_files[2], kernel_fences[2];
+    pid_t importer;
+    for (int i = 0; i < 2; i++) {
+        kernel_fences[i] = test_fence(&sync_files[i]);
+        syncobj_submit(m->gpu, syncobj, 1 + i, sync_files[i]);
+        close(sync_files[i]);
+    }
+    IN_CHILD(importer,
+             EXPECT(-EIO, umf_fence_import_syncobj(fence, 1, m->device, syncobj, 1, FOREVER)));
+    until_blocked(importer);
+    OK(ioctl(kernel_fences[0], UMF_TEST_FENCE_SIGNAL, ENODEV));
+    join_child(importer);
+    EXPECT(-ENODEV, fence_error(fence));
+    /* Who comes later does not learn of it: the kernel forgets signalled points below the last. */
+    struct umf_fence *late = new_fence(m, 0);
+    OK(umf_fence_import_syncobj(late, 1, m->device, syncobj, 1, 0));
+    for (int i = 0; i < 2; i++)
+        close(kernel_fences[i]);
+    syncobj_destroy(m->gpu, syncobj);
+    umf_fence_unref(fence);
+    umf_fence_unref(late);
+}
+
+int
+main(void)
+{
+    struct machine m = open_machine();
+    if (!load_test_fences()) {
+        printf("needs umf_test_fence.ko for this kernel, which kernel/module/build makes\n");
+        return SKIPPED;
+    }
+    watchdog(50);
+
+    RUN(the_module_makes_fences_that_fail);
+    for (enum way way = 0; way < WAYS; way++) {
+        if (!m.syncobj && (way == BINARY || way == POINT))
+            continue; /* kernel_syncobj checks what is said instead */
+        printf("  %s:\n", names[way]);
+        RUN(success_is_no_error, &m, way);
+        RUN(one_of_several_fails, &m, way, true);
+        RUN(one_of_several_fails, &m, way, false);
+        RUN(the_owner_of_the_fence_dies, &m, way);
+        for (size_t i = 0; i < ERRORS; i++) {
+            a_pending_fence_fails(&m, way, errors[i]);
+            a_fence_has_failed(&m, way, errors[i]);
+        }
+    }
+    if (m.syncobj)
+        RUN(a_point_below_others_fails, &m);
+    return 0;
+}

@@ -1,0 +1,76 @@
+/*
+ * A deadline ends a wait also if a peer keeps it from ever falling asleep: by changing what the
+ * waiter is about to sleep on, each time that it is about to. The waiter is stopped at each system
+ * call for this, so the peer wins every race.
+ */
+#include "single_step.h"
+
+static struct umf_page *page;
+static struct umf_fence *fence, *other;
+
+static int wait_one(void) { return -umf_fence_wait(fence, 1, in_ns(2 * MS)); }
+
+static int
+wait_list(uint64_t flags)
+{
+    struct umf_wait list[2] = { { fence, 1, UMF_OP_GE, 0, 0 }, { other, 1, UMF_OP_GE, 0, 0 } };
+    return -umf_wait(list, 2, flags, in_ns(2 * MS), NULL);
+}
+
+static int wait_all(void) { return wait_list(0); }
+static int wait_any(void) { return wait_list(UMF_WAIT_ANY); }
+
+/* What a peer may do that knows the layout: count up the page's word and the fence's. */
+static void
+wake(const struct raw *raw)
+{
+    size_t bell = 64, slot = (size_t)umf_fence_offset(fence) + 24;
+    __atomic_add_fetch((uint32_t *)(void *)(raw->bytes + bell), 1, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch((uint32_t *)(void *)(raw->bytes + slot), 1, __ATOMIC_SEQ_CST);
+}
+
+static void
+ends_in_time(const char *what, int (*wait)(void))
+{
+    struct raw raw = map_raw(page);
+    pid_t pid = start_stopped(wait);
+    uint64_t give_up = in_ns(500 * MS);
+    int status, code = 0;
+    enum progress progress;
+    do {
+        wake(&raw);
+        CHECK(ptrace(PTRACE_SYSCALL, pid, NULL, NULL) == 0);
+        progress = waitpid(pid, &status, 0) == pid && WIFSTOPPED(status) ? STOPPED : ENDED;
+        code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+    } while (progress == STOPPED && now_ns() < give_up);
+    if (progress != ENDED) {
+        fprintf(stderr, "%s went on for long after its deadline\n", what);
+        exit(1);
+    }
+    EXPECT(ETIME, code);
+    unmap_raw(&raw);
+}
+
+int
+main(void)
+{
+    watchdog(30);
+    if (RUNNING_ON_VALGRIND)
+        return SKIPPED;
+    OK(umf_page_create(2, 0, &page));
+    OK(umf_fence_create(page, 0, 0, &fence));
+    OK(umf_fence_create(page, 0, 0, &other));
+    pid_t pid = start_stopped(wait_one);
+    if (pid < 0) {
+        printf("not here: ptrace\n");
+        return SKIPPED;
+    }
+    end_child(pid);
+    ends_in_time("umf_fence_wait", wait_one);
+    ends_in_time("wait for all", wait_all);
+    ends_in_time("wait for any", wait_any);
+    umf_fence_unref(fence);
+    umf_fence_unref(other);
+    umf_page_unref(page);
+    return 0;
+}
