@@ -3,7 +3,8 @@
  * operations write and await values in it. The driver is looked for when this runs, so it builds everywhere; without a device it
  * says that it has not run.
  */
-#include "others.h"
+#include "raw_page.h"
+#include "sleeper.h"
 
 #include <dlfcn.h>
 

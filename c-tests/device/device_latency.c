@@ -3,7 +3,8 @@
  * mapping of its own and wakes nobody; it notes the time right before. Beside libumf, in turn, its peer: a bare loop that looks at
  * the value, one that naps for 20 us between looks, or a bare poll() of the interrupt's descriptor. A number: rounds of each, and a last line of as many values as that.
  */
-#include "others.h"
+#include "raw_page.h"
+#include "sleeper.h"
 
 #include <poll.h>
 #include <sys/eventfd.h>

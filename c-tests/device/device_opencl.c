@@ -2,7 +2,8 @@
  * Fences that an OpenCL device writes, and such that it waits for. A buffer is made of the page (CL_MEM_USE_HOST_PTR), where the
  * device shares the host's memory; a kernel writes values there and wakes nobody, and the CPU waits in libumf.
  */
-#include "others.h"
+#include "raw_page.h"
+#include "sleeper.h"
 
 #ifndef HAVE_OPENCL
 int

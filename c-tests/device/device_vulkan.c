@@ -2,7 +2,8 @@
  * Fences that a Vulkan device writes, and such that it waits for. The page is imported as it is, by VK_EXT_external_memory_host; a
  * compute shader and the transfer commands write values there and wake nobody, and the CPU waits in libumf.
  */
-#include "others.h"
+#include "raw_page.h"
+#include "sleeper.h"
 
 #ifndef HAVE_VULKAN
 int

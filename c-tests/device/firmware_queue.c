@@ -10,7 +10,8 @@
  *
  * docs/firmware.md draws what this prints with any argument.
  */
-#include "others.h"
+#include "raw_page.h"
+#include "sleeper.h"
 
 #include <poll.h>
 #include <sys/eventfd.h>

@@ -4,6 +4,8 @@
  * and what they send each other through a socket.
  */
 #include "drm_machine.h"
+#include "process.h"
+#include "sleeper.h"
 #include "syncobj.h"
 #include "vgem.h"
 

@@ -9,6 +9,8 @@
  * and latencies, printed and never judged.
  */
 #include "drm_machine.h"
+#include "process.h"
+#include "sleeper.h"
 #include "syncobj.h"
 
 #include <sys/eventfd.h>

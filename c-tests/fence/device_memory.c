@@ -3,8 +3,11 @@
  * writes it through a mapping of its own and wakes nobody.
  */
 #include "device_memory.h"
+#include "process.h"
+#include "raw_page.h"
+#include "sleeper.h"
 
-#include "watching.h"
+#include "watch.h"
 
 #define AT 24 /* where in the memory the value is */
 

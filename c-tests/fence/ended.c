@@ -3,7 +3,8 @@
  * go of the fence, as a program does that is done, has signalled. -ESTALE is for values that were
  * not reached (umf_fence_wait(), umf_wait()).
  */
-#include "others.h"
+#include "process.h"
+#include "sleeper.h"
 
 /* Opens two fences, and looks at the first only after it is gone. */
 static void

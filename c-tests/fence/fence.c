@@ -2,7 +2,8 @@
  * Fences: a value only grows, an announcement and an error go to every process, and a fence that
  * ended is never taken for the one that lives in its slot afterwards.
  */
-#include "others.h"
+#include "process.h"
+#include "sleeper.h"
 
 #include <limits.h>
 

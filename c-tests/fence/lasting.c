@@ -2,7 +2,8 @@
  * A fence with UMF_FENCE_LASTING belongs to its page and not to its creator: it is there as long as anybody
  * has the page or a descriptor of it (umf_fence_create()).
  */
-#include "others.h"
+#include "process.h"
+#include "sleeper.h"
 
 /* Creates a page with one fence, sends it, and is gone. */
 static void

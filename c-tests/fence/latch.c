@@ -2,7 +2,8 @@
  * What this process once saw as signalled stays signalled here, whatever a peer does to the memory
  * afterwards: by a smaller value, by zeros, by a hole in the file. Nor does any of that crash us.
  */
-#include "others.h"
+#include "raw_page.h"
+#include "sleeper.h"
 
 static struct umf_page *page;
 static struct umf_fence *fence, *unseen;

@@ -4,8 +4,6 @@
  */
 #include "check.h"
 
-#include <pthread.h>
-
 struct row {
     uint64_t flags, fence, value, mask;
     int expected[6]; /* of GE, GT, EQ, NE, LT, LE */
@@ -71,17 +69,17 @@ table(void)
     }
 }
 
-struct sleeper {
+struct waiter {
     struct umf_wait wait;
     uint64_t flags;
     int result;
 };
 
 static void *
-sleeps(void *data)
+waits(void *data)
 {
-    struct sleeper *sleeper = data;
-    sleeper->result = umf_wait(&sleeper->wait, 1, sleeper->flags, in_ns(20 * SECOND), NULL);
+    struct waiter *waiter = data;
+    waiter->result = umf_wait(&waiter->wait, 1, waiter->flags, in_ns(20 * SECOND), NULL);
     return NULL;
 }
 
@@ -92,14 +90,14 @@ wakes(uint64_t flags, uint64_t from, const uint64_t *steps, int count, uint32_t 
 {
     for (int any = 0; any < 2; any++) {
         struct umf_fence *fence = new_fence(flags, from);
-        struct sleeper sleeper = { { fence, value, op, 0, mask }, any ? UMF_WAIT_ANY : 0, 1 };
+        struct waiter waiter = { { fence, value, op, 0, mask }, any ? UMF_WAIT_ANY : 0, 1 };
         pthread_t thread;
-        EXPECT(-ETIME, umf_wait(&sleeper.wait, 1, 0, 0, NULL));
-        CHECK(pthread_create(&thread, NULL, sleeps, &sleeper) == 0);
+        EXPECT(-ETIME, umf_wait(&waiter.wait, 1, 0, 0, NULL));
+        CHECK(pthread_create(&thread, NULL, waits, &waiter) == 0);
         for (int i = 0; i < count; i++)
             OK(umf_fence_signal(fence, steps[i]));
         CHECK(pthread_join(thread, NULL) == 0);
-        OK(sleeper.result);
+        OK(waiter.result);
         umf_fence_unref(fence);
     }
 }
@@ -109,7 +107,7 @@ wakes(uint64_t flags, uint64_t from, const uint64_t *steps, int count, uint32_t 
           sizeof((uint64_t[]){ __VA_ARGS__ }) / sizeof(uint64_t), op, value, mask)
 
 static void
-sleepers(void)
+every_operator_wakes(void)
 {
     for (int round = 0; round < 200; round++) {
         WAKES(0, 0, UMF_OP_GE, 40, 0, 1, 8, 39, 40);
@@ -129,7 +127,7 @@ main(void)
 {
     OK(umf_page_create(4, 0, &page));
     table();
-    sleepers();
+    every_operator_wakes();
     umf_page_unref(page);
     return 0;
 }

@@ -3,7 +3,9 @@
  * every process that was sent it, a device can write the values in it, and nothing of it stays
  * behind.
  */
-#include "others.h"
+#include "process.h"
+#include "raw_page.h"
+#include "sleeper.h"
 
 static int
 compare_offsets(const void *a, const void *b)

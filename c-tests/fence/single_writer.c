@@ -2,7 +2,10 @@
  * A page whose creator alone signals: whoever is given it can wait, asleep, and nothing else. What
  * would write to it is refused, and is not tried.
  */
+#include "process.h"
+#include "raw_page.h"
 #include "sandbox.h"
+#include "sleeper.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -187,17 +190,17 @@ receiver(int sock)
 static void
 whoever_made_the_page_lies(void)
 {
-    static const uint32_t header[4] = { 0x20666d75, 0x65676170, 3, 4 };
+    static const struct page_header header = { PAGE_MAGIC, PAGE_VERSION, 4 };
     uint32_t live = 2;
     struct umf_page *page;
     struct umf_fence *fence;
     struct umf_loop *loop;
     int fd = memfd_create("lies", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     CHECK(fd >= 0 && ftruncate(fd, 8192) == 0);
-    CHECK(pwrite(fd, header, sizeof(header), 0) == sizeof(header));
-    CHECK(pwrite(fd, &live, sizeof(live), 4096 + 28) == sizeof(live));
+    CHECK(pwrite(fd, &header, sizeof(header), 0) == sizeof(header));
+    CHECK(pwrite(fd, &live, sizeof(live), SLOTS_AT + SLOT_STATE) == sizeof(live));
     live |= 8; /* and the next, of a device */
-    CHECK(pwrite(fd, &live, sizeof(live), 4096 + 64 + 28) == sizeof(live));
+    CHECK(pwrite(fd, &live, sizeof(live), SLOTS_AT + SLOT_SIZE + SLOT_STATE) == sizeof(live));
     CHECK(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) == 0);
     OK(umf_page_import(fd, 0, &page));
     close(fd);

@@ -2,7 +2,8 @@
  * Deadlocks name themselves: queues and copies that wait for each other, in one process and in
  * three, are reported, each exactly so; and what only looks like it is not.
  */
-#include "others.h"
+#include "process.h"
+#include "sleeper.h"
 
 #define FENCES 3
 

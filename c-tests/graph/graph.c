@@ -3,13 +3,11 @@
  * processes that share the page. Waits leave notes by themselves; those of queues are written here
  * by hand, as another process would write them, and so are some that no process would write.
  */
-#include "others.h"
+#include "process.h"
+#include "raw_page.h"
+#include "sleeper.h"
 
 #include <sched.h>
-
-/* A page's ledger: 32 bytes that count, and 59 records. */
-#define LEDGER 2176
-#define RECORDS 59
 
 struct record {
     uint64_t owner; /* process id << 32 | kind << 29 | serial number */
@@ -41,11 +39,11 @@ pid_namespace(void)
 static struct record *
 record(int at)
 {
-    return (struct record *)(void *)(raw.bytes + LEDGER + 32 + 32 * at);
+    return (struct record *)(void *)(raw.bytes + WAIT_RECORDS_AT + 32 * at);
 }
 
 /* The records that were written here. */
-static struct record *noted[RECORDS];
+static struct record *noted[WAIT_RECORDS];
 static int noted_count;
 
 static struct record *
@@ -54,9 +52,9 @@ note(pid_t pid, enum kind kind, uint32_t serial, enum role role, int fence, uint
     int at = 0;
     uint32_t slot_state;
     while (record(at)->owner != 0)
-        CHECK(++at < RECORDS);
+        CHECK(++at < WAIT_RECORDS);
     struct record *r = record(at);
-    memcpy(&slot_state, raw.bytes + umf_fence_offset(fences[fence]) + 28, 4);
+    memcpy(&slot_state, raw.bytes + umf_fence_offset(fences[fence]) + SLOT_STATE, 4);
     r->owner = (uint64_t)pid << 32 | (uint64_t)kind << 29 | serial;
     r->fence = (uint64_t)slot_state << 32 | umf_fence_index(fences[fence]);
     r->value = value;
@@ -381,12 +379,12 @@ a_full_ledger_says_so_and_the_dead_make_room(pid_t dead)
 {
     /* The note of its last wait is still there. */
     int left = 0;
-    for (int i = 0; i < RECORDS; i++)
+    for (int i = 0; i < WAIT_RECORDS; i++)
         left += record(i)->owner >> 32 == (uint64_t)dead;
     CHECK(left == 1);
-    memset(raw.bytes + LEDGER, 0, 32 + 32 * RECORDS);
+    memset(raw.bytes + WAIT_TABLE, 0, 32 + 32 * WAIT_RECORDS);
 
-    for (int i = 0; i < RECORDS; i++)
+    for (int i = 0; i < WAIT_RECORDS; i++)
         note(getpid(), QUEUE, (uint32_t)i + 1, WAITS, 4, 100);
     struct sleeper sleeper = { .fence = fences[5], .value = 3 };
     fall_asleep(&sleeper);
@@ -417,25 +415,25 @@ nothing_in_a_ledger_is_believed(void)
     static const uint64_t words[] = {
         0, 1, 2, 3, 9, UINT32_MAX, UINT64_C(1) << 32, UINT64_C(1) << 63, UINT64_MAX,
     };
-    uint64_t state = 1;
+    uint64_t state = 1, random = 0;
     for (unsigned i = 0; i < rounds(2000, 50); i++) {
-        for (int at = 0; at < RECORDS; at++) {
+        for (int at = 0; at < WAIT_RECORDS; at++) {
             uint64_t *r = &record(at)->owner;
             for (int word = 0; word < 4; word++) {
-                state = state * UINT64_C(6364136223846793005) + 1;
-                r[word] = words[(state >> 33) % 9];
+                random = random_word(&state);
+                r[word] = words[(random >> 33) % 9];
             }
             /* Some of it is about real fences, by owners and in roles that there are. */
-            if (state >> 63)
-                memcpy((char *)&r[2] + 4, raw.bytes + umf_fence_offset(fences[at % FENCES]) + 28,
+            if (random >> 63)
+                memcpy((char *)&r[2] + 4, raw.bytes + umf_fence_offset(fences[at % FENCES]) + SLOT_STATE,
                        4);
-            r[0] ^= (state >> 40) % 8 << 29;
-            r[1] ^= (state >> 50) % 4;
+            r[0] ^= (random >> 40) % 8 << 29;
+            r[1] ^= (random >> 50) % 4;
         }
         uint32_t deadlocks;
         int fd = memfd_create("graph", MFD_CLOEXEC);
         OK(umf_graph_write(fd, i % 2 ? UMF_GRAPH_DOT : 0, &deadlocks));
-        CHECK(deadlocks <= RECORDS);
+        CHECK(deadlocks <= WAIT_RECORDS);
         if (i % 2) {
             static char text[1 << 16];
             ssize_t length = pread(fd, text, sizeof(text) - 1, 0);
@@ -446,7 +444,7 @@ nothing_in_a_ledger_is_believed(void)
         close(fd);
         EXPECT(-ETIME, umf_fence_wait(fences[i % FENCES], 1000, in_ns(1000)));
     }
-    memset(raw.bytes + LEDGER, 0, 32 + 32 * RECORDS);
+    memset(raw.bytes + WAIT_TABLE, 0, 32 + 32 * WAIT_RECORDS);
     nobody_waits();
 }
 
@@ -457,7 +455,7 @@ what_a_pipe_takes_slowly_is_waited_for(void)
     int ends[2];
     size_t length = 0;
     pid_t pid;
-    for (int i = 0; i < RECORDS; i++)
+    for (int i = 0; i < WAIT_RECORDS; i++)
         note(getpid(), QUEUE, (uint32_t)i + 1, WAITS, 4, 100);
     CHECK(pipe2(ends, O_CLOEXEC) == 0 && fcntl(ends[0], F_SETPIPE_SZ, 4096) == 4096);
     CHECK(fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0);

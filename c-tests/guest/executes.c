@@ -2,7 +2,8 @@
  * A program that this one executes gets nothing of the library's: no descriptor, whatever is open, and however close the
  * execution comes to its being opened. It goes on as if there had been none.
  */
-#include "watching.h"
+#include "sleeper.h"
+#include "watch.h"
 
 #include <spawn.h>
 

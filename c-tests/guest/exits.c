@@ -3,7 +3,8 @@
  * given, whoever calls exit() and from where. What runs then (atexit, destructors, those of threads) may call the library as
  * ever.
  */
-#include "watching.h"
+#include "sleeper.h"
+#include "watch.h"
 
 #define STATUS 7
 

@@ -3,7 +3,8 @@
  * header marks async-signal-safe, which is all of what is called here, and then execute a program or leave. Meanwhile the parent
  * goes on.
  */
-#include "watching.h"
+#include "sleeper.h"
+#include "watch.h"
 
 /* Every function that is marked so: the header is asked. */
 #define SAFE(F)                                                                                    \

@@ -2,9 +2,8 @@
  * No call touches errno, whether it succeeds, fails, sleeps or is interrupted. (What fails for
  * wrong arguments is looked at by bad_input.c in the same way.)
  */
-#include "watching.h"
-
-#define SENTINEL 12345
+#include "sleeper.h"
+#include "watch.h"
 
 #define KEEPS(expected, call)                                                                      \
     do {                                                                                           \

@@ -3,7 +3,7 @@
  * no signal handler, environment or other state of the process, prints nothing, opens only what is
  * closed on exec, and leaves nothing behind but itself.
  */
-#include "others.h"
+#include "check.h"
 
 #include <dlfcn.h>
 #include <locale.h>

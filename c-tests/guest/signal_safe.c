@@ -2,7 +2,7 @@
  * What is marked async-signal-safe is so: a handler may call it whatever it interrupts, a call that
  * holds a lock or allocates included, and both come out right.
  */
-#include "others.h"
+#include "sleeper.h"
 
 static struct umf_page *page;
 static struct umf_fence *ticks, *announced, *work;

@@ -3,7 +3,8 @@
  * that nobody ended, and in one that was ended in its own callback, whose thread nobody can wait for. Both go on to their end.
  * What the program called stays where it was: the code they return to must, too.
  */
-#include "others.h"
+#include "process.h"
+#include "sleeper.h"
 
 #include <dlfcn.h>
 

@@ -4,15 +4,14 @@
  *
  * In each row one thing is wrong and everything else is right.
  */
-#include "watching.h"
+#include "sleeper.h"
+#include "watch.h"
 
 #include <limits.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
-
-#define SENTINEL 12345
 
 /* What the rows use where they mean nothing special: a fence at 10, with work submitted for 12. */
 static struct umf_page *page;

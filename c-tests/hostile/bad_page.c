@@ -4,21 +4,13 @@
  * intentions would make them, and the first rows show that what is made like this is taken if
  * nothing is wrong.
  */
-#include "others.h"
+#include "raw_page.h"
+#include "sleeper.h"
 
-#define MAGIC UINT64_C(0x6567617020666d75) /* "umf page" */
-#define VERSION 3
 #define HUGE_PAGE (2 << 20)
 
 #define SIZE (F_SEAL_SHRINK | F_SEAL_GROW)
 #define MOST UMF_PAGE_MAX_FENCES
-
-/* What a page starts with. Fences of 64 bytes each begin at 4096. */
-struct header {
-    uint64_t magic;
-    uint32_t version;
-    uint32_t fence_count;
-};
 
 static const struct {
     const char *what;
@@ -29,44 +21,44 @@ static const struct {
     unsigned flags;
     int expected;
 } files[] = {
-    { "as the library makes it", MAGIC, VERSION, 4, 8192, SIZE | F_SEAL_SEAL, 0, 0 },
-    { "seals that can still be added to", MAGIC, VERSION, 4, 8192, SIZE, 0, 0 },
-    { "cannot be written", MAGIC, VERSION, 4, 8192, SIZE | F_SEAL_WRITE, 0, 0 },
-    { "cannot be written any more", MAGIC, VERSION, 4, 8192, SIZE | F_SEAL_FUTURE_WRITE, 0, 0 },
-    { "just long enough for one", MAGIC, VERSION, 1, 4160, SIZE, 0, 0 },
-    { "just long enough for four", MAGIC, VERSION, 4, 4352, SIZE, 0, 0 },
-    { "the most fences of all", MAGIC, VERSION, MOST, 4096 + INT64_C(64) * MOST, SIZE, 0, 0 },
+    { "as the library makes it", PAGE_MAGIC, PAGE_VERSION, 4, 8192, SIZE | F_SEAL_SEAL, 0, 0 },
+    { "seals that can still be added to", PAGE_MAGIC, PAGE_VERSION, 4, 8192, SIZE, 0, 0 },
+    { "cannot be written", PAGE_MAGIC, PAGE_VERSION, 4, 8192, SIZE | F_SEAL_WRITE, 0, 0 },
+    { "cannot be written any more", PAGE_MAGIC, PAGE_VERSION, 4, 8192, SIZE | F_SEAL_FUTURE_WRITE, 0, 0 },
+    { "just long enough for one", PAGE_MAGIC, PAGE_VERSION, 1, 4160, SIZE, 0, 0 },
+    { "just long enough for four", PAGE_MAGIC, PAGE_VERSION, 4, 4352, SIZE, 0, 0 },
+    { "the most fences of all", PAGE_MAGIC, PAGE_VERSION, MOST, SLOTS_AT + INT64_C(64) * MOST, SIZE, 0, 0 },
 
-    { "no seals", MAGIC, VERSION, 4, 8192, 0, 0, -EINVAL },
-    { "may shrink", MAGIC, VERSION, 4, 8192, F_SEAL_GROW | F_SEAL_SEAL, 0, -EINVAL },
-    { "may grow", MAGIC, VERSION, 4, 8192, F_SEAL_SHRINK | F_SEAL_SEAL, 0, -EINVAL },
-    { "only the seals sealed", MAGIC, VERSION, 4, 8192, F_SEAL_SEAL, 0, -EINVAL },
-    { "huge pages", MAGIC, VERSION, 4, HUGE_PAGE, SIZE, MFD_HUGETLB, -EINVAL },
+    { "no seals", PAGE_MAGIC, PAGE_VERSION, 4, 8192, 0, 0, -EINVAL },
+    { "may shrink", PAGE_MAGIC, PAGE_VERSION, 4, 8192, F_SEAL_GROW | F_SEAL_SEAL, 0, -EINVAL },
+    { "may grow", PAGE_MAGIC, PAGE_VERSION, 4, 8192, F_SEAL_SHRINK | F_SEAL_SEAL, 0, -EINVAL },
+    { "only the seals sealed", PAGE_MAGIC, PAGE_VERSION, 4, 8192, F_SEAL_SEAL, 0, -EINVAL },
+    { "huge pages", PAGE_MAGIC, PAGE_VERSION, 4, HUGE_PAGE, SIZE, MFD_HUGETLB, -EINVAL },
 
     { "empty", 0, 0, 0, 0, SIZE, 0, -EINVAL },
     { "one byte", 0, 0, 0, 1, SIZE, 0, -EINVAL },
-    { "a header and nothing else", MAGIC, VERSION, 1, 64, SIZE, 0, -EINVAL },
-    { "no room for one", MAGIC, VERSION, 1, 4159, SIZE, 0, -EINVAL },
-    { "no room for four", MAGIC, VERSION, 4, 4351, SIZE, 0, -EINVAL },
-    { "one more than there is room for", MAGIC, VERSION, 65, 8192, SIZE, 0, -EINVAL },
-    { "no fence", MAGIC, VERSION, 0, 8192, SIZE, 0, -EINVAL },
-    { "one more than the most", MAGIC, VERSION, MOST + 1, 4096 + INT64_C(64) * (MOST + 1), SIZE, 0,
+    { "a header and nothing else", PAGE_MAGIC, PAGE_VERSION, 1, 64, SIZE, 0, -EINVAL },
+    { "no room for one", PAGE_MAGIC, PAGE_VERSION, 1, 4159, SIZE, 0, -EINVAL },
+    { "no room for four", PAGE_MAGIC, PAGE_VERSION, 4, 4351, SIZE, 0, -EINVAL },
+    { "one more than there is room for", PAGE_MAGIC, PAGE_VERSION, 65, 8192, SIZE, 0, -EINVAL },
+    { "no fence", PAGE_MAGIC, PAGE_VERSION, 0, 8192, SIZE, 0, -EINVAL },
+    { "one more than the most", PAGE_MAGIC, PAGE_VERSION, MOST + 1, SLOTS_AT + INT64_C(64) * (MOST + 1), SIZE, 0,
       -EINVAL },
-    { "2^26 fences, which are 2^32 bytes", MAGIC, VERSION, UINT32_C(1) << 26, 8192, SIZE, 0, -EINVAL },
-    { "UINT32_MAX fences", MAGIC, VERSION, UINT32_MAX, 8192, SIZE, 0, -EINVAL },
-    { "another magic", MAGIC + 1, VERSION, 4, 8192, SIZE, 0, -EINVAL },
-    { "no magic", 0, VERSION, 4, 8192, SIZE, 0, -EINVAL },
-    { "layout version 0", MAGIC, 0, 4, 8192, SIZE, 0, -EINVAL },
-    { "the layout before", MAGIC, VERSION - 1, 4, 8192, SIZE, 0, -EINVAL },
-    { "the layout after", MAGIC, VERSION + 1, 4, 8192, SIZE, 0, -EINVAL },
-    { "layout version UINT32_MAX", MAGIC, UINT32_MAX, 4, 8192, SIZE, 0, -EINVAL },
+    { "2^26 fences, which are 2^32 bytes", PAGE_MAGIC, PAGE_VERSION, UINT32_C(1) << 26, 8192, SIZE, 0, -EINVAL },
+    { "UINT32_MAX fences", PAGE_MAGIC, PAGE_VERSION, UINT32_MAX, 8192, SIZE, 0, -EINVAL },
+    { "another magic", PAGE_MAGIC + 1, PAGE_VERSION, 4, 8192, SIZE, 0, -EINVAL },
+    { "no magic", 0, PAGE_VERSION, 4, 8192, SIZE, 0, -EINVAL },
+    { "layout version 0", PAGE_MAGIC, 0, 4, 8192, SIZE, 0, -EINVAL },
+    { "the layout before", PAGE_MAGIC, PAGE_VERSION - 1, 4, 8192, SIZE, 0, -EINVAL },
+    { "the layout after", PAGE_MAGIC, PAGE_VERSION + 1, 4, 8192, SIZE, 0, -EINVAL },
+    { "layout version UINT32_MAX", PAGE_MAGIC, UINT32_MAX, 4, 8192, SIZE, 0, -EINVAL },
 };
 
 /* -1 where the machine does not make such files. */
 static int
 make(size_t i)
 {
-    struct header header = { files[i].magic, files[i].version, files[i].fence_count };
+    struct page_header header = { files[i].magic, files[i].version, files[i].fence_count };
     int fd = memfd_create("umf-test", MFD_CLOEXEC | MFD_ALLOW_SEALING | files[i].flags);
     if (fd < 0)
         return -1;
@@ -111,7 +103,7 @@ every_file(void)
 static void
 a_header_that_changes_after_the_import_changes_nothing(void)
 {
-    const struct header lie = { MAGIC, VERSION, UINT32_MAX };
+    const struct page_header lie = { PAGE_MAGIC, PAGE_VERSION, UINT32_MAX };
     struct umf_page *page;
     struct umf_fence *fences[4], *fence;
     int fd = make(0);

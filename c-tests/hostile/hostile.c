@@ -9,7 +9,8 @@
  *
  * hostile [ROUNDS] [sandbox]: a round is 20,000 mutations. With sandbox, futex_waitv is forbidden.
  */
-#include "others.h"
+#include "raw_page.h"
+#include "sleeper.h"
 
 #include "sandbox.h"
 
@@ -27,14 +28,6 @@
 /* The value that ends the wait for a steady fence while the peer rests. */
 #define LAST(i) ((i) % 4 == 3 ? UINT32_MAX / 2 : UINT64_MAX - 1)
 #define MOST_SHARE 10 /* percent of one processor */
-
-/* Where things are in a page. */
-#define BELL 64
-#define LOG 128
-#define RINGS 256
-#define LEDGER 2176
-#define RECORDS 59
-#define FENCES 4096
 
 /* A fence that is opened while its kind is garbled may be one of 32 bits. */
 #define FAILED -EIO, -EOWNERDEAD, -ESTALE, -EINVAL
@@ -55,13 +48,6 @@ static struct umf_fence *steady[STEADY], *ping, *pong, *elsewhere;
 static struct raw raw;
 static int null;
 static bool can_export;
-
-static uint64_t
-random_word(uint64_t *state)
-{
-    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return *state ^ (*state >> 29);
-}
 
 /* A number that means something somewhere, or noise. */
 static uint64_t
@@ -104,8 +90,8 @@ static void
 touch_futexes(uint64_t *state)
 {
     uint64_t choice = random_word(state);
-    size_t from = choice & 1 ? BELL : FENCES + 64 * ((choice >> 4) % SLOTS) + 24;
-    size_t to = choice & 2 ? BELL : FENCES + 64 * ((choice >> 12) % SLOTS) + 24;
+    size_t from = choice & 1 ? EVENT_COUNT : SLOTS_AT + SLOT_SIZE * ((choice >> 4) % SLOTS) + SLOT_FUTEX;
+    size_t to = choice & 2 ? EVENT_COUNT : SLOTS_AT + SLOT_SIZE * ((choice >> 12) % SLOTS) + SLOT_FUTEX;
     uint32_t *a = (uint32_t *)(void *)(raw.bytes + from), *b = (uint32_t *)(void *)(raw.bytes + to);
     atomic_fetch_add(&control->futexes, 1);
     switch ((choice >> 20) % 5) {
@@ -137,11 +123,11 @@ static void
 write_note(uint64_t *state, uint64_t choice)
 {
     const uint32_t pids[] = { 0, 1, (uint32_t)control->victim, (uint32_t)getpid(), INT32_MAX, UINT32_MAX };
-    size_t at = LEDGER + 32 + 32 * (choice % RECORDS);
+    size_t at = WAIT_RECORDS_AT + 32 * (choice % WAIT_RECORDS);
     uint64_t kind = (choice >> 8) % 8, slot = (choice >> 12) % (SLOTS + 1);
     put64(at, (uint64_t)pids[(choice >> 20) % 6] << 32 | kind << 29 | (choice >> 40) % 4);
     if (choice >> 63)
-        put64(at + 16, (uint64_t)get32(FENCES + 64 * (slot % SLOTS) + 28) << 32 | slot);
+        put64(at + 16, (uint64_t)get32(SLOTS_AT + SLOT_SIZE * (slot % SLOTS) + SLOT_STATE) << 32 | slot);
     else
         put64(at + 16, random_word(state));
     put64(at + 24, number(state));
@@ -154,8 +140,8 @@ mutate(uint64_t *state)
 {
     const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
     uint64_t choice = random_word(state), value = number(state);
-    size_t slot = FENCES + 64 * ((choice >> 8) % SLOTS), at = (choice >> 16) % (raw.length - 64);
-    uint32_t rung = get32(BELL);
+    size_t slot = SLOTS_AT + SLOT_SIZE * ((choice >> 8) % SLOTS), at = (choice >> 16) % (raw.length - 64);
+    uint32_t sequence = get32(EVENT_COUNT);
     unsigned kind = choice % 22;
     if (kind < 3 && choice >> 62)
         kind += 3; /* what is aimed at goes deeper */
@@ -171,26 +157,26 @@ mutate(uint64_t *state)
     case 3: put64(slot, value); break;
     case 4: put64(slot, get64(slot) + value); break;
     case 5: put64(slot, get64(slot) - 1); break;
-    case 6: put64(slot + 8, value); break;
-    case 7: put64(slot + 16, choice & 1024 ? value : UINT64_C(1) << (choice >> 58)); break;
-    case 8: put32(slot + 24, choice & 1024 ? value : get32(slot + 24) + (choice & 2048 ? 1 : UINT32_MAX)); break;
-    case 9: put32(slot + 28, get32(slot + 28) ^ (choice >> 40) % 32); break;
-    case 10: put32(slot + 28, get32(slot + 28) + (choice & 1024 ? 16 : UINT32_MAX - 15)); break;
-    case 11: put32(slot + 32, value); break;
+    case 6: put64(slot + SLOT_PENDING, value); break;
+    case 7: put64(slot + SLOT_WAITER_BITS, choice & 1024 ? value : UINT64_C(1) << (choice >> 58)); break;
+    case 8: put32(slot + SLOT_FUTEX, choice & 1024 ? value : get32(slot + SLOT_FUTEX) + (choice & 2048 ? 1 : UINT32_MAX)); break;
+    case 9: put32(slot + SLOT_STATE, get32(slot + SLOT_STATE) ^ (choice >> 40) % 64); break;
+    case 10: put32(slot + SLOT_STATE, get32(slot + SLOT_STATE) + (choice & 1024 ? 16 : UINT32_MAX - 15)); break;
+    case 11: put32(slot + SLOT_ERROR, value); break;
     case 12: put32(slot + 36, value); break;
     case 13: put64(slot + 40, value); break;
     case 14: put64((choice >> 30) % 3 * 8, value); break; /* magic; version and count; where to look for a free slot */
-    case 15: put32(BELL, choice & 1024 ? value : rung + (choice & 2048 ? 1 : UINT32_MAX)); break;
-    case 16: put32(BELL + 4, value); break;
+    case 15: put32(EVENT_COUNT, choice & 1024 ? value : sequence + (choice & 2048 ? 1 : UINT32_MAX)); break;
+    case 16: put32(EVENT_COUNT + 4, value); break;
     case 17: { /* a ring that was none */
-        uint32_t ring = rung + (uint32_t)(choice >> 40) % 8 - 4;
-        put64(LOG + 8 * (ring % RINGS), (uint64_t)(ring + 1) << 32 | (choice & 1024 ? value & UINT32_MAX : choice >> 60));
+        uint32_t ring = sequence + (uint32_t)(choice >> 40) % 8 - 4;
+        put64(EVENT_LOG + 8 * (ring % EVENT_LOG_LENGTH), (uint64_t)(ring + 1) << 32 | (choice & 1024 ? value & UINT32_MAX : choice >> 60));
         break;
     }
     case 18: write_note(state, choice); break;
-    case 19: put32(LEDGER, value); break;
+    case 19: put32(WAIT_TABLE, value); break;
     case 20: /* one fence is another */
-        memcpy(raw.bytes + slot, raw.bytes + FENCES + 64 * ((choice >> 40) % SLOTS), 64);
+        memcpy(raw.bytes + slot, raw.bytes + SLOTS_AT + SLOT_SIZE * ((choice >> 40) % SLOTS), 64);
         break;
     case 21:
         if ((choice >> 40) % 16 == 0) {
@@ -218,13 +204,13 @@ scribble(void)
         while (atomic_load(&control->done) == atomic_load(&control->asked))
             sched_yield();
         for (unsigned i = 0; i < SLOTS; i++)
-            alive[i] = get32(FENCES + 64 * i + 28);
+            alive[i] = get32(SLOTS_AT + SLOT_SIZE * i + SLOT_STATE);
         for (unsigned i = 0; i < MUTATIONS; i++) {
             mutate(&state);
             for (unsigned slot = 0; slot < SLOTS && i % BURST == 0; slot++) {
                 /* Back to life, or nobody would get far. */
-                put32(FENCES + 64 * slot + 28, alive[slot]);
-                put32(FENCES + 64 * slot + 32, 0);
+                put32(SLOTS_AT + SLOT_SIZE * slot + SLOT_STATE, alive[slot]);
+                put32(SLOTS_AT + SLOT_SIZE * slot + SLOT_ERROR, 0);
             }
             if (i % BURST == 0) {
                 unsigned long long calls = atomic_load(&control->calls);
@@ -467,19 +453,30 @@ queues(void *unused)
     return NULL;
 }
 
+static unsigned long external_opened;
+
 static void *
 everything_else(void *unused)
 {
+    const uint64_t far = UINT64_MAX;
+    const struct umf_mapping mapped = { .size = sizeof(mapped), .value = &far };
     uint64_t state = 7;
     (void)unused;
     for (uint64_t i = 1; goes_on(4); i++) {
-        struct umf_fence *created = NULL, *opened = NULL;
+        struct umf_fence *created = NULL, *opened = NULL, *external = NULL;
         struct umf_page *again = NULL;
         uint64_t choice = random_word(&state);
         uint32_t deadlocks;
         int fd = -1, error = 1;
         ONE_OF(umf_fence_create(page, i, choice % 4, &created), 0, -ENOSPC);
         ONE_OF(umf_fence_open(page, (uint32_t)(choice >> 8) % (SLOTS + 1), 0, &opened), 0, -ENOENT, -EOPNOTSUPP);
+        if (ONE_OF(umf_fence_open_in(page, (uint32_t)(choice >> 16) % (SLOTS + 1), &mapped, 0, &external), 0, -ENOENT,
+                   -EINVAL) == 0) {
+            /* Its value is in this process's own memory, whatever the page says. */
+            uint64_t value = umf_fence_value(external);
+            CHECK(value == UINT64_MAX || value == UINT32_MAX);
+            external_opened++;
+        }
         ONE_OF(umf_page_import(raw.fd, 0, &again), 0, -EINVAL);
         CHECK(umf_page_fence_count(page) == SLOTS && (!again || again == page));
         struct umf_fence *fence = opened ? opened : created ? created : steady[choice % STEADY];
@@ -495,11 +492,16 @@ everything_else(void *unused)
             CHECK(error <= 0 && error >= -4095);
         if (can_export && ONE_OF(umf_fence_export_sync_file(fence, seen + 1, NULL, in_ns(10000), &fd), 0, -ETIME, FAILED) == 0)
             close(fd);
+        ONE_OF(umf_fence_wait(fence, seen + 2, in_ns(5000)), 0, -ETIME, FAILED);
+        CHECK(!holds || umf_fence_pending_value(fence) >= seen);
         CHECK(!holds || umf_fence_value(fence) >= seen);
+        if (holds)
+            OK(umf_fence_wait(fence, seen, 0));
         if (i % 8 == 0)
             OK(umf_graph_write(null, i % 16 == 0 ? UMF_GRAPH_DOT : 0, &deadlocks));
         umf_fence_unref(created);
         umf_fence_unref(opened);
+        umf_fence_unref(external);
         umf_page_unref(again);
     }
     return NULL;
@@ -546,13 +548,27 @@ static void
 renew(unsigned round)
 {
     for (unsigned i = 0; i < SLOTS; i++)
-        put32(FENCES + 64 * i + 28, i < STEADY ? (round + 1) << 16 : 1);
+        put32(SLOTS_AT + SLOT_SIZE * i + SLOT_STATE, i < STEADY ? (round + 1) << 16 : 1);
     for (unsigned i = 0; i < STEADY; i++) {
         umf_fence_unref(steady[i]);
         put64(16, i); /* the next free slot */
         OK(umf_fence_create(page, 0, i % 4 == 3 ? UMF_FENCE_32BIT : i % 4 == 2 ? UMF_FENCE_DEVICE : 0, &steady[i]));
         CHECK(umf_fence_index(steady[i]) == i);
     }
+}
+
+/* How many mappings of pages this process has. Threads that come and go have others. */
+static int
+page_mappings(void)
+{
+    char line[512];
+    int count = 0;
+    FILE *maps = fopen("/proc/self/maps", "re");
+    CHECK(maps);
+    while (fgets(line, sizeof(line), maps))
+        count += strstr(line, "umf-page") != NULL;
+    fclose(maps);
+    return count;
 }
 
 static uint64_t
@@ -581,7 +597,7 @@ windows_until_quiet(void)
 static void
 truncated_while_it_is_imported(unsigned times)
 {
-    const struct { uint64_t magic; uint32_t version, count; } header = { UINT64_C(0x6567617020666d75), 3, 64 };
+    const struct page_header header = { PAGE_MAGIC, PAGE_VERSION, 64 };
     unsigned taken = 0, refused = 0;
     for (unsigned i = 0; i < times; i++) {
         int fd = memfd_create("umf-test", MFD_CLOEXEC | MFD_ALLOW_SEALING), got;
@@ -633,7 +649,7 @@ a_loop_that_was_moved_away_ends(void)
     struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
     OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
     OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
-    while (syscall(SYS_futex, words.bytes + BELL, FUTEX_REQUEUE, 0, (long)INT32_MAX, words.bytes + FENCES + 24, 0) < 1)
+    while (syscall(SYS_futex, words.bytes + EVENT_COUNT, FUTEX_REQUEUE, 0, (long)INT32_MAX, words.bytes + SLOTS_AT + SLOT_FUTEX, 0) < 1)
         sched_yield();
     umf_loop_unref(loop);
     umf_fence_unref(fence);
@@ -689,8 +705,8 @@ main(int argc, char **argv)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         scribble();
     });
-    int fds = open_fds();
-    CHECK(pthread_barrier_init(&barrier, NULL, count + 1) == 0);
+    int fds = open_fds(), maps = page_mappings();
+    CHECK(maps == 3 && pthread_barrier_init(&barrier, NULL, count + 1) == 0);
     for (unsigned i = 0; i < count; i++)
         CHECK(pthread_create(&threads[i], NULL, threads_of[i], NULL) == 0);
     CHECK(pthread_create(&answering, NULL, answers, NULL) == 0);
@@ -730,13 +746,13 @@ main(int argc, char **argv)
     CHECK(pthread_join(asking, NULL) == 0 && pthread_join(answering, NULL) == 0);
     CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, &status, 0) == pid);
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-    CHECK(open_fds() == fds);
+    CHECK(open_fds() == fds && page_mappings() == maps);
     printf("%llu mutations, %llu holes, %llu changes of size refused, %llu futex calls; meanwhile %llu rounds of calls and "
            "%llu round trips elsewhere, the longest %" PRIu64 " us; while the peer rested %u of %u waits were met, and nobody "
-           "was busy after %u ms at most\n",
+           "was busy after %u ms at most; %lu times a slot that the peer wrote was opened as external memory\n",
            atomic_load(&control->mutations), atomic_load(&control->holes), atomic_load(&control->refused),
            atomic_load(&control->futexes), atomic_load(&control->calls), atomic_load(&trips), longest / 1000,
-           atomic_load(&met), todo * count, most_windows * 10);
+           atomic_load(&met), todo * count, most_windows * 10, external_opened);
     for (unsigned i = 0; i < STEADY; i++)
         umf_fence_unref(steady[i]);
     umf_fence_unref(ping);

@@ -3,7 +3,8 @@
  * in the middle of what it was killed. peer_death ROUNDS kills so often.
  */
 #include "follower.h"
-#include "others.h"
+#include "process.h"
+#include "sleeper.h"
 
 #include <poll.h>
 

@@ -1,5 +1,6 @@
 /* Devices: what they can do, on every kernel, and that what they cannot do is said at once. */
 #include "drm_machine.h"
+#include "sleeper.h"
 #include "syncobj.h"
 #include "vgem.h"
 

@@ -4,6 +4,9 @@
  */
 #include "device_memory.h"
 #include "drm_machine.h"
+#include "process.h"
+#include "raw_page.h"
+#include "sleeper.h"
 #include "vgem.h"
 
 #include <linux/udmabuf.h>

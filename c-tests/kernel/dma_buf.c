@@ -1,6 +1,7 @@
 /* UMF to the implicit fences of a dma-buf and back. Buffers of a driver, vgem, and of plain memory,
  * udmabuf. */
 #include "drm_machine.h"
+#include "sleeper.h"
 #include "vgem.h"
 
 #include <sys/eventfd.h>

@@ -3,6 +3,8 @@
  * kernels have never fails, so this needs a module of our own: see kernel/module.
  */
 #include "drm_machine.h"
+#include "process.h"
+#include "sleeper.h"
 #include "syncobj.h"
 #include "test_fence.h"
 #include "vgem.h"

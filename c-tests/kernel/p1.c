@@ -4,6 +4,9 @@
  * leaves nothing in the kernel.
  */
 #include "drm_machine.h"
+#include "process.h"
+#include "raw_page.h"
+#include "sleeper.h"
 #include "syncobj.h"
 #include "vgem.h"
 
@@ -203,8 +206,7 @@ a_signaller_that_garbles_the_page(struct targets *t)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         for (uint64_t seed = 1;; seed++)
             for (uint64_t i = 8; i < 64; i++) {
-                seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-                raw.bytes[slot + i] = (char)(seed >> 56);
+                raw.bytes[slot + i] = (char)(random_word(&seed) >> 56);
             }
     });
     for (int i = 0; i < 10; i++)

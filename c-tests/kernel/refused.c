@@ -4,8 +4,9 @@
  */
 #include "drm_machine.h"
 #include "sandbox.h"
+#include "sleeper.h"
 #include "syncobj.h"
-#include "watching.h"
+#include "watch.h"
 
 /* In the order in which `look` asks. */
 enum call {

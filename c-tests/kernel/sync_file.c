@@ -1,5 +1,6 @@
 /* UMF to sync_file and back. */
 #include "drm_machine.h"
+#include "sleeper.h"
 #include "vgem.h"
 
 #define TIMEOUTS 3

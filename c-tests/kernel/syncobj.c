@@ -1,5 +1,6 @@
 /* UMF to drm_syncobj, binary and timeline, and back. */
 #include "drm_machine.h"
+#include "sleeper.h"
 #include "syncobj.h"
 #include "vgem.h"
 

@@ -1,8 +1,10 @@
 /* Points of a syncobj that come when fences are reached, without anybody waiting; and umf_syncobj. */
-#include "loops.h"
 #include "drm_machine.h"
+#include "process.h"
+#include "sleeper.h"
 #include "syncobj.h"
 #include "vgem.h"
+#include "watch.h"
 
 #include <sys/eventfd.h>
 
@@ -38,23 +40,23 @@ last_point(const struct machine *m, const struct timeline *t)
 }
 
 static struct umf_watch *
-export_point(struct loop *l, struct umf_fence *fence, uint64_t value, struct timeline *t,
+export_point(struct umf_loop *l, struct umf_fence *fence, uint64_t value, struct timeline *t,
              uint64_t point)
 {
     struct umf_watch *watch;
-    OK(umf_loop_export_syncobj(l->umf, fence, value, t->umf, point, 0, NULL, &watch));
+    OK(umf_loop_export_syncobj(l, fence, value, t->umf, point, 0, NULL, &watch));
     return watch;
 }
 
 static int
-refusal(struct loop *l, struct umf_fence *fence, uint64_t value, struct timeline *t, uint64_t point)
+refusal(struct umf_loop *l, struct umf_fence *fence, uint64_t value, struct timeline *t, uint64_t point)
 {
     struct umf_watch *watch = NULL;
     struct told told = { 0 };
-    struct umf_callback callback = tell_to(&told);
-    int result = umf_loop_export_syncobj(l->umf, fence, value, t->umf, point, 0, &callback, &watch);
+    struct umf_callback callback = tell_of(&told);
+    int result = umf_loop_export_syncobj(l, fence, value, t->umf, point, 0, &callback, &watch);
     /* A call that fails leaves the data to the caller. */
-    CHECK(result < 0 && !watch && told.calls == 0 && told.released == 0);
+    CHECK(result < 0 && !watch && told.calls == 0 && told.releases == 0);
     return result;
 }
 
@@ -105,14 +107,14 @@ only_what_exists_is_opened(const struct machine *m)
 
 /* The caller destroys his handle, and its number goes to another syncobj. */
 static void
-the_callers_handle_may_go(const struct machine *m, struct loop *l, uint64_t point)
+the_callers_handle_may_go(const struct machine *m, struct umf_loop *l, uint64_t point)
 {
     struct umf_fence *fence = new_fence(m, 0), *imported = new_fence(m, 0);
     struct timeline t = new_timeline(m);
     struct umf_watch *importing;
     int syncobj_fd = syncobj_to_fd(m->gpu, t.handle);
     struct umf_watch *exporting = export_point(l, fence, 1, &t, point);
-    OK(umf_loop_import_syncobj(l->umf, imported, 1, t.umf, point, 0, NULL, &importing));
+    OK(umf_loop_import_syncobj(l, imported, 1, t.umf, point, 0, NULL, &importing));
     syncobj_destroy(m->gpu, t.handle);
     uint32_t other = syncobj_create(m->gpu, 0);
     CHECK(other == t.handle);
@@ -133,22 +135,22 @@ the_callers_handle_may_go(const struct machine *m, struct loop *l, uint64_t poin
 
 /* The child of a fork has the same open file of the device, and so the same handles. */
 static void
-the_child_of_a_fork_leaves_the_handle_alone(const struct machine *m, struct loop *l)
+the_child_of_a_fork_leaves_the_handle_alone(const struct machine *m, struct umf_loop *l)
 {
     struct umf_fence *fence = new_fence(m, 0), *imported = new_fence(m, 0);
     struct timeline t = new_timeline(m);
     struct umf_watch *importing, *watch;
     pid_t child;
     /* So that there is all that there can be to a umf_syncobj. */
-    OK(umf_loop_import_syncobj(l->umf, imported, 1, t.umf, 1, 0, NULL, &importing));
+    OK(umf_loop_import_syncobj(l, imported, 1, t.umf, 1, 0, NULL, &importing));
     struct leftovers before = leftovers(m);
     IN_CHILD(child, {
-        EXPECT(-ESTALE, umf_loop_export_syncobj(l->umf, fence, 1, t.umf, 1, 0, NULL, &watch));
-        EXPECT(-ESTALE, umf_loop_import_syncobj(l->umf, fence, 1, t.umf, 1, 0, NULL, &watch));
+        EXPECT(-ESTALE, umf_loop_export_syncobj(l, fence, 1, t.umf, 1, 0, NULL, &watch));
+        EXPECT(-ESTALE, umf_loop_import_syncobj(l, fence, 1, t.umf, 1, 0, NULL, &watch));
         EXPECT(-ESTALE, umf_watch_cancel(importing));
         umf_watch_unref(importing);
         umf_syncobj_unref(t.umf);
-        umf_loop_unref(l->umf);
+        umf_loop_unref(l);
     });
     join_child(child);
     IN_CHILD(child, {
@@ -183,12 +185,12 @@ the_child_of_a_fork_may_have_the_last_reference(const struct machine *m)
 /* Exports */
 
 static void
-a_point_comes_when_the_fence_is_reached(const struct machine *m, struct loop *l, uint64_t point)
+a_point_comes_when_the_fence_is_reached(const struct machine *m, struct umf_loop *l, uint64_t point)
 {
     struct umf_fence *fence = new_fence(m, 0);
     struct timeline t = new_timeline(m);
     struct told told = { 0 };
-    struct umf_callback callback = tell_to(&told);
+    struct umf_callback callback = tell_of(&told);
     struct umf_watch *watch;
     /* A compositor, with a file of its own, that was given the point before it exists. */
     int compositor = open_drm("virtio_gpu", "renderD"), fd = syncobj_to_fd(m->gpu, t.handle);
@@ -198,7 +200,7 @@ a_point_comes_when_the_fence_is_reached(const struct machine *m, struct loop *l,
     close(fd);
     OK(syncobj_ioctl(compositor, SYNCOBJ_EVENTFD, &arg));
 
-    OK(umf_loop_export_syncobj(l->umf, fence, 2, t.umf, point, 0, &callback, &watch));
+    OK(umf_loop_export_syncobj(l, fence, 2, t.umf, point, 0, &callback, &watch));
     check_not_materialised(m->gpu, t.handle, point);
     OK(umf_fence_submit(fence, 2)); /* a promise */
     OK(umf_fence_signal(fence, 1));
@@ -212,7 +214,7 @@ a_point_comes_when_the_fence_is_reached(const struct machine *m, struct loop *l,
     check_signalled(compositor, arg.handle, point);
     CHECK(read(arg.fd, &count, sizeof(count)) == sizeof(count) && count == 1);
     settle(l, m->page);
-    CHECK(told.calls == 1 && told.result == 0 && told.released == 1);
+    CHECK(told.calls == 1 && told.result == 0 && told.releases == 1);
     if (point)
         CHECK(last_point(m, &t) == point);
     close(arg.fd);
@@ -222,7 +224,7 @@ a_point_comes_when_the_fence_is_reached(const struct machine *m, struct loop *l,
 }
 
 static void
-a_reached_fence_needs_no_wait(const struct machine *m, struct loop *l)
+a_reached_fence_needs_no_wait(const struct machine *m, struct umf_loop *l)
 {
     static const uint64_t points[] = { 1, 2, 9, UINT64_C(1) << 32, UINT64_MAX - 1, UINT64_MAX };
     struct umf_fence *fence = new_fence(m, 5);
@@ -241,7 +243,7 @@ a_reached_fence_needs_no_wait(const struct machine *m, struct loop *l)
 #define POINTS 40
 
 static void
-points_come_in_order(const struct machine *m, struct loop *l, struct loop *other, unsigned seed)
+points_come_in_order(const struct machine *m, struct umf_loop *l, struct umf_loop *other, unsigned seed)
 {
     struct timeline t = new_timeline(m);
     struct umf_fence *fences[POINTS];
@@ -267,8 +269,8 @@ points_come_in_order(const struct machine *m, struct loop *l, struct loop *other
             next++;
         /* All that can be there is, and no more, whichever loop had to do it. */
         while (last_point(m, &t) < 10 * next) {
-            if (l->has_thread && other->has_thread) {
-                run_loop(l);
+            if (loop_has_thread(l) && loop_has_thread(other)) {
+                turn_loop(l);
                 continue;
             }
             settle(l, m->page);
@@ -288,7 +290,7 @@ points_come_in_order(const struct machine *m, struct loop *l, struct loop *other
 }
 
 static void
-a_point_that_would_go_back_is_refused(const struct machine *m, struct loop *l)
+a_point_that_would_go_back_is_refused(const struct machine *m, struct umf_loop *l)
 {
     struct umf_fence *fence = new_fence(m, 0);
     struct timeline t = new_timeline(m);
@@ -309,22 +311,22 @@ a_point_that_would_go_back_is_refused(const struct machine *m, struct loop *l)
 }
 
 static void
-bad_arguments_are_refused(const struct machine *m, struct loop *l)
+bad_arguments_are_refused(const struct machine *m, struct umf_loop *l)
 {
     struct umf_fence *fence = new_fence(m, 0);
     struct timeline t = new_timeline(m);
     struct umf_callback nobody = { 0 };
     struct leftovers before = leftovers(m);
     EXPECT(-EINVAL, umf_loop_export_syncobj(NULL, fence, 1, t.umf, 1, 0, NULL, NULL));
-    EXPECT(-EINVAL, umf_loop_export_syncobj(l->umf, NULL, 1, t.umf, 1, 0, NULL, NULL));
-    EXPECT(-EINVAL, umf_loop_export_syncobj(l->umf, fence, 1, NULL, 1, 0, NULL, NULL));
-    EXPECT(-EINVAL, umf_loop_export_syncobj(l->umf, fence, 1, t.umf, 1, 1, NULL, NULL));
-    EXPECT(-EINVAL, umf_loop_export_syncobj(l->umf, fence, 1, t.umf, 1, 0, &nobody, NULL));
+    EXPECT(-EINVAL, umf_loop_export_syncobj(l, NULL, 1, t.umf, 1, 0, NULL, NULL));
+    EXPECT(-EINVAL, umf_loop_export_syncobj(l, fence, 1, NULL, 1, 0, NULL, NULL));
+    EXPECT(-EINVAL, umf_loop_export_syncobj(l, fence, 1, t.umf, 1, 1, NULL, NULL));
+    EXPECT(-EINVAL, umf_loop_export_syncobj(l, fence, 1, t.umf, 1, 0, &nobody, NULL));
     EXPECT(-EINVAL, umf_loop_import_syncobj(NULL, fence, 1, t.umf, 1, 0, NULL, NULL));
-    EXPECT(-EINVAL, umf_loop_import_syncobj(l->umf, NULL, 1, t.umf, 1, 0, NULL, NULL));
-    EXPECT(-EINVAL, umf_loop_import_syncobj(l->umf, fence, 1, NULL, 1, 0, NULL, NULL));
-    EXPECT(-EINVAL, umf_loop_import_syncobj(l->umf, fence, 1, t.umf, 1, 1, NULL, NULL));
-    EXPECT(-EINVAL, umf_loop_import_syncobj(l->umf, fence, 1, t.umf, 1, 0, &nobody, NULL));
+    EXPECT(-EINVAL, umf_loop_import_syncobj(l, NULL, 1, t.umf, 1, 0, NULL, NULL));
+    EXPECT(-EINVAL, umf_loop_import_syncobj(l, fence, 1, NULL, 1, 0, NULL, NULL));
+    EXPECT(-EINVAL, umf_loop_import_syncobj(l, fence, 1, t.umf, 1, 1, NULL, NULL));
+    EXPECT(-EINVAL, umf_loop_import_syncobj(l, fence, 1, t.umf, 1, 0, &nobody, NULL));
     check_leftovers(m, before);
     end_timeline(m, &t);
     umf_fence_unref(fence);
@@ -332,7 +334,7 @@ bad_arguments_are_refused(const struct machine *m, struct loop *l)
 
 /* What is refused takes nothing from who asked first: not its place either. */
 static void
-a_point_is_promised_once(const struct machine *m, struct loop *l)
+a_point_is_promised_once(const struct machine *m, struct umf_loop *l)
 {
     struct umf_fence *fences[2] = { new_fence(m, 0), new_fence(m, 0) };
     struct timeline t = new_timeline(m);
@@ -359,7 +361,7 @@ a_point_is_promised_once(const struct machine *m, struct loop *l)
 }
 
 static void
-others_pass_a_point_meanwhile(const struct machine *m, struct loop *l, uint64_t passed)
+others_pass_a_point_meanwhile(const struct machine *m, struct umf_loop *l, uint64_t passed)
 {
     struct umf_fence *fence = new_fence(m, 0);
     struct timeline t = new_timeline(m);
@@ -381,7 +383,7 @@ others_pass_a_point_meanwhile(const struct machine *m, struct loop *l, uint64_t 
 /* One of them fails: it, and those behind it that were asked for, are never made. Those before it,
  * and those that are asked for later, are. */
 static void
-a_fence_fails(const struct machine *m, struct loop *l, struct loop *other, int error)
+a_fence_fails(const struct machine *m, struct umf_loop *l, struct umf_loop *other, int error)
 {
     const int answer = error == EOWNERDEAD ? -EOWNERDEAD : -EIO;
     struct umf_fence *fences[5];
@@ -416,7 +418,7 @@ a_fence_fails(const struct machine *m, struct loop *l, struct loop *other, int e
 /* Who learns of the failure asks for a point then and there, before the loop has come to those that
  * fail with it. */
 struct afresh {
-    struct loop *l;
+    struct umf_loop *l;
     struct timeline *t;
     struct umf_fence *fence;
     struct umf_watch *watch;
@@ -427,18 +429,18 @@ ask_again(void *data, int result)
 {
     struct afresh *a = data;
     EXPECT(-EIO, result);
-    OK(umf_loop_export_syncobj(a->l->umf, a->fence, 1, a->t->umf, 9, 0, NULL, &a->watch));
+    OK(umf_loop_export_syncobj(a->l, a->fence, 1, a->t->umf, 9, 0, NULL, &a->watch));
 }
 
 static void
-a_point_that_is_asked_for_at_the_failure_is_spared(const struct machine *m, struct loop *l)
+a_point_that_is_asked_for_at_the_failure_is_spared(const struct machine *m, struct umf_loop *l)
 {
     struct umf_fence *fences[3] = { new_fence(m, 0), new_fence(m, 0), new_fence(m, 0) };
     struct timeline t = new_timeline(m);
     struct afresh afresh = { .l = l, .t = &t, .fence = fences[2] };
     struct umf_callback callback = { .call = ask_again, .data = &afresh };
     struct umf_watch *first;
-    OK(umf_loop_export_syncobj(l->umf, fences[0], 1, t.umf, 1, 0, &callback, &first));
+    OK(umf_loop_export_syncobj(l, fences[0], 1, t.umf, 1, 0, &callback, &first));
     struct umf_watch *second = export_point(l, fences[1], 1, &t, 2);
     OK(umf_fence_set_error(fences[0], -ENODEV));
     EXPECT(-EIO, outcome_of(l, first));
@@ -455,16 +457,16 @@ a_point_that_is_asked_for_at_the_failure_is_spared(const struct machine *m, stru
 
 /* Cancelled: one in the middle that has yet to come, and one that came early. */
 static void
-cancelled_points_do_not_hold_up_others(const struct machine *m, struct loop *l)
+cancelled_points_do_not_hold_up_others(const struct machine *m, struct umf_loop *l)
 {
     struct umf_fence *fences[5];
     struct umf_watch *watches[5];
     struct told told[5] = { 0 };
     struct timeline t = new_timeline(m);
     for (unsigned i = 0; i < 5; i++) {
-        struct umf_callback callback = tell_to(&told[i]);
+        struct umf_callback callback = tell_of(&told[i]);
         fences[i] = new_fence(m, 0);
-        OK(umf_loop_export_syncobj(l->umf, fences[i], 1, t.umf, i + 1, 0, &callback, &watches[i]));
+        OK(umf_loop_export_syncobj(l, fences[i], 1, t.umf, i + 1, 0, &callback, &watches[i]));
     }
     OK(umf_fence_signal(fences[2], 1));
     OK(umf_fence_signal(fences[3], 1));
@@ -473,7 +475,7 @@ cancelled_points_do_not_hold_up_others(const struct machine *m, struct loop *l)
     OK(umf_watch_cancel(watches[3])); /* early */
     OK(umf_watch_cancel(watches[3]));
     EXPECT(-ECANCELED, umf_watch_result(watches[3]));
-    CHECK(told[3].released == 1 && told[3].calls == 0);
+    CHECK(told[3].releases == 1 && told[3].calls == 0);
     settle(l, m->page);
     CHECK(last_point(m, &t) == 0);
     OK(umf_watch_cancel(watches[1])); /* to come */
@@ -481,14 +483,14 @@ cancelled_points_do_not_hold_up_others(const struct machine *m, struct loop *l)
     CHECK(last_point(m, &t) == 0);
     OK(umf_watch_cancel(watches[0]));
     while (umf_watch_result(watches[4]) == -ETIME)
-        run_loop(l);
+        turn_loop(l);
     OK(umf_watch_result(watches[2]));
     OK(umf_watch_result(watches[4]));
     CHECK(last_point(m, &t) == 5);
     EXPECT(-EALREADY, umf_watch_cancel(watches[4]));
     settle(l, m->page);
     for (unsigned i = 0; i < 5; i++) {
-        CHECK(told[i].released == 1 && told[i].calls == (i == 2 || i == 4));
+        CHECK(told[i].releases == 1 && told[i].calls == (i == 2 || i == 4));
         umf_watch_unref(watches[i]);
         umf_fence_unref(fences[i]);
     }
@@ -498,29 +500,29 @@ cancelled_points_do_not_hold_up_others(const struct machine *m, struct loop *l)
 /* A loop ends, with points that have yet to come and one that came early: all are cancelled, and
  * another loop's points behind them come. */
 static void
-a_loop_ends_before_its_points_come(const struct machine *m, struct loop *l, bool has_thread)
+a_loop_ends_before_its_points_come(const struct machine *m, struct umf_loop *l, bool has_thread)
 {
-    struct loop ends = new_loop(has_thread);
+    struct umf_loop *ends = create_loop(has_thread ? UMF_LOOP_THREAD : 0);
     struct umf_fence *fences[5];
     struct umf_watch *watches[5];
     struct told told[5] = { 0 };
     struct timeline t = new_timeline(m);
     for (unsigned i = 0; i < 5; i++) {
-        struct umf_callback callback = tell_to(&told[i]);
+        struct umf_callback callback = tell_of(&told[i]);
         fences[i] = new_fence(m, 0);
-        OK(umf_loop_export_syncobj(i == 0 || i == 4 ? l->umf : ends.umf, fences[i], 1, t.umf, i + 1,
+        OK(umf_loop_export_syncobj(i == 0 || i == 4 ? l : ends, fences[i], 1, t.umf, i + 1,
                                    0, &callback, &watches[i]));
     }
     OK(umf_fence_signal(fences[2], 1));
     OK(umf_fence_signal(fences[4], 1));
-    settle(&ends, m->page);
+    settle(ends, m->page);
     settle(l, m->page);
     CHECK(last_point(m, &t) == 0);
     OK(umf_fence_signal(fences[3], 1));
-    umf_loop_unref(ends.umf);
+    umf_loop_unref(ends);
     for (unsigned i = 1; i < 4; i++) {
         EXPECT(-ECANCELED, umf_watch_result(watches[i]));
-        CHECK(told[i].calls == 0 && told[i].released == 1);
+        CHECK(told[i].calls == 0 && told[i].releases == 1);
         umf_watch_unref(watches[i]);
     }
     OK(umf_fence_signal(fences[1], 1));
@@ -537,32 +539,32 @@ a_loop_ends_before_its_points_come(const struct machine *m, struct loop *l, bool
 static void
 end_loop(void *data, int result)
 {
-    struct loop *l = data;
+    struct umf_loop *l = data;
     OK(result);
-    umf_loop_unref(l->umf);
+    umf_loop_unref(l);
 }
 
 static void
-a_loop_is_ended_by_its_callback(const struct machine *m, struct loop *l)
+a_loop_is_ended_by_its_callback(const struct machine *m, struct umf_loop *l)
 {
     const int fds = open_fds();
-    struct loop ends = new_loop(true);
+    struct umf_loop *ends = create_loop(UMF_LOOP_THREAD);
     struct umf_fence *fences[3] = { new_fence(m, 0), new_fence(m, 0), new_fence(m, 0) };
     struct timeline t = new_timeline(m), ended = new_timeline(m);
-    struct umf_callback callback = { .call = end_loop, .data = &ends };
+    struct umf_callback callback = { .call = end_loop, .data = ends };
     struct told told[2] = { 0 };
-    struct umf_callback tell[2] = { tell_to(&told[0]), tell_to(&told[1]) };
+    struct umf_callback tell[2] = { tell_of(&told[0]), tell_of(&told[1]) };
     struct umf_watch *early, *late, *last;
     struct umf_watch *first = export_point(l, fences[0], 1, &t, 1);
-    OK(umf_loop_export_syncobj(ends.umf, fences[1], 1, t.umf, 2, 0, &tell[0], &early));
-    OK(umf_loop_export_syncobj(ends.umf, fences[0], 2, t.umf, 3, 0, &tell[1], &late));
+    OK(umf_loop_export_syncobj(ends, fences[1], 1, t.umf, 2, 0, &tell[0], &early));
+    OK(umf_loop_export_syncobj(ends, fences[0], 2, t.umf, 3, 0, &tell[1], &late));
     last = export_point(l, fences[1], 1, &t, 4);
-    OK(umf_loop_export_syncobj(ends.umf, fences[2], 1, ended.umf, 1, 0, &callback, NULL));
+    OK(umf_loop_export_syncobj(ends, fences[2], 1, ended.umf, 1, 0, &callback, NULL));
     OK(umf_fence_signal(fences[1], 1));
-    settle(&ends, m->page);
+    settle(ends, m->page);
     OK(umf_fence_signal(fences[2], 1));
     /* There is no loop any more to ask. */
-    while (told[0].released + told[1].released < 2)
+    while (told[0].releases + told[1].releases < 2)
         sched_yield();
     EXPECT(-ECANCELED, umf_watch_result(early));
     EXPECT(-ECANCELED, umf_watch_result(late));
@@ -586,47 +588,47 @@ a_loop_is_ended_by_its_callback(const struct machine *m, struct loop *l)
 static void
 two_loops_race(const struct machine *m)
 {
-    struct loop l = new_loop(true), other = new_loop(true);
+    struct umf_loop *l = create_loop(UMF_LOOP_THREAD), *other = create_loop(UMF_LOOP_THREAD);
     struct umf_fence *fence = new_fence(m, 1);
     struct timeline t = new_timeline(m);
     unsigned late = 0;
     const uint64_t rounds = 3000;
     for (uint64_t point = 2; point <= 2 * rounds; point += 2) {
-        struct umf_watch *low = NULL, *high = export_point(&l, fence, 1, &t, point);
-        int result = umf_loop_export_syncobj(other.umf, fence, 1, t.umf, point - 1, 0, NULL, &low);
+        struct umf_watch *low = NULL, *high = export_point(l, fence, 1, &t, point);
+        int result = umf_loop_export_syncobj(other, fence, 1, t.umf, point - 1, 0, NULL, &low);
         CHECK(result == 0 || result == -EINVAL);
         if (low)
-            result = outcome_of(&other, low);
+            result = outcome_of(other, low);
         CHECK(result == 0 || result == -EINVAL);
         late += result != 0;
-        OK(outcome_of(&l, high));
+        OK(outcome_of(l, high));
         CHECK(last_point(m, &t) == point);
         OK(syncobj_wait(m->gpu, t.handle, point, 0, 0));
     }
     printf("    %u of %" PRIu64 " too late\n", late, rounds);
     end_timeline(m, &t);
     umf_fence_unref(fence);
-    umf_loop_unref(l.umf);
-    umf_loop_unref(other.umf);
+    umf_loop_unref(l);
+    umf_loop_unref(other);
 }
 
 /* The syncobj goes on without its handles. */
 static void
-all_handles_may_go(const struct machine *m, struct loop *l)
+all_handles_may_go(const struct machine *m, struct umf_loop *l)
 {
     struct leftovers before = leftovers(m);
     struct umf_fence *fence = new_fence(m, 0), *again;
     struct timeline t = new_timeline(m);
     int syncobj_fd = syncobj_to_fd(m->gpu, t.handle);
     uint32_t index = umf_fence_index(fence);
-    OK(umf_loop_export_syncobj(l->umf, fence, 1, t.umf, 3, 0, NULL, NULL));
+    OK(umf_loop_export_syncobj(l, fence, 1, t.umf, 3, 0, NULL, NULL));
     end_timeline(m, &t);
     OK(umf_fence_open(m->page, index, 0, &again));
     umf_fence_unref(again);
     OK(umf_fence_signal(fence, 1));
     uint32_t same = syncobj_from_fd(m->gpu, syncobj_fd);
     while (syncobj_query(m->gpu, same, 0) < 3)
-        run_loop(l);
+        turn_loop(l);
     settle(l, m->page);
     syncobj_destroy(m->gpu, same);
     close(syncobj_fd);
@@ -650,37 +652,37 @@ main(void)
     struct leftovers before = leftovers(&m);
     RUN(two_loops_race, &m);
     for (int has_thread = 0; has_thread < 2; has_thread++) {
-        struct loop l = new_loop(has_thread), other = new_loop(has_thread), mixed = new_loop(!has_thread);
+        struct umf_loop *l = create_loop(has_thread ? UMF_LOOP_THREAD : 0), *other = create_loop(has_thread ? UMF_LOOP_THREAD : 0), *mixed = create_loop(has_thread ? 0 : UMF_LOOP_THREAD);
         printf(has_thread ? "  with a thread:\n" : "  dispatched:\n");
-        settle(&l, m.page); /* so that its files are open */
+        settle(l, m.page); /* so that its files are open */
         for (uint64_t point = 0; point <= 5; point += 5) {
-            RUN(the_callers_handle_may_go, &m, &l, point);
-            RUN(a_point_comes_when_the_fence_is_reached, &m, &l, point);
+            RUN(the_callers_handle_may_go, &m, l, point);
+            RUN(a_point_comes_when_the_fence_is_reached, &m, l, point);
         }
-        RUN(the_child_of_a_fork_leaves_the_handle_alone, &m, &l);
-        RUN(a_reached_fence_needs_no_wait, &m, &l);
-        RUN(bad_arguments_are_refused, &m, &l);
-        RUN(a_point_that_would_go_back_is_refused, &m, &l);
-        RUN(a_point_is_promised_once, &m, &l);
+        RUN(the_child_of_a_fork_leaves_the_handle_alone, &m, l);
+        RUN(a_reached_fence_needs_no_wait, &m, l);
+        RUN(bad_arguments_are_refused, &m, l);
+        RUN(a_point_that_would_go_back_is_refused, &m, l);
+        RUN(a_point_is_promised_once, &m, l);
         for (unsigned seed = 0; seed < 4; seed++) {
-            RUN(points_come_in_order, &m, &l, &l, seed);
-            RUN(points_come_in_order, &m, &l, &other, seed);
-            RUN(points_come_in_order, &m, &l, &mixed, seed);
+            RUN(points_come_in_order, &m, l, l, seed);
+            RUN(points_come_in_order, &m, l, other, seed);
+            RUN(points_come_in_order, &m, l, mixed, seed);
         }
-        RUN(others_pass_a_point_meanwhile, &m, &l, 5);
-        RUN(others_pass_a_point_meanwhile, &m, &l, 8);
-        RUN(a_fence_fails, &m, &l, &l, ENODEV);
-        RUN(a_fence_fails, &m, &l, &other, EOWNERDEAD);
-        RUN(a_fence_fails, &m, &l, &mixed, ETIME);
-        RUN(a_point_that_is_asked_for_at_the_failure_is_spared, &m, &l);
-        RUN(cancelled_points_do_not_hold_up_others, &m, &l);
-        RUN(a_loop_ends_before_its_points_come, &m, &l, false);
-        RUN(a_loop_ends_before_its_points_come, &m, &l, true);
-        RUN(a_loop_is_ended_by_its_callback, &m, &l);
-        RUN(all_handles_may_go, &m, &l);
-        umf_loop_unref(l.umf);
-        umf_loop_unref(other.umf);
-        umf_loop_unref(mixed.umf);
+        RUN(others_pass_a_point_meanwhile, &m, l, 5);
+        RUN(others_pass_a_point_meanwhile, &m, l, 8);
+        RUN(a_fence_fails, &m, l, l, ENODEV);
+        RUN(a_fence_fails, &m, l, other, EOWNERDEAD);
+        RUN(a_fence_fails, &m, l, mixed, ETIME);
+        RUN(a_point_that_is_asked_for_at_the_failure_is_spared, &m, l);
+        RUN(cancelled_points_do_not_hold_up_others, &m, l);
+        RUN(a_loop_ends_before_its_points_come, &m, l, false);
+        RUN(a_loop_ends_before_its_points_come, &m, l, true);
+        RUN(a_loop_is_ended_by_its_callback, &m, l);
+        RUN(all_handles_may_go, &m, l);
+        umf_loop_unref(l);
+        umf_loop_unref(other);
+        umf_loop_unref(mixed);
     }
     check_leftovers(&m, before);
     return 0;

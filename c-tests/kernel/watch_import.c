@@ -5,11 +5,13 @@
  * With "sandbox", on a kernel that seems not to know how a syncobj writes to an eventfd, as those
  * before Linux 6.6.
  */
-#include "loops.h"
 #include "drm_machine.h"
+#include "process.h"
+#include "sleeper.h"
 #include "syncobj.h"
 #include "test_fence.h"
 #include "vgem.h"
+#include "watch.h"
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -20,19 +22,19 @@
 static bool has_test_fences;
 
 static struct umf_watch *
-import_point(struct loop *l, struct umf_fence *fence, uint64_t value, struct umf_syncobj *syncobj,
+import_point(struct umf_loop *l, struct umf_fence *fence, uint64_t value, struct umf_syncobj *syncobj,
              uint64_t point)
 {
     struct umf_watch *watch;
-    OK(umf_loop_import_syncobj(l->umf, fence, value, syncobj, point, 0, NULL, &watch));
+    OK(umf_loop_import_syncobj(l, fence, value, syncobj, point, 0, NULL, &watch));
     return watch;
 }
 
 static struct umf_watch *
-import_sync_file(struct loop *l, struct umf_fence *fence, uint64_t value, int sync_file)
+import_sync_file(struct umf_loop *l, struct umf_fence *fence, uint64_t value, int sync_file)
 {
     struct umf_watch *watch;
-    OK(umf_loop_import_sync_file(l->umf, fence, value, sync_file, 0, NULL, &watch));
+    OK(umf_loop_import_sync_file(l, fence, value, sync_file, 0, NULL, &watch));
     return watch;
 }
 
@@ -65,16 +67,16 @@ cancel(struct umf_watch *watch)
 /* sync_files */
 
 static void
-a_sync_file_signals(const struct machine *m, struct loop *l)
+a_sync_file_signals(const struct machine *m, struct umf_loop *l)
 {
     struct leftovers before = leftovers(m);
     struct umf_fence *fence = new_fence(m, 1);
     struct told told = { 0 };
-    struct umf_callback callback = tell_to(&told);
+    struct umf_callback callback = tell_of(&told);
     struct umf_watch *watch;
     uint32_t kernel_fence;
     int pending = vgem_sync_file(m->vgem, &kernel_fence);
-    OK(umf_loop_import_sync_file(l->umf, fence, 2, pending, 0, &callback, &watch));
+    OK(umf_loop_import_sync_file(l, fence, 2, pending, 0, &callback, &watch));
     close(pending); /* the library has its own */
     settle(l, m->page);
     EXPECT(-ETIME, umf_watch_result(watch));
@@ -83,13 +85,13 @@ a_sync_file_signals(const struct machine *m, struct loop *l)
     OK(outcome_of(l, watch));
     settle(l, m->page);
     CHECK(umf_fence_value(fence) == 2);
-    CHECK(told.calls == 1 && told.result == 0 && told.released == 1);
+    CHECK(told.calls == 1 && told.result == 0 && told.releases == 1);
     umf_fence_unref(fence);
     check_leftovers(m, before);
 }
 
 static void
-a_sync_file_has_signalled(const struct machine *m, struct loop *l)
+a_sync_file_has_signalled(const struct machine *m, struct umf_loop *l)
 {
     struct leftovers before = leftovers(m);
     struct umf_fence *fence = new_fence(m, 0);
@@ -98,7 +100,7 @@ a_sync_file_has_signalled(const struct machine *m, struct loop *l)
     vgem_signal(m->vgem, kernel_fence);
     struct umf_watch *watch = import_sync_file(l, fence, 1, sync_file);
     close(sync_file);
-    if (!l->has_thread)
+    if (!loop_has_thread(l))
         CHECK(umf_fence_value(fence) == 0); /* nothing happens but in dispatch */
     OK(outcome_of(l, watch));
     OK(outcome_of(l, import_sync_file(l, fence, 2, -1)));
@@ -108,33 +110,33 @@ a_sync_file_has_signalled(const struct machine *m, struct loop *l)
 }
 
 static void
-what_is_no_sync_file_is_refused(const struct machine *m, struct loop *l)
+what_is_no_sync_file_is_refused(const struct machine *m, struct umf_loop *l)
 {
     struct umf_fence *fence = new_fence(m, 3), *failed = new_fence(m, 0);
     struct told told = { 0 };
-    struct umf_callback callback = tell_to(&told);
+    struct umf_callback callback = tell_of(&told);
     struct vgem_buffer buffer = vgem_buffer_create(m->vgem);
     int fds[] = { eventfd(0, EFD_CLOEXEC), open("/dev/null", O_RDWR | O_CLOEXEC), buffer.dma_buf };
     struct leftovers before = leftovers(m);
     for (int i = 0; i < 3; i++)
         EXPECT(-EINVAL,
-               umf_loop_import_sync_file(l->umf, fence, 4, fds[i], 0, &callback, NULL));
-    EXPECT(-EBADF, umf_loop_import_sync_file(l->umf, fence, 4, -2, 0, &callback, NULL));
-    EXPECT(-EBADF, umf_loop_import_sync_file(l->umf, fence, 4, 1000, 0, &callback, NULL));
-    EXPECT(-EINVAL, umf_loop_import_sync_file(l->umf, fence, 4, -1, 1, &callback, NULL));
-    EXPECT(-EINVAL, umf_loop_import_sync_file(l->umf, fence, 2, -1, 0, &callback, NULL));
-    EXPECT(-EINVAL, umf_loop_import_sync_file(l->umf, NULL, 4, -1, 0, &callback, NULL));
+               umf_loop_import_sync_file(l, fence, 4, fds[i], 0, &callback, NULL));
+    EXPECT(-EBADF, umf_loop_import_sync_file(l, fence, 4, -2, 0, &callback, NULL));
+    EXPECT(-EBADF, umf_loop_import_sync_file(l, fence, 4, 1000, 0, &callback, NULL));
+    EXPECT(-EINVAL, umf_loop_import_sync_file(l, fence, 4, -1, 1, &callback, NULL));
+    EXPECT(-EINVAL, umf_loop_import_sync_file(l, fence, 2, -1, 0, &callback, NULL));
+    EXPECT(-EINVAL, umf_loop_import_sync_file(l, NULL, 4, -1, 0, &callback, NULL));
     EXPECT(-EINVAL, umf_loop_import_sync_file(NULL, fence, 4, -1, 0, &callback, NULL));
-    EXPECT(-EINVAL, umf_loop_import_dma_buf(l->umf, fence, 4, fds[0], UMF_DMA_BUF_READ, &callback,
+    EXPECT(-EINVAL, umf_loop_import_dma_buf(l, fence, 4, fds[0], UMF_DMA_BUF_READ, &callback,
                                             NULL));
     EXPECT(-EBADF,
-           umf_loop_import_dma_buf(l->umf, fence, 4, 1000, UMF_DMA_BUF_READ, &callback, NULL));
-    EXPECT(-EINVAL, umf_loop_import_dma_buf(l->umf, fence, 4, buffer.dma_buf, 0, &callback, NULL));
+           umf_loop_import_dma_buf(l, fence, 4, 1000, UMF_DMA_BUF_READ, &callback, NULL));
+    EXPECT(-EINVAL, umf_loop_import_dma_buf(l, fence, 4, buffer.dma_buf, 0, &callback, NULL));
     OK(umf_fence_set_error(failed, -ENODEV));
-    EXPECT(-EIO, umf_loop_import_sync_file(l->umf, failed, 4, -1, 0, &callback, NULL));
+    EXPECT(-EIO, umf_loop_import_sync_file(l, failed, 4, -1, 0, &callback, NULL));
     check_leftovers(m, before);
     CHECK(umf_fence_value(fence) == 3 && fence_error(fence) == 0);
-    CHECK(told.calls == 0 && told.released == 0);
+    CHECK(told.calls == 0 && told.releases == 0);
     close(fds[0]);
     close(fds[1]);
     vgem_buffer_destroy(&buffer);
@@ -143,7 +145,7 @@ what_is_no_sync_file_is_refused(const struct machine *m, struct loop *l)
 }
 
 static void
-a_pending_sync_file_is_cancelled(const struct machine *m, struct loop *l)
+a_pending_sync_file_is_cancelled(const struct machine *m, struct umf_loop *l)
 {
     struct leftovers before = leftovers(m);
     struct umf_fence *fence = new_fence(m, 0);
@@ -169,7 +171,7 @@ a_pending_sync_file_is_cancelled(const struct machine *m, struct loop *l)
 /* dma-bufs */
 
 static void
-the_fences_of_a_buffer_signal(const struct machine *m, struct loop *l)
+the_fences_of_a_buffer_signal(const struct machine *m, struct umf_loop *l)
 {
     struct leftovers before = leftovers(m);
     struct umf_fence *fence = new_fence(m, 0);
@@ -181,8 +183,8 @@ the_fences_of_a_buffer_signal(const struct machine *m, struct loop *l)
     close(sync_files[0]);
     close(sync_files[1]);
     struct umf_watch *reads, *writes;
-    OK(umf_loop_import_dma_buf(l->umf, fence, 1, buffer.dma_buf, UMF_DMA_BUF_READ, NULL, &reads));
-    OK(umf_loop_import_dma_buf(l->umf, fence, 2, buffer.dma_buf, UMF_DMA_BUF_WRITE, NULL, &writes));
+    OK(umf_loop_import_dma_buf(l, fence, 1, buffer.dma_buf, UMF_DMA_BUF_READ, NULL, &reads));
+    OK(umf_loop_import_dma_buf(l, fence, 2, buffer.dma_buf, UMF_DMA_BUF_WRITE, NULL, &writes));
     vgem_buffer_destroy(&buffer); /* what it had then is what counts */
     settle(l, m->page);
     EXPECT(-ETIME, umf_watch_result(reads));
@@ -204,7 +206,7 @@ the_fences_of_a_buffer_signal(const struct machine *m, struct loop *l)
 enum way { SYNC_FILE, BINARY, POINT, LATE_BINARY, LATE_POINT, DMA_BUF, WAYS };
 
 static void
-a_kernel_fence_fails(const struct machine *m, struct loop *l, enum way way, int error, bool before)
+a_kernel_fence_fails(const struct machine *m, struct umf_loop *l, enum way way, int error, bool before)
 {
     struct leftovers clean = leftovers(m);
     struct umf_fence *fence = new_fence(m, 1);
@@ -228,7 +230,7 @@ a_kernel_fence_fails(const struct machine *m, struct loop *l, enum way way, int 
     if (way == SYNC_FILE) {
         watch = import_sync_file(l, fence, 2, sync_file);
     } else if (way == DMA_BUF) {
-        OK(umf_loop_import_dma_buf(l->umf, fence, 2, buffer.dma_buf, UMF_DMA_BUF_READ, NULL, &watch));
+        OK(umf_loop_import_dma_buf(l, fence, 2, buffer.dma_buf, UMF_DMA_BUF_READ, NULL, &watch));
     } else {
         struct umf_syncobj *syncobj = open_syncobj(m, handle);
         watch = import_point(l, fence, 2, syncobj, point);
@@ -260,7 +262,7 @@ a_kernel_fence_fails(const struct machine *m, struct loop *l, enum way way, int 
 }
 
 static void
-kernel_fences_fail(const struct machine *m, struct loop *l)
+kernel_fences_fail(const struct machine *m, struct umf_loop *l)
 {
     static const int errors[] = { EPERM, EINVAL, ETIME, ECANCELED, EOWNERDEAD, 4095 };
     for (enum way way = 0; way < WAYS; way++)
@@ -291,7 +293,7 @@ create_and_end(int sock)
 }
 
 static void
-the_fence_fails_or_ends_meanwhile(const struct machine *m, struct loop *l)
+the_fence_fails_or_ends_meanwhile(const struct machine *m, struct umf_loop *l)
 {
     struct leftovers before = leftovers(m);
     for (int ends = 0; ends < 2; ends++) {
@@ -325,7 +327,7 @@ the_fence_fails_or_ends_meanwhile(const struct machine *m, struct loop *l)
 }
 
 static void
-the_fence_is_beyond_it_meanwhile(const struct machine *m, struct loop *l)
+the_fence_is_beyond_it_meanwhile(const struct machine *m, struct umf_loop *l)
 {
     struct umf_fence *fence = new_fence(m, 0);
     uint32_t kernel_fence;
@@ -343,7 +345,7 @@ the_fence_is_beyond_it_meanwhile(const struct machine *m, struct loop *l)
 
 /* First nobody submitted anything, then a fence is there that is pending, then it signals. */
 static void
-a_point_is_submitted_and_signals(const struct machine *m, struct loop *l, uint64_t point)
+a_point_is_submitted_and_signals(const struct machine *m, struct umf_loop *l, uint64_t point)
 {
     struct leftovers before = leftovers(m);
     struct umf_fence *fence = new_fence(m, 0);
@@ -370,7 +372,7 @@ a_point_is_submitted_and_signals(const struct machine *m, struct loop *l, uint64
 
 /* The fence is taken when it is there: what happens to the syncobj afterwards does not matter. */
 static void
-a_binary_syncobj_is_used_again(const struct machine *m, struct loop *l)
+a_binary_syncobj_is_used_again(const struct machine *m, struct umf_loop *l)
 {
     uint32_t kernel_fences[3], handle = syncobj_create(m->gpu, 0);
     struct umf_syncobj *syncobj = open_syncobj(m, handle);
@@ -400,7 +402,7 @@ a_binary_syncobj_is_used_again(const struct machine *m, struct loop *l)
 }
 
 static void
-a_point_has_signalled(const struct machine *m, struct loop *l)
+a_point_has_signalled(const struct machine *m, struct umf_loop *l)
 {
     uint32_t timeline = syncobj_create(m->gpu, 0);
     uint32_t binary = syncobj_create(m->gpu, DRM_SYNCOBJ_CREATE_SIGNALED);
@@ -412,7 +414,7 @@ a_point_has_signalled(const struct machine *m, struct loop *l)
     OK(outcome_of(l, import_point(l, fence, 2, t, 5)));
     OK(outcome_of(l, import_point(l, fence, 3, t, 2)));
     CHECK(umf_fence_value(fence) == 3);
-    EXPECT(-EINVAL, umf_loop_import_syncobj(l->umf, fence, 2, t, 9, 0, NULL, NULL));
+    EXPECT(-EINVAL, umf_loop_import_syncobj(l, fence, 2, t, 9, 0, NULL, NULL));
     check_leftovers(m, before);
     umf_syncobj_unref(t);
     umf_syncobj_unref(b);
@@ -426,7 +428,7 @@ a_point_has_signalled(const struct machine *m, struct loop *l)
 #define MANY 300
 
 static void
-many_points(const struct machine *m, struct loop *l, struct loop *other, int step)
+many_points(const struct machine *m, struct umf_loop *l, struct umf_loop *other, int step)
 {
     struct leftovers before = leftovers(m);
     struct umf_page *page;
@@ -482,20 +484,20 @@ many_points(const struct machine *m, struct loop *l, struct loop *other, int ste
 }
 
 static void
-an_unsubmitted_point_is_cancelled(const struct machine *m, struct loop *l)
+an_unsubmitted_point_is_cancelled(const struct machine *m, struct umf_loop *l)
 {
     struct leftovers before = leftovers(m);
     const int threads_before = threads();
     struct umf_fence *fence = new_fence(m, 0);
     struct told told = { 0 };
-    struct umf_callback callback = tell_to(&told);
+    struct umf_callback callback = tell_of(&told);
     uint32_t handle = syncobj_create(m->gpu, 0);
     struct umf_syncobj *syncobj = open_syncobj(m, handle);
     struct umf_watch *watch;
-    OK(umf_loop_import_syncobj(l->umf, fence, 1, syncobj, 3, 0, &callback, &watch));
+    OK(umf_loop_import_syncobj(l, fence, 1, syncobj, 3, 0, &callback, &watch));
     settle(l, m->page);
     cancel(watch);
-    CHECK(told.calls == 0 && told.released == 1);
+    CHECK(told.calls == 0 && told.releases == 1);
     /* A lower one, the same, a higher one: each is heard of. */
     struct umf_watch *high = import_point(l, fence, 4, syncobj, 4);
     struct umf_watch *same = import_point(l, fence, 3, syncobj, 3);
@@ -525,23 +527,24 @@ an_unsubmitted_point_is_cancelled(const struct machine *m, struct loop *l)
 static void
 a_loop_asks_before_it_looks(const struct machine *m)
 {
-    struct loop l = new_loop(false), other = new_loop(false);
+    struct umf_loop *l = create_loop(0), *other = create_loop(0);
     struct umf_fence *fence = new_fence(m, 0);
     uint32_t handle = syncobj_create(m->gpu, 0);
     struct umf_syncobj *syncobj = open_syncobj(m, handle);
-    struct umf_watch *late = import_point(&other, fence, 1, syncobj, 5);
-    struct umf_watch *never = import_point(&l, fence, 2, syncobj, 7);
+    struct umf_watch *late = import_point(other, fence, 1, syncobj, 5);
+    struct umf_watch *never = import_point(l, fence, 2, syncobj, 7);
     syncobj_timeline_signal(m->gpu, handle, 5);
-    run_loop(&l);
+    until_due(l);
+    OK(umf_loop_dispatch(l, 0));
     EXPECT(-ETIME, umf_watch_result(never));
-    cancel(import_point(&other, fence, 3, syncobj, 8));
-    OK(outcome_of(&other, late));
+    cancel(import_point(other, fence, 3, syncobj, 8));
+    OK(outcome_of(other, late));
     CHECK(umf_fence_value(fence) == 1);
     cancel(never);
     umf_syncobj_unref(syncobj);
     syncobj_destroy(m->gpu, handle);
-    umf_loop_unref(l.umf);
-    umf_loop_unref(other.umf);
+    umf_loop_unref(l);
+    umf_loop_unref(other);
     umf_fence_unref(fence);
 }
 
@@ -554,7 +557,7 @@ cpu_time(void)
 }
 
 static void
-waiting_takes_no_time(const struct machine *m, struct loop *l)
+waiting_takes_no_time(const struct machine *m, struct umf_loop *l)
 {
     struct umf_fence *fence = new_fence(m, 0);
     uint32_t handle = syncobj_create(m->gpu, 0);
@@ -577,25 +580,25 @@ static void
 a_loop_ends_before_its_points_are_submitted(const struct machine *m, bool has_thread)
 {
     struct leftovers before = leftovers(m);
-    struct loop ends = new_loop(has_thread), stays = new_loop(has_thread);
+    struct umf_loop *ends = create_loop(has_thread ? UMF_LOOP_THREAD : 0), *stays = create_loop(has_thread ? UMF_LOOP_THREAD : 0);
     struct umf_fence *fence = new_fence(m, 0);
     struct told told = { 0 };
-    struct umf_callback callback = tell_to(&told);
+    struct umf_callback callback = tell_of(&told);
     uint32_t kernel_fence, handle = syncobj_create(m->gpu, 0);
     struct umf_syncobj *syncobj = open_syncobj(m, handle);
     int pending = vgem_sync_file(m->vgem, &kernel_fence);
-    struct umf_watch *watch = import_point(&stays, fence, 2, syncobj, 6);
-    OK(umf_loop_import_syncobj(ends.umf, fence, 1, syncobj, 5, 0, &callback, NULL));
-    OK(umf_loop_import_sync_file(ends.umf, fence, 1, pending, 0, &callback, NULL));
+    struct umf_watch *watch = import_point(stays, fence, 2, syncobj, 6);
+    OK(umf_loop_import_syncobj(ends, fence, 1, syncobj, 5, 0, &callback, NULL));
+    OK(umf_loop_import_sync_file(ends, fence, 1, pending, 0, &callback, NULL));
     umf_syncobj_unref(syncobj);
-    umf_loop_unref(ends.umf);
-    CHECK(told.calls == 0 && told.released == 2);
+    umf_loop_unref(ends);
+    CHECK(told.calls == 0 && told.releases == 2);
     syncobj_timeline_signal(m->gpu, handle, 5);
     syncobj_timeline_signal(m->gpu, handle, 6);
-    OK(outcome_of(&stays, watch));
+    OK(outcome_of(stays, watch));
     vgem_signal(m->vgem, kernel_fence);
     close(pending);
-    umf_loop_unref(stays.umf);
+    umf_loop_unref(stays);
     syncobj_destroy(m->gpu, handle);
     umf_fence_unref(fence);
     check_leftovers(m, before);
@@ -603,7 +606,7 @@ a_loop_ends_before_its_points_are_submitted(const struct machine *m, bool has_th
 
 /* The child of a fork has the same open file of the device, and none of our threads. */
 static void
-the_child_of_a_fork_leaves_all_alone(const struct machine *m, struct loop *l)
+the_child_of_a_fork_leaves_all_alone(const struct machine *m, struct umf_loop *l)
 {
     struct umf_fence *fence = new_fence(m, 0);
     uint32_t handle = syncobj_create(m->gpu, 0);
@@ -618,11 +621,11 @@ the_child_of_a_fork_leaves_all_alone(const struct machine *m, struct loop *l)
     join_child(child);
     watch = import_point(l, fence, 2, syncobj, 2);
     IN_CHILD(child, {
-        EXPECT(-ESTALE, umf_loop_import_syncobj(l->umf, fence, 3, syncobj, 2, 0, NULL, NULL));
+        EXPECT(-ESTALE, umf_loop_import_syncobj(l, fence, 3, syncobj, 2, 0, NULL, NULL));
         EXPECT(-ESTALE, umf_watch_cancel(watch));
         umf_watch_unref(watch);
         umf_syncobj_unref(syncobj);
-        umf_loop_unref(l->umf);
+        umf_loop_unref(l);
     });
     join_child(child);
     settle(l, m->page);
@@ -658,7 +661,7 @@ kernel_memory(void)
 #define MAY_GROW_KIB 400 /* an entry is 64 bytes or more, which makes 1250 KiB */
 
 static void
-cancelled_points_take_no_kernel_memory(const struct machine *m, struct loop *l, struct loop *other,
+cancelled_points_take_no_kernel_memory(const struct machine *m, struct umf_loop *l, struct umf_loop *other,
                                        bool rises, bool busy)
 {
     struct umf_fence *fence = new_fence(m, 0);
@@ -677,8 +680,8 @@ cancelled_points_take_no_kernel_memory(const struct machine *m, struct loop *l, 
         if (i == AGAIN / 10)
             before = kernel_memory();
         struct umf_watch *watch = import_point(l, fence, 1, syncobj, rises ? 2 + i : 7);
-        if (!l->has_thread)
-            OK(umf_loop_dispatch(l->umf, 0));
+        if (!loop_has_thread(l))
+            OK(umf_loop_dispatch(l, 0));
         else if (i % 16 == 0)
             settle(l, m->page);
         cancel(watch);
@@ -718,7 +721,7 @@ allow_fds(int count)
 }
 
 static void
-no_descriptor_is_left(const struct machine *m, struct loop *l)
+no_descriptor_is_left(const struct machine *m, struct umf_loop *l)
 {
     struct umf_fence *fences[4];
     for (int i = 0; i < 4; i++)
@@ -733,10 +736,10 @@ no_descriptor_is_left(const struct machine *m, struct loop *l)
     settle(l, m->page);
     int fds = use_up_fds();
     /* A call says so, and leaves the fence alone. */
-    EXPECT(-EMFILE, umf_loop_import_sync_file(l->umf, fences[2], 1, pending, 0, NULL, &refused));
-    EXPECT(-EMFILE, umf_loop_import_syncobj(l->umf, fences[2], 1, unheard, 5, 0, NULL, &refused));
+    EXPECT(-EMFILE, umf_loop_import_sync_file(l, fences[2], 1, pending, 0, NULL, &refused));
+    EXPECT(-EMFILE, umf_loop_import_syncobj(l, fences[2], 1, unheard, 5, 0, NULL, &refused));
     OK(syncobj_transfer(m->gpu, binary, 0, handle, 5));
-    EXPECT(-EMFILE, umf_loop_import_syncobj(l->umf, fences[2], 1, syncobj, 5, 0, NULL, &refused));
+    EXPECT(-EMFILE, umf_loop_import_syncobj(l, fences[2], 1, syncobj, 5, 0, NULL, &refused));
     CHECK(!refused && fence_error(fences[2]) == 0);
     /* What was taken in fails, as nobody else can be told. */
     EXPECT(-EMFILE, outcome_of(l, first));
@@ -774,8 +777,8 @@ submit_points(void *argument)
 }
 
 static void
-points_are_submitted_while_they_are_asked_for(const struct machine *m, struct loop *l,
-                                              struct loop *other)
+points_are_submitted_while_they_are_asked_for(const struct machine *m, struct umf_loop *l,
+                                              struct umf_loop *other)
 {
     uint32_t handle = syncobj_create(m->gpu, 0);
     struct umf_syncobj *syncobj = open_syncobj(m, handle);
@@ -786,7 +789,7 @@ points_are_submitted_while_they_are_asked_for(const struct machine *m, struct lo
     CHECK(pthread_create(&submitter, NULL, submit_points, argument) == 0);
     for (uint64_t point = 1; point <= 2000; point += 20)
         for (int i = 0; i < 2; i++) {
-            struct loop *on = i ? other : l;
+            struct umf_loop *on = i ? other : l;
             struct umf_watch *watch = import_point(on, fences[i], point, syncobj, point);
             struct umf_watch *gone = import_point(on, fences[i], point, syncobj, point + 10);
             if (umf_watch_cancel(gone) != 0)
@@ -851,40 +854,40 @@ main(int argc, char **argv)
     if (m.syncobj)
         RUN(a_loop_asks_before_it_looks, &m);
     for (int has_thread = 0; has_thread < 2; has_thread++) {
-        struct loop l = new_loop(has_thread), other = new_loop(has_thread), mixed = new_loop(!has_thread);
+        struct umf_loop *l = create_loop(has_thread ? UMF_LOOP_THREAD : 0), *other = create_loop(has_thread ? UMF_LOOP_THREAD : 0), *mixed = create_loop(has_thread ? 0 : UMF_LOOP_THREAD);
         printf(has_thread ? "  with a thread:\n" : "  dispatched:\n");
-        settle(&l, m.page);
-        settle(&other, m.page);
-        settle(&mixed, m.page);
-        RUN(a_sync_file_signals, &m, &l);
-        RUN(a_sync_file_has_signalled, &m, &l);
-        RUN(what_is_no_sync_file_is_refused, &m, &l);
-        RUN(a_pending_sync_file_is_cancelled, &m, &l);
-        RUN(the_fences_of_a_buffer_signal, &m, &l);
+        settle(l, m.page);
+        settle(other, m.page);
+        settle(mixed, m.page);
+        RUN(a_sync_file_signals, &m, l);
+        RUN(a_sync_file_has_signalled, &m, l);
+        RUN(what_is_no_sync_file_is_refused, &m, l);
+        RUN(a_pending_sync_file_is_cancelled, &m, l);
+        RUN(the_fences_of_a_buffer_signal, &m, l);
         if (has_test_fences)
-            RUN(kernel_fences_fail, &m, &l);
-        RUN(the_fence_fails_or_ends_meanwhile, &m, &l);
-        RUN(the_fence_is_beyond_it_meanwhile, &m, &l);
+            RUN(kernel_fences_fail, &m, l);
+        RUN(the_fence_fails_or_ends_meanwhile, &m, l);
+        RUN(the_fence_is_beyond_it_meanwhile, &m, l);
         if (m.syncobj) {
-            RUN(a_point_is_submitted_and_signals, &m, &l, 0);
-            RUN(a_point_is_submitted_and_signals, &m, &l, 5);
-            RUN(a_binary_syncobj_is_used_again, &m, &l);
-            RUN(a_point_has_signalled, &m, &l);
-            RUN(many_points, &m, &l, &l, 1);
-            RUN(many_points, &m, &l, &other, -1);
-            RUN(many_points, &m, &l, &mixed, 7);
-            RUN(an_unsubmitted_point_is_cancelled, &m, &l);
-            RUN(waiting_takes_no_time, &m, &l);
+            RUN(a_point_is_submitted_and_signals, &m, l, 0);
+            RUN(a_point_is_submitted_and_signals, &m, l, 5);
+            RUN(a_binary_syncobj_is_used_again, &m, l);
+            RUN(a_point_has_signalled, &m, l);
+            RUN(many_points, &m, l, l, 1);
+            RUN(many_points, &m, l, other, -1);
+            RUN(many_points, &m, l, mixed, 7);
+            RUN(an_unsubmitted_point_is_cancelled, &m, l);
+            RUN(waiting_takes_no_time, &m, l);
             RUN(a_loop_ends_before_its_points_are_submitted, &m, has_thread);
-            RUN(points_are_submitted_while_they_are_asked_for, &m, &l, &other);
-            RUN(the_child_of_a_fork_leaves_all_alone, &m, &l);
-            RUN(no_descriptor_is_left, &m, &l);
+            RUN(points_are_submitted_while_they_are_asked_for, &m, l, other);
+            RUN(the_child_of_a_fork_leaves_all_alone, &m, l);
+            RUN(no_descriptor_is_left, &m, l);
             for (int i = 0; i < 4; i++)
-                RUN(cancelled_points_take_no_kernel_memory, &m, &l, &other, i % 2, i / 2);
+                RUN(cancelled_points_take_no_kernel_memory, &m, l, other, i % 2, i / 2);
         }
-        umf_loop_unref(l.umf);
-        umf_loop_unref(other.umf);
-        umf_loop_unref(mixed.umf);
+        umf_loop_unref(l);
+        umf_loop_unref(other);
+        umf_loop_unref(mixed);
     }
     check_leftovers(&m, before);
     return 0;

@@ -6,10 +6,11 @@
  *
  * And nothing is left of any number of them: not in the process, and not in the kernel.
  */
-#include "loops.h"
 #include "drm_machine.h"
+#include "sleeper.h"
 #include "syncobj.h"
 #include "vgem.h"
+#include "watch.h"
 
 #include <sys/prctl.h>
 
@@ -86,7 +87,7 @@ exports(const struct machine *m, const uint32_t *handles, uint32_t single, struc
         unsigned *seed, bool die)
 {
     enum { EACH = 16 };
-    struct loop l = new_loop(rand_r(seed) % 2);
+    struct umf_loop *l = create_loop(rand_r(seed) % 2 ? UMF_LOOP_THREAD : 0);
     struct umf_syncobj *timelines[TIMELINES], *binary;
     struct umf_fence *fences[TIMELINES][EACH], *never = new_fence(m, 0);
     struct umf_watch *watches[TIMELINES][EACH];
@@ -98,11 +99,11 @@ exports(const struct machine *m, const uint32_t *handles, uint32_t single, struc
             shared->asked[i] = base + EACH;
         for (int n = 0; n < EACH; n++) {
             OK(umf_fence_create(m->page, 0, 0, &fences[i][n]));
-            OK(umf_loop_export_syncobj(l.umf, fences[i][n], 1, timelines[i], base + (uint64_t)n + 1,
+            OK(umf_loop_export_syncobj(l, fences[i][n], 1, timelines[i], base + (uint64_t)n + 1,
                                        0, NULL, &watches[i][n]));
         }
     }
-    OK(umf_loop_export_syncobj(l.umf, never, 1, binary, 0, 0, NULL, NULL));
+    OK(umf_loop_export_syncobj(l, never, 1, binary, 0, 0, NULL, NULL));
     /* In any order: most are reached, some fail, some are cancelled, some are left. */
     const int start = rand_r(seed), stride = 1 + 2 * (rand_r(seed) % 32);
     for (int count = 0; count < TIMELINES * EACH; count++) {
@@ -117,12 +118,12 @@ exports(const struct machine *m, const uint32_t *handles, uint32_t single, struc
             umf_fence_signal(fences[i][n], 1);
         if (die && count == TIMELINES * EACH / 2)
             raise(SIGKILL);
-        if (!l.has_thread && count % 8 == 0)
-            OK(umf_loop_dispatch(l.umf, 0));
+        if (!loop_has_thread(l) && count % 8 == 0)
+            OK(umf_loop_dispatch(l, 0));
     }
     if (rand_r(seed) % 2)
-        settle(&l, m->page);
-    umf_loop_unref(l.umf);
+        settle(l, m->page);
+    umf_loop_unref(l);
     for (int i = 0; i < TIMELINES; i++) {
         for (int n = 0; n < EACH; n++) {
             int result = umf_watch_result(watches[i][n]);
@@ -230,7 +231,7 @@ static void
 nothing_is_left(const struct machine *m, bool has_thread)
 {
     struct leftovers before = leftovers(m);
-    struct loop l = new_loop(has_thread);
+    struct umf_loop *l = create_loop(has_thread ? UMF_LOOP_THREAD : 0);
     struct umf_fence *from = new_fence(m, 0), *to = new_fence(m, 0);
     uint32_t handle = syncobj_create(m->gpu, 0);
     struct umf_syncobj *syncobj;
@@ -246,17 +247,17 @@ nothing_is_left(const struct machine *m, bool has_thread)
         }
         for (int i = 0; i < AT_ONCE; i++) {
             uint64_t point = points + (uint64_t)i + 1;
-            OK(umf_loop_export_syncobj(l.umf, from, point, syncobj, point, 0, NULL, NULL));
+            OK(umf_loop_export_syncobj(l, from, point, syncobj, point, 0, NULL, NULL));
             if (i % 2)
-                OK(umf_loop_import_syncobj(l.umf, to, point, syncobj, point, 0, NULL, NULL));
+                OK(umf_loop_import_syncobj(l, to, point, syncobj, point, 0, NULL, NULL));
         }
         points += AT_ONCE;
         OK(umf_fence_signal(from, points));
-        OK(umf_loop_import_syncobj(l.umf, to, points, syncobj, points, 0, NULL, &last));
-        OK(outcome_of(&l, last));
+        OK(umf_loop_import_syncobj(l, to, points, syncobj, points, 0, NULL, &last));
+        OK(outcome_of(l, last));
     }
     CHECK(syncobj_query(m->gpu, handle, 0) == points);
-    settle(&l, m->page);
+    settle(l, m->page);
     struct memory last = memory();
     printf("    %" PRIu64 " points there and back: VmRSS %+ld KiB, SUnreclaim %+ld KiB\n",
            points - warm, last.resident - first.resident, last.unreclaimable - first.unreclaimable);
@@ -264,7 +265,7 @@ nothing_is_left(const struct machine *m, bool has_thread)
     CHECK(last.unreclaimable - first.unreclaimable < 1024);
     umf_syncobj_unref(syncobj);
     syncobj_destroy(m->gpu, handle);
-    umf_loop_unref(l.umf);
+    umf_loop_unref(l);
     umf_fence_unref(from);
     umf_fence_unref(to);
     check_leftovers(m, before);

@@ -2,8 +2,10 @@
  * What a sandbox has to allow: a job of everything that the library does makes these system calls and no other. None of io_uring's is
  * among them, which many sandboxes forbid. In what Flatpak puts around programs the job is done as outside.
  */
+#include "process.h"
 #include "sandbox.h"
-#include "watching.h"
+#include "sleeper.h"
+#include "watch.h"
 
 #include <linux/memfd.h>
 

@@ -5,16 +5,16 @@
  * With the path of libumf.map it is asked whether this is each. What needs a device runs where there is one (kernel/run).
  */
 #include "drm_machine.h"
+#include "process.h"
+#include "sleeper.h"
 #include "syncobj.h"
 #include "vgem.h"
-#include "watching.h"
+#include "watch.h"
 
 #include "fail_alloc.h"
 
 #include <malloc.h>
 #include <sys/resource.h>
-
-#define SENTINEL 12345
 
 /* What calls are about: fences at 0 that nobody signals, and one that goes on. */
 static struct machine m;

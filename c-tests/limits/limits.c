@@ -2,7 +2,8 @@
  * When file descriptors, address space, mappings or threads run out: -EMFILE or -ENOMEM, nothing kept, and the same
  * call succeeds as soon as there is enough again. (Each descriptor of each function: each_call.c.)
  */
-#include "watching.h"
+#include "sleeper.h"
+#include "watch.h"
 
 #include <sys/resource.h>
 

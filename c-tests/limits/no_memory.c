@@ -3,7 +3,9 @@
  * nothing broken, and the same call succeeds when there is memory again. What promises to allocate
  * nothing works without any.
  */
-#include "watching.h"
+#include "process.h"
+#include "sleeper.h"
+#include "watch.h"
 
 #include "fail_alloc.h"
 
@@ -17,8 +19,6 @@
 
 /* Enough of each that tables have to grow, more than once. */
 #define ENOUGH 70
-
-#define SENTINEL 12345
 
 static struct umf_page *page, *theirs, *written_by_a_device;
 static int their_fds[ENOUGH];

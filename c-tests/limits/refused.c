@@ -2,8 +2,10 @@
  * What a kernel lacks or a sandbox refuses, one system call at a time: each function that needs it says so, with the same
  * answer each time, and whatever can go on without goes on. What only fails for now is not given up.
  */
+#include "process.h"
 #include "sandbox.h"
-#include "watching.h"
+#include "sleeper.h"
+#include "watch.h"
 
 #include <linux/memfd.h>
 

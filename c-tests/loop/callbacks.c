@@ -3,7 +3,8 @@
  * own loop. And how loops end: with callbacks that run, with watches that wait, and at the very moment of a signal.
  */
 #include "sandbox.h"
-#include "watching.h"
+#include "sleeper.h"
+#include "watch.h"
 
 static const uint64_t modes[] = { 0, UMF_LOOP_THREAD };
 static uint64_t mode;

@@ -2,7 +2,8 @@
  * Cancelling watches: the answer is definite, whenever it is asked for. After 0 nothing happens any more, after -EALREADY it
  * has, and the release comes once in every case.
  */
-#include "watching.h"
+#include "sleeper.h"
+#include "watch.h"
 
 static const uint64_t modes[] = { 0, UMF_LOOP_THREAD };
 static uint64_t mode;

@@ -3,7 +3,8 @@
  * what becomes of a loop that can start none, and of one whose process forks.
  */
 #include "sandbox.h"
-#include "watching.h"
+#include "sleeper.h"
+#include "watch.h"
 
 #include <sys/resource.h>
 

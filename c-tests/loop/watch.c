@@ -1,7 +1,9 @@
 /*
  * Watches of fences: what each comes to, what it does when it is over, and in which order, for both kinds of loop.
  */
-#include "watching.h"
+#include "process.h"
+#include "sleeper.h"
+#include "watch.h"
 
 static const uint64_t modes[] = { 0, UMF_LOOP_THREAD };
 static uint64_t mode;

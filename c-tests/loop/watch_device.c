@@ -2,7 +2,9 @@
  * Watches of fences that a device writes: heard within a slice of the time waited, at once with umf_fence_notify(), whatever
  * else the loop hears meanwhile, and without looking at the fences that ring.
  */
-#include "watching.h"
+#include "raw_page.h"
+#include "sleeper.h"
+#include "watch.h"
 
 #include <sys/resource.h>
 

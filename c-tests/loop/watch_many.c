@@ -4,7 +4,8 @@
  * was first used.
  */
 #include "sandbox.h"
-#include "watching.h"
+#include "sleeper.h"
+#include "watch.h"
 
 static uint64_t mode;
 

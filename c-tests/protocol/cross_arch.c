@@ -7,7 +7,9 @@
  * The first process starts the second, which shares nothing with it but a socket. Both then run the same steps, one as the
  * mirror of the other. Waits have no deadline, the watchdog does.
  */
-#include "others.h"
+#include "process.h"
+#include "raw_page.h"
+#include "sleeper.h"
 
 #define ON_SOCKET "--on-socket"
 

@@ -4,7 +4,9 @@
  * wake it happens, at once and completely, and it has to end. Then the other way round: the
  * signaller is stopped, and somebody comes to wait between two instructions.
  */
+#include "raw_page.h"
 #include "single_step.h"
+#include "sleeper.h"
 
 /* Where the fence starts, what is waited for, and a value whose residue is the same: 32 less. */
 #define START 100

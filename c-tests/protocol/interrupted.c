@@ -5,6 +5,7 @@
  * same at random, but faster.)
  */
 #include "single_step.h"
+#include "sleeper.h"
 
 #include <sys/eventfd.h>
 

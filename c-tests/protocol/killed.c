@@ -4,6 +4,7 @@
  * every wait for it ends. The signaller is killed before each instruction of the call in turn.
  */
 #include "single_step.h"
+#include "sleeper.h"
 
 #define START 100
 #define TARGET 140

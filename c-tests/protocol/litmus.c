@@ -5,7 +5,7 @@
  *
  *     litmus [ROUNDS]      each way of waiting gets so many; the default is for a test suite, millions are for a proof
  */
-#include "others.h"
+#include "sleeper.h"
 
 #include <stdatomic.h>
 #include <sys/mman.h>
@@ -90,9 +90,8 @@ race(const char *what, int (*wait)(uint64_t), uint64_t rounds)
     uint64_t began = now_ns();
     for (uint64_t i = 1; i <= rounds; i++) {
         meet(&start->signaller, &start->waiter, i);
-        random = random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
         /* Now and then long enough for the waiter to be fast asleep; that costs a hundred times as much. */
-        for (uint64_t spins = (random >> 33) % (i % 32 == 0 ? 10000 : 1000); spins > 0; spins--)
+        for (uint64_t spins = random_word(&random) % (i % 32 == 0 ? 10000 : 1000); spins > 0; spins--)
             __asm__ volatile("");
         OK(umf_fence_signal(fence, i));
     }

@@ -3,15 +3,14 @@
  * is killed in the middle of it harms nobody. A lost wake-up shows as a test that the watchdog
  * ends: waits here have no deadline.
  */
-#include "others.h"
+#include "sleeper.h"
 
 static uint64_t random_state = 1;
 
 static uint64_t
 random_below(uint64_t n)
 {
-    random_state = random_state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (random_state >> 33) % n;
+    return random_word(&random_state) % n;
 }
 
 static void

@@ -2,7 +2,9 @@
  * Queues whose jobs run: in order, each when what it waits for is there, however that comes about;
  * and how one waits for all of them.
  */
+#include "process.h"
 #include "queue.h"
+#include "sleeper.h"
 
 /* The first queue's jobs wait for what the second's signal, which are submitted later. */
 static void

@@ -2,7 +2,9 @@
  * Queues whose jobs do not run as was hoped: cancelled, failed, left alone; and what jobs do to
  * their own queue. Each job is released exactly once.
  */
+#include "process.h"
 #include "queue.h"
+#include "sleeper.h"
 
 #include <limits.h>
 

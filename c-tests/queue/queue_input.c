@@ -4,10 +4,9 @@
  * release is not called.
  */
 #include "queue.h"
+#include "sleeper.h"
 
 #include <limits.h>
-
-#define SENTINEL 12345
 
 static struct rig rig;
 static struct work work;

@@ -3,10 +3,9 @@
  * that has found its size takes one block for each job, and none to run it.
  */
 #include "queue.h"
+#include "sleeper.h"
 
 #include "fail_alloc.h"
-
-#define SENTINEL 12345
 
 static void
 create_without_memory(const struct rig *kind)

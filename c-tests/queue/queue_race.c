@@ -4,6 +4,7 @@
  * is released exactly once; never two of a queue run at once; none is lost, and none stuck.
  */
 #include "queue.h"
+#include "sleeper.h"
 
 #define SUBMITTERS 2
 #define JOBS 24

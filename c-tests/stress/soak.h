@@ -7,7 +7,7 @@
 #ifndef SOAK_H
 #define SOAK_H
 
-#include "others.h"
+#include "check.h"
 
 /* What a process takes of the machine, at a moment when it has nothing under way. */
 struct figures {

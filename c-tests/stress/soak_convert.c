@@ -1,4 +1,5 @@
 /* A process that converts what another signals to the kernel's fences and back, in all ways that the machine has. */
+#include "process.h"
 #include "soak.h"
 
 #include "drm_machine.h"

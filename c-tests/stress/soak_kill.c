@@ -1,5 +1,6 @@
 /* Signallers that are killed at any time and started again; who waits for them is told each time. */
 #include "follower.h"
+#include "process.h"
 #include "soak.h"
 
 /* What the dead created stays in use, so each page is for so many. */

@@ -1,4 +1,5 @@
 /* Two processes who signal each other, and wait for each other, in all ways of waiting. */
+#include "process.h"
 #include "soak.h"
 
 #define IDLE 18

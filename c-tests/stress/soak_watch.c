@@ -1,4 +1,5 @@
 /* A process whose loops and queues do what another's signals ask for: callbacks, eventfds, other fences, jobs. */
+#include "process.h"
 #include "soak.h"
 
 #include <poll.h>

@@ -2,7 +2,9 @@
  * Signals at 10,000 a second, whose handler returns, end nothing early, keep nothing from its end, and lose nothing: of the
  * calls that create, wait, watch, dispatch, drain, write, and end. (interrupted.c stops between any two instructions.)
  */
-#include "watching.h"
+#include "raw_page.h"
+#include "sleeper.h"
+#include "watch.h"
 
 #define EVERY_NS 100000
 

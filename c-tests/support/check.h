@@ -13,11 +13,23 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <malloc.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -28,6 +40,15 @@
 #define FOREVER UINT64_MAX
 #define MS UINT64_C(1000000)
 #define SECOND UINT64_C(1000000000)
+
+/* An errno that no call sets: a test sets it before a call and finds it unchanged afterwards. */
+#define SENTINEL 12345
+
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#else
+#define RUNNING_ON_VALGRIND 0
+#endif
 
 /* Ends the test unless the condition holds. */
 #define CHECK(condition)                                                                           \
@@ -94,6 +115,19 @@ open_fds(void)
     return entries("/proc/self/fd");
 }
 
+/* How many mappings this process has. */
+static inline int
+mappings(void)
+{
+    int lines = 0, c;
+    FILE *maps = fopen("/proc/self/maps", "re");
+    CHECK(maps);
+    while ((c = getc(maps)) != EOF)
+        lines += c == '\n';
+    fclose(maps);
+    return lines;
+}
+
 /* ThreadSanitizer has a thread for itself, from the first that is started on, which sleeps a little again and again. */
 #ifdef __SANITIZE_THREAD__
 #include <pthread.h>
@@ -115,6 +149,44 @@ have_the_sanitizer_start_its_thread(void)
 #else
 #define SANITIZES_THREADS 0
 #endif
+
+/* How often to do something: less where every instruction costs ten (emulated, sanitized) or fifty. */
+static inline unsigned
+rounds(unsigned native, unsigned on_valgrind)
+{
+    if (RUNNING_ON_VALGRIND)
+        return on_valgrind;
+    if (is_emulated() || SANITIZES_THREADS)
+        return native / 10 > on_valgrind ? native / 10 : on_valgrind;
+    return native;
+}
+
+/* The answer must be one of these. The list ends with 1. */
+static inline int
+one_of(const char *file, int line, int answer, ...)
+{
+    va_list list;
+    int code;
+    va_start(list, answer);
+    while ((code = va_arg(list, int)) != answer) {
+        if (code == 1) {
+            fprintf(stderr, "%s:%d: returned %d\n", file, line, answer);
+            exit(1);
+        }
+    }
+    va_end(list);
+    return answer;
+}
+
+#define ONE_OF(call, ...) one_of(__FILE__, __LINE__, call, __VA_ARGS__, 1)
+
+/* The next of a sequence of random numbers, the same in each run. */
+static inline uint64_t
+random_word(uint64_t *state)
+{
+    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return *state ^ (*state >> 29);
+}
 
 /* How many threads it has, without the one that the emulation or the sanitizer has for itself. */
 static inline int

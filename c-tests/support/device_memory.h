@@ -5,7 +5,7 @@
 #ifndef DEVICE_MEMORY_H
 #define DEVICE_MEMORY_H
 
-#include "others.h"
+#include "check.h"
 
 #define DEVICE_MEMORY_SIZE 4096
 

@@ -6,7 +6,7 @@
 #ifndef MACHINE_H
 #define MACHINE_H
 
-#include "others.h"
+#include "check.h"
 
 #include <libdrm/drm.h>
 #include <sys/ioctl.h>

@@ -2,7 +2,7 @@
 #ifndef FOLLOWER_H
 #define FOLLOWER_H
 
-#include "others.h"
+#include "check.h"
 
 /* By futex, or by bell. */
 struct follower {

@@ -5,7 +5,7 @@
 #ifndef QUEUE_H
 #define QUEUE_H
 
-#include "others.h"
+#include "sleeper.h"
 
 #include <poll.h>
 

@@ -2,7 +2,7 @@
 #ifndef SANDBOX_H
 #define SANDBOX_H
 
-#include "others.h"
+#include "check.h"
 
 #include <linux/audit.h>
 #include <linux/filter.h>

@@ -6,7 +6,7 @@
 #ifndef STEPS_H
 #define STEPS_H
 
-#include "others.h"
+#include "sleeper.h"
 
 #include <limits.h>
 #include <link.h>

@@ -3,7 +3,9 @@
  * waiter is about to sleep on, each time that it is about to. The waiter is stopped at each system
  * call for this, so the peer wins every race.
  */
+#include "raw_page.h"
 #include "single_step.h"
+#include "sleeper.h"
 
 static struct umf_page *page;
 static struct umf_fence *fence, *other;
@@ -24,9 +26,9 @@ static int wait_any(void) { return wait_list(UMF_WAIT_ANY); }
 static void
 wake(const struct raw *raw)
 {
-    size_t bell = 64, slot = (size_t)umf_fence_offset(fence) + 24;
-    __atomic_add_fetch((uint32_t *)(void *)(raw->bytes + bell), 1, __ATOMIC_SEQ_CST);
-    __atomic_add_fetch((uint32_t *)(void *)(raw->bytes + slot), 1, __ATOMIC_SEQ_CST);
+    size_t slot = (size_t)umf_fence_offset(fence);
+    __atomic_add_fetch((uint32_t *)(void *)(raw->bytes + EVENT_COUNT), 1, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch((uint32_t *)(void *)(raw->bytes + slot + SLOT_FUTEX), 1, __ATOMIC_SEQ_CST);
 }
 
 static void

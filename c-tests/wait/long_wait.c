@@ -2,7 +2,9 @@
  * Compute without end: a job that signals when it is done, whenever that is. Waits have no hidden deadline, and use no CPU meanwhile: how
  * often each came back from its sleep is counted, which a busy machine does not change. A number: how many seconds the job takes.
  */
-#include "watching.h"
+#include "raw_page.h"
+#include "sleeper.h"
+#include "watch.h"
 
 #include <sys/resource.h>
 

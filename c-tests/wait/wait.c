@@ -2,7 +2,7 @@
  * Waiting for one fence: every jump of the value wakes who it concerns and nobody else, deadlines
  * are kept, signals to the process do not show, and who waits sleeps.
  */
-#include "others.h"
+#include "sleeper.h"
 
 static struct umf_page *page;
 

@@ -5,6 +5,7 @@
  * was first used.
  */
 #include "sandbox.h"
+#include "sleeper.h"
 
 #include "fail_alloc.h"
 

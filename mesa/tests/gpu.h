@@ -8,7 +8,8 @@
 #ifndef GPU_H
 #define GPU_H
 
-#include "others.h"
+#include "process.h"
+#include "sleeper.h"
 
 #include <sys/resource.h>
 #include <vulkan/vulkan.h>

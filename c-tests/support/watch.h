@@ -1,10 +1,10 @@
 /*
  * Loops and watches: who was called, and how a test lets a loop of either mode get on with what it has to do.
  */
-#ifndef WATCHING_H
-#define WATCHING_H
+#ifndef WATCH_H
+#define WATCH_H
 
-#include "others.h"
+#include "sleeper.h"
 
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -70,7 +70,21 @@ is_readable(int fd)
     return ready == 1;
 }
 
-/* Lets the loop get on with it. */
+/* Returns once the loop's descriptor says that something is due. */
+static inline void
+until_due(struct umf_loop *loop)
+{
+    struct pollfd entry = { umf_loop_fd(loop), POLLIN, 0 };
+    CHECK(poll(&entry, 1, -1) == 1);
+}
+
+static inline bool
+loop_has_thread(struct umf_loop *loop)
+{
+    return umf_loop_fd(loop) < 0;
+}
+
+/* Gives the loop a chance to do what is due. */
 static inline void
 turn_loop(struct umf_loop *loop)
 {
@@ -86,7 +100,7 @@ turn_loop(struct umf_loop *loop)
     }
 }
 
-/* Lets the loop get on with it until the condition holds. The watchdog ends it if it never does. */
+/* Turns the loop until the condition holds. The watchdog ends a test where it never does. */
 #define UNTIL(loop, condition)                                                                     \
     do {                                                                                           \
         while (!(condition))                                                                       \
@@ -117,6 +131,35 @@ watch_value(struct umf_loop *loop, struct umf_fence *fence, uint64_t value, stru
     struct umf_watch *watch;
     OK(umf_loop_watch(loop, &wait, 0, &callback, &watch));
     return watch;
+}
+
+/* What a watch comes to, once it has. Ends the reference. */
+static inline int
+outcome_of(struct umf_loop *loop, struct umf_watch *watch)
+{
+    int result;
+    while ((result = umf_watch_result(watch)) == -ETIME)
+        turn_loop(loop);
+    umf_watch_unref(watch);
+    return result;
+}
+
+/* Returns when the loop has done all that was due before. */
+static inline void
+settle(struct umf_loop *loop, struct umf_page *page)
+{
+    struct umf_fence *fence;
+    struct umf_watch *watch;
+    OK(umf_fence_create(page, 0, 0, &fence));
+    /* The first kind of watch passes through the fence poller, the second through the fd poller. */
+    for (uint64_t i = 1; i <= 3; i++) {
+        OK(umf_loop_export_fence(loop, fence, i, fence, i, 0, NULL, &watch));
+        OK(umf_fence_signal(fence, i));
+        OK(outcome_of(loop, watch));
+        OK(umf_loop_import_sync_file(loop, fence, i, -1, 0, NULL, &watch));
+        OK(outcome_of(loop, watch));
+    }
+    umf_fence_unref(fence);
 }
 
 /* The threads of this process with a loop's name, up to count of them in tids. Returns how many there are. */

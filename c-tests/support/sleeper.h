@@ -1,0 +1,157 @@
+/*
+ * Threads that sleep in the library, and how a test knows without guessing at times that one sleeps.
+ * The watchdog ends a test that misses a wake-up.
+ */
+#ifndef SLEEPER_H
+#define SLEEPER_H
+
+#include "check.h"
+
+/* Where a test says what went wrong. */
+static int complaints = STDERR_FILENO;
+
+static inline void
+overdue(int signal)
+{
+    static const char text[] = "still waiting: something was slept through\n";
+    (void)signal;
+    if (write(complaints, text, sizeof(text) - 1) < 0)
+        _exit(2);
+    _exit(1);
+}
+
+/* Fails the test if it has not ended by then. Waits are then FOREVER: one that ends at a
+ * deadline could hide a wake-up that was lost, because it finds its value there all the same. */
+static inline void
+watchdog(unsigned seconds)
+{
+    CHECK(signal(SIGALRM, overdue) != SIG_ERR);
+    alarm(RUNNING_ON_VALGRIND || is_emulated() || SANITIZES_THREADS ? seconds * 6 : seconds);
+}
+
+/* Whether a thread is blocked in a futex call. */
+static inline bool
+is_asleep(pid_t pid, pid_t tid)
+{
+    char path[64], text[32] = "";
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", (int)pid, (int)tid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        /* The number of the call that blocks, or "running". */
+        if (read(fd, text, sizeof(text) - 1) < 0)
+            text[0] = '\0';
+        close(fd);
+        char *end;
+        long number = strtol(text, &end, 10);
+        if (end == text)
+            return false;
+#ifdef SYS_futex_time64
+        if (number == SYS_futex_time64)
+            return true;
+#endif
+#ifdef SYS_nanosleep
+        if (SANITIZES_THREADS && (number == SYS_nanosleep || number == SYS_clock_nanosleep))
+            return true;
+#endif
+#ifdef __aarch64__
+        if (number == 202) /* x86-64's: its kernel tells what QEMU, which emulates us, is blocked in */
+            return true;
+#endif
+        return number == SYS_futex || number == 449 /* futex_waitv */;
+    }
+    /* A machine that hides what others' threads do. It still tells whether they do anything. */
+    char state = 0;
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", (int)pid, (int)tid);
+    FILE *stat = fopen(path, "re");
+    if (!stat)
+        return false;
+    if (fscanf(stat, "%*d (%*[^)]) %c", &state) != 1)
+        state = 0;
+    fclose(stat);
+    return state == 'S';
+}
+
+/* Returns once the thread is blocked in a futex call. */
+static inline void
+until_asleep(pid_t pid, pid_t tid)
+{
+    uint64_t give_up = in_ns(20 * SECOND);
+    while (!is_asleep(pid, tid)) {
+        CHECK(now_ns() < give_up);
+        nanosleep(&(struct timespec){ .tv_nsec = 20000 }, NULL);
+    }
+}
+
+/* A thread that waits, for one fence or, where there is a list, for many. */
+struct sleeper {
+    struct umf_fence *fence;
+    uint64_t value;
+    const struct umf_wait *waits;
+    uint32_t count;
+    uint64_t flags;
+    uint32_t index;
+    int result;
+    atomic_bool done;
+    _Atomic pid_t tid;
+    pthread_t thread;
+};
+
+static inline void *
+sleep_on_fences(void *argument)
+{
+    struct sleeper *s = argument;
+    atomic_store(&s->tid, gettid());
+    if (s->waits)
+        s->result = umf_wait(s->waits, s->count, s->flags, FOREVER, &s->index);
+    else
+        s->result = umf_fence_wait(s->fence, s->value, FOREVER);
+    if (s->result == 0 && !s->waits)
+        CHECK(umf_fence_value(s->fence) >= s->value);
+    atomic_store(&s->done, true);
+    return NULL;
+}
+
+static inline void
+start_sleeper(struct sleeper *s)
+{
+    atomic_init(&s->done, false);
+    atomic_init(&s->tid, 0);
+    s->index = UINT32_MAX;
+    CHECK(pthread_create(&s->thread, NULL, sleep_on_fences, s) == 0);
+    while (atomic_load(&s->tid) == 0)
+        sched_yield();
+}
+
+/* Returns once the thread that this starts is asleep. */
+static inline void
+fall_asleep(struct sleeper *s)
+{
+    start_sleeper(s);
+    uint64_t give_up = in_ns(20 * SECOND);
+    while (!is_asleep(getpid(), s->tid)) {
+        if (atomic_load(&s->done))
+            EXPECT(-ETIME, s->result); /* it should be asleep, and has returned this */
+        CHECK(now_ns() < give_up);
+        nanosleep(&(struct timespec){ .tv_nsec = 20000 }, NULL);
+    }
+}
+
+/* Whether the thread sleeps still, or again. To be asked when it has no reason to end. */
+static inline bool
+sleeps_on(struct sleeper *s)
+{
+    uint64_t give_up = in_ns(20 * SECOND);
+    while (!atomic_load(&s->done) && !is_asleep(getpid(), s->tid))
+        CHECK(now_ns() < give_up);
+    return !atomic_load(&s->done);
+}
+
+/* How the wait ended. */
+static inline int
+end_of(struct sleeper *s)
+{
+    CHECK(pthread_join(s->thread, NULL) == 0);
+    return s->result;
+}
+
+#endif
