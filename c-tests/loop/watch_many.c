@@ -51,6 +51,7 @@ compare(const char *what, struct cost with, struct cost without)
 static void
 on_many_fences_of_a_page(void)
 {
+    until_threads(1);
     struct umf_loop *loop = create_loop(mode);
     struct umf_page *page;
     uint64_t value = 0;
@@ -123,6 +124,7 @@ on_many_pages(bool has_waitv)
 {
     enum { PAGES = 300 };
     static struct umf_page *pages[PAGES];
+    until_threads(1);
     struct umf_loop *loop = create_loop(mode);
     int before = threads();
     for (unsigned i = 0; i < PAGES; i++) {
@@ -150,7 +152,7 @@ on_many_pages(bool has_waitv)
     for (unsigned i = 0; i < PAGES; i++)
         until_called(loop, &told[i], 0);
     umf_loop_unref(loop);
-    until_threads(before);
+    until_threads(1);
     for (unsigned i = 0; i < PAGES; i++) {
         umf_fence_unref(fences[i]);
         umf_page_unref(pages[i]);

@@ -187,7 +187,7 @@ loop_threads(pid_t *tids, int count)
     return found;
 }
 
-/* Returns once there are so many. The kernel lists one that was joined for a moment longer. */
+/* Returns once there are so many threads. The kernel lists a joined thread for a moment longer, an emulator more so. */
 static inline void
 until_threads(int count)
 {
@@ -196,18 +196,25 @@ until_threads(int count)
         CHECK(now_ns() < give_up);
 }
 
-/* Returns once each thread of the process's only loop sleeps, so that what it has to hear has to wake it. */
+/*
+ * Returns once each thread of the process's only loop sleeps: whatever the loop must notice next has to wake it.
+ * Lists the threads anew each time, since a thread of the loop before may still be listed as it exits.
+ */
 static inline void
 until_loop_sleeps(void)
 {
     pid_t tids[512];
-    int count;
     uint64_t give_up = in_ns(20 * SECOND);
-    while ((count = loop_threads(tids, 512)) == 0)
+    for (;;) {
+        int count = loop_threads(tids, 512), asleep = 0;
+        CHECK(count <= 512);
+        while (asleep < count && is_asleep(getpid(), tids[asleep]))
+            asleep++;
+        if (count > 0 && asleep == count)
+            return;
         CHECK(now_ns() < give_up);
-    CHECK(count <= 512);
-    for (int i = 0; i < count; i++)
-        until_asleep(getpid(), tids[i]);
+        nanosleep(&(struct timespec){ .tv_nsec = 20000 }, NULL);
+    }
 }
 
 #endif

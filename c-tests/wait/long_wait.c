@@ -118,8 +118,11 @@ main(int argc, char **argv)
                cost->cpu_ms, cost->cpu_ms / cost->wall_s / 10);
         /* Asleep once, and maybe at the barrier; a device's word is looked for 20 or 250 times a second. */
         double most = way == NOTIFIED ? 60 + cost->wall_s * 25 : way == NOT_NOTIFIED ? 200 + cost->wall_s * 300 : 10;
-        CHECK((double)cost->sleeps <= most);
+        if (!is_emulated())
+            CHECK((double)cost->sleeps <= most);
     }
+    if (is_emulated())
+        printf("not checked: how often a thread slept, since it also sleeps for the emulator's locks\n");
     umf_watch_unref(watch);
     umf_loop_unref(loop);
     for (int i = 0; i < 100; i++)
