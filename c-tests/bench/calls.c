@@ -237,7 +237,7 @@ set_up(void)
 #define COMPARE(row, ...)                                                    \
     do {                                                                     \
         const struct contender list_[] = {__VA_ARGS__};                      \
-        compare(row, "ns", ROUNDS, list_, sizeof(list_) / sizeof(list_[0])); \
+        compare(row, "ns", ROUNDS, list_, ARRAY_SIZE(list_)); \
     } while (0)
 
 void

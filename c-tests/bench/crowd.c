@@ -221,9 +221,9 @@ bench_crowds(void)
     page = new_page(1);
     fence = new_fence(page);
     word = shared_memory(sizeof(*word));
-    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
         compare_crowds(rows[i].counted, rows[i].size, true);
-    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
         compare_crowds(rows[i].timed, rows[i].size, false);
     umf_fence_unref(fence);
     umf_page_unref(page);

@@ -15,6 +15,7 @@ bench_drm(void)
 
 #include "delivery.h"
 #include "link.h"
+#include "syncobj.h"
 
 #include <drm.h>
 #include <drm_mode.h>
@@ -27,14 +28,6 @@ bench_drm(void)
 
 /* System calls in one sample. */
 #define TIMES 200
-/* Newer than Debian 12's libdrm: Linux 6.6. */
-struct syncobj_eventfd {
-    uint32_t handle, flags;
-    uint64_t point;
-    int32_t fd;
-    uint32_t pad;
-};
-#define SYNCOBJ_EVENTFD DRM_IOWR(0xCF, struct syncobj_eventfd)
 #define TIMELINE_FLAGS DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT
 
 static int drm = -1;

@@ -103,7 +103,7 @@ main(int argc, char **argv)
         case 'o':
             only = optarg;
             known = false;
-            for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+            for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
                 known |= strcmp(only, parts[i].name) == 0;
             break;
         case 't':
@@ -130,7 +130,7 @@ main(int argc, char **argv)
     if (table)
         print_machine();
     report_begin(table, tsv);
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
         if (!only || strcmp(only, parts[i].name) == 0)
             parts[i].run();
     }

@@ -256,7 +256,7 @@ bench_queues(void)
     pin(0, cpus.cpu[0]);
 
     section("Queues: jobs that run at once, and later");
-    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
         const struct contender list[] = {
             {"libumf", run_inline, &counts[i], NULL},
             {"the same calls without a queue", run_by_hand, &counts[i], NULL},

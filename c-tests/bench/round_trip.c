@@ -243,7 +243,7 @@ void
 compare_links(const char *row, struct link *links, size_t count, int our_cpu, int their_cpu)
 {
     struct contender list[8];
-    CHECK(count <= sizeof(list) / sizeof(list[0]));
+    CHECK(count <= ARRAY_SIZE(list));
     pin(0, our_cpu);
     for (size_t i = 0; i < count; i++) {
         if (!links[i].absent)
@@ -268,7 +268,7 @@ bench_round_trips(void)
         /* Last: it has no place on one core. */
         {"spinning: no sleep, a core each", words_open, spin_send, spin_receive, .absent = NULL},
     };
-    size_t count = sizeof(links) / sizeof(links[0]);
+    size_t count = ARRAY_SIZE(links);
     struct cpus cpus = usable_cpus();
 
     start_links(links, count);

@@ -323,7 +323,7 @@ compare_many(const char *row, const char *cpu_row, struct many *kinds, const cha
 {
     struct contender list[8], able[8];
     size_t able_count = 0;
-    CHECK(count <= sizeof(list) / sizeof(list[0]));
+    CHECK(count <= ARRAY_SIZE(list));
     for (size_t i = 0; i < count; i++) {
         list[i] = (struct contender){kinds[i].name, sample, &kinds[i], absent[i]};
         kinds[i].random = 1;

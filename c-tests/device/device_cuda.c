@@ -3,8 +3,7 @@
  * operations write and await values in it. The driver is looked for when this runs, so it builds everywhere; without a device it
  * says that it has not run.
  */
-#include "raw_page.h"
-#include "sleeper.h"
+#include "device_fences.h"
 
 #include <dlfcn.h>
 
@@ -43,21 +42,10 @@ static CUresult (*cuStreamWriteValue64)(CUstream stream, CUdeviceptr address, ui
 static CUresult (*cuStreamWaitValue64)(CUstream stream, CUdeviceptr address, uint64_t value, unsigned flags);
 static CUresult (*cuLaunchHostFunc)(CUstream stream, void (*function)(void *data), void *data);
 
-#define CU(call)                                                                                   \
-    do {                                                                                           \
-        CUresult result_ = (call);                                                                 \
-        if (result_ != 0) {                                                                        \
-            fprintf(stderr, "%s:%d: %s returned %d\n", __FILE__, __LINE__, #call, result_);        \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
+#define CU(call) DRIVER_CALL(0, call)
 
 static CUdevice device;
-static CUstream stream;
-static struct umf_page *page;
-static struct umf_fence *progress, *go;
-static struct raw raw;
-static CUdeviceptr seen_by_device;
+static CUstream stream;static CUdeviceptr seen_by_device;
 
 static void
 not_run(const char *why)
@@ -200,10 +188,7 @@ main(int argc, char **argv)
 {
     watchdog(argc > 1 ? 600 : 50);
     open_device();
-    OK(umf_page_create(8, 0, &page));
-    OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &progress));
-    OK(umf_fence_create(page, 0, 0, &go));
-    raw = map_raw(page);
+    create_device_fences();
     CU(cuMemHostRegister_v2(raw.bytes, raw.length, CU_MEMHOSTREGISTER_PORTABLE_AND_DEVICEMAP));
     CU(cuMemHostGetDevicePointer_v2(&seen_by_device, raw.bytes, 0));
 
@@ -215,9 +200,6 @@ main(int argc, char **argv)
     CU(cuMemHostUnregister(raw.bytes));
     CU(cuStreamDestroy_v2(stream));
     CU(cuDevicePrimaryCtxRelease_v2(device));
-    umf_fence_unref(progress);
-    umf_fence_unref(go);
-    umf_page_unref(page);
-    unmap_raw(&raw);
+    destroy_device_fences();
     return 0;
 }

@@ -196,7 +196,7 @@ main(int argc, char **argv)
         uint64_t ms;
         unsigned percent;
     } jobs[] = { { 1, 3 }, { 4, 3 }, { 16, 1 }, { 16, 3 }, { 16, 10 }, { 16, 90 }, { 100, 3 } };
-    for (size_t i = 0; i < sizeof(jobs) / sizeof(jobs[0]) && !(in_suite && i > 2); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(jobs) && !(in_suite && i > 2); i++) {
         const unsigned few = in_suite ? 20 : rounds < 4000 / (unsigned)jobs[i].ms ? rounds : 4000 / (unsigned)jobs[i].ms + 20;
         measure((const enum how[]){ BARE_NAPS, SLEEPING }, 2, few, jobs[i].ms * MS, jobs[i].percent, figures);
         char what[64];

@@ -2,8 +2,7 @@
  * Fences that an OpenCL device writes, and such that it waits for. A buffer is made of the page (CL_MEM_USE_HOST_PTR), where the
  * device shares the host's memory; a kernel writes values there and wakes nobody, and the CPU waits in libumf.
  */
-#include "raw_page.h"
-#include "sleeper.h"
+#include "device_fences.h"
 
 #ifndef HAVE_OPENCL
 int
@@ -17,14 +16,7 @@ main(void)
 #define CL_TARGET_OPENCL_VERSION 120
 #include <CL/cl.h>
 
-#define CL(call)                                                                                   \
-    do {                                                                                           \
-        cl_int result_ = (call);                                                                   \
-        if (result_ != CL_SUCCESS) {                                                               \
-            fprintf(stderr, "%s:%d: %s returned %d\n", __FILE__, __LINE__, #call, result_);        \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
+#define CL(call) DRIVER_CALL(CL_SUCCESS, call)
 
 /* Maybe waits, works, and signals: the value last, after a fence, in one access of 64 bits. */
 static const char *source
@@ -50,10 +42,6 @@ static cl_command_queue queue;
 static cl_kernel kernel;
 static cl_mem words, results;
 static volatile uint64_t *result;
-static struct umf_page *page;
-static struct umf_fence *progress, *go;
-static struct raw raw;
-
 static void
 skip(const char *what)
 {
@@ -121,22 +109,9 @@ enqueue(uint64_t wait_value, uint64_t first, uint32_t steps, uint32_t length, cl
 static void
 a_long_kernel_tells_how_far_it_is(uint32_t steps)
 {
-    struct timespec cpu[2];
-    uint64_t before = umf_fence_value(progress), seen = before, waits = 0, started = now_ns();
-    CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu[0]) == 0);
+    uint64_t before = umf_fence_value(progress);
     enqueue(0, before + 1, steps, 1000000, NULL);
-    while (seen < before + steps) {
-        OK(umf_fence_wait(progress, seen + 1, FOREVER));
-        uint64_t now = umf_fence_value(progress);
-        CHECK(now > seen && now <= before + steps && *result >= now);
-        seen = now;
-        waits++;
-    }
-    CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu[1]) == 0);
-    double took = (double)(now_ns() - started) / 1e6;
-    double used = (double)(cpu[1].tv_sec - cpu[0].tv_sec) * 1e3 + (double)(cpu[1].tv_nsec - cpu[0].tv_nsec) / 1e6;
-    printf("%u values in %.1f ms, followed in %" PRIu64 " waits with %.1f ms of CPU time\n", steps, took, waits, used);
-    CHECK(waits > 1); /* it was followed, and not only found to be over */
+    CHECK(follow_progress(before, steps, result) > 1); /* it was followed, and not only found to be over */
     CL(clFinish(queue));
     CHECK(umf_fence_value(progress) == before + steps);
 }
@@ -191,10 +166,7 @@ main(int argc, char **argv)
     cl_int error;
     watchdog(argc > 1 ? 600 : 50);
     open_device();
-    OK(umf_page_create(8, 0, &page));
-    OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &progress));
-    OK(umf_fence_create(page, 0, 0, &go));
-    raw = map_raw(page);
+    create_device_fences();
     words = clCreateBuffer(context, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, raw.length, raw.bytes, &error);
     CL(error);
     results = clCreateBuffer(context, CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR, 4096, NULL, &error);
@@ -213,10 +185,7 @@ main(int argc, char **argv)
     CL(clReleaseKernel(kernel));
     CL(clReleaseCommandQueue(queue));
     CL(clReleaseContext(context));
-    umf_fence_unref(progress);
-    umf_fence_unref(go);
-    umf_page_unref(page);
-    unmap_raw(&raw);
+    destroy_device_fences();
     return 0;
 }
 #endif

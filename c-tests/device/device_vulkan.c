@@ -2,8 +2,7 @@
  * Fences that a Vulkan device writes, and such that it waits for. The page is imported as it is, by VK_EXT_external_memory_host; a
  * compute shader and the transfer commands write values there and wake nobody, and the CPU waits in libumf.
  */
-#include "raw_page.h"
-#include "sleeper.h"
+#include "device_fences.h"
 
 #ifndef HAVE_VULKAN
 int
@@ -19,14 +18,7 @@ main(void)
 #include <stddef.h>
 #include <vulkan/vulkan.h>
 
-#define VK(call)                                                                                   \
-    do {                                                                                           \
-        VkResult result_ = (call);                                                                 \
-        if (result_ != VK_SUCCESS) {                                                               \
-            fprintf(stderr, "%s:%d: %s returned %d\n", __FILE__, __LINE__, #call, result_);        \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
+#define VK(call) DRIVER_CALL(VK_SUCCESS, call)
 
 /* llvmpipe ends a shader's loops after 65,535 turns. */
 #define TURNS 50000
@@ -42,10 +34,6 @@ static VkDescriptorSet set;
 static VkBuffer words, results;
 static VkDeviceMemory words_memory, results_memory;
 static volatile uint64_t *result;
-
-static struct umf_page *page;
-static struct umf_fence *progress, *go;
-static struct raw raw;
 
 struct job {
     uint64_t wait_value, signal_value;
@@ -287,28 +275,15 @@ the_transfer_commands_signal(void)
 static void
 a_long_job_tells_how_far_it_is(uint32_t steps)
 {
-    struct timespec cpu[2];
-    uint64_t before = umf_fence_value(progress), seen = before, waits = 0, started = now_ns();
+    uint64_t before = umf_fence_value(progress);
     VkCommandBuffer commands = begin();
     for (uint32_t step = 1; step <= steps; step++) {
         struct job job = work_up_to(before + step);
         job.length = TURNS;
         dispatch(commands, job);
     }
-    CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu[0]) == 0);
     submit(commands);
-    while (seen < before + steps) {
-        OK(umf_fence_wait(progress, seen + 1, FOREVER));
-        uint64_t now = umf_fence_value(progress);
-        CHECK(now > seen && now <= before + steps);
-        CHECK(*result >= now); /* what the device did before it signalled */
-        seen = now;
-        waits++;
-    }
-    CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu[1]) == 0);
-    double took = (double)(now_ns() - started) / 1e6;
-    double used = (double)(cpu[1].tv_sec - cpu[0].tv_sec) * 1e3 + (double)(cpu[1].tv_nsec - cpu[0].tv_nsec) / 1e6;
-    printf("%u values in %.1f ms, followed in %" PRIu64 " waits with %.1f ms of CPU time\n", steps, took, waits, used);
+    follow_progress(before, steps, result);
     VK(vkQueueWaitIdle(queue));
     CHECK(umf_fence_value(progress) == before + steps && *result == before + steps);
 }
@@ -476,10 +451,7 @@ main(int argc, char **argv)
     uint32_t steps = argc > 1 ? (uint32_t)atoi(argv[1]) : 200;
     watchdog(argc > 1 ? 600 : 50);
     open_device();
-    OK(umf_page_create(8, 0, &page));
-    OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &progress));
-    OK(umf_fence_create(page, 0, 0, &go));
-    raw = map_raw(page);
+    create_device_fences();
     words = create_buffer(raw.bytes, raw.length, &words_memory);
     results = create_buffer(NULL, 4096, &results_memory);
     VK(vkMapMemory(device, results_memory, 0, VK_WHOLE_SIZE, 0, (void **)&result));
@@ -497,10 +469,7 @@ main(int argc, char **argv)
     vkDestroyPipeline(device, pipeline, NULL);
     vkDestroyBuffer(device, words, NULL);
     vkFreeMemory(device, words_memory, NULL);
-    umf_fence_unref(progress);
-    umf_fence_unref(go);
-    umf_page_unref(page);
-    unmap_raw(&raw);
+    destroy_device_fences();
     return 0;
 }
 #endif

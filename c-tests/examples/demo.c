@@ -295,7 +295,7 @@ compositor_hears_of_it(struct side *s)
     int fd = -1;
     say(s, "waits for frame 7 again, for ever");
     EXPECT(-EIO, umf_fence_wait(s->frames, 7, FOREVER));
-    EXPECT(-ENODEV, fence_error(s->frames));
+    EXPECT(-ENODEV, error_of(s->frames));
     say(s, "woke up: EIO, the fence carries ENODEV; frame 6, as before, is complete");
     OK(umf_fence_wait(s->frames, 6, 0));
     EXPECT(-EIO, umf_fence_export_sync_file(s->frames, 7, s->device, FOREVER, &fd));

@@ -771,7 +771,7 @@ hear_of_the_loss(struct client *c)
     }
     tell(c->director, 3);
     OK(umf_fence_wait(c->converted, 3, FOREVER));
-    EXPECT(-ENODEV, fence_error(c->done));
+    EXPECT(-ENODEV, error_of(c->done));
     tell(c->director, 3);
 }
 
@@ -836,7 +836,7 @@ static struct contender {
     { .name = "asynchronous, 2 in flight", .conversion = ASYNCHRONOUS, .in_flight = 2 },
     { .name = "asynchronous, 3 in flight", .conversion = ASYNCHRONOUS, .in_flight = 3 },
 };
-#define CONTENDERS (sizeof(contenders) / sizeof(contenders[0]))
+#define CONTENDERS (ARRAY_SIZE(contenders))
 
 static void
 add(struct samples *s, double sample)

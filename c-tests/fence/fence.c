@@ -17,14 +17,6 @@ fence_at(uint64_t value)
     return fence;
 }
 
-static int
-error_of(const struct umf_fence *fence)
-{
-    int error = 1;
-    OK(umf_fence_error(fence, &error));
-    return error;
-}
-
 static void
 a_value_goes_forward_and_never_back(void)
 {
@@ -53,7 +45,7 @@ what_a_fence_starts_with_is_reached(void)
     const uint64_t starts[] = {
         0, 1, 31, 32, UINT32_MAX, UINT64_C(1) << 63, UINT64_MAX - 1, UINT64_MAX,
     };
-    for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(starts); i++) {
         struct umf_fence *fence = fence_at(starts[i]);
         CHECK(umf_fence_value(fence) == starts[i] && umf_fence_pending_value(fence) == starts[i]);
         CHECK(error_of(fence) == 0);
@@ -88,7 +80,7 @@ static void
 the_first_error_stays_and_reached_values_stay_reached(void)
 {
     const int errors[] = { -1, -EIO, -ETIME, -EINVAL, -ESTALE, -EOWNERDEAD, -4095 };
-    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
         struct umf_fence *fence = fence_at(5);
         int answer = errors[i] == -EOWNERDEAD ? -EOWNERDEAD : -EIO;
         OK(umf_fence_submit(fence, 8));

@@ -157,8 +157,8 @@ what_was_seen_stays_seen(void)
         { hole, false },
     };
 
-    for (size_t way = 0; way < sizeof(ways_to_see) / sizeof(ways_to_see[0]); way++) {
-        for (size_t i = 0; i < sizeof(attacks) / sizeof(attacks[0]); i++) {
+    for (size_t way = 0; way < ARRAY_SIZE(ways_to_see); way++) {
+        for (size_t i = 0; i < ARRAY_SIZE(attacks); i++) {
             create();
             /* Written by the peer, so that only the way in question has seen it. */
             write_raw(&peer, fence, 50);

@@ -52,7 +52,7 @@ new_fence(uint64_t flags, uint64_t value)
 static void
 table(void)
 {
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct umf_fence *fence = new_fence(rows[i].flags, rows[i].fence);
         for (uint32_t op = UMF_OP_GE; op <= UMF_OP_LE; op++) {
             struct umf_wait wait = { fence, rows[i].value, op, 0, rows[i].mask };

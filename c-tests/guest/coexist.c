@@ -84,7 +84,7 @@ both_live_in_one_process(bool ours_first)
     static const char *const names[] = {
         "umfInit", "umfGetCurrentVersion", "umfPoolCreate", "umfPoolMalloc",
     };
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
         CHECK(dlsym(theirs, names[i]) && !dlsym(ours, names[i]));
     CHECK(!dlsym(theirs, "umf_page_create"));
 }

@@ -106,7 +106,7 @@ static void
 be_busy(void)
 {
     static void *(*const jobs[])(void *) = { wait_for_ever, wait_for_many, drain, come_and_go };
-    const int count = (int)(sizeof(jobs) / sizeof(jobs[0]));
+    const int count = (int)ARRAY_SIZE(jobs);
     OK(umf_page_create(4, 0, &page));
     OK(umf_fence_create(page, 0, 0, &fence));
     OK(umf_fence_create(page, 0, 0, &never));
@@ -223,7 +223,7 @@ the_process_just_ends(void)
     static void (*const ways[])(void) = {
         leave_from_main, leave_from_another_thread, leave_on_the_loops_thread, leave_behind, leave_quickly,
     };
-    for (size_t way = 0; way < sizeof(ways) / sizeof(ways[0]); way++) {
+    for (size_t way = 0; way < ARRAY_SIZE(ways); way++) {
         for (int cleaning = 0; cleaning < 3; cleaning++) {
             for (unsigned i = 0; i < rounds(3, 1); i++) {
                 pid_t pid;

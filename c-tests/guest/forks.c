@@ -30,7 +30,7 @@ static atomic_int begun;
 static bool
 is_listed(const char *name)
 {
-    for (size_t i = 0; i < sizeof(safe) / sizeof(safe[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(safe); i++) {
         if (strcmp(safe[i], name) == 0)
             return true;
     }
@@ -70,7 +70,7 @@ the_header_marks_these_and_no_others(void)
         }
     }
     fclose(header);
-    CHECK(functions > 60 && marked == sizeof(safe) / sizeof(safe[0]));
+    CHECK(functions > 60 && marked == ARRAY_SIZE(safe));
 }
 
 static void

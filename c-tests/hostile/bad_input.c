@@ -51,11 +51,7 @@ row(int line, const char *call, int64_t expected, int64_t got)
         wrong = "failed the fence";
     else if (told.calls != 0 || told.releases != 0)
         wrong = "used the callback";
-    if (wrong) {
-        fprintf(stderr, "%s:%d: %s %s: %" PRId64 ", expected was %" PRId64 "\n", __FILE__, line,
-                call, wrong, got, expected);
-        exit(1);
-    }
+    check_row(__FILE__, line, call, wrong, expected, got);
 }
 
 #define ROW(expected, call) (errno = SENTINEL, row(__LINE__, #call, expected, call))
@@ -231,8 +227,8 @@ entries_of_a_wait(void)
         { fence, UINT64_MAX, UMF_OP_GT, 0, 0 },
     };
     const uint64_t kinds[] = { 0, UMF_WAIT_ANY, UMF_WAIT_PENDING, UMF_WAIT_ANY | UMF_WAIT_PENDING };
-    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-        for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+        for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
             for (int at = 0; at < 3; at++) {
                 struct umf_wait list[3] = { met, met, met };
                 list[at] = wrong[i];
@@ -274,7 +270,7 @@ watches(void)
         inotify_init1(IN_CLOEXEC | IN_NONBLOCK),
         (int)syscall(434 /* pidfd_open, Linux 5.3 */, getpid(), 0),
     };
-    const size_t nameless_count = sizeof(nameless) / sizeof(nameless[0]);
+    const size_t nameless_count = ARRAY_SIZE(nameless);
 
     ROW(-EINVAL, umf_loop_create(0, NULL));
     ROW(-EINVAL, umf_loop_fd(NULL));
@@ -327,7 +323,7 @@ watches(void)
         ROW(-EINVAL, umf_loop_import_sync_file(l, fence, 11, null_fd, 0, &callback, &out.watch));
         ROW(-EBADF, umf_loop_import_sync_file(l, fence, 11, -2, 0, &callback, &out.watch));
         ROW(-EBADF, umf_loop_import_sync_file(l, fence, 11, INT_MAX, 0, &callback, &out.watch));
-        for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
             ROW(-EINVAL, umf_loop_watch(l, &wrong[i], 0, &callback, &out.watch));
             ROW(-EINVAL, umf_loop_watch(l, &wrong[i], UMF_WAIT_PENDING, &callback, &out.watch));
             ROW(-EINVAL, umf_loop_export_eventfd(l, &wrong[i], 0, event, &callback, &out.watch));
@@ -387,7 +383,7 @@ notifiers(void)
     const struct umf_notifier good = { size, null_fd, NULL, NULL, NULL };
     struct umf_fence *device;
     OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &device));
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
         ROW(rows[i].expected, umf_fence_set_notifier(device, &rows[i].notifier));
     ROW(-EINVAL, umf_fence_set_notifier(NULL, &good));
     ROW(-EINVAL, umf_fence_set_notifier(NULL, NULL));
@@ -407,7 +403,7 @@ sizes_of_caps(void)
         { 0, -EINVAL },     { 4, -EINVAL },      { known - 1, -EINVAL },
         { known, 0 },       { known + 1, 0 },    { known + 100, 0 },
     };
-    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
         union {
             struct umf_caps caps;
             unsigned char bytes[256];
@@ -488,7 +484,7 @@ other_kinds_of_files(void)
     struct umf_caps caps = { .size = sizeof(caps) };
     OK(umf_query_caps(&caps));
 
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
         int fd = kinds[i].make(), expected = kinds[i].expected;
         /* A machine that can export no dma-buf fence at all says so first. */
         int exported = caps.flags & UMF_CAP_UDMABUF || fd < 0 ? expected : -EOPNOTSUPP;

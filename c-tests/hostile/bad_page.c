@@ -74,7 +74,7 @@ make(size_t i)
 static void
 every_file(void)
 {
-    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
         int fd = make(i);
         if (fd < 0) {
             printf("not here: %s\n", files[i].what);

@@ -58,7 +58,7 @@ number(uint64_t *state)
         UINT64_C(1) << 63, UINT64_MAX - 1, UINT64_MAX,
     };
     uint64_t choice = random_word(state);
-    return choice % 4 ? numbers[(choice >> 8) % (sizeof(numbers) / sizeof(numbers[0]))] : random_word(state);
+    return choice % 4 ? numbers[(choice >> 8) % (ARRAY_SIZE(numbers))] : random_word(state);
 }
 
 static void
@@ -571,14 +571,6 @@ page_mappings(void)
     return count;
 }
 
-static uint64_t
-clock_ns(clockid_t clock)
-{
-    struct timespec t;
-    CHECK(clock_gettime(clock, &t) == 0);
-    return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
-}
-
 /* After how many windows this process used no more of a processor than it may. */
 static unsigned
 windows_until_quiet(void)
@@ -661,7 +653,7 @@ int
 main(int argc, char **argv)
 {
     static void *(*const threads_of[])(void *) = { waits, watches, watches_by_thread, queues, everything_else };
-    const unsigned count = sizeof(threads_of) / sizeof(threads_of[0]);
+    const unsigned count = ARRAY_SIZE(threads_of);
     pthread_t threads[8], asking, answering;
     unsigned todo = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : rounds(3, 1);
     uint64_t longest = 0;

@@ -118,7 +118,7 @@ syncobj_conversions_need_syncobjs(const struct machine *m, struct umf_device *de
         EXPECT(-EOPNOTSUPP, umf_fence_export_syncobj(fence, 0, device, 1, point, 0));
         EXPECT(-EOPNOTSUPP, umf_fence_import_syncobj(fence, 0, device, 1, point, 0));
     }
-    CHECK(umf_fence_value(fence) == 0 && fence_error(fence) == 0);
+    CHECK(umf_fence_value(fence) == 0 && error_of(fence) == 0);
     umf_fence_unref(fence);
     check_leftovers(m, before);
 }

@@ -129,7 +129,7 @@ an_import_that_times_out_leaves_nothing(const struct machine *m)
         CHECK(now_ns() >= deadline);
     }
     CHECK(umf_fence_value(fence) == 1 && umf_fence_pending_value(fence) == 1);
-    CHECK(fence_error(fence) == 0);
+    CHECK(error_of(fence) == 0);
     CHECK(dma_buf_fences(buffer.dma_buf).writers == 1 &&
           dma_buf_fences(buffer.dma_buf).pending == 1);
     check_leftovers(m, before);
@@ -238,7 +238,7 @@ bad_exports_are_refused(const struct machine *m, struct umf_device *device, int 
                            dup(m->gpu), vgem_sync_file(m->vgem, &kernel_fence) };
     struct dma_buf_fences fences = dma_buf_fences(dma_buf), after;
     close(closed);
-    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
         EXPECT(-EINVAL, umf_fence_export_dma_buf(fence, 1, device, others[i], WRITE, FOREVER));
         close(others[i]);
     }
@@ -265,7 +265,7 @@ bad_imports_are_refused(const struct machine *m)
     const int others[] = { memfd_create("no dma-buf", MFD_CLOEXEC), eventfd(1, EFD_CLOEXEC),
                            dup(m->gpu), vgem_sync_file(m->vgem, &kernel_fence) };
     close(closed);
-    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
         EXPECT(-EINVAL, umf_fence_import_dma_buf(fence, 4, others[i], WRITE, FOREVER));
         close(others[i]);
     }
@@ -278,7 +278,7 @@ bad_imports_are_refused(const struct machine *m)
            umf_fence_import_dma_buf(fence, 4, buffer.dma_buf, WRITE | UINT64_C(1) << 63, 0));
     /* A value that the fence is beyond, at once. */
     EXPECT(-EINVAL, umf_fence_import_dma_buf(fence, 2, buffer.dma_buf, WRITE, FOREVER));
-    CHECK(umf_fence_value(fence) == 3 && fence_error(fence) == 0);
+    CHECK(umf_fence_value(fence) == 3 && error_of(fence) == 0);
     vgem_signal(m->vgem, kernel_fence);
     vgem_signal(m->vgem, writer);
     vgem_buffer_destroy(&buffer);

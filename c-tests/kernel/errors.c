@@ -11,7 +11,7 @@
 
 static const int errors[] = { EPERM,     EIO,       EINVAL,     ENODEV, ETIME,
                               ETIMEDOUT, ECANCELED, EOWNERDEAD, ESTALE, 4095 };
-#define ERRORS (sizeof(errors) / sizeof(errors[0]))
+#define ERRORS (ARRAY_SIZE(errors))
 
 /* What a call says of a fence that failed with an errno. */
 static int
@@ -101,7 +101,7 @@ success_is_no_error(const struct machine *m, enum way way)
     EXPECT(-ETIME, import(&source, m, fence, 2, 0));
     OK(ioctl(kernel_fence, UMF_TEST_FENCE_SIGNAL, 0));
     OK(import(&source, m, fence, 2, 0));
-    CHECK(umf_fence_value(fence) == 2 && fence_error(fence) == 0);
+    CHECK(umf_fence_value(fence) == 2 && error_of(fence) == 0);
     release(&source, m);
     close(kernel_fence);
     umf_fence_unref(fence);
@@ -121,16 +121,16 @@ a_pending_fence_fails(const struct machine *m, enum way way, int error)
     IN_CHILD(importer, EXPECT(answer(error), import(&source, m, fence, 2, FOREVER)));
     IN_CHILD(waiter, {
         EXPECT(answer(error), umf_fence_wait(fence, 2, FOREVER));
-        EXPECT(-error, fence_error(fence));
+        EXPECT(-error, error_of(fence));
     });
     until_blocked(importer);
     until_blocked(waiter);
-    CHECK(fence_error(fence) == 0);
+    CHECK(error_of(fence) == 0);
     OK(ioctl(kernel_fence, UMF_TEST_FENCE_SIGNAL, error));
     join_child(importer);
     join_child(waiter);
     CHECK(umf_fence_value(fence) == 1);
-    EXPECT(-error, fence_error(fence));
+    EXPECT(-error, error_of(fence));
     /* No kernel fence comes of it any more. */
     if (m->syncobj)
         EXPECT(answer(error), umf_fence_export_sync_file(fence, 2, m->device, FOREVER, &fd));
@@ -152,11 +152,11 @@ a_fence_has_failed(const struct machine *m, enum way way, int error)
     if (way == DMA_BUF) {
         /* To the kernel a buffer is idle again once its fences signalled, however they did. */
         OK(import(&source, m, fence, 2, 0));
-        CHECK(umf_fence_value(fence) == 2 && fence_error(fence) == 0);
+        CHECK(umf_fence_value(fence) == 2 && error_of(fence) == 0);
     } else {
         EXPECT(answer(error), import(&source, m, fence, 2, 0));
         CHECK(umf_fence_value(fence) == 1);
-        EXPECT(-error, fence_error(fence));
+        EXPECT(-error, error_of(fence));
     }
     check_leftovers(m, before);
     release(&source, m);
@@ -179,11 +179,11 @@ one_of_several_fails(const struct machine *m, enum way way, bool first)
     until_blocked(importer);
     OK(ioctl(kernel_fences[0], UMF_TEST_FENCE_SIGNAL, first ? ENODEV : 0));
     until_blocked(importer);
-    CHECK(umf_fence_value(fence) == 1 && fence_error(fence) == 0);
+    CHECK(umf_fence_value(fence) == 1 && error_of(fence) == 0);
     OK(ioctl(kernel_fences[1], UMF_TEST_FENCE_SIGNAL, first ? 0 : ENODEV));
     join_child(importer);
     CHECK(umf_fence_value(fence) == 1);
-    EXPECT(-ENODEV, fence_error(fence));
+    EXPECT(-ENODEV, error_of(fence));
     release(&source, m);
     for (int i = 0; i < 2; i++) {
         close(sync_files[i]);
@@ -209,7 +209,7 @@ the_owner_of_the_fence_dies(const struct machine *m, enum way way)
     });
     struct source source = put_fence_into(way, m, recv_fd(sockets[0]));
     EXPECT(-EIO, import(&source, m, fence, 1, FOREVER));
-    EXPECT(-ECANCELED, fence_error(fence));
+    EXPECT(-ECANCELED, error_of(fence));
     CHECK(waitpid(owner, NULL, 0) == owner);
     release(&source, m);
     close(sockets[0]);
@@ -235,7 +235,7 @@ a_point_below_others_fails(const struct machine *m)
     until_blocked(importer);
     OK(ioctl(kernel_fences[0], UMF_TEST_FENCE_SIGNAL, ENODEV));
     join_child(importer);
-    EXPECT(-ENODEV, fence_error(fence));
+    EXPECT(-ENODEV, error_of(fence));
     /* Who comes later does not learn of it: the kernel forgets signalled points below the last. */
     struct umf_fence *late = new_fence(m, 0);
     OK(umf_fence_import_syncobj(late, 1, m->device, syncobj, 1, 0));

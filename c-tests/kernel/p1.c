@@ -121,7 +121,7 @@ a_signaller_that_never_comes(struct targets *t)
         { UINT64_C(1) << 32, (UINT64_C(1) << 32) + 1 },
         { 1, (UINT64_C(1) << 32) + 1 },
     };
-    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
         struct umf_fence *fence = new_fence(&t->m, values[i][0]);
         /* A promise is no signal. */
         OK(umf_fence_submit(fence, values[i][1]));

@@ -85,7 +85,7 @@ refuse_ioctl(unsigned long request, uint32_t error)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    install_filter(steps, sizeof(steps) / sizeof(steps[0]));
+    install_filter(steps, ARRAY_SIZE(steps));
 }
 
 /* Made before anything is refused. */
@@ -154,7 +154,7 @@ look(int got[CALLS], uint64_t *lacks)
     *at++ = umf_fence_export_dma_buf(fences[9], 1, device, buffer, UMF_DMA_BUF_WRITE, 0);
     *at++ = umf_fence_import_dma_buf(fences[10], 2, buffer, UMF_DMA_BUF_WRITE, FOREVER);
     for (int i = 0; i < CALLS; i++) /* whatever failed, no fence did */
-        CHECK(fence_error(fences[i]) == 0);
+        CHECK(error_of(fences[i]) == 0);
     if (syncobj) {
         loop = create_loop(UMF_LOOP_THREAD);
         WATCH(umf_loop_export_syncobj, fences[11], 1, syncobj, 3, 0);
@@ -208,7 +208,7 @@ main(void)
     binary = syncobj_create(m.gpu, DRM_SYNCOBJ_CREATE_SIGNALED);
     signalled = syncobj_export_sync_file(m.gpu, binary);
     buffer = udmabuf_create();
-    for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+    for (size_t row = 0; row < ARRAY_SIZE(rows); row++) {
         pid_t pid;
         int status;
         IN_CHILD(pid, refused(row));

@@ -149,13 +149,13 @@ bad_imports_are_refused(const struct machine *m)
     EXPECT(-EINVAL, umf_fence_import_sync_file(fence, 2, -1, FOREVER));
     EXPECT(-EINVAL, umf_fence_import_sync_file(fence, 2, pending, FOREVER));
     CHECK(sync_file_status(pending) == 0);
-    CHECK(umf_fence_value(fence) == 3 && fence_error(fence) == 0);
+    CHECK(umf_fence_value(fence) == 3 && error_of(fence) == 0);
     /* A fence that failed, likewise. */
     OK(umf_fence_set_error(fence, -ENODEV));
     EXPECT(-EIO, umf_fence_import_sync_file(fence, 4, -1, FOREVER));
     EXPECT(-EIO, umf_fence_import_sync_file(fence, 4, pending, FOREVER));
     CHECK(sync_file_status(pending) == 0);
-    EXPECT(-ENODEV, fence_error(fence));
+    EXPECT(-ENODEV, error_of(fence));
 
     vgem_signal(m->vgem, kernel_fence);
     close(pending);
@@ -214,7 +214,7 @@ a_timeout_leaves_the_fence_alone(const struct machine *m)
         CHECK(now_ns() >= deadline);
     }
     CHECK(umf_fence_value(fence) == 1 && umf_fence_pending_value(fence) == 1);
-    CHECK(fence_error(fence) == 0);
+    CHECK(error_of(fence) == 0);
     check_leftovers(m, before);
     /* And nothing else has changed: the same import goes through later. */
     vgem_signal(m->vgem, kernel_fence);
@@ -266,20 +266,11 @@ the_fence_may_change_meanwhile(const struct machine *m)
     vgem_signal(m->vgem, kernel_fence);
     join_child(importers[0]);
     join_child(importers[1]);
-    CHECK(umf_fence_value(beyond) == 6 && fence_error(beyond) == 0);
-    CHECK(umf_fence_value(failed) == 0 && fence_error(failed) == -ENODEV);
+    CHECK(umf_fence_value(beyond) == 6 && error_of(beyond) == 0);
+    CHECK(umf_fence_value(failed) == 0 && error_of(failed) == -ENODEV);
     close(fd);
     umf_fence_unref(beyond);
     umf_fence_unref(failed);
-}
-
-static _Atomic int *handled; /* shared with the child */
-
-static void
-count_signal(int signal)
-{
-    (void)signal;
-    atomic_fetch_add(handled, 1);
 }
 
 static void
@@ -288,27 +279,16 @@ signal_handlers_do_not_end_an_import(const struct machine *m)
     struct umf_fence *fence = new_fence(m, 0);
     uint32_t kernel_fence;
     int fd = vgem_sync_file(m->vgem, &kernel_fence);
-    struct sigaction action = { .sa_handler = count_signal }, old;
+    const struct sigaction old = let_signals_interrupt();
     pid_t importer;
 
-    handled = mmap(NULL, sizeof(*handled), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-                   0);
-    CHECK(handled != MAP_FAILED);
-    CHECK(sigaction(SIGUSR1, &action, &old) == 0); /* without SA_RESTART */
     IN_CHILD(importer, OK(umf_fence_import_sync_file(fence, 1, fd, FOREVER)));
-    for (int i = 0; i < 3; i++) {
-        until_blocked(importer);
-        CHECK(kill(importer, SIGUSR1) == 0);
-        for (uint64_t give_up = in_ns(20 * SECOND); atomic_load(handled) <= i; sched_yield())
-            CHECK(now_ns() < give_up);
-    }
-    until_blocked(importer);
+    interrupt_wait_of(importer);
     CHECK(umf_fence_value(fence) == 0);
     vgem_signal(m->vgem, kernel_fence);
     join_child(importer);
     CHECK(umf_fence_value(fence) == 1);
-    CHECK(sigaction(SIGUSR1, &old, NULL) == 0);
-    munmap((void *)handled, sizeof(*handled));
+    let_signals_be(&old);
     close(fd);
     umf_fence_unref(fence);
 }

@@ -66,7 +66,7 @@ reached_values_signal_points(const struct machine *m)
     static const uint64_t points[] = { 1, 2, 9, UINT64_C(1) << 32, UINT64_MAX - 1, UINT64_MAX };
     struct umf_fence *fence = new_fence(m, 0);
     uint32_t syncobj = syncobj_create(m->gpu, 0);
-    for (size_t i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(points); i++) {
         OK(umf_fence_signal(fence, i));
         OK(umf_fence_export_syncobj(fence, i, m->device, syncobj, points[i], i % 2 ? 0 : FOREVER));
         check_signalled(m->gpu, syncobj, points[i]);
@@ -234,7 +234,7 @@ a_handle_of_nothing_is_refused_at_once(const struct machine *m)
             EXPECT(-ENOENT,
                    umf_fence_import_syncobj(fence, 1, m->device, handles[i], point, FOREVER));
         }
-    CHECK(umf_fence_value(fence) == 0 && fence_error(fence) == 0);
+    CHECK(umf_fence_value(fence) == 0 && error_of(fence) == 0);
     check_leftovers(m, before);
     umf_fence_unref(fence);
 }
@@ -268,7 +268,7 @@ bad_arguments_are_refused(const struct machine *m)
     EXPECT(-EINVAL, umf_fence_import_syncobj(fence, 2, m->device, binary, 0, FOREVER));
     check_not_materialised(m->gpu, syncobj, 1);
     check_not_materialised(m->gpu, binary, 0);
-    CHECK(umf_fence_value(fence) == 3 && fence_error(fence) == 0);
+    CHECK(umf_fence_value(fence) == 3 && error_of(fence) == 0);
     syncobj_destroy(m->gpu, syncobj);
     syncobj_destroy(m->gpu, binary);
     umf_fence_unref(fence);
@@ -417,7 +417,7 @@ an_import_that_times_out_leaves_nothing(const struct machine *m, uint64_t point)
             CHECK(now_ns() >= deadline);
         }
         CHECK(umf_fence_value(fence) == 1 && umf_fence_pending_value(fence) == 1);
-        CHECK(fence_error(fence) == 0);
+        CHECK(error_of(fence) == 0);
         check_leftovers(m, before);
         if (!submitted)
             check_not_materialised(m->gpu, syncobj, point);
@@ -445,7 +445,7 @@ make_the_kernel_impatient(void)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ETIME),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    struct sock_fprog program = { .len = sizeof(filter) / sizeof(filter[0]), .filter = filter };
+    struct sock_fprog program = { .len = ARRAY_SIZE(filter), .filter = filter };
     CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
     CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
 }
@@ -503,35 +503,16 @@ a_far_deadline_is_far(const struct machine *m, uint64_t point)
     umf_fence_unref(fence);
 }
 
-static _Atomic int *handled; /* shared with the child */
-
-static void
-count_signal(int signal)
-{
-    (void)signal;
-    atomic_fetch_add(handled, 1);
-}
-
 static void
 signal_handlers_do_not_end_an_import(const struct machine *m, uint64_t point)
 {
     struct umf_fence *fence = new_fence(m, 0);
     uint32_t syncobj = syncobj_create(m->gpu, 0);
-    struct sigaction action = { .sa_handler = count_signal }, old;
+    const struct sigaction old = let_signals_interrupt();
     pid_t importer;
 
-    handled = mmap(NULL, sizeof(*handled), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-                   0);
-    CHECK(handled != MAP_FAILED);
-    CHECK(sigaction(SIGUSR1, &action, &old) == 0); /* without SA_RESTART */
     IN_CHILD(importer, OK(umf_fence_import_syncobj(fence, 1, m->device, syncobj, point, FOREVER)));
-    for (int i = 0; i < 3; i++) {
-        until_blocked(importer);
-        CHECK(kill(importer, SIGUSR1) == 0);
-        for (uint64_t give_up = in_ns(20 * SECOND); atomic_load(handled) <= i; sched_yield())
-            CHECK(now_ns() < give_up);
-    }
-    until_blocked(importer);
+    interrupt_wait_of(importer);
     CHECK(umf_fence_value(fence) == 0);
     if (point)
         syncobj_timeline_signal(m->gpu, syncobj, point);
@@ -539,8 +520,7 @@ signal_handlers_do_not_end_an_import(const struct machine *m, uint64_t point)
         syncobj_signal(m->gpu, syncobj);
     join_child(importer);
     CHECK(umf_fence_value(fence) == 1);
-    CHECK(sigaction(SIGUSR1, &old, NULL) == 0);
-    munmap((void *)handled, sizeof(*handled));
+    let_signals_be(&old);
     syncobj_destroy(m->gpu, syncobj);
     umf_fence_unref(fence);
 }

@@ -229,7 +229,7 @@ a_reached_fence_needs_no_wait(const struct machine *m, struct umf_loop *l)
     static const uint64_t points[] = { 1, 2, 9, UINT64_C(1) << 32, UINT64_MAX - 1, UINT64_MAX };
     struct umf_fence *fence = new_fence(m, 5);
     struct timeline t = new_timeline(m);
-    for (size_t i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(points); i++) {
         OK(outcome_of(l, export_point(l, fence, 5 - i % 2, &t, points[i])));
         check_signalled(m->gpu, t.handle, points[i]);
         CHECK(last_point(m, &t) == points[i]);
@@ -399,7 +399,7 @@ a_fence_fails(const struct machine *m, struct umf_loop *l, struct umf_loop *othe
     for (unsigned i = 2; i < 5; i++)
         EXPECT(answer, outcome_of(i % 2 ? other : l, watches[i]));
     CHECK(last_point(m, &t) == 0);
-    CHECK(fence_error(fences[3]) == 0 && fence_error(fences[4]) == 0);
+    CHECK(error_of(fences[3]) == 0 && error_of(fences[4]) == 0);
     /* Afresh; the number may be one that was never made. */
     struct umf_watch *again = export_point(other, fences[3], 1, &t, 4);
     settle(other, m->page);

@@ -135,7 +135,7 @@ what_is_no_sync_file_is_refused(const struct machine *m, struct umf_loop *l)
     OK(umf_fence_set_error(failed, -ENODEV));
     EXPECT(-EIO, umf_loop_import_sync_file(l, failed, 4, -1, 0, &callback, NULL));
     check_leftovers(m, before);
-    CHECK(umf_fence_value(fence) == 3 && fence_error(fence) == 0);
+    CHECK(umf_fence_value(fence) == 3 && error_of(fence) == 0);
     CHECK(told.calls == 0 && told.releases == 0);
     close(fds[0]);
     close(fds[1]);
@@ -249,7 +249,7 @@ a_kernel_fence_fails(const struct machine *m, struct umf_loop *l, enum way way, 
         OK(ioctl(kernel_fence, UMF_TEST_FENCE_SIGNAL, error));
     }
     EXPECT(error == EOWNERDEAD ? -EOWNERDEAD : -EIO, outcome_of(l, watch));
-    EXPECT(-error, fence_error(fence));
+    EXPECT(-error, error_of(fence));
     CHECK(umf_fence_value(fence) == 1);
     settle(l, m->page);
     if (handle)
@@ -266,7 +266,7 @@ kernel_fences_fail(const struct machine *m, struct umf_loop *l)
 {
     static const int errors[] = { EPERM, EINVAL, ETIME, ECANCELED, EOWNERDEAD, 4095 };
     for (enum way way = 0; way < WAYS; way++)
-        for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
             if (!m->syncobj && way != SYNC_FILE && way != DMA_BUF)
                 continue;
             a_kernel_fence_fails(m, l, way, errors[i], false);
@@ -336,7 +336,7 @@ the_fence_is_beyond_it_meanwhile(const struct machine *m, struct umf_loop *l)
     OK(umf_fence_signal(fence, 5));
     vgem_signal(m->vgem, kernel_fence);
     EXPECT(-EINVAL, outcome_of(l, watch));
-    CHECK(umf_fence_value(fence) == 5 && fence_error(fence) == 0);
+    CHECK(umf_fence_value(fence) == 5 && error_of(fence) == 0);
     close(pending);
     umf_fence_unref(fence);
 }
@@ -740,14 +740,14 @@ no_descriptor_is_left(const struct machine *m, struct umf_loop *l)
     EXPECT(-EMFILE, umf_loop_import_syncobj(l, fences[2], 1, unheard, 5, 0, NULL, &refused));
     OK(syncobj_transfer(m->gpu, binary, 0, handle, 5));
     EXPECT(-EMFILE, umf_loop_import_syncobj(l, fences[2], 1, syncobj, 5, 0, NULL, &refused));
-    CHECK(!refused && fence_error(fences[2]) == 0);
+    CHECK(!refused && error_of(fences[2]) == 0);
     /* What was taken in fails, as nobody else can be told. */
     EXPECT(-EMFILE, outcome_of(l, first));
-    EXPECT(-EMFILE, fence_error(fences[0]));
+    EXPECT(-EMFILE, error_of(fences[0]));
     /* What has nothing to do with it goes on. */
     struct umf_watch *third = import_point(l, fences[3], 1, syncobj, 7);
     EXPECT(-ETIME, umf_watch_result(second));
-    CHECK(fence_error(fences[1]) == 0);
+    CHECK(error_of(fences[1]) == 0);
     allow_fds(fds);
     vgem_signal(m->vgem, kernel_fence);
     OK(outcome_of(l, import_point(l, fences[2], 1, syncobj, 5)));
@@ -826,7 +826,7 @@ forbid_syncobj_eventfd(void)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    struct sock_fprog program = { .len = sizeof(filter) / sizeof(filter[0]), .filter = filter };
+    struct sock_fprog program = { .len = ARRAY_SIZE(filter), .filter = filter };
     CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
     CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
 }

@@ -2,10 +2,9 @@
  * What a sandbox has to allow: a job of everything that the library does makes these system calls and no other. None of io_uring's is
  * among them, which many sandboxes forbid. In what Flatpak puts around programs the job is done as outside.
  */
-#include "process.h"
+#include "inputs.h"
 #include "sandbox.h"
 #include "sleeper.h"
-#include "watch.h"
 
 #include <linux/memfd.h>
 
@@ -46,8 +45,6 @@ static const long by_others[] = {
 #endif
 };
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
 static const long io_uring[] = { 425, 426, 427 }; /* setup, enter, register; the same everywhere */
 
 /* What Flatpak refuses, by the errno that it answers with. (clone(), ioctl() and socket() it refuses in part only.) */
@@ -83,7 +80,7 @@ filter(const long *calls[], const size_t *counts, const uint32_t *answers, size_
     steps[used++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
     for (size_t list = 0; list < lists; list++) {
         for (size_t i = 0; i < counts[list]; i++) {
-            CHECK(used + 3u < COUNT(steps));
+            CHECK(used + 3u < ARRAY_SIZE(steps));
             steps[used++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)calls[list][i], 0, 1);
             steps[used++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, answers[list]);
         }
@@ -96,7 +93,7 @@ static void
 nothing_but_the_list(void)
 {
     const long *lists[] = { by_the_library, by_others };
-    const size_t counts[] = { COUNT(by_the_library), COUNT(by_others) };
+    const size_t counts[] = { ARRAY_SIZE(by_the_library), ARRAY_SIZE(by_others) };
     const uint32_t answers[] = { SECCOMP_RET_ALLOW, SECCOMP_RET_ALLOW };
     struct sigaction action = { .sa_sigaction = complain, .sa_flags = SA_SIGINFO };
     CHECK(sigaction(SIGSYS, &action, NULL) == 0);
@@ -107,7 +104,7 @@ static void
 io_uring_kills(void)
 {
     const long *lists[] = { io_uring };
-    const size_t counts[] = { COUNT(io_uring) };
+    const size_t counts[] = { ARRAY_SIZE(io_uring) };
     const uint32_t answers[] = { SECCOMP_RET_KILL_PROCESS };
     filter(lists, counts, answers, 1, SECCOMP_RET_ALLOW);
 }
@@ -116,13 +113,12 @@ static void
 as_flatpak(void)
 {
     const long *lists[] = { not_permitted, as_if_unknown };
-    const size_t counts[] = { COUNT(not_permitted), COUNT(as_if_unknown) };
+    const size_t counts[] = { ARRAY_SIZE(not_permitted), ARRAY_SIZE(as_if_unknown) };
     const uint32_t answers[] = { SECCOMP_RET_ERRNO | EPERM, SECCOMP_RET_ERRNO | ENOSYS };
     filter(lists, counts, answers, 2, SECCOMP_RET_ALLOW);
 }
 
 /* The job. */
-static int event, ends[2], pidfd, their_page, null;
 
 static int
 run_job(void *data)
@@ -240,16 +236,6 @@ do_everything(void)
     close(fd);
 }
 
-static void
-make_a_page(int sock)
-{
-    struct umf_page *page;
-    OK(umf_page_create(1, 0, &page));
-    send_page(sock, page);
-    hear(sock);
-    umf_page_unref(page);
-}
-
 int
 main(void)
 {
@@ -257,18 +243,9 @@ main(void)
     watchdog(50);
     if (cannot_be_refused_calls())
         return SKIPPED;
-    struct peer peer = start_peer(make_a_page);
-    their_page = recv_fd(peer.sock);
-    event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    pidfd = (int)syscall(434 /* pidfd_open */, getpid(), 0);
-    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
-    CHECK(event >= 0 && null >= 0);
-    if (pidfd < 0) {
-        printf("not here: pidfds\n");
+    if (!open_inputs())
         return SKIPPED;
-    }
-    for (size_t i = 0; i < COUNT(sandboxes); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(sandboxes); i++) {
         pid_t pid;
         int status;
         IN_CHILD(pid, (watchdog(20), sandboxes[i](), do_everything()));
@@ -281,7 +258,6 @@ main(void)
             return 1;
         }
     }
-    tell(peer.sock, 1);
-    end_peer(&peer);
+    end_page_owner();
     return 0;
 }

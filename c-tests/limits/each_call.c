@@ -502,7 +502,7 @@ starve_each(void)
             long failures = starve(call, of_memory);
             call->undo();
             /* Nor does what went well fail afterwards. */
-            CHECK(fence_error(fence) == 0 && fence_error(target) == 0 && fence_error(going) == 0);
+            CHECK(error_of(fence) == 0 && error_of(target) == 0 && error_of(going) == 0);
             *(of_memory ? &call->allocations : &call->descriptors) = failures;
         }
         if ((call->allocations > 0) != (call->memory == SOME_MEMORY)) {

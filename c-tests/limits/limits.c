@@ -51,7 +51,7 @@ without_descriptors(void)
     while ((spare[count] = dup(STDIN_FILENO)) >= 0)
         count++;
     CHECK(errno == EMFILE && count > 20);
-    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
         int given = 0;
         while (calls[i]() != 0) {
             EXPECT(-EMFILE, calls[i]());
@@ -272,7 +272,7 @@ main(void)
     IN_CHILD(pid, without_address_space());
     join_child(pid);
     void (*const more[])(void) = { without_stacks, without_mappings, without_threads };
-    for (size_t i = 0; i < sizeof(more) / sizeof(more[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(more); i++) {
         IN_CHILD(pid, (watchdog(20), more[i](), fflush(stdout)));
         join_child(pid);
     }

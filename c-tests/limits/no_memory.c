@@ -132,7 +132,7 @@ the_first_call_has_no_memory(void)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    struct sock_fprog filter = { sizeof(steps) / sizeof(steps[0]), steps };
+    struct sock_fprog filter = { ARRAY_SIZE(steps), steps };
     pid_t pid;
     IN_CHILD(pid, {
         CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
@@ -500,7 +500,7 @@ main(void)
     OK(umf_loop_import_sync_file(running_loop, watched[0], 0, -1, 0, &to_call, NULL));
     until_called(running_loop, &begun, 0);
 
-    for (size_t c = 0; c < sizeof(calls) / sizeof(calls[0]); c++)
+    for (size_t c = 0; c < ARRAY_SIZE(calls); c++)
         every_allocation_may_fail(c);
     umf_loop_unref(running_loop);
     for (uint64_t flags = 0; flags <= UMF_LOOP_THREAD; flags++) {

@@ -2,15 +2,13 @@
  * What a kernel lacks or a sandbox refuses, one system call at a time: each function that needs it says so, with the same
  * answer each time, and whatever can go on without goes on. What only fails for now is not given up.
  */
-#include "process.h"
+#include "inputs.h"
 #include "sandbox.h"
 #include "sleeper.h"
-#include "watch.h"
 
 #include <linux/memfd.h>
 
 #define ANY_ARGUMENT (-1)
-#define PIDFD_OPEN 434
 #define CLONE3 435
 #ifdef SYS_open
 #define OPEN SYS_open
@@ -52,7 +50,7 @@ refuse(const struct refusal *r)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | r->error),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    install_filter(steps, sizeof(steps) / sizeof(steps[0]));
+    install_filter(steps, ARRAY_SIZE(steps));
 }
 
 /* What the calls that could need it answer. What is not named is 0. */
@@ -124,7 +122,6 @@ static const struct {
 /* Two of each that were there before anything was refused. */
 static struct umf_page *pages[2];
 static struct umf_fence *fences[2];
-static int page_fd, event, pidfd, ends[2], null;
 
 /* Once the process's first thread sleeps, in whatever call. */
 static void *
@@ -212,7 +209,7 @@ look(const struct answers *expected)
     more = NULL;
     EXPECT(expected->create_single_writer, umf_page_create(1, UMF_PAGE_SINGLE_WRITER, &more));
     umf_page_unref(more);
-    EXPECT(expected->import, umf_page_import(page_fd, 0, &again));
+    EXPECT(expected->import, umf_page_import(their_page, 0, &again));
     umf_page_unref(again);
     EXPECT(expected->export, umf_page_export(pages[0], 0, &fd));
     close(fd);
@@ -229,17 +226,6 @@ look(const struct answers *expected)
     CHECK(!(caps.flags & UMF_CAP_WAIT_MANY_PAGES) == expected->waits_for_many_pages_in_slices);
     CHECK(open_fds() == fds);
     until_threads(tasks);
-}
-
-/* Somebody else's page. The library of this process has not seen it when it is refused things. */
-static void
-make_a_page(int sock)
-{
-    struct umf_page *page;
-    OK(umf_page_create(1, 0, &page));
-    send_page(sock, page);
-    hear(sock);
-    umf_page_unref(page);
 }
 
 static void
@@ -349,19 +335,10 @@ main(void)
     watchdog(50);
     if (cannot_be_refused_calls())
         return SKIPPED;
-    struct peer peer = start_peer(make_a_page);
-    page_fd = recv_fd(peer.sock);
-    event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    pidfd = (int)syscall(PIDFD_OPEN, getpid(), 0);
-    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
-    CHECK(event >= 0 && null >= 0);
-    if (pidfd < 0) {
-        printf("not here: pidfds\n");
+    if (!open_inputs())
         return SKIPPED;
-    }
     make_two_of_each();
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         int status;
         IN_CHILD(pid, refused(i));
         CHECK(waitpid(pid, &status, 0) == pid);
@@ -376,8 +353,7 @@ main(void)
         IN_CHILD(pid, what_fails_for_now_is_not_given_up());
         join_child(pid);
     }
-    printf("%zu refusals\n", sizeof(rows) / sizeof(rows[0]));
-    tell(peer.sock, 1);
-    end_peer(&peer);
+    printf("%zu refusals\n", ARRAY_SIZE(rows));
+    end_page_owner();
     return 0;
 }

@@ -85,7 +85,7 @@ the_last_references(void)
 {
     void (*const ends[])(void) = { end_everything_but_the_loop, end_the_loop, end_everything };
     int fds = open_fds(), tasks = threads();
-    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
         arm(ends[i]);
         int fd = umf_loop_fd(loop);
         struct umf_loop *itself = loop;
@@ -606,7 +606,7 @@ main(int argc, char **argv)
     watchdog(50);
     if (argc == 2 && strcmp(argv[1], "sandbox") == 0)
         forbid_futex_waitv(ENOSYS);
-    for (size_t m = 0; m < sizeof(modes) / sizeof(modes[0]); m++) {
+    for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
         mode = modes[m];
         the_last_references();
         those_that_are_due_when_the_loop_ends();

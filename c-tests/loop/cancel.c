@@ -332,7 +332,7 @@ main(void)
     mallopt(M_ARENA_MAX, 1); /* what a loop's thread frees counts too */
     OK(umf_page_create(4, 0, &page));
     OK(umf_fence_create(page, 0, 0, &fence));
-    for (size_t m = 0; m < sizeof(modes) / sizeof(modes[0]); m++) {
+    for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
         mode = modes[m];
         loop = create_loop(mode);
         before_it_is_over();

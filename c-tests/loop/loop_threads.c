@@ -269,7 +269,7 @@ main(void)
     OK(umf_page_create(4, 0, &page));
     OK(umf_fence_create(page, 0, 0, &fence));
     int fds = open_fds();
-    for (size_t m = 0; m < sizeof(modes) / sizeof(modes[0]); m++) {
+    for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
         mode = modes[m];
         last = umf_fence_value(fence); /* children have signalled it too */
         they_come_with_the_first_watch_and_go_with_the_loop();

@@ -67,7 +67,7 @@ failures(void)
     } kinds[] = { { -ENODEV, -EIO }, { -EIO, -EIO }, { -EOWNERDEAD, -EOWNERDEAD }, { -ETIME, -EIO },
                   { -ECANCELED, -EIO } };
     struct told told, reached;
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
         struct umf_fence *fence = create_fence(5, 0);
         struct umf_watch *watch = watch_value(loop, fence, 6, &told);
         until_loop_sleeps();
@@ -116,7 +116,7 @@ every_operator(void)
         { UMF_FENCE_32BIT, 5, UMF_OP_LT, 5, 0, 0x7fffffff, 0x80000006, 1, 1, 0 },
         { UMF_FENCE_32BIT, UINT32_MAX, UMF_OP_LE, 3, 0xff, 2, 3, 1, 0, 0 },
     };
-    for (size_t i = 0; i < 2 * sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < 2 * ARRAY_SIZE(rows); i++) {
         __typeof__(rows[0]) *row = &rows[i / 2];
         struct umf_fence *fence = create_fence(row->start, row->flags);
         struct umf_wait wait = { fence, row->value, row->op, 0, row->mask };
@@ -581,7 +581,7 @@ main(void)
     watchdog(50);
     struct peer peer = start_peer(own_fences);
     int fds = open_fds();
-    for (size_t m = 0; m < sizeof(modes) / sizeof(modes[0]); m++) {
+    for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
         mode = modes[m];
         loop = create_loop(mode);
         OK(umf_page_create(100, 0, &page));

@@ -156,7 +156,7 @@ int
 main(void)
 {
     watchdog(50);
-    for (size_t m = 0; m < sizeof(modes) / sizeof(modes[0]); m++) {
+    for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
         mode = modes[m];
         slices_hear_it();
         notify_is_at_once();

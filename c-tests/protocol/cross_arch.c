@@ -19,8 +19,8 @@ static struct umf_page *page, *second_page;
 
 /* The fences of a game: what we signal and what the other does. Both widths, and one of the second page; and one that
  * nobody signals. */
-enum { WIDE, NARROW, ELSEWHERE, COUNT };
-static struct umf_fence *mine[COUNT], *theirs[COUNT], *never;
+enum { WIDE, NARROW, ELSEWHERE, KINDS };
+static struct umf_fence *mine[KINDS], *theirs[KINDS], *never;
 
 /* What both have to agree about. */
 static void
@@ -47,7 +47,7 @@ static void
 the_layout_is_the_same(void)
 {
     agree(umf_page_fence_count(page));
-    for (int i = 0; i < COUNT; i++) {
+    for (int i = 0; i < KINDS; i++) {
         tell(sock, umf_fence_offset(mine[i]));
         CHECK(hear(sock) == umf_fence_offset(theirs[i]));
         tell(sock, umf_fence_value(mine[i]));
@@ -68,7 +68,7 @@ the_layout_is_the_same(void)
 static void
 wait_for_round(uint64_t i)
 {
-    const struct umf_wait all[COUNT] = {
+    const struct umf_wait all[KINDS] = {
         [WIDE] = { .fence = theirs[WIDE], .value = wide(i) },
         [NARROW] = { .fence = theirs[NARROW], .value = narrow(i) },
         [ELSEWHERE] = { .fence = theirs[ELSEWHERE], .value = i },
@@ -82,11 +82,11 @@ wait_for_round(uint64_t i)
         OK(umf_fence_wait(theirs[NARROW], narrow(i), FOREVER));
         break;
     case 2:
-        OK(umf_wait(all, COUNT, 0, FOREVER, NULL));
+        OK(umf_wait(all, KINDS, 0, FOREVER, NULL));
         break;
     case 3:
-        OK(umf_wait(all, COUNT, UMF_WAIT_ANY, FOREVER, &index));
-        CHECK(index < COUNT);
+        OK(umf_wait(all, KINDS, UMF_WAIT_ANY, FOREVER, &index));
+        CHECK(index < KINDS);
         break;
     default: {
         /* On one page, and on two. */
@@ -192,11 +192,11 @@ wake(const struct ending *how)
 static void
 play(bool first)
 {
-    const uint64_t starts[COUNT] = { [WIDE] = wide(0), [NARROW] = narrow(0), [ELSEWHERE] = 0 };
-    const uint64_t flags[COUNT] = { [NARROW] = UMF_FENCE_32BIT };
-    for (int i = 0; i < COUNT; i++)
+    const uint64_t starts[KINDS] = { [WIDE] = wide(0), [NARROW] = narrow(0), [ELSEWHERE] = 0 };
+    const uint64_t flags[KINDS] = { [NARROW] = UMF_FENCE_32BIT };
+    for (int i = 0; i < KINDS; i++)
         mine[i] = hand_over(i == ELSEWHERE ? second_page : page, starts[i], flags[i]);
-    for (int i = 0; i < COUNT; i++)
+    for (int i = 0; i < KINDS; i++)
         theirs[i] = recv_fence(sock, i == ELSEWHERE ? second_page : page);
     OK(umf_fence_create(page, 0, 0, &never));
 
@@ -210,13 +210,13 @@ play(bool first)
     OK(umf_set_spin(0, 0, 0));
     ping_pong(!first, games, 2 * games);
 
-    for (size_t i = 0; i < 2 * sizeof(endings) / sizeof(endings[0]); i++) {
+    for (size_t i = 0; i < 2 * ARRAY_SIZE(endings); i++) {
         if (first == (i % 2 == 0))
             wake(&endings[i / 2]);
         else
             wait_to_be_woken(&endings[i / 2]);
     }
-    for (int i = 0; i < COUNT; i++) {
+    for (int i = 0; i < KINDS; i++) {
         umf_fence_unref(mine[i]);
         umf_fence_unref(theirs[i]);
     }

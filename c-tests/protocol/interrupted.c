@@ -196,29 +196,21 @@ int
 main(void)
 {
     watchdog(50);
-    if (!CAN_STEP) {
-        printf("not here: breakpoints in the library\n");
+    if (!prepare_to_step())
         return SKIPPED;
-    }
-    stay_on_this_core();
-    OK(umf_set_spin(0, 0, 0));
     event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     CHECK(event >= 0 && signal(SIGUSR1, handler) != SIG_ERR);
 
     /* Once for the dynamic linker, whose own doing is not what this is about. */
     create();
-    pid_t pid = start_stopped(wait_met);
-    if (pid < 0) {
-        printf("not here: ptrace\n");
+    if (!can_be_stopped(wait_met))
         return SKIPPED;
-    }
-    end_child(pid);
     handler(SIGUSR1);
-    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(calls); i++)
         calls[i].run();
     destroy();
 
-    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(calls); i++)
         interrupt_everywhere(i);
     close(event);
     return 0;

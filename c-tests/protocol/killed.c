@@ -121,27 +121,18 @@ main(void)
 {
     int failures = 0;
     watchdog(50);
-    /* The way through a wait must be the same each time; a spin takes as long as it takes. */
-    OK(umf_set_spin(0, 0, 0));
-    if (!CAN_STEP) {
-        printf("not here: breakpoints in the library\n");
+    if (!prepare_to_step())
         return SKIPPED;
-    }
-    stay_on_this_core();
     /* Once for the dynamic linker. */
     create(TARGET);
     CHECK(do_signal() == 0 && do_notify() == 0 && wait_one() == 0 && wait_all() == 0);
     CHECK(do_fail() == 0);
-    pid_t pid = start_stopped(do_signal);
-    if (pid < 0) {
-        printf("not here: ptrace\n");
+    if (!can_be_stopped(do_signal))
         return SKIPPED;
-    }
-    end_child(pid);
     destroy();
 
-    for (size_t i = 0; i < sizeof(deaths) / sizeof(deaths[0]); i++) {
-        for (size_t k = 0; k < sizeof(waits) / sizeof(waits[0]); k++) {
+    for (size_t i = 0; i < ARRAY_SIZE(deaths); i++) {
+        for (size_t k = 0; k < ARRAY_SIZE(waits); k++) {
             struct points points;
             unsigned lost = 0;
             find_points_of(&points, i, k);

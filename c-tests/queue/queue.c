@@ -16,19 +16,19 @@ wait_before_signal(const struct rig *kind)
     struct work works[6] = { 0 }, theirs = { 0 };
     OK(umf_queue_create(rig.loop, rig.queue_flags, &other));
     OK(submit(rig.queue, &works[0], b, 1, a, 1));
-    for (uint64_t i = 1; i < COUNT(works); i++)
+    for (uint64_t i = 1; i < ARRAY_SIZE(works); i++)
         OK(submit(rig.queue, &works[i], NULL, 0, a, 1 + i));
-    CHECK(umf_fence_pending_value(a) == COUNT(works));
+    CHECK(umf_fence_pending_value(a) == ARRAY_SIZE(works));
     settle(&rig);
     CHECK(works[0].ran == 0 && umf_fence_value(a) == 0);
     turns = 0;
     OK(submit(other, &theirs, NULL, 0, b, 1));
-    for (size_t i = 0; i < COUNT(works); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(works); i++) {
         until(&rig, &works[i].released, 1);
         CHECK(works[i].ran == 1 && works[i].result == 0 && works[i].turn == (int)i + 2);
     }
     CHECK(theirs.turn == 1 && theirs.ran == 1);
-    OK(umf_fence_wait(a, COUNT(works), 0));
+    OK(umf_fence_wait(a, ARRAY_SIZE(works), 0));
     settle(&rig);
     OK(umf_queue_drain(rig.queue, 0));
     umf_queue_unref(other);
@@ -46,7 +46,7 @@ who_is_held_up_holds_up_nobody(const struct rig *kind)
         OK(umf_queue_create(rig.loop, rig.queue_flags, &queues[i]));
     OK(submit(queues[0], &held[0], rig.fence[0], 1, NULL, 0));
     OK(submit(queues[2], &held[1], rig.fence[1], 1, NULL, 0));
-    for (size_t i = 0; i < COUNT(works); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(works); i++) {
         OK(submit(queues[1], &works[i], NULL, 0, rig.fence[2], i + 1));
         until(&rig, &works[i].released, 1);
     }
@@ -120,12 +120,12 @@ many_jobs(const struct rig *kind)
     static struct work works[1000];
     memset(works, 0, sizeof(works));
     OK(submit(rig.queue, &works[0], rig.fence[0], 1, rig.fence[1], 1));
-    for (size_t i = 1; i < COUNT(works); i++)
+    for (size_t i = 1; i < ARRAY_SIZE(works); i++)
         OK(submit(rig.queue, &works[i], rig.fence[1], i, rig.fence[1], i + 1));
     settle(&rig);
     turns = 0;
     OK(umf_fence_signal(rig.fence[0], 1));
-    for (size_t i = 0; i < COUNT(works); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(works); i++) {
         until(&rig, &works[i].released, 1);
         CHECK(works[i].ran == 1 && works[i].turn == (int)i + 1);
     }
@@ -196,7 +196,7 @@ operators_and_masks(const struct rig *kind)
         { { .fence = f, .value = 0, .op = UMF_OP_LE, .mask = 1 }, 0x41, 0x42 },
         { { .fence = round, .value = 3, .op = UMF_OP_GE }, 0xffffffff, 4 },
     };
-    for (size_t i = 0; i < COUNT(rows); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct work work = { 0 };
         struct umf_job job = { .size = sizeof(job), .wait_count = 1, .waits = &rows[i].wait,
                                .run = run, .release = release, .data = &work };
@@ -296,9 +296,9 @@ a_job_counts_on_its_own_fence(const struct rig *kind)
     struct umf_fence *f = rig.fence[0];
     static struct work works[100];
     memset(works, 0, sizeof(works));
-    for (size_t i = 0; i < COUNT(works); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(works); i++)
         OK(submit(rig.queue, &works[i], f, 2 * i + 1, f, 2 * i + 2));
-    for (size_t i = 0; i < COUNT(works); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(works); i++) {
         OK(umf_fence_signal(f, 2 * i + 1));
         until(&rig, &works[i].released, 1);
         CHECK(umf_fence_value(f) == 2 * i + 2);
@@ -668,7 +668,7 @@ main(void)
     watchdog(50);
     struct peer peer = start_peer(pass_back);
     queues_of_two_processes(&peer);
-    for (size_t i = 0; i < COUNT(kinds); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
         wait_before_signal(&kinds[i]);
         who_is_held_up_holds_up_nobody(&kinds[i]);
         queues_take_turns(&kinds[i]);

@@ -54,11 +54,11 @@ cancel_what_is_held_up(const struct rig *kind)
     struct rig rig = set_up(kind);
     struct umf_fence *f = rig.fence[0], *g = rig.fence[1];
     struct work works[5] = { 0 }, next = { 0 };
-    for (size_t i = 0; i < COUNT(works); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(works); i++)
         OK(submit(rig.queue, &works[i], f, i + 1, rig.fence[i + 2], 1));
     settle(&rig);
     OK(umf_queue_cancel(rig.queue));
-    for (size_t i = 0; i < COUNT(works); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(works); i++) {
         CHECK(works[i].ran == 0 && works[i].released == 1 && works[i].result == -ECANCELED);
         CHECK(error_of(rig.fence[i + 2]) == -ECANCELED);
     }
@@ -72,7 +72,7 @@ cancel_what_is_held_up(const struct rig *kind)
     OK(umf_fence_signal(f, 6));
     until(&rig, &next.released, 1);
     CHECK(next.ran == 1 && next.result == 0 && umf_fence_value(g) == 1);
-    for (size_t i = 0; i < COUNT(works); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(works); i++)
         CHECK(works[i].ran == 0 && works[i].released == 1);
     tear_down(&rig);
 }
@@ -85,11 +85,11 @@ cancel_behind_what_runs(const struct rig *kind)
     struct work works[4] = { { .in_run = wait_at_the_gate } };
     if (!is_dispatched(&rig) && !rig.queue_flags) {
         gate = false;
-        for (size_t i = 0; i < COUNT(works); i++)
+        for (size_t i = 0; i < ARRAY_SIZE(works); i++)
             OK(submit(rig.queue, &works[i], NULL, 0, rig.fence[i], 1));
         until(&rig, &works[0].ran, 1);
         OK(umf_queue_cancel(rig.queue));
-        for (size_t i = 1; i < COUNT(works); i++)
+        for (size_t i = 1; i < ARRAY_SIZE(works); i++)
             CHECK(works[i].released == 1 && works[i].result == -ECANCELED);
         CHECK(works[0].released == 0 && error_of(rig.fence[0]) == 0);
         gate = true;
@@ -120,7 +120,7 @@ static void
 submit_and_cancel(struct work *work)
 {
     struct rig *rig = work->data;
-    for (size_t i = 0; i < COUNT(behind); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(behind); i++)
         OK(submit(rig->queue, &behind[i], NULL, 0, rig->fence[1], i + 1));
     CHECK(behind[0].ran == 0);
     cancel_here(work);
@@ -136,7 +136,7 @@ cancel_in_a_job(const struct rig *kind)
     OK(submit(rig.queue, &work, NULL, 0, rig.fence[0], 1));
     until(&rig, &work.released, 1);
     CHECK(work.result == 0 && umf_fence_value(rig.fence[0]) == 1);
-    for (size_t i = 0; i < COUNT(behind); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(behind); i++)
         CHECK(behind[i].ran == 0 && behind[i].released == 1 && behind[i].result == -ECANCELED);
     CHECK(error_of(rig.fence[1]) == -ECANCELED);
     OK(submit(rig.queue, &next, NULL, 0, rig.fence[2], 1));
@@ -153,7 +153,7 @@ the_device_is_lost(const struct rig *kind)
     struct umf_fence **f = rig.fence;
     struct work works[5] = { { .answer = UMF_JOB_SUBMITTED }, { .answer = UMF_JOB_SUBMITTED },
                              { 0 }, { 0 }, { 0 } };
-    for (size_t i = 0; i < COUNT(works); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(works); i++)
         OK(submit(rig.queue, &works[i], i == 3 ? f[7] : NULL, 1, f[i], 1));
     settle(&rig);
     CHECK(works[2].released == 1 && works[3].released == 0);
@@ -193,16 +193,16 @@ a_job_loses_the_device(const struct rig *kind)
         { INT_MIN, -EPROTO, -EIO },
         { 2, -EPROTO, -EIO }, /* a later version's word */
     };
-    for (size_t r = 0; r < COUNT(rows); r++) {
+    for (size_t r = 0; r < ARRAY_SIZE(rows); r++) {
         struct rig rig = set_up(kind);
         struct work works[4] = { { .answer = UMF_JOB_SUBMITTED }, { .answer = rows[r].answer } };
-        for (size_t i = 0; i < COUNT(works); i++)
+        for (size_t i = 0; i < ARRAY_SIZE(works); i++)
             OK(submit(rig.queue, &works[i], i == 0 ? rig.fence[7] : NULL, 1, rig.fence[i], 1));
         OK(umf_fence_signal(rig.fence[7], 1));
-        for (size_t i = 0; i < COUNT(works); i++)
+        for (size_t i = 0; i < ARRAY_SIZE(works); i++)
             until(&rig, &works[i].released, 1);
         settle(&rig);
-        for (size_t i = 0; i < COUNT(works); i++) {
+        for (size_t i = 0; i < ARRAY_SIZE(works); i++) {
             CHECK(works[i].ran == (i < 2) && works[i].released == 1);
             EXPECT(i == 0 ? 0 : rows[r].result, works[i].result);
             EXPECT(rows[r].error, error_of(rig.fence[i]));
@@ -245,7 +245,7 @@ what_is_waited_for_fails(const struct rig *kind)
         { UMF_OP_EQ, 0, -ERANGE, -ERANGE },
     };
     for (int before = 0; before < 2; before++) {
-        for (size_t r = 0; r < COUNT(rows); r++) {
+        for (size_t r = 0; r < ARRAY_SIZE(rows); r++) {
             struct rig rig = set_up(kind);
             struct umf_fence *f = rig.fence[0];
             struct work failed = { 0 }, next = { 0 };
@@ -288,14 +288,14 @@ static void
 make_and_end(int sock)
 {
     struct umf_page *page;
-    struct umf_fence *fences[2 * COUNT(kinds)];
-    OK(umf_page_create(COUNT(fences), 0, &page));
+    struct umf_fence *fences[2 * ARRAY_SIZE(kinds)];
+    OK(umf_page_create(ARRAY_SIZE(fences), 0, &page));
     send_page(sock, page);
-    for (size_t i = 0; i < COUNT(fences); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(fences); i++) {
         OK(umf_fence_create(page, 0, 0, &fences[i]));
         tell(sock, umf_fence_index(fences[i]));
     }
-    for (size_t i = 0; i < COUNT(fences); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(fences); i++) {
         hear(sock);
         umf_fence_unref(fences[i]);
         tell(sock, i);
@@ -307,10 +307,10 @@ static void
 fences_end(struct peer *peer)
 {
     struct umf_page *page = recv_page(peer->sock);
-    struct umf_fence *fences[2 * COUNT(kinds)];
-    for (size_t i = 0; i < COUNT(fences); i++)
+    struct umf_fence *fences[2 * ARRAY_SIZE(kinds)];
+    for (size_t i = 0; i < ARRAY_SIZE(fences); i++)
         fences[i] = recv_fence(peer->sock, page);
-    for (size_t k = 0; k < COUNT(kinds); k++) {
+    for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
         struct rig rig = set_up(&kinds[k]);
         struct work held = { 0 }, next = { 0 }, refused = { 0 };
         /* One that is waited for. */
@@ -335,7 +335,7 @@ fences_end(struct peer *peer)
         tear_down(&rig);
     }
     end_peer(peer);
-    for (size_t i = 0; i < COUNT(fences); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(fences); i++)
         umf_fence_unref(fences[i]);
     umf_page_unref(page);
 }
@@ -346,7 +346,7 @@ a_failed_fence_is_not_signalled(const struct rig *kind)
     const struct {
         int error, answer;
     } rows[] = { { -ENODEV, -EIO }, { -EOWNERDEAD, -EOWNERDEAD } };
-    for (size_t r = 0; r < COUNT(rows); r++) {
+    for (size_t r = 0; r < ARRAY_SIZE(rows); r++) {
         struct rig rig = set_up(kind);
         struct work work = { 0 };
         struct umf_signal signals[3] = { { rig.fence[0], 5 }, { rig.fence[1], 1 }, { rig.fence[2], 5 } };
@@ -384,7 +384,7 @@ unref_with_jobs(const struct rig *kind)
     struct umf_queue *queue, *again;
     OK(umf_queue_create(rig.loop, rig.queue_flags, &queue));
     OK(submit(queue, &flying, NULL, 0, rig.fence[5], 1));
-    for (size_t i = 0; i < COUNT(works); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(works); i++)
         OK(submit(queue, &works[i], rig.fence[6], 1, rig.fence[i], 1));
     until(&rig, &flying.released, 1);
     settle(&rig);
@@ -393,7 +393,7 @@ unref_with_jobs(const struct rig *kind)
     umf_queue_unref(queue);
     CHECK(works[0].released == 0);
     umf_queue_unref(again);
-    for (size_t i = 0; i < COUNT(works); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(works); i++) {
         CHECK(works[i].released == 1 && works[i].ran == 0 && works[i].result == -ECANCELED);
         CHECK(error_of(rig.fence[i]) == -ECANCELED);
     }
@@ -423,12 +423,12 @@ unref_in_a_job(const struct rig *kind)
         works[0].data = queue;
         *(in_release ? &works[0].in_release : &works[0].in_run) = unref_here;
         OK(submit(queue, &works[0], rig.fence[7], 1, rig.fence[0], 1));
-        for (size_t i = 1; i < COUNT(works); i++)
+        for (size_t i = 1; i < ARRAY_SIZE(works); i++)
             OK(submit(queue, &works[i], NULL, 0, rig.fence[i], 1));
         OK(umf_fence_signal(rig.fence[7], 1));
         until(&rig, &works[0].released, 1);
         CHECK(works[0].ran == 1 && works[0].result == 0 && umf_fence_value(rig.fence[0]) == 1);
-        for (size_t i = 1; i < COUNT(works); i++) {
+        for (size_t i = 1; i < ARRAY_SIZE(works); i++) {
             CHECK(works[i].released == 1 && works[i].ran == 0 && works[i].result == -ECANCELED);
             CHECK(error_of(rig.fence[i]) == -ECANCELED);
         }
@@ -446,7 +446,7 @@ unref_while_a_job_runs(const struct rig *kind)
     if (!is_dispatched(&rig) && !rig.queue_flags) {
         gate = false;
         OK(umf_queue_create(rig.loop, 0, &queue));
-        for (size_t i = 0; i < COUNT(works); i++)
+        for (size_t i = 0; i < ARRAY_SIZE(works); i++)
             OK(submit(queue, &works[i], NULL, 0, rig.fence[i], 1));
         until(&rig, &works[0].ran, 1);
         umf_queue_unref(queue);
@@ -489,7 +489,7 @@ a_job_ends_its_loop(const struct rig *kind)
     CHECK(next.released == 1 && next.ran == 0 && error_of(rig.fence[2]) == -ECANCELED);
     while (threads() > 1)
         sched_yield();
-    for (size_t i = 0; i < COUNT(rig.fence); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(rig.fence); i++)
         umf_fence_unref(rig.fence[i]);
     umf_page_unref(rig.page);
 }
@@ -520,7 +520,7 @@ submit_more(struct work *work)
 {
     struct rig *rig = work->data;
     size_t i = (size_t)(work - children[0]);
-    if (i + 1 < COUNT(children[0])) {
+    if (i + 1 < ARRAY_SIZE(children[0])) {
         OK(submit(rig->queue, work + 1, NULL, 0, rig->fence[0], i + 2));
         CHECK(work[1].ran == 0);
     }
@@ -533,18 +533,18 @@ jobs_submit_jobs(const struct rig *kind)
     struct rig rig = set_up(kind);
     OK(umf_queue_create(rig.loop, rig.queue_flags, &another));
     memset(children, 0, sizeof(children));
-    for (size_t i = 0; i < COUNT(children[0]); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(children[0]); i++)
         children[0][i] = (struct work){ .in_run = submit_more, .data = &rig };
     OK(submit(rig.queue, &children[0][0], NULL, 0, rig.fence[0], 1));
-    for (size_t i = 0; i < COUNT(children[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(children[0]); i++) {
         until(&rig, &children[0][i].released, 1);
         until(&rig, &children[1][i].released, 1);
         CHECK(children[0][i].ran == 1 && children[1][i].ran == 1);
         CHECK(i == 0 || children[0][i].turn > children[0][i - 1].turn);
         CHECK(i == 0 || children[1][i].turn > children[1][i - 1].turn);
     }
-    CHECK(umf_fence_value(rig.fence[0]) == COUNT(children[0]));
-    CHECK(umf_fence_value(rig.fence[1]) == COUNT(children[0]));
+    CHECK(umf_fence_value(rig.fence[0]) == ARRAY_SIZE(children[0]));
+    CHECK(umf_fence_value(rig.fence[1]) == ARRAY_SIZE(children[0]));
     umf_queue_unref(another);
     tear_down(&rig);
 }
@@ -616,7 +616,7 @@ main(void)
     watchdog(50);
     struct peer peer = start_peer(make_and_end);
     fences_end(&peer);
-    for (size_t i = 0; i < COUNT(kinds); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
         what_was_due_when_it_was_cancelled_is_armed_once(&kinds[i]);
         cancel_what_is_held_up(&kinds[i]);
         cancel_behind_what_runs(&kinds[i]);

@@ -25,11 +25,7 @@ row(int line, const char *call, int64_t expected, int64_t got)
         wrong = "changed a fence";
     else if (error_of(rig.fence[0]) != 0)
         wrong = "failed a fence";
-    if (wrong) {
-        fprintf(stderr, "%s:%d: %s %s: %" PRId64 ", expected was %" PRId64 "\n", __FILE__, line,
-                call, wrong, got, expected);
-        exit(1);
-    }
+    check_row(__FILE__, line, call, wrong, expected, got);
 }
 
 #define ROW(expected, call) (errno = SENTINEL, row(__LINE__, #call, expected, call))
@@ -58,7 +54,7 @@ wrong_arguments(void)
     }
     CHECK(out == nothing);
     const int errors[] = { 0, 1, EIO, INT_MAX, -4096, INT_MIN };
-    for (size_t i = 0; i < COUNT(errors); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(errors); i++)
         ROW(-EINVAL, umf_queue_fail(rig.queue, errors[i]));
 }
 
@@ -109,12 +105,12 @@ wrong_jobs(void)
     };
     const struct umf_signal wrong_signals[] = { { NULL, 1 }, { narrow, UINT64_C(1) << 32 } };
     for (int at = 0; at < 3; at++) {
-        for (size_t i = 0; i < COUNT(wrong_waits); i++) {
+        for (size_t i = 0; i < ARRAY_SIZE(wrong_waits); i++) {
             waits[at] = wrong_waits[i];
             ROW(-EINVAL, umf_queue_submit(rig.queue, &good, 0));
             waits[at] = good_wait;
         }
-        for (size_t i = 0; i < COUNT(wrong_signals); i++) {
+        for (size_t i = 0; i < ARRAY_SIZE(wrong_signals); i++) {
             signals[at] = wrong_signals[i];
             ROW(-EINVAL, umf_queue_submit(rig.queue, &good, 0));
             signals[at] = good_signal;
@@ -142,15 +138,6 @@ right_jobs(void)
     CHECK(errno == SENTINEL && work.ran == 2 && work.released == 0);
 }
 
-#define KEEPS(expected, call)                                                                      \
-    do {                                                                                           \
-        errno = SENTINEL;                                                                          \
-        int64_t result_ = (int64_t)(call);                                                         \
-        int after_ = errno;                                                                        \
-        EXPECT(expected, result_);                                                                 \
-        EXPECT(SENTINEL, after_);                                                                  \
-    } while (0)
-
 static int
 spoil(void *data)
 {
@@ -176,36 +163,36 @@ errno_is_kept(const struct rig *kind)
     struct umf_signal signal = { mine.fence[1], 1 };
     struct umf_job job = { .size = sizeof(job), .waits = &wait, .signal_count = 1,
                            .signals = &signal, .run = spoil, .release = spoil_too, .data = &done };
-    KEEPS(0, umf_queue_create(mine.loop, mine.queue_flags, &queue));
-    KEEPS(0, umf_queue_ref(queue) != queue);
-    KEEPS(0, (umf_queue_unref(queue), 0));
-    KEEPS(0, umf_queue_submit(queue, &job, 0));
+    KEEPS_ERRNO(0, umf_queue_create(mine.loop, mine.queue_flags, &queue));
+    KEEPS_ERRNO(0, umf_queue_ref(queue) != queue);
+    KEEPS_ERRNO(0, (umf_queue_unref(queue), 0));
+    KEEPS_ERRNO(0, umf_queue_submit(queue, &job, 0));
     job.data = &submitted;
     signal.value = 2;
-    KEEPS(0, umf_queue_submit(queue, &job, 0));
+    KEEPS_ERRNO(0, umf_queue_submit(queue, &job, 0));
     settle(&mine);
-    KEEPS(-ETIME, umf_queue_drain(queue, 0));
+    KEEPS_ERRNO(-ETIME, umf_queue_drain(queue, 0));
     if (!is_dispatched(&mine))
-        KEEPS(-ETIME, umf_queue_drain(queue, in_ns(MS)));
+        KEEPS_ERRNO(-ETIME, umf_queue_drain(queue, in_ns(MS)));
     OK(umf_fence_signal(mine.fence[1], 2));
-    KEEPS(0, umf_queue_drain(queue, 0));
+    KEEPS_ERRNO(0, umf_queue_drain(queue, 0));
     job.wait_count = 1;
     signal.fence = mine.fence[2];
-    KEEPS(0, umf_queue_submit(queue, &job, 0));
+    KEEPS_ERRNO(0, umf_queue_submit(queue, &job, 0));
     settle(&mine);
-    KEEPS(0, umf_queue_cancel(queue));
-    KEEPS(-EIO, umf_queue_submit(queue, &job, 0));
+    KEEPS_ERRNO(0, umf_queue_cancel(queue));
+    KEEPS_ERRNO(-EIO, umf_queue_submit(queue, &job, 0));
     signal.fence = mine.fence[3];
-    KEEPS(0, umf_queue_submit(queue, &job, 0));
-    KEEPS(0, umf_queue_fail(queue, -ENODEV));
-    KEEPS(-EIO, umf_queue_submit(queue, &job, 0));
-    KEEPS(0, (umf_queue_unref(queue), 0));
-    KEEPS(0, umf_queue_create(mine.loop, mine.queue_flags, &queue));
+    KEEPS_ERRNO(0, umf_queue_submit(queue, &job, 0));
+    KEEPS_ERRNO(0, umf_queue_fail(queue, -ENODEV));
+    KEEPS_ERRNO(-EIO, umf_queue_submit(queue, &job, 0));
+    KEEPS_ERRNO(0, (umf_queue_unref(queue), 0));
+    KEEPS_ERRNO(0, umf_queue_create(mine.loop, mine.queue_flags, &queue));
     job = (struct umf_job){ .size = sizeof(job), .run = spoil, .release = spoil_too, .data = &lost };
-    KEEPS(0, umf_queue_submit(queue, &job, 0));
+    KEEPS_ERRNO(0, umf_queue_submit(queue, &job, 0));
     settle(&mine);
-    KEEPS(-EIO, umf_queue_submit(queue, &job, 0));
-    KEEPS(0, (umf_queue_unref(queue), 0));
+    KEEPS_ERRNO(-EIO, umf_queue_submit(queue, &job, 0));
+    KEEPS_ERRNO(0, (umf_queue_unref(queue), 0));
     tear_down(&mine);
 }
 
@@ -251,7 +238,7 @@ main(void)
 {
     watchdog(30);
     int fds = open_fds();
-    for (size_t i = 0; i < COUNT(kinds); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
         memset(&work, 0, sizeof(work));
         rig = set_up(&kinds[i]);
         umf_fence_unref(rig.fence[7]);

@@ -157,7 +157,7 @@ none_to_run_it(void)
         in_running = 0;
         OK(submit(rig.queue, &works[0], rig.fence[0], round, NULL, 0));
         settle(&rig);
-        for (size_t i = 1; i < COUNT(works); i++) {
+        for (size_t i = 1; i < ARRAY_SIZE(works); i++) {
             works[i].in_run = count_allocations;
             works[i].answer = i % 3 ? UMF_JOB_SUBMITTED : UMF_JOB_DONE;
             long before = allocations;
@@ -166,7 +166,7 @@ none_to_run_it(void)
                 CHECK(allocations - before <= 1);
         }
         OK(umf_fence_signal(rig.fence[0], round));
-        until(&rig, &works[COUNT(works) - 1].released, 1);
+        until(&rig, &works[ARRAY_SIZE(works) - 1].released, 1);
         CHECK(in_running == 0);
         OK(umf_fence_signal(rig.fence[3], round));
         OK(umf_fence_signal(rig.fence[4], round));
@@ -184,7 +184,7 @@ main(void)
         printf("valgrind has a malloc of its own\n");
         return SKIPPED;
     }
-    for (size_t i = 0; i < COUNT(kinds); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
         create_without_memory(&kinds[i]);
         submit_without_memory(&kinds[i]);
         one_block_for_each_job(&kinds[i]);

@@ -162,7 +162,7 @@ everybody_at_once(const struct rig *kind, unsigned count)
         }
         pthread_barrier_destroy(&race.start);
         umf_loop_unref(race.rig.loop);
-        for (size_t i = 0; i < COUNT(race.rig.fence); i++)
+        for (size_t i = 0; i < ARRAY_SIZE(race.rig.fence); i++)
             umf_fence_unref(race.rig.fence[i]);
         umf_page_unref(race.rig.page);
     }
@@ -233,7 +233,7 @@ main(void)
     watchdog(50);
     everybody_at_once(&kinds[0], rounds(1500, 8));
     everybody_at_once(&kinds[2], rounds(1500, 8));
-    for (size_t i = 0; i < COUNT(kinds); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
         recalled_when_it_is_signalled(&kinds[i]);
     return 0;
 }

@@ -195,12 +195,12 @@ main(int argc, char **argv)
     const bool converts = can_convert(), is_ours = converts && open_drm("vgem", "card") >= 0;
     pid_t pids[32];
     struct growth growth = { 0 };
-    pair_count = sizeof(kinds) / sizeof(kinds[0]) - !converts;
+    pair_count = ARRAY_SIZE(kinds) - !converts;
     size_t size = sizeof(*orders) + sizeof(kinds);
     pairs = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(pairs != MAP_FAILED);
     memcpy(pairs, kinds, sizeof(kinds));
-    orders = (struct orders *)(pairs + sizeof(kinds) / sizeof(kinds[0]));
+    orders = (struct orders *)(pairs + ARRAY_SIZE(kinds));
     for (unsigned i = 0; i < pair_count; i++)
         pairs[i].last = UINT64_MAX;
     if (!converts)

@@ -91,14 +91,6 @@ on_job_release(void *data, int result)
     on_release(data);
 }
 
-static int
-never(void *data)
-{
-    (void)data;
-    CHECK(!"the job of a fence that failed runs");
-    return 0;
-}
-
 /* 1 for the first. */
 static void
 one_life(struct umf_page *own, struct umf_loop *loop, struct umf_queue *queue, struct heirs *heirs, int sock, uint64_t life)
@@ -117,7 +109,7 @@ one_life(struct umf_page *own, struct umf_loop *loop, struct umf_queue *queue, s
 
     const struct umf_callback to_tie = { on_tie, on_release, heirs }, to_watch = { on_call, on_release, heirs };
     const struct umf_wait wait = { .fence = fence, .value = UINT64_MAX };
-    const struct umf_job job = { .size = sizeof(job), .wait_count = 1, .waits = &wait, .run = never,
+    const struct umf_job job = { .size = sizeof(job), .wait_count = 1, .waits = &wait, .run = must_not_run,
                                  .release = on_job_release, .data = heirs };
     if (life % 2)
         OK(umf_loop_tie_page(loop, page, pidfd, 0, &to_tie, NULL));

@@ -56,7 +56,7 @@ static const struct way {
     { one, true, 1, 2000 },     { one, false, 1, 1000 }, { one, false, 64, 20000 },        { any, false, 1, 500 },
     { any, true, 64, 10000 },   { all, false, 1, 500 },  { any_of_many, false, 16, 1000 }, { all, true, 64, 10000 },
 };
-#define WAYS (sizeof(ways) / sizeof(ways[0]))
+#define WAYS (ARRAY_SIZE(ways))
 
 static struct side
 meet(struct pair *pair, int sock)

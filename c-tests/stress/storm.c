@@ -79,7 +79,7 @@ static void
 pages_of_every_size(void)
 {
     static const uint32_t sizes[] = { 1, 1000, UMF_PAGE_MAX_FENCES };
-    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
         struct umf_page *more, *again;
         int fd;
         OK(umf_page_create(sizes[i], 0, &more));

@@ -37,6 +37,8 @@
 
 #define SKIPPED 77
 
+#define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
+
 #define FOREVER UINT64_MAX
 #define MS UINT64_C(1000000)
 #define SECOND UINT64_C(1000000000)
@@ -74,12 +76,41 @@
 
 #define OK(call) EXPECT(0, call)
 
+/* Ends the test unless the call returns what is expected and leaves errno alone. */
+#define KEEPS_ERRNO(expected, call)                                                                \
+    do {                                                                                           \
+        errno = SENTINEL;                                                                          \
+        int64_t result_ = (int64_t)(call);                                                         \
+        int after_ = errno;                                                                        \
+        EXPECT(expected, result_);                                                                 \
+        if (after_ != SENTINEL) {                                                                  \
+            fprintf(stderr, "%s:%d: %s left errno at %d\n", __FILE__, __LINE__, #call, after_);    \
+            exit(1);                                                                               \
+        }                                                                                          \
+    } while (0)
+
+/* Ends the test where a call of a table did something wrong. */
+static inline void
+check_row(const char *file, int line, const char *call, const char *wrong, int64_t expected, int64_t got)
+{
+    if (!wrong)
+        return;
+    fprintf(stderr, "%s:%d: %s %s: %" PRId64 ", not %" PRId64 "\n", file, line, call, wrong, got, expected);
+    exit(1);
+}
+
+static inline uint64_t
+clock_ns(clockid_t clock)
+{
+    struct timespec t;
+    CHECK(clock_gettime(clock, &t) == 0);
+    return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
+}
+
 static inline uint64_t
 now_ns(void)
 {
-    struct timespec t;
-    CHECK(clock_gettime(CLOCK_MONOTONIC, &t) == 0);
-    return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
+    return clock_ns(CLOCK_MONOTONIC);
 }
 
 /* A deadline. */
@@ -87,6 +118,15 @@ static inline uint64_t
 in_ns(uint64_t ns)
 {
     return now_ns() + ns;
+}
+
+/* The error that the fence carries: 0, or a negative errno. */
+static inline int
+error_of(const struct umf_fence *fence)
+{
+    int error = 1;
+    OK(umf_fence_error(fence, &error));
+    return error;
 }
 
 /* Where the tests' processor is another program that runs on another processor. */

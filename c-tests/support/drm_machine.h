@@ -89,15 +89,6 @@ new_fence(const struct machine *m, uint64_t value)
     return fence;
 }
 
-/* The error that the fence carries: 0, or a negative errno. */
-static inline int
-fence_error(struct umf_fence *fence)
-{
-    int error;
-    OK(umf_fence_error(fence, &error));
-    return error;
-}
-
 /* The state letter of a process, and the system call that it is blocked in, -1 for none. Where
  * nobody may know, it is said to be in a wait. */
 static inline char
@@ -158,6 +149,46 @@ until_blocked(pid_t pid)
         CHECK(now_ns() < give_up);
         nanosleep(&pause, NULL);
     }
+}
+
+static _Atomic int *handled; /* shared with the child */
+
+static inline void
+count_signal(int signal)
+{
+    (void)signal;
+    atomic_fetch_add(handled, 1);
+}
+
+/* From here on SIGUSR1 interrupts system calls of this process and its children. Returns what it did before. */
+static inline struct sigaction
+let_signals_interrupt(void)
+{
+    struct sigaction action = { .sa_handler = count_signal }, old; /* without SA_RESTART */
+    handled = mmap(NULL, sizeof(*handled), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(handled != MAP_FAILED);
+    CHECK(sigaction(SIGUSR1, &action, &old) == 0);
+    return old;
+}
+
+/* Interrupts a child's wait three times; each time it has to wait on. */
+static inline void
+interrupt_wait_of(pid_t pid)
+{
+    for (int i = 0; i < 3; i++) {
+        until_blocked(pid);
+        CHECK(kill(pid, SIGUSR1) == 0);
+        for (uint64_t give_up = in_ns(20 * SECOND); atomic_load(handled) <= i; sched_yield())
+            CHECK(now_ns() < give_up);
+    }
+    until_blocked(pid);
+}
+
+static inline void
+let_signals_be(const struct sigaction *old)
+{
+    CHECK(sigaction(SIGUSR1, old, NULL) == 0);
+    munmap((void *)handled, sizeof(*handled));
 }
 
 /*

@@ -9,8 +9,6 @@
 
 #include <poll.h>
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
 /* A job and what became of it. */
 struct work {
     atomic_int ran, released;
@@ -97,8 +95,8 @@ set_up(const struct rig *kind)
     struct rig rig = *kind;
     OK(umf_loop_create(rig.loop_flags, &rig.loop));
     OK(umf_queue_create(rig.loop, rig.queue_flags, &rig.queue));
-    OK(umf_page_create(COUNT(rig.fence), 0, &rig.page));
-    for (size_t i = 0; i < COUNT(rig.fence); i++)
+    OK(umf_page_create(ARRAY_SIZE(rig.fence), 0, &rig.page));
+    for (size_t i = 0; i < ARRAY_SIZE(rig.fence); i++)
         OK(umf_fence_create(rig.page, 0, 0, &rig.fence[i]));
     turns = 0;
     return rig;
@@ -109,7 +107,7 @@ tear_down(struct rig *rig)
 {
     umf_queue_unref(rig->queue);
     umf_loop_unref(rig->loop);
-    for (size_t i = 0; i < COUNT(rig->fence); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(rig->fence); i++)
         umf_fence_unref(rig->fence[i]);
     umf_page_unref(rig->page);
 }
@@ -186,14 +184,6 @@ settle_down(const struct rig *rig)
             until_threads_sleep();
         }
     }
-}
-
-static inline int
-error_of(const struct umf_fence *fence)
-{
-    int error;
-    OK(umf_fence_error(fence, &error));
-    return error;
 }
 
 #endif

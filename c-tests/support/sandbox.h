@@ -52,7 +52,7 @@ forbid_futex_waitv(uint32_t error)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    install_filter(steps, sizeof(steps) / sizeof(steps[0]));
+    install_filter(steps, ARRAY_SIZE(steps));
     CHECK(syscall(FUTEX_WAITV, NULL, 0, 0, NULL, 0) == -1 && errno == (int)error);
 }
 
@@ -76,7 +76,7 @@ forbid_threads(void)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAGAIN),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    install_filter(steps, sizeof(steps) / sizeof(steps[0]));
+    install_filter(steps, ARRAY_SIZE(steps));
 }
 
 #endif

@@ -57,6 +57,19 @@ start_stopped(int (*run)(void))
     return WIFSTOPPED(status) ? pid : -1;
 }
 
+/* Makes each run of a call go the same way. False, with the reason printed, where no call can be stepped through. */
+static inline bool
+prepare_to_step(void)
+{
+    if (!CAN_STEP) {
+        printf("not here: breakpoints in the library\n");
+        return false;
+    }
+    OK(umf_set_spin(0, 0, 0)); /* a spin takes as long as it takes */
+    stay_on_this_core();
+    return true;
+}
+
 enum progress {
     STOPPED,
     ASLEEP,
@@ -117,6 +130,18 @@ end_child(pid_t pid)
     CHECK(waitpid(pid, &status, 0) == pid);
 }
 
+/* Whether a child that runs the function can be stopped here; says so where not. */
+static inline bool
+can_be_stopped(int (*run)(void))
+{
+    pid_t pid = start_stopped(run);
+    if (pid > 0)
+        end_child(pid);
+    else
+        printf("not here: ptrace\n");
+    return pid > 0;
+}
+
 /* Whether an instruction is the kernel's, in the vDSO. The way through its clock depends on the time. */
 static inline bool
 is_in_vdso(uintptr_t pc)
@@ -150,7 +175,7 @@ find_points(struct points *points, int (*run)(void))
         while (i-- > 0 && points->at[i] != pc)
             ;
         if (i == UINT_MAX && !is_in_vdso(pc)) {
-            CHECK(points->count < sizeof(points->at) / sizeof(points->at[0]));
+            CHECK(points->count < ARRAY_SIZE(points->at));
             points->at[points->count++] = pc;
         }
         CHECK(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) == 0);

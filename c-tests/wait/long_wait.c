@@ -24,14 +24,6 @@ struct cost {
     int way;
 };
 
-static double
-cpu_ms(clockid_t clock)
-{
-    struct timespec t;
-    CHECK(clock_gettime(clock, &t) == 0);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
 static void *
 waits(void *data)
 {
@@ -42,7 +34,7 @@ waits(void *data)
     for (uint32_t i = 0; i < 100; i++)
         list[i] = (struct umf_wait){ .fence = fences[i], .value = 1 };
     CHECK(getrusage(RUSAGE_THREAD, &before) == 0);
-    double used = cpu_ms(CLOCK_THREAD_CPUTIME_ID);
+    uint64_t used = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     uint64_t began = now_ns();
     pthread_barrier_wait(&asleep);
     switch (cost->way) {
@@ -56,7 +48,7 @@ waits(void *data)
     }
     CHECK(getrusage(RUSAGE_THREAD, &after) == 0);
     cost->wall_s = (double)(now_ns() - began) / 1e9;
-    cost->cpu_ms = cpu_ms(CLOCK_THREAD_CPUTIME_ID) - used;
+    cost->cpu_ms = (double)(clock_ns(CLOCK_THREAD_CPUTIME_ID) - used) / 1e6;
     cost->sleeps = after.ru_nvcsw - before.ru_nvcsw;
     return NULL;
 }

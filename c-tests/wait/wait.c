@@ -23,7 +23,7 @@ deadlines_are_not_early(void)
     EXPECT(-ETIME, umf_fence_wait(fence, 1, now_ns() - SECOND));
     EXPECT(-ETIME, umf_fence_wait(fence, 1, now_ns()));
     const uint64_t lengths[] = { 1, 1000, MS, 20 * MS, 70 * MS };
-    for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
         uint64_t deadline = in_ns(lengths[i]);
         EXPECT(-ETIME, umf_fence_wait(fence, 1, deadline));
         uint64_t now = now_ns();
@@ -91,7 +91,7 @@ no_jump_is_slept_through(void)
         { max - 31, max, max },
         { max - 1, max, max },
     };
-    for (size_t i = 0; i < sizeof(jumps) / sizeof(jumps[0]); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(jumps); i++)
         woken_by(jumps[i][0], jumps[i][1], jumps[i][2]);
 }
 
@@ -101,11 +101,23 @@ no_step_is_slept_through(void)
 {
     const uint64_t steps[] = { 1, 2, 17, 31, 32, 33 };
     for (uint64_t start = 1000; start < 1032; start += rounds(1, 11)) {
-        for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
             woken_by(start, start + 1, start + steps[i]);
             woken_by(start, start + 1 + steps[i] / 2, start + 1 + steps[i]);
             woken_by(start, start + steps[i], start + steps[i]);
         }
+    }
+}
+
+/* Each falls asleep for a value of its own: the first, and every step after it. */
+static void
+fall_asleep_in_steps(struct sleeper *sleepers, int count, struct umf_fence *fence, uint64_t first, uint64_t step)
+{
+    memset(sleepers, 0, (size_t)count * sizeof(*sleepers));
+    for (int i = 0; i < count; i++) {
+        sleepers[i].fence = fence;
+        sleepers[i].value = first + step * (uint64_t)i;
+        fall_asleep(&sleepers[i]);
     }
 }
 
@@ -115,12 +127,7 @@ one_value_wakes_only_those_who_waited_for_it(void)
     enum { THREADS = 64 };
     struct umf_fence *fence = fence_at(100);
     struct sleeper sleepers[THREADS];
-    memset(sleepers, 0, sizeof(sleepers));
-    for (int i = 0; i < THREADS; i++) {
-        sleepers[i].fence = fence;
-        sleepers[i].value = 101 + i;
-        fall_asleep(&sleepers[i]);
-    }
+    fall_asleep_in_steps(sleepers, THREADS, fence, 101, 1);
     for (int i = 0; i < THREADS; i++) {
         OK(umf_fence_signal(fence, 101 + i));
         EXPECT(0, end_of(&sleepers[i]));
@@ -136,12 +143,7 @@ one_jump_wakes_all_it_passes(void)
     enum { THREADS = 64 };
     struct umf_fence *fence = fence_at(100);
     struct sleeper sleepers[THREADS];
-    memset(sleepers, 0, sizeof(sleepers));
-    for (int i = 0; i < THREADS; i++) {
-        sleepers[i].fence = fence;
-        sleepers[i].value = 101 + i;
-        fall_asleep(&sleepers[i]);
-    }
+    fall_asleep_in_steps(sleepers, THREADS, fence, 101, 1);
     OK(umf_fence_signal(fence, 100 + THREADS / 2));
     for (int i = 0; i < THREADS / 2; i++)
         EXPECT(0, end_of(&sleepers[i]));
@@ -159,12 +161,7 @@ who_waits_for_32_more_sleeps_on_and_is_woken_in_turn(void)
 {
     struct umf_fence *fence = fence_at(0);
     struct sleeper sleepers[4];
-    memset(sleepers, 0, sizeof(sleepers));
-    for (int i = 0; i < 4; i++) {
-        sleepers[i].fence = fence;
-        sleepers[i].value = 7 + 32 * i;
-        fall_asleep(&sleepers[i]);
-    }
+    fall_asleep_in_steps(sleepers, 4, fence, 7, 32);
     for (int i = 0; i < 4; i++) {
         OK(umf_fence_signal(fence, 7 + 32 * i));
         EXPECT(0, end_of(&sleepers[i]));

@@ -136,7 +136,7 @@ a_failure_ends_the_wait_wherever_it_is(uint32_t pages, uint32_t count)
         { UMF_WAIT_PENDING, -ENODEV, -EIO },
         { UMF_WAIT_ANY | UMF_WAIT_PENDING, -EOWNERDEAD, -EOWNERDEAD },
     };
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
         /* Twice, because the page of the second has counted a failure before. */
         struct world w = create(pages, count, count);
         for (int again = 0; again < 2; again++) {
@@ -294,7 +294,7 @@ everything(void)
     /* First of all: what the library finds out when it first needs it, it finds out without
      * allocating. */
     neither_signals_nor_waits_allocate(3, 3);
-    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
         any_ends_with_the_one_that_is_met(sizes[i][0], sizes[i][1]);
         all_ends_with_the_last(sizes[i][0], sizes[i][1]);
         if (sizes[i][1] > 1) {
