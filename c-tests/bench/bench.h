@@ -1,7 +1,6 @@
 /*
- * What the pieces of the benchmark share. Nothing here measures anything: a piece describes
- * contenders, compare() runs them in turn, and the report prints ratios. A time is never a failure;
- * a call that does not do what it should is.
+ * What the parts of the benchmark share. A part describes contenders, compare() runs them in turn,
+ * and the report prints ratios. A time is never a failure. A call that gives a wrong result is.
  */
 #ifndef BENCH_H
 #define BENCH_H
@@ -13,40 +12,38 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* bench_report.c: rounds, ratios, the table. */
+/* report.c: rounds, ratios, the table. */
 
-/* One way of doing a thing. */
+/* One way to do a thing. */
 struct contender {
     const char *name;
-    /* Does it, and returns what it cost in the unit of the comparison: nanoseconds, mostly. */
+    /* Does it once and returns its cost in the unit of the comparison, usually nanoseconds. */
     double (*sample)(void *state);
     void *state;
-    /* Why it cannot be done here, instead of the above. */
+    /* Why it cannot be done here. Set instead of the above. */
     const char *absent;
 };
 
-/* Shorter, for a look in between. */
+/* Few rounds, for a quick look. */
 extern bool quick;
 
 void report_begin(bool table, FILE *tsv);
 void report_end(void);
-/* What a hanging benchmark is at. */
+/* What the watchdog prints when the benchmark hangs. */
 const char *report_position(void);
 
 void section(const char *title);
 
-/* The fewest and the most rounds of a comparison; between them, time decides. */
+/* The fewest and the most rounds of a comparison. Between them, the elapsed time decides. */
 struct rounds {
     unsigned least;
     unsigned most;
 };
 #define ROUNDS ((struct rounds){quick ? 5 : 11, quick ? 101 : 401})
 
-/*
- * Takes one sample of each contender, then again, for many rounds: whatever else the machine does
- * meets all of them. The first contender is ours. A ratio is taken within a round; its median is
- * reported, and where four of five lie.
- */
+/* Takes one sample of each contender, in turn, for many rounds: a disturbance meets all of them.
+ * The first contender is libumf. A ratio is taken within a round. The report gives its median
+ * and the range of the middle four fifths. */
 void compare(const char *row, const char *unit, struct rounds rounds, const struct contender *list,
              size_t count);
 
@@ -54,13 +51,13 @@ void compare(const char *row, const char *unit, struct rounds rounds, const stru
 void report(const char *row, const char *unit, unsigned rounds, const struct contender *list,
             size_t count, const double *samples);
 
-/* What is counted and not measured: once is enough. */
+/* A value that is counted, not measured: one sample is enough. */
 void report_count(const char *row, const char *unit, double ours, const char *peer, double theirs);
 
 /* A row that this machine or this run leaves out, and why. */
 void report_absent(const char *row, const char *reason);
 
-/* bench_machine.c: processors, threads, counters. */
+/* machine.c: processors, threads, counters. */
 
 /* The processors that this process may use, at most two of them. */
 struct cpus {
@@ -76,11 +73,11 @@ pid_t thread_id(void);
 bool is_asleep(pid_t thread);
 void sleep_ns(uint64_t ns);
 uint64_t thread_cpu_ns(void);
-/* Zeroed, and shared with the children of a fork. */
+/* Zeroed memory that forked children share. */
 void *shared_memory(size_t size);
-/* As many as root, or the hard limit, allows. Returns how many may be opened from here on. */
+/* Raises the limit of descriptors as far as this user may. Returns how many more may be opened. */
 size_t spare_fds(void);
-/* bench_cost.c: what the calling thread allocated. */
+/* cost.c: what the calling thread allocated. */
 long allocations_so_far(void);
 
 struct umf_page *new_page(uint32_t fences);

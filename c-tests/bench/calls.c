@@ -1,4 +1,4 @@
-/* Calls that end in memory: what a fence costs while nobody has to sleep. */
+/* Calls that only touch memory: what a fence costs while nothing sleeps. */
 #include "bench.h"
 #include "peer.h"
 
@@ -9,10 +9,8 @@
 #include <X11/xshmfence.h>
 #endif
 
-/*
- * Of an instruction or two, and of system calls, in one sample: short enough to be left in peace
- * most of the time.
- */
+/* How many calls of one or two instructions, and how many system calls, make a sample: short, so
+ * that most samples are undisturbed. */
 #define FEW 1000
 #define MANY 20000
 
@@ -32,7 +30,7 @@ static struct monitor {
 static struct xshmfence *xshmfence;
 #endif
 
-/* Runs a statement often. What it says is an error, if not 0, is one. */
+/* Runs a statement many times. It must evaluate to 0. */
 #define TIMED(times, call)                                     \
     do {                                                       \
         int64_t failed_ = 0;                                   \
@@ -138,7 +136,7 @@ unmet_called(void *state)
     TIMED(MANY, peer_poll(words, UINT64_MAX) != -1);
 }
 
-/* Every value is news, so each is looked up in shared memory and remembered. */
+/* Every value is new, so each is read from shared memory and latched. */
 static double
 news_umf(void *state)
 {
@@ -177,7 +175,7 @@ list_called(void *state)
 }
 
 #ifdef HAVE_XSHMFENCE
-/* A frame's use of it: what was triggered has to be reset before it can be triggered again. */
+/* One frame's use of an xshmfence: after a trigger it must be reset before the next. */
 static double
 signal_xshmfence(void *state)
 {

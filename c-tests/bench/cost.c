@@ -1,5 +1,5 @@
 /*
- * What fences cost beside time: memory, descriptors, allocations, and the processor while they
+ * What fences cost besides time: memory, descriptors, allocations, and CPU time while waiters
  * sleep.
  */
 #include "bench.h"
@@ -94,7 +94,7 @@ count_allocations(void)
     struct umf_page *page = new_page(THOUSAND);
     for (unsigned i = 0; i < THOUSAND; i++)
         waits[i] = (struct umf_wait){.fence = new_fence(page), .value = UINT64_MAX};
-    /* Who counts none has to be able to count. */
+    /* Zero allocations mean nothing unless the counter works. */
     CHECK(allocations - before >= THOUSAND);
 
     struct umf_fence *fence = waits[0].fence;
@@ -148,10 +148,8 @@ see_size(struct dl_phdr_info *info, size_t size, void *argument)
     return 0;
 }
 
-/*
- * A library's file up to where its symbols and debugging information begin: what stripping leaves,
- * but for 1 KiB.
- */
+/* The size of a library's file without symbols and debugging information: what stripping leaves,
+ * to within 1 KiB. */
 static size_t
 stripped_size(const char *library)
 {
@@ -173,7 +171,7 @@ count_library(void)
 #endif
 }
 
-/* Ways to wait for something that does not come. */
+/* Ways to wait for something that never happens. */
 static uint64_t idle_ns, idle_end;
 static struct umf_fence *idle_fences[64];
 static int idle_event;
@@ -202,10 +200,8 @@ idle_poll(void)
     CHECK(ppoll(&entry, 1, &timeout, NULL) == 0);
 }
 
-/*
- * As drivers do that poll a fence in memory and do not want to burn a core: 160 us is where Mesa's
- * venus begins.
- */
+/* Drivers that poll a fence in memory sleep like this to spare a core. Mesa's venus begins at
+ * 160 us. */
 static void
 idle_look(void)
 {
@@ -228,7 +224,7 @@ idler_main(void *argument)
     return NULL;
 }
 
-/* Some of each, all at once: the waiting is done only once. */
+/* All contenders wait at the same time, so that the benchmark waits once. */
 static void
 measure_idling(void)
 {

@@ -1,7 +1,4 @@
-/*
- * Many threads asleep on one fence, each for a value of its own, and signals that concern one of
- * them each.
- */
+/* Many threads sleep on one fence, each for its own value. Each signal concerns one of them. */
 #include "bench.h"
 #include "futex.h"
 
@@ -12,7 +9,7 @@
 
 #define MOST 1000
 
-/* How a crowd waits. The value is 0 before each sample. */
+/* How the waiters wait. The value is 0 before each sample. */
 struct crowd {
     void (*reset)(void);
     void (*wait)(uint32_t value);
@@ -111,7 +108,7 @@ static void *
 waiter_main(void *argument)
 {
     struct waiter *self = argument;
-    /* Each wake-up was a sleep before, and a sleep is a voluntary context switch. */
+    /* Counts wake-ups: each ends a sleep, which is a voluntary context switch. */
     long before = switches(RUSAGE_THREAD);
     atomic_store(&self->thread, thread_id());
     self->crowd->wait(self->value);
@@ -123,10 +120,8 @@ waiter_main(void *argument)
     return NULL;
 }
 
-/*
- * Waits until `count` waiters have returned and all others, whom the signal may have woken too,
- * sleep again.
- */
+/* Waits until `count` waiters have returned and all others sleep again. A signal may have woken
+ * more than it concerns. */
 static void
 settle(unsigned count)
 {
@@ -135,14 +130,12 @@ settle(unsigned count)
         before = now;
         sleep_ns(20000);
         now = switches(RUSAGE_SELF);
-        /* One of them was this thread's. */
+        /* this thread's own switch */
     } while (now - before > 1 || atomic_load(&returned) < count);
 }
 
-/*
- * One fill and drain. What it cost: time to drain at full speed, or wake-ups per waiter with pauses
- * between signals.
- */
+/* Lets all waiters fall asleep, then wakes all. The cost is the time at full speed, or wake-ups
+ * per waiter with pauses between signals. */
 static double
 sample(void *state)
 {
@@ -215,7 +208,7 @@ bench_crowds(void)
         {1000, "1000 sleepers, one signal at a time", "1000 sleepers, at full speed"},
     };
     section("Asleep on one fence, for distinct values");
-    /* The shortest sleep is to be as short as it says. */
+    /* Timers must not be rounded up. */
     prctl(PR_SET_TIMERSLACK, 1);
     CHECK(sem_init(&all_returned, 0, 0) == 0);
     page = new_page(1);

@@ -1,7 +1,4 @@
-/*
- * A signal, somebody who hears of it and passes it on, and who sleeps at the other end: how long it
- * takes all the way.
- */
+/* The time from a signal, through a relay that notices it, to a receiver that sleeps. */
 #ifndef BENCH_DELIVERY_H
 #define BENCH_DELIVERY_H
 
@@ -9,28 +6,28 @@
 
 struct delivery {
     const char *name;
-    /* Not measured: everything that has to be there before the signal. */
+    /* Not measured: prepares everything that must exist before the signal. */
     void (*arm)(struct delivery *delivery);
     void (*signal)(struct delivery *delivery);
     /* Sleeps until it is delivered. On the receiver's thread. */
     void (*receive)(struct delivery *delivery);
-    /* Report how long the signaller's call took instead of the whole way. */
+    /* Reports how long the signaler's call took, not the whole delivery. */
     bool call_only;
 
-    /* Who passes it on, to be asleep before the signal. 0 if it is not to be known. */
+    /* The relay's thread, which must sleep before the signal. 0 if unknown. */
     pid_t deliverer;
     struct umf_loop *loop;
     struct umf_fence *fence;
     uint64_t value;
-    /* Where a watch of this loop ends: an eventfd. */
+    /* The eventfd that a watch of this loop writes. */
     int event;
     _Atomic uint32_t *word;
-    /* A conversion's. */
+    /* of a conversion */
     struct umf_syncobj *syncobj;
     uint64_t point;
 };
 
-/* The thread at the other end. */
+/* the receiver */
 void start_receiver(void);
 void pin_receiver(int cpu);
 void stop_receiver(void);
@@ -38,7 +35,7 @@ void stop_receiver(void);
 /* One delivery, for compare(). */
 double sample_delivery(void *state);
 
-/* A loop with a thread, on a processor, with a fence of its own and an eventfd. */
+/* A loop whose thread runs on a given processor, with a fence and an eventfd. */
 void watched_open(struct delivery *delivery, int cpu);
 void watched_arm(struct delivery *delivery);
 void watched_signal(struct delivery *delivery);

@@ -1,6 +1,6 @@
 /*
- * Against the kernel's own timeline, drm_syncobj, and what conversions cost beside the ioctl that
- * they end in.
+ * libumf beside the kernel's timeline (drm_syncobj), and conversions beside the ioctl that they end
+ * in.
  */
 #include "bench.h"
 
@@ -34,7 +34,7 @@ static int drm = -1;
 static struct umf_device *device;
 static struct umf_fence *fence;
 static uint64_t value, point;
-static uint32_t timeline, exported, signalled;
+static uint32_t timeline, exported, signaled;
 static uint64_t exported_point;
 static int sync_file = -1, buffer = -1;
 
@@ -115,7 +115,7 @@ open_device(void)
     return false;
 }
 
-/* A dma-buf to convert to and from, of any device that lets us have one. */
+/* A dma-buf to convert to and from, of any device that can make one. */
 static int
 new_buffer(void)
 {
@@ -201,7 +201,7 @@ export_sync_file(void *state)
 static double
 ioctl_export_sync_file(void *state)
 {
-    TIMED(close(to_fd(signalled, DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE)));
+    TIMED(close(to_fd(signaled, DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE)));
 }
 
 static double
@@ -289,10 +289,8 @@ link_open(struct link *link)
         link->ways[way].number = (int)new_syncobj(0);
 }
 
-/*
- * Each process on an open file of its own, as it is between two drivers. On one file, every call
- * from another process than the last waits for the kernel's RCU: milliseconds.
- */
+/* Each process has its own open file, as two drivers do. On a shared file, a call from another
+ * process than the last waits for the kernel's RCU, which takes milliseconds. */
 static void
 link_enter_child(struct link *link)
 {
@@ -320,10 +318,8 @@ link_receive(struct link *link, int way, uint32_t number)
     OK(timeline_wait((uint32_t)link->ways[way].number, number));
 }
 
-/*
- * On one core: how a halted one wakes up is the machine's affair, and an emulated one takes
- * milliseconds.
- */
+/* On one core: waking a halted core costs what the machine makes of it, milliseconds if it is
+ * emulated. */
 static void
 compare_round_trips(void)
 {
@@ -356,7 +352,7 @@ count_files(void)
         close(fds[i]);
 }
 
-/* Converted by a loop: as a compositor hears of it, by an eventfd that waits for the point. */
+/* Converted by a loop. As in a compositor, an eventfd tells when the point exists. */
 
 static uint32_t watched;
 static struct umf_syncobj *syncobj;
@@ -372,10 +368,8 @@ converted_arm(struct delivery *delivery)
                                delivery->value, 0, NULL, NULL));
 }
 
-/*
- * What cannot be had for less: the same way without the conversion, and the ioctl that makes a
- * point and raises its eventfd.
- */
+/* The lower bound: the same path without the conversion, plus the ioctl that makes a point and
+ * raises its eventfd. */
 static double
 sample_least(void *state)
 {
@@ -396,7 +390,7 @@ static void
 compare_conversions(void)
 {
     struct delivery converted = WATCHED("libumf"), least = WATCHED("");
-    struct syncobj_eventfd probe = {.handle = signalled, .fd = -1};
+    struct syncobj_eventfd probe = {.handle = signaled, .fd = -1};
     int cpu = usable_cpus().cpu[0];
     if (call(SYNCOBJ_EVENTFD, &probe) == -EINVAL) {
         report_absent("signal to point, by a loop", "not run: no SYNCOBJ_EVENTFD");
@@ -421,7 +415,7 @@ compare_conversions(void)
     unpin();
 }
 
-/* What a process and its kernel hold. */
+/* Memory of a process and of the kernel. */
 struct holdings {
     long process_kib, kernel_kib;
     int files;
@@ -466,7 +460,7 @@ on_converted(void *data, int result)
         OK(umf_fence_signal(data, umf_fence_value(data) + 1));
 }
 
-/* A batch is in the making at once, each point of which waits for a value of its own. */
+/* Points are made in batches. Each point of a batch waits for its own value. */
 static void
 convert_batch(struct umf_loop *loop, struct umf_fence *batches, uint64_t batch)
 {
@@ -480,7 +474,8 @@ convert_batch(struct umf_loop *loop, struct umf_fence *batches, uint64_t batch)
     OK(umf_fence_wait(batches, batch + 1, FOREVER));
 }
 
-/* What a million points leave, or as many as there is time for, beside what the ioctl leaves. */
+/* Memory that remains after a million points, or after as many as there is time for, beside what
+ * the bare ioctl leaves. */
 static void
 count_what_is_left(void)
 {
@@ -539,8 +534,8 @@ set_up(void)
 
     timeline = new_syncobj(0);
     exported = new_syncobj(0);
-    signalled = new_syncobj(DRM_SYNCOBJ_CREATE_SIGNALED);
-    sync_file = to_fd(signalled, DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE);
+    signaled = new_syncobj(DRM_SYNCOBJ_CREATE_SIGNALED);
+    sync_file = to_fd(signaled, DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE);
     buffer = new_buffer();
     return true;
 }

@@ -1,8 +1,8 @@
 /*
- * The hand-written futex that a fence is measured against: as little as a correct one can be. One
- * word of 32 bits holds a value of 31, and a bit that says that somebody sleeps. It has one
- * signaller, its values must not wrap around, every signal wakes whoever sleeps, and there is
- * neither error nor timeout nor peer that might misbehave.
+ * The hand-written futex that a fence is measured against: the least that is correct. One 32-bit
+ * word holds a value of 31 bits and a bit that says that somebody sleeps. It has one signaler, its
+ * values must not wrap, every signal wakes every sleeper, and there are no errors, no timeouts, and
+ * no protection from peers.
  */
 #ifndef BENCH_FUTEX_H
 #define BENCH_FUTEX_H
@@ -21,10 +21,8 @@ futex(_Atomic uint32_t *word, int operation, uint32_t argument)
     return syscall(SYS_futex, word, operation, argument, NULL, NULL, 0);
 }
 
-/*
- * Either this exchange comes after the waiter's, and finds the bit, or before it, and the waiter
- * finds the value.
- */
+/* Either this exchange comes after the waiter's and finds the bit, or it comes before and the
+ * waiter finds the value. */
 static inline void
 futex_signal(_Atomic uint32_t *word, uint32_t value, uint32_t wake)
 {

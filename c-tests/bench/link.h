@@ -1,18 +1,18 @@
-/* Two processes that signal and wait for each other, by whatever means. */
+/* Two processes that signal and wait for each other. */
 #ifndef BENCH_LINK_H
 #define BENCH_LINK_H
 
 #include "bench.h"
 
-/* A way there (0) and a way back (1). The numbers sent are 1, 2, 3, ... */
+/* Direction 0 is there, 1 is back. The numbers sent are 1, 2, 3, ... */
 struct link {
     const char *name;
     void (*open)(struct link *link);
     void (*send)(struct link *link, int way, uint32_t number);
     void (*receive)(struct link *link, int way, uint32_t number);
-    /* May be NULL. What the other process has to do first. */
+    /* May be NULL. What the other process must do first. */
     void (*enter_child)(struct link *link);
-    /* Why there is no such link here, instead of the above. */
+    /* Why there is no such link here. Set instead of the above. */
     const char *absent;
 
     union {
@@ -20,7 +20,7 @@ struct link {
         int number;
     } ways[2];
 
-    /* The other process sleeps here while it is not its turn: a link at rest costs nothing. */
+    /* The other process sleeps here between measurements: an idle link costs nothing. */
     int turn;
     pid_t child;
     uint32_t sent;

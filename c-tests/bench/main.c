@@ -1,6 +1,6 @@
 /*
- * The benchmark: libumf beside what one would use instead, in one run, as ratios. docs/benchmark.md
- * tells what the rows mean. It exits 0 whatever the times are, and not 0 only if something did not
+ * The benchmark: libumf beside its alternatives, in one run, as ratios. docs/benchmark.md explains
+ * the rows. It exits with 0 whatever the times are, and with an error only if something did not
  * work.
  */
 #include "bench.h"

@@ -1,6 +1,6 @@
 /*
- * What a fence is measured against where it ends in memory: the bare instruction behind a function
- * call of the same kind, into a shared library.
+ * The peer of calls that only touch memory: the same instruction behind a function call into a
+ * shared library.
  */
 #ifndef BENCH_PEER_H
 #define BENCH_PEER_H

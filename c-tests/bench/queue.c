@@ -1,6 +1,6 @@
 /*
- * Queues: what it costs to submit a job that can run at once, and how long it takes until one begins
- * that cannot, beside the thread that a driver would have written for that.
+ * Queues: the cost of submitting a job that can run at once, and the delay until a job that had to
+ * wait begins. The peer is the submit thread that a driver would have written.
  */
 #include "bench.h"
 
@@ -13,7 +13,7 @@
 static struct umf_fence *fences[WAITS_MAX], *target, *blocker;
 static uint64_t value;
 
-/* A job that a worker runs: when it began, on which thread. */
+/* When a job began, and on which thread. */
 static _Atomic uint64_t began_at;
 static _Atomic pid_t ran_on;
 
@@ -33,7 +33,7 @@ nothing(void *data)
     return UMF_JOB_DONE;
 }
 
-/* Submitted, run and signalled in one call */
+/* Submitted, run and signaled in one call */
 
 static struct umf_queue *inline_queue;
 
@@ -65,7 +65,7 @@ run_inline(void *state)
     return (double)(now_ns() - start) / TIMES;
 }
 
-/* The same without a queue, for who knows that nothing has to wait. */
+/* The same without a queue, for a driver that knows that nothing has to wait. */
 static double
 run_by_hand(void *state)
 {
@@ -174,7 +174,7 @@ sample_begin(void *state)
     struct way *way = state;
     began_at = 0;
     if (!way->worker) {
-        /* Who it will be. */
+        /* the thread that will run the job */
         way->submit(way->blocked ? blocker : NULL, ++value);
         OK(umf_fence_signal(blocker, value));
         until_begun();
@@ -264,7 +264,7 @@ bench_queues(void)
         compare(rows[i], "ns", ROUNDS, list, 2);
     }
     compare_begins("submitted, until it begins", false);
-    compare_begins("held up: signalled, until it begins", true);
+    compare_begins("held up: signaled, until it begins", true);
     count_allocations();
 
     CHECK(pthread_mutex_lock(&submitter.mutex) == 0);

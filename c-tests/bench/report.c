@@ -1,5 +1,5 @@
 /*
- * Takes samples in rounds, and prints ratios with their spread: a table for people, tab-separated
+ * Takes samples in rounds and prints ratios with their spread: a table for people, or tab-separated
  * lines for programs.
  */
 #include "bench.h"
@@ -11,7 +11,7 @@ bool quick;
 static bool table;
 static FILE *tsv;
 static const char *section_now = "", *row_now = "";
-/* So that a row's own name is printed once, above its peers. */
+/* Prints a row's own name once, above its peers. */
 static const char *row_printed;
 
 static double
@@ -60,9 +60,7 @@ format_value(char *out, size_t size, double value, const char *unit)
              value, units[scale]);
 }
 
-/*
- * Two digits behind the point for what is around 1, two that tell something for what is far below.
- */
+/* Two decimals near 1, two significant digits far below. */
 static void
 format_ratio(char *out, size_t size, double ratio)
 {
@@ -116,7 +114,7 @@ print_row_name(const char *row, const char *unit)
     row_printed = row;
 }
 
-/* One line: the same row against one peer. The ratio is negative where there is none. */
+/* One line: a row against one peer. A negative ratio means that there is none. */
 static void
 print_line(const char *row, const char *unit, const char *peer, const double values[2],
            const double ratio[3], unsigned rounds)
@@ -157,7 +155,7 @@ print_line(const char *row, const char *unit, const char *peer, const double val
     }
 }
 
-/* A peer that cannot take part. Ours may have done it all the same. */
+/* A peer that cannot take part. libumf may have been measured all the same. */
 static void
 print_absent(const char *row, const char *unit, const char *peer, double value, const char *reason)
 {
@@ -218,7 +216,7 @@ void
 compare(const char *row, const char *unit, struct rounds rounds, const struct contender *list,
         size_t count)
 {
-    /* samples[round][contender] while it is not known how many rounds there will be. */
+    /* samples[round][contender], as the number of rounds is not known yet */
     double *samples = malloc(rounds.most * count * sizeof(*samples));
     double *by_contender = malloc(rounds.most * count * sizeof(*by_contender));
     CHECK(samples && by_contender);
@@ -228,7 +226,7 @@ compare(const char *row, const char *unit, struct rounds rounds, const struct co
     unsigned round = 0;
     for (; round < rounds.most && (round < rounds.least || now_ns() < end); round++) {
         for (size_t turn = 0; turn < count; turn++) {
-            /* There and back, so that nobody always follows the same one. */
+            /* Alternates the direction, so that no contender always follows the same one. */
             size_t who = round % 2 ? count - 1 - turn : turn;
             samples[round * count + who] = list[who].absent ? 0 : list[who].sample(list[who].state);
         }

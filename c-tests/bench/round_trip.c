@@ -1,4 +1,4 @@
-/* Round trips between two processes: one signals and waits for the other's answer. */
+/* Round trips between two processes: one signals, and waits for the other's answer. */
 #include "futex.h"
 #include "link.h"
 
@@ -12,7 +12,7 @@
 
 #define TRIPS 100
 
-/* On a line of its own, as a fence is. */
+/* on its own cache line, as a fence is */
 struct shared {
     _Alignas(64) _Atomic uint32_t word;
 };
@@ -212,7 +212,7 @@ stop_links(struct link *links, size_t count)
         int status;
         if (link->absent)
             continue;
-        /* One that ended by itself saw a check fail. */
+        /* A process that ended by itself saw a check fail. */
         CHECK(waitpid(link->child, &status, WNOHANG) == 0);
         CHECK(kill(link->child, SIGKILL) == 0);
         CHECK(waitpid(link->child, &status, 0) == link->child);
@@ -265,7 +265,7 @@ bench_round_trips(void)
         {"pthread mutex and cond, shared", pthread_open, pthread_send, pthread_receive,
          .absent = NULL},
         XSHMFENCE,
-        /* Last: it has no place on one core. */
+        /* Last: this one does not run on one core. */
         {"spinning: no sleep, a core each", words_open, spin_send, spin_receive, .absent = NULL},
     };
     size_t count = ARRAY_SIZE(links);

@@ -1,6 +1,6 @@
 /*
- * One thread asleep for any, or for all, of many fences; another signals. Both on one core, which
- * is never halted.
+ * One thread sleeps for any, or for all, of many fences. Another signals. Both run on one core that
+ * never halts.
  */
 #include "bench.h"
 #include "futex.h"
@@ -12,11 +12,11 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
-/* Many of a kind, and who waits for them how. */
+/* Many fences of one kind, and the way to wait for them. */
 struct many {
     const char *name;
     void (*open)(struct many *many);
-    /* For any: until one has a signal that was not consumed. For all: until all have. */
+    /* For any: until one has a signal that was not consumed. For all: until all have one. */
     void (*wait)(struct many *many);
     void (*signal)(struct many *many, unsigned index);
     /* The signal was waited for; the next wait is for another. */
@@ -25,15 +25,12 @@ struct many {
 
     unsigned count;
     bool all;
-    /*
-     * Report the waiter's processor time for the whole wait instead of the time from signal to
-     * return.
-     */
+    /* Reports the waiter's CPU time for the whole wait, not the time from signal to return. */
     bool cpu_time;
     /* 0: all fences are on one page. */
     unsigned fences_per_page;
 
-    /* What the random number generator of this contender has come to: all get the same sequence. */
+    /* The state of this contender's random numbers. All contenders get the same sequence. */
     uint32_t random;
     struct umf_wait *waits;
     struct word {
@@ -41,7 +38,7 @@ struct many {
     } *words;
     uint32_t *wanted;
     struct pollfd *polls;
-    /* Whose eventfds these are. */
+    /* owner of the eventfds */
     const struct many *lender;
     int epoll;
 };
@@ -118,7 +115,7 @@ words_open(struct many *many)
         many->wanted[i] = 1;
 }
 
-/* One after the other: what was signalled stays so. */
+/* One after the other: what was signaled stays signaled. */
 static void
 words_wait_all(struct many *many)
 {
@@ -162,7 +159,7 @@ waitv_wait_any(struct many *many)
     CHECK(index >= 0 && atomic_load(&many->words[index].word) == many->wanted[index]);
 }
 
-/* There is no room in the word to say that somebody sleeps: every signal is a system call. */
+/* The word has no room to say that somebody sleeps, so every signal is a system call. */
 static void
 waitv_signal(struct many *many, unsigned index)
 {
@@ -194,7 +191,7 @@ events_close(struct many *many)
     free(many->polls);
 }
 
-/* Of the eventfds that the one with poll has: files are scarce. */
+/* The eventfds are those of the contender that polls: descriptors are scarce. */
 static void
 epoll_open(struct many *many)
 {
@@ -246,7 +243,7 @@ events_consume(struct many *many, unsigned index)
     CHECK(eventfd_read(many->polls[index].fd, &count) == 0 && count == 1);
 }
 
-/* The one who waits. */
+/* The waiter. */
 static struct {
     pthread_t pthread;
     pid_t thread;
@@ -294,10 +291,8 @@ sample(void *state)
         sleep_ns(20000);
     } while (!waiter.at_it || !is_asleep(waiter.thread));
 
-    /*
-     * One of them; or all, each once, beginning anywhere: the length of the steps is a prime that
-     * does not divide the count.
-     */
+    /* One of them, or all of them once, from a random start. The step is a prime that does not
+     * divide the count. */
     unsigned signals = many->all ? many->count : 1;
     unsigned first = random_below(many, many->count), index = first;
     uint64_t begin = now_ns();
@@ -316,7 +311,7 @@ sample(void *state)
     return taken;
 }
 
-/* Only who can takes part in the second row: once is enough to read who cannot. */
+/* Contenders that cannot take part are named in the first row alone. */
 static void
 compare_many(const char *row, const char *cpu_row, struct many *kinds, const char **absent,
              size_t count)

@@ -1,6 +1,6 @@
 /*
- * Watches: from a signal to the eventfd or the callback that somebody asked for, what it costs that
- * many others were asked for too, and what they cost while nothing happens.
+ * Watches: the time from a signal to its eventfd or callback, and what a large number of other
+ * watches costs, at a signal and while nothing happens.
  */
 #include "delivery.h"
 #include "futex.h"
@@ -15,7 +15,7 @@
 
 #define CROWD 100000
 #define CROWD_NAME "100000"
-/* Watches made and cancelled in one sample. */
+/* watches made and canceled in one sample */
 #define TIMES 200
 
 /* The receiver */
@@ -98,7 +98,7 @@ sample_delivery(void *state)
 
 /* Ways to deliver */
 
-/* The thread that was started last: the last in the list. Numbers grow, but begin again. */
+/* The thread that was started last is listed last, unless thread numbers began again. */
 static pid_t
 newest_thread(void)
 {
@@ -143,7 +143,7 @@ watched_open(struct delivery *delivery, int cpu)
     events_open(delivery);
     pid_t before = newest_thread();
     OK(umf_loop_create(UMF_LOOP_THREAD, &delivery->loop));
-    /* The thread starts with the first watch: one that is met. */
+    /* The loop's thread starts with the first watch, which is met at once. */
     struct umf_wait met = {.fence = delivery->fence, .value = 0};
     eventfd_t count;
     OK(umf_loop_export_eventfd(delivery->loop, &met, 0, delivery->event, NULL, NULL));
@@ -176,7 +176,7 @@ watched_close(struct delivery *delivery)
     close(delivery->event);
 }
 
-/* A thread that sleeps on a word and writes the eventfd: what one does without watches. */
+/* A thread that sleeps on a word and writes the eventfd: the alternative to watches. */
 static pthread_t passer;
 static _Atomic pid_t passer_thread;
 
@@ -245,7 +245,7 @@ dispatched_open(struct delivery *delivery, int cpu)
     fence_open(delivery);
     pid_t before = newest_thread();
     OK(umf_loop_create(0, &delivery->loop));
-    /* Somebody may have to make its descriptor readable. */
+    /* Another thread may have to make its descriptor readable. */
     if (newest_thread() != before) {
         delivery->deliverer = newest_thread();
         pin(delivery->deliverer, cpu);
@@ -321,7 +321,7 @@ on_released(void *data)
     atomic_fetch_add(&released, 1);
 }
 
-/* On these fences, one each, or all on the one fence, for values that it does not get to. */
+/* Watches for values that never come: one on each of these fences, or all on the one fence. */
 static void
 add_crowd(struct umf_loop *loop, struct umf_fence *const *fences, struct umf_fence *fence)
 {
@@ -333,11 +333,9 @@ add_crowd(struct umf_loop *loop, struct umf_fence *const *fences, struct umf_fen
     }
 }
 
-/*
- * The cost of a signal, and of its delivery, beside the same with that one watch alone. The
- * delivery is on one core, which is never halted. The signal is told with the loops on another: who
- * is woken on the same one may go first, and the call then takes as long as all that.
- */
+/* The cost of a signal and of its delivery beside many watches, against that watch alone. The
+ * delivery runs on one core that never halts. The signal is measured with the loops on another
+ * core: a thread that is woken on the same core may run first, and the call would include that. */
 static void
 compare_crowded(struct delivery *crowded, struct delivery *alone, const char *call_row,
                 const char *row)
@@ -483,7 +481,7 @@ compare_crowds(void)
     watched_close(&alone);
     watched_close(&others);
     watched_close(&same);
-    /* All that were there are gone: each has let go of its data. */
+    /* All watches are gone when each has released its data. */
     CHECK(atomic_load(&released) == 2 * CROWD);
     for (unsigned i = 0; i < CROWD; i++)
         umf_fence_unref(fences[i]);

@@ -1,13 +1,13 @@
 /*
- * Fences that a CUDA device writes, and such that it waits for: the page is registered with the driver, and the stream's memory
- * operations write and await values in it. The driver is looked for when this runs, so it builds everywhere; without a device it
- * says that it has not run.
+ * Fences that a CUDA device writes, and fences that it waits for. The page is registered with the
+ * driver, and memory operations of the stream write and await values in it. The test looks for the
+ * driver when it runs, so it builds everywhere. Without a device it says that it did not run.
  */
 #include "device_fences.h"
 
 #include <dlfcn.h>
 
-/* What is used of the driver's interface, as its ABI has it. */
+/* The part of the driver's interface that is used, as its ABI defines it. */
 typedef int CUresult;
 typedef int CUdevice;
 typedef struct CUctx *CUcontext;
@@ -21,7 +21,7 @@ typedef unsigned int CUdeviceptr;
 #define CU_MEMHOSTALLOC_DEVICEMAP 2
 #define CU_STREAM_NON_BLOCKING 1
 #define CU_STREAM_WAIT_VALUE_GEQ 0
-#define CU_STREAM_WRITE_VALUE_DEFAULT 0 /* with a barrier: what was done before is visible first */
+#define CU_STREAM_WRITE_VALUE_DEFAULT 0 /* with a barrier: earlier work becomes visible first */
 
 static CUresult (*cuInit)(unsigned flags);
 static CUresult (*cuDeviceGetCount)(int *count);
@@ -54,7 +54,7 @@ not_run(const char *why)
     exit(SKIPPED);
 }
 
-/* A name of the second version where there is one: it needs no setting of the driver's. */
+/* Prefers a name of the second version, which needs no setting of the driver. */
 static void *
 symbol(void *driver, const char *name, const char *newer)
 {
@@ -117,7 +117,7 @@ the_stream_signals(uint64_t count)
     CU(cuStreamSynchronize(stream));
 }
 
-/* The stream waits; the CPU signals. It costs no thread of anybody's, and may take as long as it likes. */
+/* The stream waits; the CPU signals. This needs no thread and has no time limit. */
 static void
 the_stream_waits(void)
 {
@@ -141,7 +141,8 @@ notify(void *data)
     OK(umf_fence_notify(data));
 }
 
-/* The driver's own interrupt, as a host function of the stream's: waits are asleep, and are woken. */
+/* The stream's host function notifies, after the driver's own interrupt: it wakes sleeping
+ * waiters. */
 static void
 a_host_function_notifies(void)
 {
@@ -162,7 +163,7 @@ free_pinned(void *data)
     CU(cuMemFreeHost(data));
 }
 
-/* The value in pinned memory of the driver's, which the library gives back. */
+/* The value is in the driver's pinned memory, which the library releases at the end. */
 static void
 a_value_in_pinned_memory(void)
 {

@@ -5,7 +5,7 @@
 #include "raw_page.h"
 #include "sleeper.h"
 
-/* Ends the test unless a call of the driver's succeeds. */
+/* Ends the test unless a call of the driver succeeds. */
 #define DRIVER_CALL(success, call)                                                                 \
     do {                                                                                           \
         int result_ = (int)(call);                                                                 \

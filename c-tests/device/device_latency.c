@@ -1,7 +1,10 @@
 /*
- * How soon the CPU knows what a device wrote, and at what cost. The device is another process, which writes the value through a
- * mapping of its own and wakes nobody; it notes the time right before. Beside libumf, in turn, its peer: a bare loop that looks at
- * the value, one that naps for 20 us between looks, or a bare poll() of the interrupt's descriptor. A number: rounds of each, and a last line of as many values as that.
+ * How soon the CPU sees what a device wrote, and at what cost. The device is another process: it
+ * notes the time, writes the value through its own mapping, and wakes nobody. The peer of libumf is
+ * a loop that only looks at the value, a loop that sleeps 20 us between looks, or a bare poll() of
+ * the interrupt's descriptor.
+ *
+ *     device_latency [ROUNDS]     rounds of each; the last line repeats that many values
  */
 #include "raw_page.h"
 #include "sleeper.h"
@@ -11,11 +14,11 @@
 
 enum how { BARE_LOOP, SPINNING, BARE_NAPS, SLEEPING, BARE_POLL, NOTIFIED };
 
-/* What the device is asked for, beside the page. */
+/* What the device is asked to do, besides the page. */
 struct order {
-    _Atomic uint64_t number; /* of the order: the value to write */
+    _Atomic uint64_t number; /* the value to write */
     _Atomic uint64_t delay_ns;
-    _Atomic int in_its_sleep; /* whether the device sleeps for that time, or counts it off */
+    _Atomic int in_its_sleep; /* whether the device sleeps for that time or spins */
     _Atomic int interrupts;
     _Atomic uint64_t written_ns;
 };
@@ -26,7 +29,8 @@ static struct umf_fence *fence;
 static struct raw raw;
 static int interrupt;
 
-/* By hand, each has a processor of its own, so that a loop does not take the other's. -1 is all of them. */
+/* In a run by hand each process has its own processor, so that a loop does not take the other's.
+ * -1 is all. */
 static void
 move_to(int processor)
 {
@@ -105,7 +109,7 @@ struct figures {
     double p25_us, median_us, p90_us, cpu_percent;
 };
 
-/* Rounds of this and that in turn, so that what disturbs one disturbs the other. The delay varies by so many percent. */
+/* Both take turns, so that a disturbance meets both. The delay varies by this percentage. */
 static void
 measure(const enum how *hows, int count, unsigned rounds, uint64_t delay_ns, unsigned percent, struct figures *out)
 {

@@ -1,6 +1,7 @@
 /*
- * Fences that an OpenCL device writes, and such that it waits for. A buffer is made of the page (CL_MEM_USE_HOST_PTR), where the
- * device shares the host's memory; a kernel writes values there and wakes nobody, and the CPU waits in libumf.
+ * Fences that an OpenCL device writes, and fences that it waits for. A device that shares the
+ * host's memory gets a buffer over the page (CL_MEM_USE_HOST_PTR). A kernel writes values there and
+ * wakes nobody; the CPU waits in libumf.
  */
 #include "device_fences.h"
 
@@ -18,7 +19,7 @@ main(void)
 
 #define CL(call) DRIVER_CALL(CL_SUCCESS, call)
 
-/* Maybe waits, works, and signals: the value last, after a fence, in one access of 64 bits. */
+/* Waits if told to, works, and signals: the value last, after a fence, in one 64-bit access. */
 static const char *source
     = "#pragma OPENCL EXTENSION cl_khr_int64_base_atomics : enable\n"
       "__kernel void job(__global ulong *words, __global ulong *result, uint wait_at, ulong wait_value,\n"
@@ -87,7 +88,8 @@ at(struct umf_fence *fence)
     return (uint32_t)(umf_fence_offset(fence) / sizeof(uint64_t));
 }
 
-/* Puts a job on the queue: steps values from first on, once go has reached wait_value and the event is complete. */
+/* Enqueues a job that signals `steps` values from `first` on, once `go` has reached wait_value
+ * and the event is complete. */
 static void
 enqueue(uint64_t wait_value, uint64_t first, uint32_t steps, uint32_t length, cl_event *after)
 {
@@ -105,13 +107,13 @@ enqueue(uint64_t wait_value, uint64_t first, uint32_t steps, uint32_t length, cl
     CL(clFlush(queue));
 }
 
-/* One kernel, many values; the CPU follows while it runs, and sees the result of each. */
+/* One kernel signals many values. The CPU follows while it runs, and sees the result of each. */
 static void
 a_long_kernel_tells_how_far_it_is(uint32_t steps)
 {
     uint64_t before = umf_fence_value(progress);
     enqueue(0, before + 1, steps, 1000000, NULL);
-    CHECK(follow_progress(before, steps, result) > 1); /* it was followed, and not only found to be over */
+    CHECK(follow_progress(before, steps, result) > 1); /* the CPU followed the job; it did not only find it finished */
     CL(clFinish(queue));
     CHECK(umf_fence_value(progress) == before + steps);
 }
@@ -136,7 +138,8 @@ complete(void *data, int answer)
     CL(clSetUserEventStatus(*(cl_event *)data, CL_COMPLETE));
 }
 
-/* The device's queue waits for a user event, which a watch completes: nobody blocks, and no kernel spins. */
+/* The device's queue waits for a user event that a watch completes: no thread blocks, and no
+ * kernel spins. */
 static void
 the_queue_waits_for_a_watch(void)
 {

@@ -1,6 +1,7 @@
 /*
- * Fences that a Vulkan device writes, and such that it waits for. The page is imported as it is, by VK_EXT_external_memory_host; a
- * compute shader and the transfer commands write values there and wake nobody, and the CPU waits in libumf.
+ * Fences that a Vulkan device writes, and fences that it waits for. VK_EXT_external_memory_host
+ * imports the page as it is. A compute shader and transfer commands write values there and wake
+ * nobody; the CPU waits in libumf.
  */
 #include "device_fences.h"
 
@@ -20,7 +21,7 @@ main(void)
 
 #define VK(call) DRIVER_CALL(VK_SUCCESS, call)
 
-/* llvmpipe ends a shader's loops after 65,535 turns. */
+/* llvmpipe ends a shader's loops after 65,535 iterations. */
 #define TURNS 50000
 
 static VkInstance instance;
@@ -122,7 +123,8 @@ memory_type(uint32_t allowed, VkMemoryPropertyFlags needed)
     return 0;
 }
 
-/* A buffer over imported memory of ours, or over new memory. Coherent in both cases: the library can use no other. */
+/* A buffer over the imported page, or over new memory. Both are coherent: the library cannot use
+ * other memory. */
 static VkBuffer
 create_buffer(void *host, VkDeviceSize size, VkDeviceMemory *memory)
 {
@@ -213,7 +215,7 @@ begin(void)
     return commands;
 }
 
-/* What was written becomes visible to the host, and to what comes after in the queue. */
+/* Makes what was written visible to the host and to later work of the queue. */
 static void
 barrier(VkCommandBuffer commands)
 {
@@ -262,7 +264,7 @@ the_transfer_commands_signal(void)
     VkCommandBuffer commands = begin();
     vkCmdUpdateBuffer(commands, words, umf_fence_offset(progress), sizeof(value), &value);
     barrier(commands);
-    vkCmdFillBuffer(commands, words, umf_fence_offset(narrow), 4, 3); /* 32 bits, which have gone round */
+    vkCmdFillBuffer(commands, words, umf_fence_offset(narrow), 4, 3); /* 32 bits, which have wrapped around */
     submit(commands);
     OK(umf_fence_wait(progress, value, FOREVER));
     OK(umf_fence_wait(narrow, 3, FOREVER));
@@ -271,7 +273,8 @@ the_transfer_commands_signal(void)
     umf_fence_unref(narrow);
 }
 
-/* One submission, many dispatches, each with a value of its own; the CPU follows, and sees the result of each. */
+/* One submission has many dispatches, each with its own value. The CPU follows and sees the
+ * result of each. */
 static void
 a_long_job_tells_how_far_it_is(uint32_t steps)
 {
@@ -288,7 +291,8 @@ a_long_job_tells_how_far_it_is(uint32_t steps)
     CHECK(umf_fence_value(progress) == before + steps && *result == before + steps);
 }
 
-/* The shader itself waits for a signal of the CPU's. Shaders must end, so it gives up after a while, and the next one waits. */
+/* The shader waits for a signal of the CPU. Shaders must end, so it gives up after a while, and
+ * the next one waits. */
 static void
 a_shader_waits_for_the_cpu(void)
 {
@@ -305,10 +309,10 @@ a_shader_waits_for_the_cpu(void)
     const VkSubmitInfo info = { .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &commands };
     VK(vkQueueSubmit(queue, 1, &info, VK_NULL_HANDLE));
     OK(umf_fence_wait(progress, started, FOREVER));
-    CHECK(umf_fence_value(progress) == started); /* the shader holds */
+    CHECK(umf_fence_value(progress) == started); /* the shader waits */
     OK(umf_fence_signal(go, value));
     VK(vkQueueWaitIdle(queue));
-    if (umf_fence_value(progress) == started) { /* gave up: a machine that was busy elsewhere */
+    if (umf_fence_value(progress) == started) { /* the shader gave up: the machine was busy */
         VK(vkQueueSubmit(queue, 1, &info, VK_NULL_HANDLE));
     }
     OK(umf_fence_wait(progress, started + 1, FOREVER));
@@ -322,7 +326,8 @@ set_event(void *data, int answer)
     VK(vkSetEvent(device, *(VkEvent *)data));
 }
 
-/* The device's queue waits for an event, which a watch sets when another process has signalled: nobody blocks. */
+/* The device's queue waits for an event that a watch sets when another process has signaled: no
+ * thread blocks. */
 static void
 the_queue_waits_for_a_watch(void)
 {
@@ -357,7 +362,7 @@ run_on_device(void *data)
     return 0;
 }
 
-/* Submissions that are held back until their fences are met, in the order in which they were made. */
+/* Submissions are held back until their fences are met, in the order in which they were made. */
 static void
 a_queue_of_libumf_submits(void)
 {
@@ -385,7 +390,7 @@ a_queue_of_libumf_submits(void)
     VK(vkQueueWaitIdle(queue));
 }
 
-/* The value in Vulkan's own memory: host visible, coherent, maybe write-combined. */
+/* The value is in Vulkan's memory: host visible, coherent, maybe write-combined. */
 static void
 a_value_in_memory_of_vulkan(void)
 {
@@ -407,7 +412,7 @@ a_value_in_memory_of_vulkan(void)
     umf_fence_unref(inside);
 }
 
-/* What the driver offers of kernel fences becomes a UMF; and where it offers none, that is said. */
+/* A kernel fence of the driver becomes a UMF. Where the driver has none, the test says so. */
 static void
 a_semaphore_s_sync_file(void)
 {

@@ -1,8 +1,7 @@
 #version 460
-/*
- * What a GPU does with a fence: maybe waits until one has reached a value, works, and signals another. Made into
- * device_vulkan.spv.h with: glslangValidator -V --target-env vulkan1.2 --vn device_vulkan_spv -o device_vulkan.spv.h device_vulkan.comp
- */
+/* What a GPU does with a fence: it may wait until one has reached a value, works, and signals
+ * another. Made into device_vulkan.spv.h by: glslangValidator -V --target-env vulkan1.2 --vn
+ * device_vulkan_spv -o device_vulkan.spv.h device_vulkan.comp */
 #pragma use_vulkan_memory_model
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
@@ -17,7 +16,7 @@ layout(std430, binding = 1) coherent buffer Result { uint64_t result; uint64_t w
 layout(push_constant) uniform Job {
     uint64_t wait_value, signal_value;
     uint wait_at, signal_at;
-    uint spins; /* how often to look before giving up; 0 is not to wait */
+    uint spins; /* how often to look before giving up; 0 means not to wait */
     uint length;
 };
 
@@ -35,6 +34,6 @@ void main()
         x = x * 1664525 + 1013904223;
     work = x;
     result = signal_value;
-    /* Release: who sees the value sees the result. */
+    /* Release: a CPU that sees the value also sees the result. */
     atomicStore(words[signal_at], signal_value, gl_ScopeDevice, gl_StorageSemanticsBuffer, gl_SemanticsRelease);
 }

@@ -1,14 +1,16 @@
 /*
- * A queue that firmware schedules, in miniature: work goes straight from a program to the device, and no kernel is asked. The
- * queue is a ring in shared memory and a doorbell; the device's firmware (a process that knows nothing of libumf) takes packets out of
- * it: WAIT until the value at an address has reached another, EXEC, SIGNAL a value at an address. Values are UMFs: they say when work
+ * A queue that firmware schedules, in miniature: a program gives work to the device without asking
+ * the kernel. The queue is a ring in shared memory with a doorbell. The firmware is a process that
+ * knows nothing of libumf. It takes packets from the ring: WAIT until the value at an address has
+ * reached a number, EXEC, SIGNAL a value at an address. The values are UMFs: they tell when work
  * may run and that it has run, and may never come.
  *
- * Memory is another matter. The memory manager (the main thread, for want of a kernel) may have to evict what the queue uses, now, and
- * may not wait for a program. So it has the firmware preempt the queue, wherever that is: in the middle of a job, or at a WAIT for
- * what nobody will ever signal. That takes the firmware's time alone. A fence of the kernel's that stands for it is finite.
+ * Memory is different. The memory manager (the main thread, in place of a kernel) may have to evict
+ * the queue's memory at once and may not wait for a program. So it lets the firmware preempt the
+ * queue wherever it is: in the middle of a job, or at a WAIT for a value that nobody will ever
+ * signal. That takes the firmware's time alone, so the kernel fence that stands for it is finite.
  *
- * docs/firmware.md draws what this prints with any argument.
+ * docs/firmware.md draws what this prints when it is given any argument.
  */
 #include "raw_page.h"
 #include "sleeper.h"
@@ -18,15 +20,15 @@
 
 #define PACKETS 64
 #define QUEUES 2
-#define LONG 1000 /* slices of a job that is evicted in its middle */
-#define SLICE_NS 200000 /* of a job; between slices the firmware looks around */
+#define LONG 1000 /* slices of the job that is evicted in its middle */
+#define SLICE_NS 200000 /* of a job; the firmware looks around between slices */
 
 enum op { WAIT, EXEC, SIGNAL };
 
 struct packet {
     enum op op;
     uint64_t at;    /* WAIT, SIGNAL: offset of the value in the page */
-    uint64_t value; /* or EXEC: how often to add one to the word in the queue's memory, a slice each */
+    uint64_t value; /* or EXEC: how many slices, each of which adds one to the word in the queue's memory */
 };
 
 /* What the program and the firmware share: a queue. */
@@ -35,11 +37,12 @@ struct ring {
     struct packet packets[PACKETS];
 };
 
-/* What the memory manager and the firmware share: a queue's state, which the program cannot touch. */
+/* What the memory manager and the firmware share: the queue's state, which the program cannot
+ * touch. */
 struct context {
     _Atomic uint32_t wanted, is; /* RUNNING or PREEMPTED */
-    uint64_t steps_done;         /* saved: how far the job at the ring's head has got */
-    _Atomic int where;           /* its page table: which of the two places its memory is in; -1 is evicted */
+    uint64_t steps_done;         /* saved: how far the job at the head of the ring has got */
+    _Atomic int where;           /* its page table: which of the two places holds its memory; -1 means evicted */
 };
 enum { RUNNING, PREEMPTED };
 
@@ -52,7 +55,7 @@ struct event {
 static struct shared {
     struct ring rings[QUEUES];
     struct context contexts[QUEUES];
-    _Atomic uint64_t places[QUEUES][3]; /* video memory, system memory; and video memory elsewhere, for the way back */
+    _Atomic uint64_t places[QUEUES][3]; /* video memory, system memory, and another place in video memory for the way back */
     _Atomic uint32_t events;
     struct event log[128];
     _Atomic uint64_t interrupts, faults;
@@ -96,7 +99,8 @@ static void
 signal_value(const struct packet *packet, uint64_t monitored)
 {
     atomic_store(word(packet->at), packet->value);
-    /* An interrupt only where somebody waits for it: the value first, then a look at what is monitored. */
+    /* Interrupts only where a waiter asked: writes the value first, then looks at the monitored
+     * value. */
     uint64_t below = atomic_load(word(monitored));
     if (below != UINT64_MAX && packet->value > below) {
         shared->interrupts++;
@@ -104,14 +108,15 @@ signal_value(const struct packet *packet, uint64_t monitored)
     }
 }
 
-/* A slice of a queue's work. Returns false if there is nothing that it can do. */
+/* Does a slice of the queue's work. Returns false if it cannot do any. */
 static bool
 run_slice(int number)
 {
     struct ring *ring = &shared->rings[number];
     struct context *context = &shared->contexts[number];
     if (context->is != context->wanted) {
-        /* Between two slices is always a good moment: what is to be kept is in the context already. */
+        /* A queue can be preempted between any two slices: its context holds all that must be
+         * kept. */
         context->is = (uint32_t)context->wanted;
         say("firmware", "queue %d %s", number, context->is == PREEMPTED ? "preempted, its place kept" : "goes on");
         return true;
@@ -122,7 +127,7 @@ run_slice(int number)
     switch (packet->op) {
     case WAIT:
         if (atomic_load(word(packet->at)) < packet->value)
-            return false; /* the other queue has its turn */
+            return false; /* the other queue gets its turn */
         break;
     case EXEC:
         if (context->where < 0) {
@@ -155,7 +160,8 @@ firmware(void)
         }
         if (busy)
             continue;
-        /* A WAIT in memory is polled for, from time to time; nothing at all waits for the doorbell. */
+        /* The firmware polls a WAIT in memory from time to time. When all queues are empty it
+         * sleeps until the doorbell. */
         struct pollfd entry = { doorbell, POLLIN, 0 };
         struct timespec soon = { .tv_nsec = 100000 };
         if (ppoll(&entry, 1, waiting ? &soon : NULL, NULL) > 0)
@@ -174,7 +180,8 @@ push(int queue, enum op op, uint64_t at, uint64_t value)
     ring->written++;
 }
 
-/* One job: maybe waits, works for some slices, signals. Promised, so that who waits for submissions knows. */
+/* One job: may wait, works for some slices, signals. The value is announced, so that waits for
+ * submission end. */
 static void
 submit(int queue, struct umf_fence *wait, uint64_t wait_value, uint64_t steps, uint64_t value)
 {
@@ -195,14 +202,14 @@ wait_for(int queue, uint64_t value)
     say("program", "woke up: queue %d has reached %" PRIu64, queue, value);
 }
 
-/* The memory manager: never looks at a UMF. */
+/* The memory manager never looks at a UMF. */
 
 static void
 until_is(int queue, uint32_t state)
 {
     shared->contexts[queue].wanted = state;
     ring_bell(doorbell);
-    /* The memory's own fence: the firmware alone signals it, in finite time. */
+    /* The fence of the memory: only the firmware signals it, in finite time. */
     uint64_t limit = in_ns(20 * SECOND);
     while (shared->contexts[queue].is != state) {
         CHECK(now_ns() < limit);
@@ -215,7 +222,7 @@ move(int queue, int from, int to)
 {
     shared->contexts[queue].where = -1;
     shared->places[queue][to] = (uint64_t)shared->places[queue][from];
-    shared->places[queue][from] = 0xdead; /* somebody else's now */
+    shared->places[queue][from] = 0xdead; /* somebody else's memory now */
 }
 
 static void
@@ -249,7 +256,8 @@ work_goes_straight_to_the_device(void)
     CHECK(shared->places[0][0] == 4);
 }
 
-/* Work that is on the device before what it waits for has been submitted anywhere, and a queue that waits for the other. */
+/* Work reaches the device before the work that it waits for is submitted, on a queue that waits
+ * for the other. */
 static void
 wait_before_signal(void)
 {
@@ -272,7 +280,7 @@ eviction_in_the_middle_of_a_job(void)
     evict(0);
     uint64_t done_by_then = shared->places[0][1];
     CHECK(done_by_then < 6 + LONG && umf_fence_value(done[0]) == 3);
-    /* The other queue goes on meanwhile. */
+    /* The other queue keeps running. */
     submit(1, NULL, 0, 2, 2);
     wait_for(1, 2);
     CHECK(shared->places[0][1] == done_by_then && shared->places[0][0] == 0xdead);
@@ -281,8 +289,8 @@ eviction_in_the_middle_of_a_job(void)
     CHECK(shared->places[0][0] == 6 + LONG);
 }
 
-/* The queue hangs at a UMF that is signalled only once there is memory. Whoever waited for the queue before evicting it would wait for
- * ever; a kernel would hang. */
+/* The queue waits for a UMF that is signaled only once there is memory. Waiting for the queue
+ * before evicting it would never end; a kernel would hang. */
 static void
 eviction_of_a_queue_that_waits_for_what_may_never_come(void)
 {
@@ -296,13 +304,13 @@ eviction_of_a_queue_that_waits_for_what_may_never_come(void)
     say("memory", "%.1f ms from the need to the memory, the UMF still open", (double)(now_ns() - began) / 1e6);
     OK(umf_fence_signal(input, 2));
     say("program", "has its memory; signals the input");
-    EXPECT(-ETIME, umf_fence_wait(done[0], 5, in_ns(5 * MS))); /* preempted is preempted */
+    EXPECT(-ETIME, umf_fence_wait(done[0], 5, in_ns(5 * MS))); /* a second preemption changes nothing */
     bring_back(0);
     wait_for(0, 5);
     CHECK(shared->places[0][0] == 6 + LONG + 2);
 }
 
-/* Again and again, at any moment of a job: nothing is lost, and nothing done twice. */
+/* Preempts over and over, at any moment of a job: no work is lost or done twice. */
 static void
 evictions_at_random(unsigned times)
 {
@@ -319,7 +327,7 @@ evictions_at_random(unsigned times)
     }
     OK(umf_fence_wait(done[0], value, FOREVER));
     CHECK(shared->places[0][0] == before + steps && shared->faults == 0);
-    CHECK(shared->interrupts > 0); /* and the program was asleep */
+    CHECK(shared->interrupts > 0); /* and the program slept */
 }
 
 static void

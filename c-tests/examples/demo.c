@@ -1,7 +1,7 @@
 /*
- * The main job, to be read: a driver, whose GPU completes work in any time it likes, and a
- * compositor, which shows what is complete. Two processes; all they share is one page of fences,
- * and what they send each other through a socket.
+ * The main use of libumf, written to be read: a driver whose GPU takes any time that it likes, and
+ * a compositor that shows what is complete. Two processes share one page of fences and what they
+ * send each other through a socket.
  */
 #include "drm_machine.h"
 #include "process.h"
@@ -22,12 +22,12 @@ struct side {
     int gpu, vgem;
     struct umf_device *device;
     struct umf_page *page;
-    struct umf_fence *frames; /* its value: how many frames are complete */
+    struct umf_fence *frames; /* its value is the number of complete frames */
 };
 
 static uint64_t start;
 
-/* One line, in one write: two processes print. */
+/* Prints one line in one write: two processes print. */
 static void __attribute__((format(printf, 2, 3)))
 say(const struct side *s, const char *format, ...)
 {
@@ -41,14 +41,12 @@ say(const struct side *s, const char *format, ...)
     CHECK(write(STDOUT_FILENO, line, (size_t)length) == length);
 }
 
-/*
- * The GPU: something that goes on while the driver's thread waits. It is done with its work when
- * whoever is to wait for it does so: the driver in a conversion, and the compositor.
- */
+/* The GPU works while the driver's thread waits. It completes its work when the other side waits
+ * for it: the driver in a conversion, or the compositor. */
 struct work {
     const struct side *driver;
-    uint64_t frame;      /* the one to complete: by signalling it, */
-    uint32_t vgem_fence; /* or a kernel fence that becomes it */
+    uint64_t frame;      /* the fence to complete: by signaling it, */
+    uint32_t vgem_fence; /* or by a kernel fence that is converted to it */
     bool driver_waits;
     pthread_t thread;
 };
@@ -134,7 +132,7 @@ compositor_waits_for_a_point(struct side *s)
     int fd = recv_fd(s->sock);
     uint32_t timeline = syncobj_from_fd(s->gpu, fd);
     close(fd);
-    check_not_materialised(s->gpu, timeline, 5);
+    check_not_materialized(s->gpu, timeline, 5);
     say(s, "has the timeline; the kernel has no fence at point 5: wait ETIME, export EINVAL");
     struct pollfd event = { .fd = eventfd(0, EFD_CLOEXEC), .events = POLLIN };
     struct syncobj_eventfd arg = { .handle = timeline,
@@ -144,8 +142,8 @@ compositor_waits_for_a_point(struct side *s)
     OK(syncobj_ioctl(s->gpu, SYNCOBJ_EVENTFD, &arg));
     say(s, "keeps frame 1 on screen, and waits for the point in userspace, by an eventfd");
     CHECK(poll(&event, 1, -1) == 1);
-    check_signalled(s->gpu, timeline, 5);
-    say(s, "point 5 is materialised, and has signalled; frame 2 on screen");
+    check_signaled(s->gpu, timeline, 5);
+    say(s, "point 5 is materialized, and has signaled; frame 2 on screen");
     close(event.fd);
     syncobj_destroy(s->gpu, timeline);
 }
@@ -160,7 +158,7 @@ driver_completes_a_frame(struct side *s)
     finish(&work);
     int fd = recv_fd(s->sock);
     EXPECT(1, sync_file_status(fd));
-    say(s, "was sent it: signalled here too");
+    say(s, "was sent it: signaled here too");
     close(fd);
 }
 
@@ -172,7 +170,7 @@ compositor_makes_a_sync_file(struct side *s)
     OK(umf_fence_export_sync_file(s->frames, 3, s->device, FOREVER, &fd));
     EXPECT(1, sync_file_status(fd));
     CHECK(open_fds() == fds + 1);
-    say(s, "has a sync_file: SYNC_IOC_FILE_INFO says status 1, signalled, from the first moment");
+    say(s, "has a sync_file: SYNC_IOC_FILE_INFO says status 1, signaled, from the first moment");
     send_fd(s->sock, fd);
     close(fd);
 }
@@ -218,7 +216,7 @@ driver_draws_into_a_buffer(struct side *s)
     struct dma_buf_fences fences = dma_buf_fences(buffer.dma_buf);
     CHECK(fences.readers == 1 && fences.pending == 0);
     OK(umf_fence_import_dma_buf(s->frames, 6, buffer.dma_buf, UMF_DMA_BUF_WRITE, 0));
-    say(s, "finds the reader's fence in the buffer, signalled: may draw frame 6 into it");
+    say(s, "finds the reader's fence in the buffer, signaled: may draw frame 6 into it");
     vgem_buffer_destroy(&buffer);
 }
 
@@ -232,7 +230,7 @@ compositor_reads_a_buffer(struct side *s)
     CHECK(umf_fence_value(s->frames) == 5);
     say(s, "the writer is done, frame 5 is complete; reads it");
     OK(umf_fence_export_dma_buf(s->frames, 5, s->device, dma_buf, UMF_DMA_BUF_READ, 0));
-    say(s, "and back: adds frame 5 to the buffer as a reader's fence, which has signalled");
+    say(s, "and back: adds frame 5 to the buffer as a reader's fence, which has signaled");
     CHECK(is_ready(dma_buf, POLLIN) && is_ready(dma_buf, POLLOUT));
     close(dma_buf);
     tell(s->sock, 5);
@@ -264,8 +262,8 @@ compositor_gives_up(struct side *s)
     CHECK(fd == -1);
     say(s, "sync_file: ETIME, none made");
     EXPECT(-ETIME, umf_fence_export_syncobj(s->frames, 7, s->device, timeline, 1, in_ns(10 * MS)));
-    check_not_materialised(s->gpu, timeline, 1);
-    say(s, "timeline point: ETIME, not materialised");
+    check_not_materialized(s->gpu, timeline, 1);
+    say(s, "timeline point: ETIME, not materialized");
     EXPECT(-ETIME, umf_fence_export_dma_buf(s->frames, 7, s->device, buffer.dma_buf,
                                             UMF_DMA_BUF_WRITE, in_ns(10 * MS)));
     struct dma_buf_fences fences = dma_buf_fences(buffer.dma_buf);
@@ -310,7 +308,7 @@ static const struct {
     { "wait before signal, across processes", driver_submits_late, compositor_waits_first },
     { "UMF to a timeline point, handed over before it exists", driver_hands_over_a_point,
       compositor_waits_for_a_point },
-    { "UMF to a sync_file, which has signalled from birth", driver_completes_a_frame,
+    { "UMF to a sync_file, which has signaled from birth", driver_completes_a_frame,
       compositor_makes_a_sync_file },
     { "a pending sync_file to a UMF", driver_imports_a_sync_file,
       compositor_waits_for_a_kernel_fence },

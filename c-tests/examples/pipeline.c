@@ -1,12 +1,14 @@
 /*
- * Pipelining: a client that commits a frame before the GPU is done with it draws the next one
- * meanwhile. Three processes, as on a desktop: a client; its GPU, which takes frames out of a ring
- * in order and then writes the frame's fence; and a compositor, which is sent acquire and release
+ * Pipelining: a client that commits a frame before the GPU has finished it can draw the next one
+ * meanwhile.
+ *
+ * There are three processes, as on a desktop: a client; its GPU, which takes frames from a ring in
+ * order and writes each frame's fence; and a compositor. The compositor gets acquire and release
  * points of timelines as in linux-drm-syncobj-v1, and waits for them by eventfds in its poll loop.
  * This process, the director, starts them and looks at the timelines from outside.
  *
- * First what may go wrong, step by step, each step caused by the one before. Then frames per second
- * and latencies, printed and never judged.
+ * The first part shows what may go wrong, step by step. The second prints frames per second and
+ * latencies, and never judges them.
  */
 #include "drm_machine.h"
 #include "process.h"
@@ -22,7 +24,7 @@
 /* How the frame's fence becomes the acquire point. */
 enum conversion {
     BLOCKING,     /* waits for the GPU, then commits */
-    BY_HAND,      /* commits at once; a thread of the client's own waits */
+    BY_HAND,      /* commits at once; a thread of the client waits */
     ASYNCHRONOUS, /* commits at once; libumf's loop converts */
 };
 
@@ -32,31 +34,30 @@ struct client;
 struct plan {
     void (*script)(struct client *c);
     enum conversion conversion;
-    /* How many frames may be begun and not presented. One more buffer is on screen. */
+    /* How many frames may be begun and not yet presented. One more buffer is on screen. */
     unsigned in_flight;
     unsigned frames;
     uint64_t cpu_ns, gpu_ns;
 };
 
-/* What a client and its GPU share beside fences, and what the director reads afterwards. */
+/* What a client and its GPU share besides fences, and what the director reads afterwards. */
 struct shared {
     struct job {
         uint64_t doorbell, ns;
-        bool held; /* not before the director says so */
+        bool held; /* not before the director allows it */
     } ring[RING];
     struct times {
         uint64_t begun, committed, presented;
-        bool early; /* committed before there was anything at the acquire point */
+        bool early; /* committed before the acquire point existed */
     } frames[FRAMES_MOST + 1];
 };
 
-/* What a client sends the compositor. The timelines were sent before. */
+/* What a client sends to the compositor. It has sent the timelines before. */
 struct commit {
     uint64_t frame;
     uint64_t acquire, release;
 };
 
-/* Known to a process when it is forked. */
 static struct shared *shared_by;
 static struct plan plans[CLIENTS];
 static unsigned starting;
@@ -76,11 +77,9 @@ pin_to(int nth)
 
 /* The GPU */
 
-/*
- * Hardware takes as long as it takes: it starts a frame when the doorbell was rung or when it is
- * done with the one before, and is done a fixed time later. That this process is woken late delays
- * the fence and not the next frame. Frames that are held it finishes, or fails, when it is told to.
- */
+/* The GPU starts a frame when the doorbell was rung or when the frame before is complete, and
+ * completes it a fixed time later. If this process wakes up late, that delays the fence and not
+ * the next frame. A held frame completes, or fails, when the director says so. */
 static void
 gpu(int director)
 {
@@ -93,7 +92,7 @@ gpu(int director)
     struct umf_fence *submitted = recv_fence(director, page), *done = recv_fence(director, page);
     for (uint64_t frame = 1;; frame++) {
         int result = umf_fence_wait(submitted, frame, FOREVER);
-        if (result == -ESTALE) /* the client is done, and gave its fences back */
+        if (result == -ESTALE) /* the client has finished and released its fences */
             return;
         OK(result);
         const struct job *job = &shared->ring[frame % RING];
@@ -124,10 +123,10 @@ struct surface {
         struct commit commit;
         int event;
     } queue[RING];
-    uint64_t first, end;  /* of what is queued: a frame and the next after the last */
+    uint64_t first, end;  /* queued frames: a frame, and the one after the last */
     struct commit shown;  /* frame 0: nothing yet */
     uint64_t awaited;     /* by the director */
-    /* To check what we are told; a compositor would have no use for it. */
+    /* Only a check: a compositor does not need it. */
     struct umf_page *page;
     struct umf_fence *done;
     struct leftovers before;
@@ -183,7 +182,7 @@ surface_queue(struct compositor *c, struct surface *s, const struct commit *comm
 {
     struct queued *queued = &s->queue[commit->frame % RING];
     CHECK(commit->frame == s->end && s->end - s->first < RING);
-    int result = syncobj_wait(c->m.gpu, s->acquire, commit->acquire, WAIT_MATERIALISED, 0);
+    int result = syncobj_wait(c->m.gpu, s->acquire, commit->acquire, WAIT_MATERIALIZED, 0);
     if (result == 0)
         CHECK(umf_fence_value(s->done) >= commit->frame);
     else
@@ -199,7 +198,7 @@ surface_queue(struct compositor *c, struct surface *s, const struct commit *comm
     s->end++;
 }
 
-/* All that came: a question of the director's is about what was sent before it. */
+/* Handles all messages: a question of the director concerns what was sent before it. */
 static void
 surface_read(struct compositor *c, struct surface *s)
 {
@@ -209,7 +208,7 @@ surface_read(struct compositor *c, struct surface *s)
         CHECK(length == sizeof(commit));
         surface_queue(c, s, &commit);
     }
-    if (length == 0) { /* what it showed last stays */
+    if (length == 0) { /* the last frame stays on screen */
         close(s->client);
         s->client = -1;
     } else {
@@ -217,7 +216,7 @@ surface_read(struct compositor *c, struct surface *s)
     }
 }
 
-/* Without a display to wait for: the frame is on screen at once, and the one before is not. */
+/* There is no display to wait for: the frame is on screen at once, and the one before is not. */
 static void
 surface_present(struct compositor *c, struct surface *s)
 {
@@ -268,7 +267,7 @@ compositor(int director)
     watchdog(110);
     pin_to(1);
     for (;;) {
-        /* The director first: what it knows to be sent is then found too. */
+        /* The director's messages first: what it has been told is sent is then found too. */
         struct pollfd polls[1 + 2 * CLIENTS] = { { .fd = director, .events = POLLIN } };
         for (int i = 0; i < CLIENTS; i++) {
             struct surface *s = &c.surfaces[i];
@@ -305,9 +304,9 @@ struct client {
     int director, compositor;
     struct machine m;
     struct umf_page *page;
-    /* Values are numbers of frames: handed to the GPU, written by it, converted. */
+    /* Values are frame numbers: handed to the GPU, written by it, converted. */
     struct umf_fence *submitted, *done, *converted;
-    uint32_t acquire, release; /* timelines; a point is the number of a frame */
+    uint32_t acquire, release; /* timelines; a point is a frame number */
     uint64_t frame;            /* the last that was begun */
 
     struct leftovers before_loop;
@@ -317,12 +316,12 @@ struct client {
         struct client *client;
         uint64_t frame;
     } watched[RING];
-    int expected; /* of the conversions that are not over */
+    int expected; /* of the conversions in progress */
     atomic_uint released;
     pthread_t converter;
 };
 
-/* Keeps a processor busy for that much of its time. */
+/* Keeps a processor busy for this share of its time. */
 static void
 burn(uint64_t ns)
 {
@@ -338,7 +337,7 @@ burn(uint64_t ns)
     } while (now < end);
 }
 
-/* Begins a frame when a buffer is free, has the CPU do its share, and hands it to the GPU. */
+/* Begins a frame when a buffer is free, does the CPU's share, and hands it to the GPU. */
 static void
 draw(struct client *c, bool held)
 {
@@ -425,7 +424,7 @@ start_converting(struct client *c)
         CHECK(pthread_create(&c->converter, NULL, convert_by_hand, c) == 0);
 }
 
-/* What is not converted by now never will be. */
+/* Conversions that are not complete now never will be. */
 static void
 stop_converting(struct client *c)
 {
@@ -437,7 +436,7 @@ stop_converting(struct client *c)
     umf_loop_unref(c->loop);
     c->loop = NULL;
     check_leftovers(&c->m, c->before_loop);
-    /* Whether it was called or not, a callback is done with. */
+    /* The callback is released whether or not it was called. */
     EXPECT(c->frame, atomic_load(&c->released));
 }
 
@@ -470,7 +469,7 @@ client(int director)
     c.compositor = recv_fd(director);
 
     start_converting(&c);
-    pin_to(0); /* not whoever converts */
+    pin_to(0); /* not the thread that converts */
     c.plan->script(&c);
     stop_converting(&c);
     for (int i = 0; i < 3; i++)
@@ -538,7 +537,7 @@ until_shown(struct director *d, const struct running *r, uint64_t frame)
     CHECK(hear(d->compositor.sock) == frame);
 }
 
-/* That it answers is part of the check. */
+/* The answer itself is part of the check. */
 static void
 check_screen(struct director *d, const struct running *r, uint64_t shown, uint64_t queued)
 {
@@ -548,7 +547,7 @@ check_screen(struct director *d, const struct running *r, uint64_t shown, uint64
     EXPECT(queued, hear(d->compositor.sock));
 }
 
-/* Lets the GPU finish a frame that it holds, and waits until it has. */
+/* Lets the GPU complete a frame that it holds, and waits for that. */
 static void
 finish(const struct running *r, uint64_t frame)
 {
@@ -556,12 +555,12 @@ finish(const struct running *r, uint64_t frame)
     CHECK(hear(r->gpu.sock) == frame);
 }
 
-/* As nobody else has a reason to, the client's last point but these is all there is. */
+/* Nobody else makes points, so these are all after the client's last one. */
 static void
 check_nothing_at(const struct director *d, const struct running *r, uint64_t first, uint64_t last)
 {
     for (uint64_t point = first; point <= last; point++)
-        check_not_materialised(d->gpu, r->acquire, point);
+        check_not_materialized(d->gpu, r->acquire, point);
     EXPECT(first - 1, syncobj_query(d->gpu, r->acquire, 0));
     EXPECT(first - 1, syncobj_query(d->gpu, r->acquire, DRM_SYNCOBJ_QUERY_FLAGS_LAST_SUBMITTED));
 }
@@ -572,7 +571,7 @@ end_by_force(struct peer *peer)
     int status;
     CHECK(kill(peer->pid, SIGKILL) == 0);
     CHECK(waitpid(peer->pid, &status, 0) == peer->pid);
-    CHECK(WIFSIGNALED(status)); /* one that ended by itself saw a check fail */
+    CHECK(WIFSIGNALED(status)); /* a process that ended by itself saw a check fail */
     close(peer->sock);
     peer->pid = 0;
 }
@@ -589,7 +588,7 @@ drop(struct director *d, struct running *r)
     syncobj_destroy(d->gpu, r->release);
 }
 
-/* As many frames as the plan says, one after the other. */
+/* Draws as many frames as the plan says. */
 static void
 stream(struct client *c)
 {
@@ -622,7 +621,7 @@ run_stream(struct director *d, unsigned which, const struct plan *plan)
     }
 }
 
-/* A client to go on beside one in trouble. */
+/* A client that must be unaffected by one in trouble. */
 static void
 others_go_on(struct director *d)
 {
@@ -634,7 +633,7 @@ others_go_on(struct director *d)
     run_stream(d, 1, &plan);
 }
 
-/* Three frames, each with a point that nobody has made when the conversion returns. */
+/* Three frames, each with a point that does not exist when the conversion returns. */
 static void
 commit_three(struct client *c)
 {
@@ -642,12 +641,12 @@ commit_three(struct client *c)
         draw(c, true);
         convert(c, NULL);
         EXPECT(0, umf_fence_value(c->done));
-        check_not_materialised(c->m.gpu, c->acquire, frame);
+        check_not_materialized(c->m.gpu, c->acquire, frame);
         commit(c);
     }
     tell(c->director, 3);
     OK(umf_fence_wait(c->converted, 3, FOREVER));
-    check_signalled(c->m.gpu, c->acquire, 3);
+    check_signaled(c->m.gpu, c->acquire, 3);
     tell(c->director, 3);
 }
 
@@ -670,7 +669,7 @@ frames_are_handed_over_before_they_are_done(struct director *d)
     drop(d, r);
 }
 
-/* One frame that is shown, and three more that the GPU holds: the last one is not committed yet. */
+/* One frame is shown and three more are held by the GPU. The last one is not committed yet. */
 static void
 commit_one_and_draw_three(struct client *c)
 {
@@ -695,7 +694,7 @@ a_client_that_is_killed(struct director *d)
     end_by_force(&r->client);
     check_nothing_at(d, r, 2, 4);
     others_go_on(d);
-    /* The GPU does not know, and nobody has to. */
+    /* The GPU does not notice, and need not. */
     for (uint64_t frame = 2; frame <= 4; frame++)
         finish(r, frame);
     others_go_on(d);
@@ -705,7 +704,7 @@ a_client_that_is_killed(struct director *d)
     drop(d, r);
 }
 
-/* Gives up in the end, and is not taken at its word afterwards either. */
+/* The client gives up, and nothing that it says afterwards counts. */
 static void
 give_up(struct client *c)
 {
@@ -744,7 +743,7 @@ a_frame_that_never_finishes(struct director *d)
     tell(r->client.sock, 3);
     CHECK(hear(r->client.sock) == 3);
     check_nothing_at(d, r, 2, 3);
-    /* It finishes all the same, when nobody converts any more. */
+    /* The GPU still completes it, when nobody converts any more. */
     finish(r, 2);
     finish(r, 3);
     tell(r->client.sock, 3);
@@ -792,11 +791,11 @@ a_gpu_that_is_lost(struct director *d)
     drop(d, r);
 }
 
-/* What it is all for */
+/* The measurements */
 
 #define ROUNDS_MOST 100
 #define FRAMES 40
-#define WARM_UP 8 /* frames that are not counted: until all buffers went round */
+#define WARM_UP 8 /* uncounted frames, until each buffer was used once */
 
 struct samples {
     double of[ROUNDS_MOST * FRAMES];

@@ -1,6 +1,6 @@
 /*
- * Fences whose value is in memory of a driver's, where the library may read and nothing else: a process that plays the device
- * writes it through a mapping of its own and wakes nobody.
+ * Fences whose value is in a driver's memory, which the library may read and must not write. A
+ * process that plays the device writes the value through its own mapping and wakes nobody.
  */
 #include "device_memory.h"
 #include "process.h"
@@ -9,7 +9,7 @@
 
 #include "watch.h"
 
-#define AT 24 /* where in the memory the value is */
+#define AT 24 /* the value's offset in the memory */
 
 static struct umf_page *page;
 static struct umf_fence *fence;
@@ -104,7 +104,7 @@ does_nothing(void *data)
     return 0;
 }
 
-/* The memory may be write-combined or not writable at all, so no CPU signals through the library. */
+/* The memory may be write-combined or read-only, so the CPU does not signal through the library. */
 static void
 nobody_else_signals(void)
 {
@@ -152,18 +152,18 @@ notify_submit_and_errors_work(void)
     EXPECT(-ENODEV, error);
     OK(umf_fence_wait(fence, 2, 0));
     device_writes_at(&memory, AT, 3);
-    OK(umf_fence_wait(fence, 3, 0)); /* what a device still writes counts */
+    OK(umf_fence_wait(fence, 3, 0)); /* a device may still write after the error */
     finish();
 }
 
-/* Hardware's sequence numbers go round. */
+/* A device's 32-bit sequence numbers wrap around. */
 static void
 thirty_two_bits_go_round(void)
 {
     create_device_memory(&memory);
     uint32_t *value = (uint32_t *)(void *)(memory.device + 12);
     *value = UINT32_MAX - 1;
-    value[1] = 0xdeadbeef; /* a neighbour that is none of its business */
+    value[1] = 0xdeadbeef; /* a neighboring word that must not matter */
     struct umf_mapping lent = device_memory_at(&memory, 12); /* aligned to 4, not to 8 */
     OK(umf_page_create(4, 0, &page));
     OK(umf_fence_create_in(page, &lent, UMF_FENCE_32BIT, &fence));
@@ -211,7 +211,7 @@ any_all_and_watches(void)
     finish();
 }
 
-/* The graph tells of a fence what who opened it knows. */
+/* The graph shows for a fence what the process that opened it knows. */
 static void
 a_queue_waits_for_it(void)
 {
@@ -239,7 +239,7 @@ a_queue_waits_for_it(void)
     finish();
 }
 
-/* A process of its own, which is sent the page and the memory. */
+/* Another process is sent the page and the memory. */
 static void
 opens_it_elsewhere(int sock)
 {
@@ -254,7 +254,7 @@ opens_it_elsewhere(int sock)
     EXPECT(-EOPNOTSUPP, umf_fence_open(theirs, at, 0, &opened));
     OK(umf_fence_open_in(theirs, at, &lent, 0, &opened));
     CHECK(umf_fence_value(opened) == 1);
-    /* It is open now: with the memory that it was opened in. */
+    /* The fence is open now, with the memory that it was opened in. */
     OK(umf_fence_open(theirs, at, 0, &again));
     CHECK(again == opened);
     umf_fence_unref(again);
@@ -267,7 +267,7 @@ opens_it_elsewhere(int sock)
     OK(umf_fence_wait(opened, 2, FOREVER));
     tell(sock, 0);
     hear(sock);
-    /* The fence has ended, and the memory is somebody else's. */
+    /* The fence has ended, and the memory belongs to somebody else. */
     EXPECT(-ESTALE, umf_fence_wait(opened, 3, FOREVER));
     CHECK(umf_fence_value(opened) == 2);
     OK(umf_fence_wait(opened, 2, 0));
@@ -330,7 +330,7 @@ bad_arguments(void)
         case 1: bad.size = 0; break;
         case 2: bad.reserved = 1; break;
         case 3: bad.value = NULL; break;
-        case 4: bad.value = memory.cpu + 4; break; /* for a 32-bit fence that will do */
+        case 4: bad.value = memory.cpu + 4; break; /* a 32-bit fence accepts that alignment */
         case 5: bad.value = memory.cpu + 1; break;
         }
         EXPECT(-EINVAL, umf_fence_create_in(page, &bad, 0, &out));
@@ -352,7 +352,7 @@ bad_arguments(void)
     finish();
 }
 
-/* Its waiters could not tell the device that they wait; and a dma-buf of it could be written to. */
+/* Waiters could not tell the device that they wait; and a dma-buf of the page would be writable. */
 static void
 a_page_for_one_writer_is_no_device_s(void)
 {
@@ -396,7 +396,8 @@ a_page_as_a_dma_buf(void)
     umf_page_unref(page);
 }
 
-/* A peer clears the slot of a living fence, so that it looks free: no second handle comes of it, and nothing is taken that was lent. */
+/* A peer clears the slot of a live fence, so that it looks free. No second handle may come of
+ * it, and no memory in use may be released. */
 static void
 a_peer_clears_the_slot(void)
 {

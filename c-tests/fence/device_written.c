@@ -1,7 +1,8 @@
 /*
- * Fences that a device writes without waking anybody: a process of its own plays the device, and touches nothing but the
- * value, the monitored value and an interrupt. Waits hear it through slices, a descriptor, a callback or umf_fence_notify(),
- * and ask for interrupts only while somebody waits.
+ * Fences that a device writes without waking anybody. A process plays the device and touches only
+ * the value, the monitored value and an interrupt. Waits notice the value by polling, by a
+ * descriptor, by a callback or by umf_fence_notify(), and ask for interrupts only while somebody
+ * waits.
  */
 #include "check.h"
 
@@ -48,7 +49,7 @@ finish(void)
     umf_page_unref(page);
 }
 
-/* The device: writes, then interrupts if somebody cares. Returns whether it did. */
+/* The device: writes, then interrupts if a waiter asked. Returns whether it interrupted. */
 static int
 device_writes(uint64_t value, int interrupt)
 {
@@ -62,7 +63,7 @@ device_writes(uint64_t value, int interrupt)
     return 1;
 }
 
-/* Returns once somebody waits for a value above below: the monitored value says so. */
+/* Returns once the monitored value says that somebody waits for a value above `below`. */
 static void
 until_monitored(uint64_t below)
 {
@@ -92,7 +93,7 @@ nobody_waits_nobody_is_interrupted(void)
 {
     start(0, 0);
     CHECK(device_writes(1, -1) == 0);
-    /* Somebody waits for 10: of the values up to there only that one interrupts. */
+    /* The waiter waits for 10: of the values up to 10, only that one interrupts. */
     EXPECT(-ETIME, umf_fence_wait(fence, 10, in_ns(1 * MS)));
     CHECK(device_writes(2, -1) == 0);
     CHECK(device_writes(9, -1) == 0);
@@ -102,7 +103,7 @@ nobody_waits_nobody_is_interrupted(void)
     finish();
 }
 
-/* Ping-pong with a device that interrupts through an eventfd, and only if asked. */
+/* Ping-pong with a device that interrupts through an eventfd, and only if a waiter asked. */
 static void
 a_descriptor_hears_it(void)
 {
@@ -141,7 +142,7 @@ blocks(void *data, uint64_t value, uint64_t abs_timeout_ns)
     int ms = abs_timeout_ns > now ? (int)((abs_timeout_ns - now + MS - 1) / MS) : 0;
     if (poll(&pollfd, 1, ms) == 1)
         CHECK(read(pollfd.fd, &(uint64_t){ 0 }, 8) == 8);
-    return -EAGAIN; /* no matter what */
+    return -EAGAIN; /* whatever the result */
 }
 
 static void *
@@ -151,7 +152,7 @@ waits_in_a_thread(void *data)
     return NULL;
 }
 
-/* Four threads and another process wait; one of them hears the device, all of them go on. */
+/* Four threads and another process wait. One thread notices the device, and all waits end. */
 static void
 one_hears_and_wakes_the_others(void)
 {
@@ -182,7 +183,7 @@ one_hears_and_wakes_the_others(void)
     close(fd);
 }
 
-/* A driver that closed its end is a driver that is silent: the wait sleeps on, and does not spin. */
+/* The driver closed its end of the descriptor: the wait sleeps on and does not spin. */
 static void
 a_descriptor_that_hung_up(void)
 {
@@ -209,7 +210,7 @@ does_nothing(int signal)
     umf_fence_wait(fence, 1, in_ns(20000));
 }
 
-/* A signal handler that waits interrupts who gives a notifier. */
+/* A signal handler that waits interrupts the thread that sets a notifier. */
 static void
 a_wait_in_a_signal_handler(void)
 {
@@ -225,7 +226,8 @@ a_wait_in_a_signal_handler(void)
     finish();
 }
 
-/* The device's interrupt ends in umf_fence_notify(), in a process that nobody waits in; and errors are heard as well. */
+/* The device's interrupt calls umf_fence_notify() in a process where nobody waits. Errors are
+ * noticed as well. */
 static void
 a_handler_notifies(void)
 {
@@ -250,7 +252,7 @@ a_handler_notifies(void)
     finish();
 }
 
-/* In a wait for many, next to fences that ring. */
+/* In a wait for many, beside fences that wake their waiters. */
 static void
 among_others(void)
 {
@@ -279,7 +281,8 @@ among_others(void)
     finish();
 }
 
-/* A value that a device wrote without a word counts before the failure of another fence, which rings. */
+/* A value that a device wrote silently takes precedence over the failure of another fence, which
+ * wakes. */
 static void
 what_is_met_counts_before_a_failure(void)
 {
@@ -337,7 +340,7 @@ bad_notifiers(void)
     finish();
 }
 
-/* A long wait without a notifier looks ever less often. */
+/* A long wait without a notifier polls less and less often. */
 static void
 idle_waits_cost_little(void)
 {

@@ -1,12 +1,12 @@
 /*
- * A value that was reached before the fence ended was reached: who signals the last value and lets
- * go of the fence, as a program does that is done, has signalled. -ESTALE is for values that were
- * not reached (umf_fence_wait(), umf_wait()).
+ * A value that was reached before the fence ended stays reached. A program that signals its last
+ * value and then releases the fence has signaled it. -ESTALE is for values that were not reached
+ * (umf_fence_wait(), umf_wait()).
  */
 #include "process.h"
 #include "sleeper.h"
 
-/* Opens two fences, and looks at the first only after it is gone. */
+/* Opens a fence, and looks at it only after it ended. */
 static void
 look_late(int sock)
 {
@@ -25,7 +25,7 @@ look_late(int sock)
 }
 
 static void
-a_value_signalled_last_is_reached_for_who_looks_later(struct peer peer)
+a_value_signaled_last_is_reached_for_who_looks_later(struct peer peer)
 {
     struct umf_page *page;
     struct umf_fence *fence;
@@ -41,7 +41,7 @@ a_value_signalled_last_is_reached_for_who_looks_later(struct peer peer)
     umf_page_unref(page);
 }
 
-/* Waits for all of two fences, the first of which comes last. */
+/* Waits for both of two fences; the first is reached last. */
 static void
 wait_for_both(int sock)
 {
@@ -82,7 +82,7 @@ main(void)
 {
     watchdog(30);
     struct peer late = start_peer(look_late), both = start_peer(wait_for_both);
-    a_value_signalled_last_is_reached_for_who_looks_later(late);
+    a_value_signaled_last_is_reached_for_who_looks_later(late);
     an_entry_that_was_met_stays_met_though_its_fence_ends(both);
     return 0;
 }

@@ -1,6 +1,6 @@
 /*
- * Fences: a value only grows, an announcement and an error go to every process, and a fence that
- * ended is never taken for the one that lives in its slot afterwards.
+ * Fences: a value only grows, every process sees a pending value and an error, and an ended fence
+ * is never confused with the next one in its slot.
  */
 #include "process.h"
 #include "sleeper.h"
@@ -98,7 +98,7 @@ the_first_error_stays_and_reached_values_stay_reached(void)
         OK(umf_fence_notify(fence));
         CHECK(umf_fence_value(fence) == 5 && umf_fence_pending_value(fence) == 8);
         umf_fence_unref(fence);
-        /* Not the next one's. */
+        /* not the next fence's value */
         fence = fence_at(5);
         CHECK(error_of(fence) == 0 && umf_fence_pending_value(fence) == 5);
         umf_fence_unref(fence);
@@ -162,8 +162,8 @@ what_a_child_creates_ends_with_the_child_that_ends_it(void)
     close(pipe_fds[1]);
 }
 
-/* The other side of what follows. It is sent a page and an index, waits for 10, and says how
- * that ended. */
+/* The peer of the next test. It is sent a page and an index, waits for 10, and tells how that
+ * ended. */
 static void
 wait_for_ten(int sock)
 {
@@ -210,7 +210,7 @@ the_end_of_a_fence_ends_the_sleep_of_another_process(struct peer peer)
     end_peer(&peer);
 }
 
-/* Holds on to a fence that ends, while another begins in its slot. */
+/* Keeps a handle of a fence that ends, while another fence begins in its slot. */
 static void
 hold_a_stale_handle(int sock)
 {
@@ -219,7 +219,7 @@ hold_a_stale_handle(int sock)
     CHECK(umf_fence_value(old) == 5);
     tell(sock, 1);
     for (int life = 1; life <= 3; life++) {
-        /* The slot is in use again, for a fence that is far ahead and failed. */
+        /* The slot is in use again, by a fence that is far ahead and has failed. */
         hear(sock);
         struct umf_wait list[1] = { { old, 6, UMF_OP_GE, 0, 0 } };
         int error = 1;
@@ -237,13 +237,13 @@ hold_a_stale_handle(int sock)
         EXPECT(-ESTALE, umf_fence_error(old, &error));
         EXPECT(-ESTALE, umf_fence_import_sync_file(old, 2000, -1, 0));
         CHECK(error == 1);
-        /* Opening by index gives the one that lives there now. */
+        /* Opening by index gives the fence that is alive there now. */
         OK(umf_fence_open(its, umf_fence_index(old), 0, &new));
         CHECK(new != old && umf_fence_value(new) == 1000 && error_of(new) == -ENODEV);
         umf_fence_unref(new);
         tell(sock, 1);
     }
-    /* Dropping the old one leaves the new one alone. */
+    /* Releasing the old handle does not affect the new fence. */
     OK(umf_fence_open(its, umf_fence_index(old), 0, &new));
     umf_fence_unref(old);
     OK(umf_fence_open(its, umf_fence_index(new), 0, &old));
@@ -279,7 +279,7 @@ a_stale_handle_never_sees_the_next_fence_of_its_slot(struct peer peer)
     umf_page_unref(small);
 }
 
-/* Whoever opened a fence may fail it, signal it and let go of it; only its creator ends it. */
+/* A process that opened a fence may fail it, signal it and release it. Only the creator ends it. */
 static void
 use_and_let_go(int sock)
 {
@@ -304,7 +304,7 @@ letting_go_of_a_fence_that_was_opened_does_not_end_it(struct peer peer)
     umf_fence_unref(fence);
 }
 
-/* Or a handle that looks a moment too late would find another fence where its own was. */
+/* Otherwise a handle that looks a moment too late would see another fence in the slot. */
 static void
 slots_take_turns(void)
 {

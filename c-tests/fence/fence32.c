@@ -1,6 +1,6 @@
 /*
- * A 32-bit fence, next to 64-bit ones in the same page: goes round, refuses what is behind, is written by a device at its
- * own offset, and disturbs no neighbour.
+ * A 32-bit fence beside 64-bit ones in the same page: it wraps around, refuses values that are
+ * behind, is written by a device at its own offset, and disturbs no neighbor.
  */
 #include "check.h"
 
@@ -36,18 +36,18 @@ main(void)
     EXPECT(-EINVAL, umf_fence_import_sync_file(fence, UINT64_C(1) << 32, -1, 0));
     CHECK(umf_fence_value(fence) == 4);
 
-    /* Pending goes round as well. */
+    /* The pending value wraps around as well. */
     OK(umf_fence_submit(fence, 9));
     CHECK(umf_fence_pending_value(fence) == 9);
     OK(umf_fence_submit(fence, UINT32_MAX));
     CHECK(umf_fence_pending_value(fence) == 9);
 
-    /* The kernel's conversion signals it too. */
+    /* A conversion from a kernel fence signals it too. */
     OK(umf_fence_import_sync_file(fence, 6, -1, 0));
     CHECK(umf_fence_value(fence) == 6);
     EXPECT(-EINVAL, umf_fence_import_sync_file(fence, 5, -1, 0));
 
-    /* A device writes four bytes, where the offset says. */
+    /* A device writes four bytes at the fence's offset. */
     struct stat stat;
     OK(umf_page_export(page, 0, &fd));
     CHECK(fstat(fd, &stat) == 0);
@@ -63,7 +63,7 @@ main(void)
     OK(umf_fence_notify(fence));
     join_child(waiter);
 
-    /* Who opens it sees its width; a large one is no reason to take it for behind. */
+    /* A process that opens it sees its width. A large value is not taken for one that is behind. */
     struct umf_fence *opened;
     uint32_t index = umf_fence_index(fence);
     struct umf_page *again;

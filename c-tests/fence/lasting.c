@@ -1,11 +1,11 @@
 /*
- * A fence with UMF_FENCE_LASTING belongs to its page and not to its creator: it is there as long as anybody
- * has the page or a descriptor of it (umf_fence_create()).
+ * A fence with UMF_FENCE_LASTING belongs to its page, not to its creator. It lives as long as the
+ * page: until the last mapping and the last descriptor are closed (umf_fence_create()).
  */
 #include "process.h"
 #include "sleeper.h"
 
-/* Creates a page with one fence, sends it, and is gone. */
+/* Creates a page with one fence, sends it, and exits. */
 static void
 create_and_go(int sock)
 {
@@ -19,7 +19,7 @@ create_and_go(int sock)
 }
 
 static void
-it_can_be_opened_and_signalled_after_its_creator_is_gone(void)
+it_can_be_opened_and_signaled_after_its_creator_is_gone(void)
 {
     struct peer peer = start_peer(create_and_go);
     struct umf_page *page = recv_page(peer.sock);
@@ -75,7 +75,7 @@ int
 main(void)
 {
     watchdog(30);
-    it_can_be_opened_and_signalled_after_its_creator_is_gone();
+    it_can_be_opened_and_signaled_after_its_creator_is_gone();
     it_outlives_every_handle_while_a_descriptor_is_left();
     its_creator_ends_no_wait_by_letting_go_and_its_slot_stays_taken();
     return 0;

@@ -1,6 +1,7 @@
 /*
- * What this process once saw as signalled stays signalled here, whatever a peer does to the memory
- * afterwards: by a smaller value, by zeros, by a hole in the file. Nor does any of that crash us.
+ * A value that this process once saw as signaled stays signaled here, whatever a peer does to the
+ * memory afterwards: a smaller value, zeros, a hole in the file. Nor does any of that crash this
+ * process.
  */
 #include "raw_page.h"
 #include "sleeper.h"
@@ -27,7 +28,7 @@ destroy(void)
     umf_page_unref(page);
 }
 
-/* How a process can have seen a value. */
+/* The ways in which a process can have seen a value. */
 static void
 by_value(void)
 {
@@ -63,7 +64,7 @@ by_wait_any(void)
 static void
 by_failing_wait_all(void)
 {
-    /* An entry that was met while the call looked stays met, even if the call fails. */
+    /* An entry that was met during the call stays met, even if the call fails. */
     struct umf_wait list[2] = { { fence, 50, UMF_OP_GE, 0, 0 }, { unseen, 1, UMF_OP_GE, 0, 0 } };
     EXPECT(-ETIME, umf_wait(list, 2, 0, 0, NULL));
 }
@@ -110,7 +111,7 @@ another_thread_agrees(void *unused)
 }
 
 static void
-it_is_still_signalled(bool lives)
+it_is_still_signaled(bool lives)
 {
     struct umf_wait list[2] = { { fence, 50, UMF_OP_GE, 0, 0 }, { fence, 49, UMF_OP_GE, 0, 0 } };
     uint32_t index = 2;
@@ -130,7 +131,7 @@ it_is_still_signalled(bool lives)
         EXPECT(-ESTALE, umf_fence_signal(fence, 51));
         return;
     }
-    /* Also for who takes the page and the fence up again while we have them. */
+    /* Also for a handle that is opened again while another one is open. */
     struct umf_page *again;
     struct umf_fence *opened;
     OK(umf_page_import(peer.fd, 0, &again));
@@ -160,11 +161,11 @@ what_was_seen_stays_seen(void)
     for (size_t way = 0; way < ARRAY_SIZE(ways_to_see); way++) {
         for (size_t i = 0; i < ARRAY_SIZE(attacks); i++) {
             create();
-            /* Written by the peer, so that only the way in question has seen it. */
+            /* The peer writes it, so that only the way under test has seen it. */
             write_raw(&peer, fence, 50);
             ways_to_see[way]();
             attacks[i].attack();
-            it_is_still_signalled(attacks[i].lives);
+            it_is_still_signaled(attacks[i].lives);
             destroy();
         }
     }
@@ -191,12 +192,12 @@ a_sleeper_that_was_woken_has_seen_it(void)
     OK(umf_fence_notify(fence));
     EXPECT(0, end_of(&sleeper));
     hole();
-    it_is_still_signalled(false);
+    it_is_still_signaled(false);
     destroy();
 }
 
-/* The hole is made under the sleeper: what it sleeps on is gone, and it is told that the fence
- * is. */
+/* The peer punches the hole while the waiter sleeps: the waiter's word is gone, and the waiter
+ * is told that the fence has ended. */
 static void
 a_hole_under_a_sleeper_does_it_no_harm(void)
 {
@@ -205,8 +206,8 @@ a_hole_under_a_sleeper_does_it_no_harm(void)
     fall_asleep(&sleeper);
     hole();
     CHECK(!atomic_load(&sleeper.done));
-    /* Its sleep ends with the page's next futex call, which the peer makes itself: all
-     * words of the page. */
+    /* The sleep ends with the page's next futex wake, which the peer makes itself, on all words
+     * of the page. */
     for (size_t at = 0; at < peer.length; at += 4)
         syscall(SYS_futex, peer.bytes + at, 1 /* FUTEX_WAKE */, INT32_MAX, NULL, NULL, 0);
     EXPECT(-ESTALE, end_of(&sleeper));

@@ -1,6 +1,6 @@
 /*
- * Every comparison that a wait can make, on both widths and under a mask: against a table of what a person would say, and
- * against a sleeping waiter that only the right value may wake.
+ * Every comparison that a wait can make, on both widths and under a mask: against a table of
+ * expected results, and against a sleeping waiter that only the right value may wake.
  */
 #include "check.h"
 
@@ -10,8 +10,8 @@ struct row {
 };
 
 #define YES 0
-#define NOT -ETIME    /* not now, but it may come */
-#define NEVER -ERANGE /* the value has passed it, or can never exceed it */
+#define NOT -ETIME    /* not now, but possible later */
+#define NEVER -ERANGE /* the value has passed it or can never exceed it */
 #define BAD -EINVAL
 
 static const struct row rows[] = {
@@ -22,12 +22,12 @@ static const struct row rows[] = {
     { 0, UINT64_MAX, UINT64_MAX, 0, { YES, BAD, YES, NEVER, NEVER, YES } },
     { 0, 1, UINT64_MAX, 0, { NOT, BAD, NOT, YES, YES, YES } },
     { 0, (UINT64_C(1) << 32) + 1, 1, 0, { YES, YES, NEVER, YES, NEVER, NEVER } },
-    /* Masked: plain numbers, and never "never". */
+    /* Masked values are plain numbers and never give -ERANGE. */
     { 0, 0x1f5, 0x205, 0xff, { YES, YES, NOT, YES, NOT, NOT } },
     { 0, 0x105, 0x205, 0xff, { YES, NOT, YES, NOT, NOT, YES } },
     { 0, 0x105, 0x2f5, 0xff, { NOT, NOT, NOT, YES, YES, YES } },
     { 0, UINT64_MAX, 0, UINT64_C(1) << 63, { YES, YES, NOT, YES, NOT, NOT } },
-    /* 32 bits go round: further is what is less than 2^31 ahead. */
+    /* 32-bit values wrap: a value is ahead if it is less than 2^31 ahead. */
     { UMF_FENCE_32BIT, 5, 7, 0, { NOT, NOT, NOT, YES, YES, YES } },
     { UMF_FENCE_32BIT, 7, 7, 0, { YES, NOT, YES, NOT, NOT, YES } },
     { UMF_FENCE_32BIT, 1, UINT32_MAX, 0, { YES, YES, NOT, YES, NOT, NOT } },
@@ -83,7 +83,7 @@ waits(void *data)
     return NULL;
 }
 
-/* Somebody waits while the fence goes step by step to where the condition holds. */
+/* A waiter sleeps while the fence goes step by step to where the condition holds. */
 static void
 wakes(uint64_t flags, uint64_t from, const uint64_t *steps, int count, uint32_t op, uint64_t value,
       uint64_t mask)

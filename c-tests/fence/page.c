@@ -1,7 +1,6 @@
 /*
- * Pages: every slot of a page is a fence and no two are the same one, a page means the same to
- * every process that was sent it, a device can write the values in it, and nothing of it stays
- * behind.
+ * Pages: every slot holds a fence of its own, a page means the same to every process that has it, a
+ * device can write the values in it, and nothing of it stays behind.
  */
 #include "process.h"
 #include "raw_page.h"
@@ -34,7 +33,7 @@ every_slot_is_a_fence_of_its_own_and_then_the_page_is_full(uint32_t count)
         CHECK(offsets[i] % 64 == 0 && offsets[i] + 64 <= raw.length);
     }
     EXPECT(-ENOSPC, umf_fence_create(page, 0, 0, &more));
-    /* Only now, so that a write to one would have been seen in another. */
+    /* Checked only now, so that a write to one fence would have been seen in another. */
     for (uint32_t i = 0; i < count; i++) {
         CHECK(umf_fence_value(fences[i]) == i);
         CHECK(memcmp(raw.bytes + offsets[i], &(uint64_t){ i }, 8) == 0);
@@ -43,7 +42,7 @@ every_slot_is_a_fence_of_its_own_and_then_the_page_is_full(uint32_t count)
     for (uint32_t i = 1; i < count; i++)
         CHECK(offsets[i] - offsets[i - 1] >= 64);
 
-    /* One slot comes back: exactly one more fence, in that slot. */
+    /* One slot becomes free: exactly one more fence can be created, in that slot. */
     uint32_t freed = umf_fence_index(fences[count / 2]);
     umf_fence_unref(fences[count / 2]);
     OK(umf_fence_create(page, 7, 0, &fences[count / 2]));
@@ -163,7 +162,7 @@ pages_that_come_and_go_leave_nothing(unsigned cycles)
 {
     int fds = 0, maps = 0;
     for (unsigned i = 0; i <= cycles; i++) {
-        /* The first turns may grow the heap for good. */
+        /* The first rounds may grow the heap for good. */
         if (i == cycles / 10) {
             fds = open_fds();
             maps = mappings();
@@ -228,7 +227,7 @@ what_a_device_writes_is_waited_for(void)
     OK(umf_fence_notify(fence));
     EXPECT(0, end_of(&sleeper));
     CHECK(umf_fence_value(fence) == UINT64_C(40) << 32 && umf_fence_value(beside) == 0);
-    /* One who comes later needs no interrupt. */
+    /* A later wait needs no interrupt. */
     write_raw(&raw, fence, UINT64_MAX);
     OK(umf_fence_wait(fence, UINT64_MAX, FOREVER));
     unmap_raw(&raw);

@@ -1,6 +1,6 @@
 /*
- * A page whose creator alone signals: whoever is given it can wait, asleep, and nothing else. What
- * would write to it is refused, and is not tried.
+ * A page that only its creator can signal. Every other process can wait, asleep, and nothing else.
+ * Calls that would write to the page are refused and do not try.
  */
 #include "process.h"
 #include "raw_page.h"
@@ -12,7 +12,7 @@
 
 #define ROUNDS 2000
 
-static bool in_sandbox; /* one that forbids futex_waitv */
+static bool in_sandbox; /* a sandbox that forbids futex_waitv */
 
 static int
 never_runs(void *data)
@@ -22,7 +22,7 @@ never_runs(void *data)
     return UMF_JOB_DONE;
 }
 
-/* Everything that would write. */
+/* Every call that would write to the page. */
 static void
 all_is_refused(struct umf_page *page, struct umf_fence *fence)
 {
@@ -48,7 +48,7 @@ all_is_refused(struct umf_page *page, struct umf_fence *fence)
     CHECK(umf_fence_value(fence) == 0 && umf_fence_pending_value(fence) == 0);
 }
 
-/* What the seal keeps off who does not go through the library. */
+/* What the seal refuses to a process that bypasses the library. */
 static void
 the_kernel_refuses_too(int fd)
 {
@@ -69,7 +69,7 @@ on_call(void *data, int result)
     atomic_fetch_add((atomic_int *)data, 1);
 }
 
-/* The only watch of a page, given up before it is due. */
+/* The only watch of a page is canceled before it is due. */
 static void
 watch_and_cancel(struct umf_loop *loop, struct umf_fence *fence)
 {
@@ -90,8 +90,9 @@ on_end(void *data, int result)
     atomic_fetch_add((atomic_int *)data, 1);
 }
 
-/* Who is tied to the page's creator ends while threads fall asleep for its fence: none sleeps on, in no way of waiting. As the
- * page cannot be told, what a handle of this process heard ends with it, and the next is as new. */
+/* A page is tied to its creator, whose end comes while threads fall asleep on its fence: no wait
+ * may sleep on. The page is read-only, so only the handles of this process learn of the end, and
+ * new handles are opened afresh. */
 static void
 its_end_is_heard(struct umf_page *page, uint32_t index, struct umf_fence *idle)
 {
@@ -127,7 +128,7 @@ its_end_is_heard(struct umf_page *page, uint32_t index, struct umf_fence *idle)
         longest = now_ns() - began > longest ? now_ns() - began : longest;
         OK(umf_fence_error(fence, &error));
         CHECK(error == -EOWNERDEAD);
-        OK(umf_fence_wait(fence, 0, 0)); /* what is reached stays so */
+        OK(umf_fence_wait(fence, 0, 0)); /* reached values stay reached */
         umf_fence_unref(fence);
         close(sock[0]);
     }
@@ -137,7 +138,7 @@ its_end_is_heard(struct umf_page *page, uint32_t index, struct umf_fence *idle)
     umf_loop_unref(other);
 }
 
-/* All ways to wait, each asleep when the signal comes. */
+/* All ways to wait; each sleeps when the signal comes. */
 static void
 receiver(int sock)
 {
@@ -175,7 +176,7 @@ receiver(int sock)
             watch_and_cancel(loop, fence);
         }
     }
-    /* The end of the fence, and its failure, wake as everywhere. */
+    /* The end of the fence, and its failure, wake waiters as everywhere. */
     tell(sock, ROUNDS + 1);
     EXPECT(-EIO, umf_fence_wait(fence, UINT64_MAX, FOREVER));
     umf_loop_unref(loop);
@@ -185,8 +186,8 @@ receiver(int sock)
     umf_page_unref(page);
 }
 
-/* A page that is sealed against writing, with a fence that says of itself that its waiters leave
- * word: who believed that would write to it. */
+/* A write-sealed page with a fence whose state claims that waiters register. A library that
+ * believed it would write to the page and crash. */
 static void
 whoever_made_the_page_lies(void)
 {
@@ -199,7 +200,7 @@ whoever_made_the_page_lies(void)
     CHECK(fd >= 0 && ftruncate(fd, 8192) == 0);
     CHECK(pwrite(fd, &header, sizeof(header), 0) == sizeof(header));
     CHECK(pwrite(fd, &live, sizeof(live), SLOTS_AT + SLOT_STATE) == sizeof(live));
-    live |= 8; /* and the next, of a device */
+    live |= 8; /* and the next fence, of a device */
     CHECK(pwrite(fd, &live, sizeof(live), SLOTS_AT + SLOT_SIZE + SLOT_STATE) == sizeof(live));
     CHECK(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) == 0);
     OK(umf_page_import(fd, 0, &page));
@@ -244,7 +245,7 @@ main(int argc, char **argv)
     OK(umf_fence_create(page, 0, 0, &fence));
     send_page(peer.sock, page);
     tell(peer.sock, umf_fence_index(fence));
-    /* The creator's own import is the page that it has. */
+    /* The creator that imports its own page gets the page that it has. */
     int fd;
     struct umf_page *again;
     OK(umf_page_export(page, 0, &fd));

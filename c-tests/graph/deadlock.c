@@ -1,6 +1,6 @@
 /*
- * Deadlocks name themselves: queues and copies that wait for each other, in one process and in
- * three, are reported, each exactly so; and what only looks like it is not.
+ * Deadlocks are reported: queues and copies that wait for each other, in one process and in three,
+ * each exactly. What only looks like a deadlock is not reported.
  */
 #include "process.h"
 #include "sleeper.h"
@@ -26,8 +26,8 @@ is_submitted(void *data)
     return UMF_JOB_SUBMITTED;
 }
 
-/* A job that waits for fence `wait` (-1: for nothing) to reach a value, and signals fence `signal`.
- * A queue that is UMF_QUEUE_INLINE is held up when this returns. */
+/* A job that waits for fence `wait` (-1: for nothing) to reach a value, and signals fence
+ * `signal`. A queue that is UMF_QUEUE_INLINE is blocked when this returns. */
 static void
 submit(struct umf_queue *queue, int wait, uint64_t at, int signal, uint64_t value,
        int (*run)(void *))
@@ -47,8 +47,8 @@ new_queue(void)
     return queue;
 }
 
-/* The report, with a letter for each owner, in the order of their names, and without what differs
- * from run to run: "queue A waits for 0 >= 1: promised by queue B". */
+/* The report without what differs from run to run. Each participant has a letter, in the order
+ * of their names: "queue A waits for 0 >= 1: promised by queue B". */
 static char *
 report(uint32_t expected)
 {
@@ -149,7 +149,7 @@ two_queues_in_a_circle(void)
     reports(1, "deadlock 1:\n"
                "  queue A waits for 1 >= 1 (now 0): promised by queue B\n"
                "  queue B waits for 0 >= 1 (now 0): promised by queue A\n");
-    /* Who waits for them is not one of them. */
+    /* A participant that waits for the circle is not part of it. */
     struct umf_queue *three = new_queue();
     submit(three, 0, 1, 2, 1, is_done);
     reports(1, "deadlock 1:\n"
@@ -157,7 +157,7 @@ two_queues_in_a_circle(void)
                "  queue B waits for 0 >= 1 (now 0): promised by queue A\n"
                "waiting for a deadlock:\n"
                "  queue C waits for 0 >= 1 (now 0): promised by queue A\n");
-    /* Anybody can end it. */
+    /* Any process can break the deadlock. */
     OK(umf_fence_signal(fences[0], 1));
     drain(one);
     drain(two);
@@ -204,7 +204,7 @@ a_copy_in_a_circle(void)
     take_down();
 }
 
-/* A frame pipeline that is as it should be: each waits for what the other has yet to submit. */
+/* A frame pipeline in order: each side waits for what the other has yet to submit. */
 static void
 wait_before_signal_is_no_deadlock(void)
 {
@@ -213,7 +213,7 @@ wait_before_signal_is_no_deadlock(void)
     for (uint64_t frame = 1; frame <= 3; frame++) {
         submit(one, 1, frame - 1, 0, frame, is_done);
         submit(two, 0, frame, 1, frame, is_submitted);
-        /* The first waits for nothing any more; the second has started its frame. */
+        /* The first queue waits for nothing any more; the second has started its frame. */
         submit(one, 1, frame, 2, frame, is_done);
         reports(0, frame == 1 ? "waiting:\n  queue A waits for 1 >= 1 (now 0): submitted\n"
                  : frame == 2 ? "waiting:\n  queue A waits for 1 >= 2 (now 1): submitted\n"
@@ -226,7 +226,7 @@ wait_before_signal_is_no_deadlock(void)
     take_down();
 }
 
-/* What a queue has started is on its way, whatever the queue waits for by now. */
+/* Work that a queue has started will complete, whatever the queue waits for now. */
 static void
 what_was_started_is_no_deadlock(void)
 {
@@ -271,7 +271,7 @@ three_processes_in_a_circle(void)
         tell(peers[i].sock, (uint64_t)i);
         hear(peers[i].sock);
     }
-    /* Two thirds of a circle are a chain. */
+    /* Two of the three waits are a chain, not a circle. */
     report(0);
     struct umf_queue *queue = new_queue();
     submit(queue, 2, 1, 0, 1, is_done);
@@ -286,7 +286,7 @@ three_processes_in_a_circle(void)
     CHECK(count == 4);
     for (int i = 0; i < 3; i++)
         CHECK(strstr(told, lines[i]));
-    /* One gives up: the others learn of it. */
+    /* One process gives up, and the others learn of it. */
     OK(umf_queue_cancel(queue));
     for (int i = 0; i < 2; i++) {
         tell(peers[i].sock, 1);
@@ -296,7 +296,8 @@ three_processes_in_a_circle(void)
     take_down();
 }
 
-/* With LIBUMF_DEBUG who closes a circle says so at once, and nothing is said before. */
+/* With LIBUMF_DEBUG the participant that closes a circle prints the report at once, and nothing
+ * is printed before. */
 static void
 debugged(int sock)
 {

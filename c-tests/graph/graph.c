@@ -1,7 +1,8 @@
 /*
- * umf_graph_write() tells who waits for what, who promised it, and who waits in a circle, in all
- * processes that share the page. Waits leave notes by themselves; those of queues are written here
- * by hand, as another process would write them, and so are some that no process would write.
+ * umf_graph_write() shows, for all processes that share the page, each wait, who will signal the
+ * value, and which waits form a circle. Waits write their own wait records. Those of queues are
+ * written here by hand, as another process would write them, and so are some that no process would
+ * write.
  */
 #include "process.h"
 #include "raw_page.h"
@@ -24,7 +25,7 @@ enum role { WAITS = 1, PROMISES = 3 };
 static struct umf_page *page;
 static struct umf_fence *fences[FENCES];
 static struct raw raw;
-/* How the report calls fences and this process. */
+/* How the report names fences and this process. */
 static unsigned long inode;
 static char self[64];
 
@@ -69,7 +70,7 @@ forget_notes(void)
         memset(noted[--noted_count], 0, sizeof(struct record));
 }
 
-/* What the call writes. */
+/* The text that the call writes. */
 static char *
 graph(uint64_t flags, uint32_t deadlocks)
 {
@@ -89,7 +90,7 @@ graph(uint64_t flags, uint32_t deadlocks)
     return text;
 }
 
-/* Puts @ for the page's inode and ME for this process, and looks for that in the text. */
+/* Replaces @ by the page's inode and ME by this process, and looks for the result in the text. */
 static bool
 says(const char *text, const char *pattern)
 {
@@ -156,7 +157,7 @@ waits_for_all_and_for_any_are_told(void)
     struct sleeper any = { .waits = list, .count = 3, .flags = UMF_WAIT_ANY };
     struct sleeper pending = { .waits = list, .count = 1, .flags = UMF_WAIT_PENDING };
 
-    /* Who waits for all waits for one after the other. */
+    /* A wait for all waits for one fence after the other. */
     fall_asleep(&all);
     char *text = graph(0, 0);
     CHECK(says(text, "1 wait,") && says(text, "fence @:1 >= 1 (now 0): nobody"));
@@ -213,7 +214,7 @@ waits_of_another_process_are_told_until_it_is_gone(struct peer *peer)
              (int)peer->pid);
     CHECK(says(graph(UMF_GRAPH_DOT, 0), line));
 
-    /* It promised something, and dies. Nobody has waited for it yet. */
+    /* The process will signal a value, and dies. Nobody has waited for it yet. */
     note(peer->pid, QUEUE, 9, PROMISES, 5, 2);
     struct sleeper sleeper = { .fence = fences[5], .value = 2 };
     OK(umf_fence_submit(fences[5], 2));
@@ -237,7 +238,7 @@ waits_of_another_process_are_told_until_it_is_gone(struct peer *peer)
     nobody_waits();
 }
 
-/* Process 1 of a pid namespace of its own is not process 1 of ours. */
+/* Process 1 of another pid namespace is not process 1 of this one. */
 static void
 who_lives_in_another_pid_namespace_is_not_taken_for_somebody_here(void)
 {
@@ -262,7 +263,7 @@ who_lives_in_another_pid_namespace_is_not_taken_for_somebody_here(void)
     if (recv(socks[0], &word, sizeof(word), 0) == sizeof(word)) {
         while (!strstr(graph(0, 0), "1 wait,"))
             sched_yield();
-        /* No name, and not gone either. */
+        /* It has no name, and is not shown as dead. */
         CHECK(says(graph(0, 0), "\n  thread 1 of pid 1 waits for fence @:4 >= 8 (now 0): nobody"));
         OK(umf_fence_signal(fences[4], 8));
         join_child(pid);
@@ -275,7 +276,7 @@ who_lives_in_another_pid_namespace_is_not_taken_for_somebody_here(void)
     nobody_waits();
 }
 
-/* The processes behind the queues. Here they only have to be alive. */
+/* The processes behind the queues. They only have to be alive. */
 static void
 be_there(int sock)
 {
@@ -319,7 +320,8 @@ a_circle_through_two_processes_is_a_deadlock(struct peer *peer, pid_t dead)
     CHECK(strcmp(text = strdup(graph(0, 1)), graph(0, 1)) == 0);
     free(text);
 
-    /* A promise that does not go far enough; one by who waits for nothing; one by a stranger. */
+    /* A signaler that will not signal enough; one that itself waits for nothing; one in an
+     * unrelated process. */
     promise->value = 4;
     CHECK(says(graph(0, 0), ">= 5 (now 0): submitted\n"));
     promise->value = 5;
@@ -329,10 +331,10 @@ a_circle_through_two_processes_is_a_deadlock(struct peer *peer, pid_t dead)
     CHECK(says(graph(0, 0), "by work of queue 2 of pid "));
     work->state = 0;
     graph(0, 1);
-    /* The dead end no wait. */
+    /* A dead process ends no wait. */
     note(dead, QUEUE, 3, PROMISES, 6, 5);
     CHECK(says(graph(0, 1), ", which is gone"));
-    /* Somebody else's work makes the value pending. */
+    /* Another participant's work makes the value pending. */
     OK(umf_fence_submit(fences[6], 6));
     graph(0, 0);
     promise->value = 6;
@@ -346,8 +348,8 @@ a_circle_through_two_processes_is_a_deadlock(struct peer *peer, pid_t dead)
     nobody_waits();
 }
 
-/* What dot asks of its input, as far as we write it: strings and brackets that are closed, and
- * every line ended. */
+/* What Graphviz requires, as far as the report uses it: closed strings and brackets, and
+ * complete lines. */
 static void
 is_dot(const char *text)
 {
@@ -377,7 +379,7 @@ is_dot(const char *text)
 static void
 a_full_ledger_says_so_and_the_dead_make_room(pid_t dead)
 {
-    /* The note of its last wait is still there. */
+    /* The record of its last wait is still there. */
     int left = 0;
     for (int i = 0; i < WAIT_RECORDS; i++)
         left += record(i)->owner >> 32 == (uint64_t)dead;
@@ -423,7 +425,7 @@ nothing_in_a_ledger_is_believed(void)
                 random = random_word(&state);
                 r[word] = words[(random >> 33) % 9];
             }
-            /* Some of it is about real fences, by owners and in roles that there are. */
+            /* Some records concern real fences, with valid participants and roles. */
             if (random >> 63)
                 memcpy((char *)&r[2] + 4, raw.bytes + umf_fence_offset(fences[at % FENCES]) + SLOT_STATE,
                        4);

@@ -1,7 +1,7 @@
 /*
- * Another library calls itself libumf too: libumf.so.1, the Unified Memory Framework. Both can be
- * loaded into one process, in either order and with all their symbols in the open, and each works:
- * no soname and no symbol is shared.
+ * Another library is also called libumf: libumf.so.1, the Unified Memory Framework. One process can
+ * load both, in either order and with all symbols global, and each works. They share no soname and
+ * no symbol.
  */
 #include "check.h"
 
@@ -67,7 +67,7 @@ both_live_in_one_process(bool ours_first)
     void *ours, *theirs;
     if (ours_first)
         ours = load(LIBUMF_SO);
-    /* By the names that programs would ask for, nothing of ours answers to theirs. */
+    /* None of this library answers to the names that programs ask of the other. */
     CHECK(!dlopen("libumf.so", RTLD_NOW | RTLD_NOLOAD));
     CHECK(!dlopen("libumf.so.1", RTLD_NOW | RTLD_NOLOAD));
     theirs = load(STUB_SO);

@@ -1,4 +1,4 @@
-/* As coexist.c, for a program that is linked with both libraries: see there. */
+/* The same as coexist.c, for a program that is linked with both libraries. */
 #include "check.h"
 
 int umfPoolCreate(const void *ops, void *provider, const void *params, unsigned flags, void **pool);

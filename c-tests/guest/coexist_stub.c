@@ -1,6 +1,6 @@
 /*
- * Stands in for Intel's Unified Memory Framework in coexist.c: a library of the same short name,
- * installed as libumf.so with soname libumf.so.1, with a few symbols of the kind that it exports.
+ * Stands in for Intel's Unified Memory Framework in coexist.c: a library with the same short name,
+ * installed as libumf.so with soname libumf.so.1, with a few symbols like those that it exports.
  */
 #include <stddef.h>
 

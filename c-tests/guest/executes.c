@@ -1,6 +1,6 @@
 /*
- * A program that this one executes gets nothing of the library's: no descriptor, whatever is open, and however close the
- * execution comes to its being opened. It goes on as if there had been none.
+ * A program that this process executes inherits nothing of the library: no descriptor, whatever is
+ * open, and however close the execution is to the opening. It can use the library itself as usual.
  */
 #include "sleeper.h"
 #include "watch.h"
@@ -12,7 +12,7 @@ extern char **environ;
 static const char *self;
 static int before, null;
 
-/* How many descriptors a program has that is executed at this moment. */
+/* How many descriptors a program has that is executed now. */
 static int
 inherited(void)
 {
@@ -24,7 +24,7 @@ inherited(void)
     return WEXITSTATUS(status);
 }
 
-/* Everything that keeps a descriptor. */
+/* Every object that keeps a descriptor. */
 struct rig {
     struct umf_page *page, *single, *imported;
     struct umf_fence *fence, *device;
@@ -100,7 +100,7 @@ open_and_close(void *unused)
     return NULL;
 }
 
-/* The same process, as another program, with a loop at work. */
+/* The same process becomes another program while a loop is at work. */
 static void
 becomes_another_program(void)
 {

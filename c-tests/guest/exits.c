@@ -1,7 +1,7 @@
 /*
- * A process ends while the library's threads are at work, and others wait, signal and create: it just ends, with the status it was
- * given, whoever calls exit() and from where. What runs then (atexit, destructors, those of threads) may call the library as
- * ever.
+ * A process ends while the library's threads are at work and others wait, signal and create. It
+ * ends with the given status, whoever calls exit() and from where. Code that runs then (atexit,
+ * destructors, thread destructors) may call the library as usual.
  */
 #include "sleeper.h"
 #include "watch.h"
@@ -16,7 +16,7 @@ static struct umf_watch *watch;
 static struct told told, other_told;
 static atomic_int busy, calls;
 
-/* Every watch arms the next, as fast as the loop goes. */
+/* Every watch arms the next, as fast as the loop runs. */
 static void arm_next(void);
 
 static void
@@ -125,7 +125,7 @@ be_busy(void)
         sched_yield();
 }
 
-/* What a program that cleans up at its end would do. */
+/* What a program might clean up at its end. */
 static bool cleans_up, has_cleaned_up;
 
 static void
@@ -153,7 +153,7 @@ clean_up(void)
     has_cleaned_up = true;
 }
 
-/* Later than atexit()'s: the last of the program's own. */
+/* Runs after the atexit() functions: the program's last code. */
 __attribute__((destructor)) static void
 clean_up_last(void)
 {
@@ -200,7 +200,7 @@ leave_from_main(void)
     exit(STATUS);
 }
 
-/* The process goes on without its first thread, until a callback ends it. */
+/* The process continues without its first thread, until a callback ends it. */
 static void
 leave_behind(void)
 {
@@ -248,7 +248,8 @@ the_process_just_ends(void)
     }
 }
 
-/* What ends with a thread: one of the program's, and one of a loop's, in whose callback it was begun. */
+/* Thread destructors: of the program's thread, and of a loop's thread in whose callback the
+ * value was set. */
 static pthread_key_t key;
 static atomic_int ended;
 
@@ -310,7 +311,7 @@ int
 main(void)
 {
     pid_t pid;
-    /* Valgrind would look for leaks in the middle of it. */
+    /* Valgrind would look for leaks in the middle of the work. */
     if (!RUNNING_ON_VALGRIND)
         the_process_just_ends();
     IN_CHILD(pid, (watchdog(20), threads_have_ends_too()));

@@ -1,12 +1,12 @@
 /*
- * A process forks while its threads, and those of the library, are in the middle of anything. The child may call whatever the
- * header marks async-signal-safe, which is all of what is called here, and then execute a program or leave. Meanwhile the parent
- * goes on.
+ * A process forks while its threads, and those of the library, are in the middle of anything. The
+ * child may call every function that the header marks async-signal-safe (this test calls all of
+ * them), and then execute a program or exit. Meanwhile the parent continues.
  */
 #include "sleeper.h"
 #include "watch.h"
 
-/* Every function that is marked so: the header is asked. */
+/* Every function that the header marks. */
 #define SAFE(F)                                                                                    \
     F(umf_version) F(umf_set_spin) F(umf_page_flags) F(umf_page_fence_count) F(umf_page_ref)       \
     F(umf_fence_ref) F(umf_fence_index) F(umf_fence_offset) F(umf_fence_value) F(umf_fence_signal) \
@@ -37,7 +37,7 @@ is_listed(const char *name)
     return false;
 }
 
-/* A function's comment comes before it, and each begins anew. */
+/* A function's comment comes before it, and each comment starts anew. */
 static void
 the_header_marks_these_and_no_others(void)
 {
@@ -80,7 +80,7 @@ call_nothing(void *data, int result)
     (void)result;
 }
 
-/* Threads that hold every lock there is, now and then. */
+/* Threads that now and then hold every lock of the library. */
 static void *
 come_and_go(void *unused)
 {
@@ -133,8 +133,8 @@ arm_and_cancel(void *unused)
     (void)unused;
     atomic_fetch_add(&begun, 1);
     while (!atomic_load(&over)) {
-        static struct told cancelled;
-        struct umf_watch *brief = watch_value(loop, never, 2, &cancelled);
+        static struct told canceled;
+        struct umf_watch *brief = watch_value(loop, never, 2, &canceled);
         struct umf_fence *more;
         OK(umf_watch_cancel(brief));
         umf_watch_unref(brief);
@@ -177,7 +177,7 @@ be_a_child(uint64_t mine)
     RIGHT(umf_fence_notify(device) == 0 && umf_fence_error(fence, &error) == 0 && error == 0);
     RIGHT(umf_fence_wait(never, 1, in_ns(1000)) == -ETIME);
     RIGHT(umf_fence_wait(device, 1, in_ns(1000)) == -ETIME);
-    /* The parent's threads signal this all the time. */
+    /* The parent's threads signal this fence all the time. */
     busy = umf_fence_value(busy_fence);
     struct umf_wait waits[2] = { { never, 1, UMF_OP_GE, 0, 0 }, { busy_fence, busy + 2, UMF_OP_GE, 0, 0 } };
     RIGHT(umf_fence_wait(busy_fence, busy + 1, FOREVER) == 0);

@@ -1,5 +1,7 @@
-/* The header is strict C11, complete by itself, may be included twice, and every function of it
- * is there to be linked. */
+/*
+ * The header is strict C11, complete by itself, may be included twice, and every function of it can
+ * be linked.
+ */
 #include <libumf.h>
 #include <libumf.h>
 

@@ -1,6 +1,6 @@
 /*
- * No call touches errno, whether it succeeds, fails, sleeps or is interrupted. (What fails for
- * wrong arguments is looked at by bad_input.c in the same way.)
+ * No call changes errno, whether it succeeds, fails, sleeps or is interrupted. (bad_input.c checks
+ * the same for wrong arguments.)
  */
 #include "sleeper.h"
 #include "watch.h"
@@ -55,7 +55,7 @@ main(void)
     KEEPS_ERRNO(-EIO, umf_fence_signal(failed, 1));
     KEEPS_ERRNO(-EIO, umf_fence_wait(failed, 1, FOREVER));
 
-    /* Waits: met, polled, timed out, slept through, and interrupted by a signal handler. */
+    /* Waits: met, polled, timed out, slept, and interrupted by a signal handler. */
     struct umf_wait met[2] = { { fence, 1, UMF_OP_GE, 0, 0 }, { failed, 0, UMF_OP_GE, 0, 0 } };
     struct umf_wait unmet[2] = { { failed, 0, UMF_OP_GE, 0, 0 }, { fence, 9, UMF_OP_GE, 0, 0 } };
     KEEPS_ERRNO(0, umf_fence_wait(fence, 1, 0));
@@ -125,7 +125,7 @@ main(void)
         close(event);
     }
 
-    /* And a signal that has somebody to wake. */
+    /* A signal that wakes a waiter. */
     struct sleeper sleeper = { .fence = fence, .value = 20 };
     fall_asleep(&sleeper);
     KEEPS_ERRNO(0, umf_fence_signal(fence, 20));

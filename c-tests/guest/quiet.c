@@ -1,7 +1,7 @@
 /*
- * A guest in somebody's program: loading, using and unloading the library starts no thread, changes
- * no signal handler, environment or other state of the process, prints nothing, opens only what is
- * closed on exec, and leaves nothing behind but itself.
+ * The library is a guest in a program. Loading, using and unloading it starts no thread, changes no
+ * signal handler, environment or other state of the process, prints nothing, opens only close-on-
+ * exec descriptors, and leaves nothing behind but itself.
  */
 #include "check.h"
 
@@ -44,7 +44,7 @@ unload(struct library *l)
     CHECK(dlclose(l->handle) == 0);
 }
 
-/* What a process can notice of itself. */
+/* What a process can observe of itself. */
 struct state {
     int threads;
     struct {
@@ -67,7 +67,7 @@ take_down(struct state *s)
         struct sigaction action;
         memset(&action, 0, sizeof(action));
         if (sigaction(i, NULL, &action) != 0)
-            continue; /* the C library keeps two for itself */
+            continue; /* the C library reserves two */
         s->signals[i].handler = action.sa_handler;
         s->signals[i].flags = action.sa_flags;
     }
@@ -75,7 +75,7 @@ take_down(struct state *s)
     CHECK(sigaltstack(NULL, &s->signal_stack) == 0);
     size_t used = 0;
     for (char **variable = environ; *variable; variable++) {
-        /* Addresses too: a string that was copied was touched. */
+        /* Addresses are compared too: a copied string was changed. */
         used += (size_t)snprintf(s->environment + used, sizeof(s->environment) - used, "%p %s\n",
                                  (void *)*variable, *variable);
         CHECK(used < sizeof(s->environment));
@@ -94,7 +94,7 @@ is_new(int fd, const bool *before)
     return !before[fd] && fcntl(fd, F_GETFD) >= 0;
 }
 
-/* A bit of everything, failures included. */
+/* Calls of every kind, failures included. */
 static void
 use(const struct library *l)
 {
@@ -147,7 +147,7 @@ use(const struct library *l)
             CHECK(fcntl(i, F_GETFD) & FD_CLOEXEC);
         }
     }
-    CHECK(opened_fds >= 2); /* the one we asked for, and the library's own */
+    CHECK(opened_fds >= 2); /* the loop's thread that was asked for, and the library's own */
 
     l->umf_fence_unref(opened);
     l->umf_fence_unref(fence);
@@ -210,12 +210,12 @@ what_is_loaded_again_and_again_leaves_nothing(void)
         unload(&library);
     }
     CHECK(open_fds() == fds);
-    /* Valgrind, which sees for itself what is leaked, maps things of its own. */
+    /* Valgrind finds leaks itself, and has mappings of its own. */
     if (!RUNNING_ON_VALGRIND) {
         CHECK(mappings() == maps);
         CHECK(allocated() == memory);
     }
-    /* It was there all the time, once: unloaded.c says why. */
+    /* It stayed loaded, once: unloaded.c says why. */
     void *still = dlopen(LIBUMF_SO, RTLD_NOW | RTLD_NOLOAD);
     CHECK(still && dlclose(still) == 0);
 }

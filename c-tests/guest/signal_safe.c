@@ -1,13 +1,13 @@
 /*
- * What is marked async-signal-safe is so: a handler may call it whatever it interrupts, a call that
- * holds a lock or allocates included, and both come out right.
+ * Functions that are marked async-signal-safe are. A handler may call them whatever it interrupts,
+ * even a call that holds a lock or allocates, and both calls give the right result.
  */
 #include "sleeper.h"
 
 static struct umf_page *page;
 static struct umf_fence *ticks, *announced, *work;
 static atomic_uint handled;
-/* Where the handler found something wrong. */
+/* Where the handler found an error. */
 static atomic_int wrong_line;
 
 #define WRONG_UNLESS(condition)                                                                    \
@@ -16,7 +16,7 @@ static atomic_int wrong_line;
             atomic_store(&wrong_line, __LINE__);                                                   \
     } while (0)
 
-/* All that may be called here. */
+/* Every function that a handler may call. */
 static void
 handler(int signal)
 {
@@ -49,7 +49,7 @@ handler(int signal)
 
 static atomic_bool enough;
 
-/* As fast as the handler can be run, so that it interrupts the calls at many points. */
+/* Sends signals as fast as the handler can run, so that it interrupts calls at many points. */
 static void *
 interrupt_main(void *thread)
 {

@@ -1,7 +1,7 @@
 /*
- * A program lets go of the library (dlclose) that it loaded itself, while threads of the library are still at work: in a loop
- * that nobody ended, and in one that was ended in its own callback, whose thread nobody can wait for. Both go on to their end.
- * What the program called stays where it was: the code they return to must, too.
+ * A program unloads the library (dlclose) while threads of the library are still at work: in a loop
+ * that nobody ended, and in a loop that was ended in its own callback, whose thread nobody can
+ * join. Both run to their end, so the code that they return to must stay mapped.
  */
 #include "process.h"
 #include "sleeper.h"
@@ -44,7 +44,7 @@ count_call(void *data, int result)
     atomic_fetch_add(&called, 1);
 }
 
-/* Ends the loop on its own thread, and comes back only when the library has been let go of. */
+/* Ends the loop on its own thread, and returns only after the library was unloaded. */
 static void
 end_loop(void *data, int result)
 {
@@ -88,7 +88,7 @@ let_go_and_wait_for_the_thread(void)
     CHECK(called == 1);
 }
 
-/* Nothing is due before the call that asks for it has returned: it needs the loop. */
+/* Nothing can be due before the call that asks for it returns: it needs the loop. */
 static void
 begin(void)
 {
@@ -116,7 +116,7 @@ a_loop_that_ended_in_its_callback(void)
     signal_and_let_go();
 }
 
-/* As a driver might, whose device goes. */
+/* As a driver might do when its device is removed. */
 static void
 a_queue_that_had_the_last_reference(void)
 {
@@ -129,8 +129,8 @@ a_queue_that_had_the_last_reference(void)
     signal_and_let_go();
 }
 
-/* Nobody ended it. It does what it is for, for as long as the program lives. Another process, with a library of its own, sees
- * to that there is something to do. */
+/* Nobody ended this loop: it works as long as the program lives. Another process, with its own
+ * library, gives it work. */
 static void
 signal_for_us(int sock)
 {
@@ -166,7 +166,7 @@ a_loop_that_nobody_ended(void)
     tell(peer.sock, 2);
     end_peer(&peer);
 
-    /* Who loads it again finds what it had. */
+    /* A program that loads the library again finds its state. */
     load();
     CHECK(l.umf_fence_value(fence) == 1);
     l.umf_loop_unref(loop);

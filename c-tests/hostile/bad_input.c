@@ -1,8 +1,7 @@
 /*
- * Every function, given each argument that a user could get wrong, answers with the documented
- * errno; it writes no output, changes no fence, leaves errno alone and keeps no descriptor.
- *
- * In each row one thing is wrong and everything else is right.
+ * Every function, given each argument that a user could get wrong, returns the documented errno. It
+ * writes no output, changes no fence, leaves errno alone and keeps no descriptor. In each row one
+ * thing is wrong and everything else is right.
  */
 #include "sleeper.h"
 #include "watch.h"
@@ -13,17 +12,18 @@
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 
-/* What the rows use where they mean nothing special: a fence at 10, with work submitted for 12. */
+/* The arguments of a row that are right: a fence at 10, with work submitted for 12. */
 static struct umf_page *page;
 static struct umf_fence *fence;
 static uint32_t free_index;
 static int null_fd;
-/* One of each kind, and what no callback may be told: nothing here makes a watch. */
+/* One object of each kind, and the callback that must never be called: nothing here makes a
+ * watch. */
 static struct umf_loop *loop, *threaded;
 static struct told told;
 static struct umf_callback callback;
 
-/* Where all outputs go. */
+/* All outputs. */
 static struct outputs {
     struct umf_page *page;
     struct umf_fence *fence;
@@ -96,7 +96,7 @@ null_arguments(void)
     ROW(-EINVAL, umf_fence_export_dma_buf(NULL, 10, NULL, fd, UMF_DMA_BUF_READ, 0));
     ROW(-EINVAL, umf_fence_import_dma_buf(NULL, 10, fd, UMF_DMA_BUF_READ, 0));
 
-    /* What has no error to return says something that no real handle says. */
+    /* A function without an error code returns what no valid handle gives. */
     ROW(0, umf_page_fence_count(NULL));
     ROW(UINT32_MAX, umf_fence_index(NULL));
     ROW(-1, (int64_t)umf_fence_offset(NULL));
@@ -212,8 +212,7 @@ every_unknown_flag(void)
     close(page_fd);
 }
 
-/* Entries of umf_wait() that are wrong, each first, in the middle and last among others that are
- * met. */
+/* Wrong entries of umf_wait(): each first, in the middle and last among entries that are met. */
 static void
 entries_of_a_wait(void)
 {
@@ -236,7 +235,7 @@ entries_of_a_wait(void)
             }
         }
     }
-    /* What is submitted can only be compared with >= and >. */
+    /* Pending values can only be compared with >= and >. */
     for (uint32_t op = UMF_OP_EQ; op <= UMF_OP_LE; op++) {
         struct umf_wait entry = { fence, 10, op, 0, 0 };
         ROW(-EINVAL, umf_wait(&entry, 1, UMF_WAIT_PENDING, FOREVER, &out.index));
@@ -245,7 +244,7 @@ entries_of_a_wait(void)
     ROW(-EINVAL, umf_wait(&masked, 1, UMF_WAIT_PENDING, FOREVER, &out.index));
 }
 
-/* What of a call that makes a watch is checked for each of them. */
+/* The arguments that all calls that make a watch have in common. */
 static void
 watches(void)
 {
@@ -260,7 +259,7 @@ watches(void)
     struct umf_fence *small;
     OK(umf_fence_create(page, 0, UMF_FENCE_32BIT, &small));
     CHECK(event >= 0 && blocks >= 0 && pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
-    /* The kernel's other objects without a name, which differ from an eventfd in what they can do only. */
+    /* Other anonymous kernel objects, which differ from an eventfd only in what they can do. */
     sigset_t none;
     sigemptyset(&none);
     const int nameless[] = {
@@ -345,7 +344,7 @@ watches(void)
             ROW(-EINVAL, umf_loop_import_sync_file(l, fence, 11, -1, flag, &callback, &out.watch));
         }
     }
-    CHECK(threads() == 1); /* nothing came of any of it */
+    CHECK(threads() == 1); /* none of it started a thread */
     umf_fence_unref(small);
     for (size_t i = 0; i < nameless_count; i++)
         close(nameless[i]);
@@ -387,7 +386,7 @@ notifiers(void)
         ROW(rows[i].expected, umf_fence_set_notifier(device, &rows[i].notifier));
     ROW(-EINVAL, umf_fence_set_notifier(NULL, &good));
     ROW(-EINVAL, umf_fence_set_notifier(NULL, NULL));
-    ROW(-EINVAL, umf_fence_set_notifier(fence, &good)); /* no device writes it */
+    ROW(-EINVAL, umf_fence_set_notifier(fence, &good)); /* a fence that no device writes */
     ROW(0, umf_fence_set_notifier(device, NULL));
     umf_fence_unref(device);
 }
@@ -423,7 +422,7 @@ sizes_of_caps(void)
     ROW((UMF_VERSION_MAJOR << 16) | (UMF_VERSION_MINOR << 8) | UMF_VERSION_PATCH, umf_version());
 }
 
-/* Descriptors that have nothing to do with fences. */
+/* Descriptors that are unrelated to fences. */
 static int closed_fd(void) { int fd = dup(null_fd); close(fd); return fd; }
 static int minus_two(void) { return -2; }
 static int lowest(void) { return INT_MIN; }
@@ -486,7 +485,7 @@ other_kinds_of_files(void)
 
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
         int fd = kinds[i].make(), expected = kinds[i].expected;
-        /* A machine that can export no dma-buf fence at all says so first. */
+        /* A machine that cannot export to any dma-buf says that first. */
         int exported = caps.flags & UMF_CAP_UDMABUF || fd < 0 ? expected : -EOPNOTSUPP;
         uint64_t reader = UMF_DMA_BUF_READ, writer = UMF_DMA_BUF_WRITE;
         if (!kinds[i].is_page)
@@ -497,12 +496,12 @@ other_kinds_of_files(void)
         ROW(expected, umf_fence_import_dma_buf(fence, 11, fd, reader, 0));
         ROW(expected, umf_fence_import_dma_buf(fence, 11, fd, reader | writer, FOREVER));
         ROW(exported, umf_fence_export_dma_buf(fence, 10, NULL, fd, writer, 0));
-        /* Not even after a wait that ends: the fence never reaches 11. */
+        /* Not even after a wait: the fence never reaches 11. */
         ROW(exported, umf_fence_export_dma_buf(fence, 11, NULL, fd, writer, FOREVER));
         if (kinds[i].expected != -EBADF || kinds[i].make == name_only)
             close(fd);
     }
-    /* -1 is no descriptor, but means something to one function. */
+    /* -1 is no descriptor, but has a meaning for one function. */
     ROW(-EBADF, umf_page_import(-1, 0, &out.page));
     ROW(-EBADF, umf_device_create(-1, &out.device));
     ROW(-EBADF, umf_fence_import_dma_buf(fence, 11, -1, UMF_DMA_BUF_READ, 0));

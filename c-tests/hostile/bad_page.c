@@ -1,8 +1,7 @@
 /*
- * A descriptor from anybody is taken as a page only if its size is sealed and its header is right;
- * everything else is refused without a trace. The files are made by hand, as somebody with bad
- * intentions would make them, and the first rows show that what is made like this is taken if
- * nothing is wrong.
+ * An imported descriptor is accepted as a page only if its size is sealed and its header is right.
+ * Everything else is refused and leaves nothing behind. The test makes the files by hand, as an
+ * attacker would. The first rows show that such files are accepted if nothing is wrong.
  */
 #include "raw_page.h"
 #include "sleeper.h"
@@ -54,7 +53,7 @@ static const struct {
     { "layout version UINT32_MAX", PAGE_MAGIC, UINT32_MAX, 4, 8192, SIZE, 0, -EINVAL },
 };
 
-/* -1 where the machine does not make such files. */
+/* -1 where the machine cannot make such files. */
 static int
 make(size_t i)
 {
@@ -63,8 +62,8 @@ make(size_t i)
     if (fd < 0)
         return -1;
     CHECK(ftruncate(fd, (off_t)files[i].length) == 0);
-    /* A file of huge pages takes no write(). What is in it does not matter: it must be refused
-     * unread. */
+    /* A file of huge pages cannot be written by write(). Its contents do not matter: it must be
+     * refused unread. */
     if (files[i].length >= (int64_t)sizeof(header) && !(files[i].flags & MFD_HUGETLB))
         CHECK(pwrite(fd, &header, sizeof(header), 0) == sizeof(header));
     CHECK(fcntl(fd, F_ADD_SEALS, files[i].seals) == 0);
@@ -99,7 +98,7 @@ every_file(void)
     }
 }
 
-/* The sender wrote right things first and wrong ones later: what was read once is what counts. */
+/* The sender writes a right header first and a wrong one later: the library reads it once. */
 static void
 a_header_that_changes_after_the_import_changes_nothing(void)
 {

@@ -1,13 +1,16 @@
 /*
- * A peer that does everything to a page that can be done to it: scribbles over all of it at random and by the rules of
- * its layout, punches holes, tries to change its size, wakes, moves and locks those who sleep on its words. Meanwhile
- * this process waits, watches, queues, signals, creates, opens, imports, converts and writes the graph. Demanded: no
- * crash and no SIGBUS; every call answers what is documented, by its deadline; what was seen stays; every callback's data
- * is released exactly once; no descriptor or mapping is left; waits for fences of another page go on; and while the peer
- * rests, this process does too, whatever is left in the page: a tenth of one processor at most. Nobody who waits then, for
- * ever, in what the peer left is slept past.
+ * A peer does to a page all that it can: it writes to all of it at random and by the rules of its
+ * layout, punches holes, tries to change its size, and wakes, requeues and locks the threads that
+ * sleep on its words. Meanwhile this process waits, watches, queues, signals, creates, opens,
+ * imports, converts and writes the graph.
  *
- * hostile [ROUNDS] [sandbox]: a round is 20,000 mutations. With sandbox, futex_waitv is forbidden.
+ * Demanded: no crash and no SIGBUS; every call returns a documented result by its deadline; seen
+ * values stay; every callback's data is released exactly once; no descriptor and no mapping of a
+ * page is left; waits for fences of another page go on. While the peer rests, this process rests
+ * too, whatever is in the page: it uses a tenth of one processor at most. A wait without deadline
+ * that starts then misses no signal.
+ *
+ *     hostile [ROUNDS] [sandbox]     a round is 20,000 mutations; with sandbox, futex_waitv is forbidden
  */
 #include "raw_page.h"
 #include "sleeper.h"
@@ -22,23 +25,24 @@
 #define STEADY 8
 #define MUTATIONS 20000
 #define BURST 256
-/* While the peer rests, this is measured again and again, until what it set off has come to its end. */
+/* While the peer rests, CPU time is measured over windows of this length until the effects of
+ * its writes have ended. */
 #define WINDOW (10 * MS)
 #define MOST_WINDOWS 300
 /* The value that ends the wait for a steady fence while the peer rests. */
 #define LAST(i) ((i) % 4 == 3 ? UINT32_MAX / 2 : UINT64_MAX - 1)
 #define MOST_SHARE 10 /* percent of one processor */
 
-/* A fence that is opened while its kind is garbled may be one of 32 bits. */
+/* A fence that is opened while its kind is overwritten may be a 32-bit fence. */
 #define FAILED -EIO, -EOWNERDEAD, -ESTALE, -EINVAL
-/* What an entry of a wait may come to besides. */
+/* What else a wait may return. */
 #define UNMET FAILED, -ERANGE, -ETIME
 
 static struct control {
-    /* Rounds that the peer is to do, and has done. */
+    /* Rounds that the peer must do, and has done. */
     atomic_uint asked, done;
     atomic_ullong mutations, holes, refused, futexes;
-    /* What this process did meanwhile. The peer does not run away from it. */
+    /* Calls of this process meanwhile. The peer waits for some before it goes on. */
     atomic_ullong calls;
     pid_t victim;
 } *control;
@@ -49,7 +53,7 @@ static struct raw raw;
 static int null;
 static bool can_export;
 
-/* A number that means something somewhere, or noise. */
+/* A number that has a meaning somewhere, or a random one. */
 static uint64_t
 number(uint64_t *state)
 {
@@ -85,7 +89,7 @@ get32(size_t at)
     return __atomic_load_n((uint32_t *)(void *)(raw.bytes + at), __ATOMIC_RELAXED);
 }
 
-/* What a page's sleepers can be subjected to by who has the words they sleep on. */
+/* Futex calls with which a peer can disturb threads that sleep on the page's words. */
 static void
 touch_futexes(uint64_t *state)
 {
@@ -103,7 +107,7 @@ touch_futexes(uint64_t *state)
     }
 }
 
-/* What must not be possible. */
+/* Changes of size and seals, which must be impossible. */
 static void
 try_the_size(uint64_t *state)
 {
@@ -118,7 +122,7 @@ try_the_size(uint64_t *state)
     atomic_fetch_add(&control->refused, 1);
 }
 
-/* A note of who waits or promised, right in part. */
+/* A wait record that is partly right. */
 static void
 write_note(uint64_t *state, uint64_t choice)
 {
@@ -131,7 +135,7 @@ write_note(uint64_t *state, uint64_t choice)
     else
         put64(at + 16, random_word(state));
     put64(at + 24, number(state));
-    /* The namespace stays where one was written: then the victim looks up the process. */
+    /* The pid namespace stays where one was written: then the victim looks up the process. */
     put64(at + 8, (get64(at + 8) & ~UINT64_C(0xffffffff)) | (random_word(state) & 0xffffffff));
 }
 
@@ -144,13 +148,13 @@ mutate(uint64_t *state)
     uint32_t sequence = get32(EVENT_COUNT);
     unsigned kind = choice % 22;
     if (kind < 3 && choice >> 62)
-        kind += 3; /* what is aimed at goes deeper */
+        kind += 3; /* aimed mutations reach deeper code */
     if (kind < 6 && choice >> 58)
-        value = (choice >> 40) % 64; /* what is huge is latched, and then the fence is of no more use */
+        value = (choice >> 40) % 64; /* huge values are latched, and then the fence is of no more use */
     switch (kind) {
     case 0: put64(at & ~(size_t)7, value); break;
     case 1: put32(at & ~(size_t)3, value); break;
-    case 2: /* no word's borders */
+    case 2: /* unaligned bytes */
         for (unsigned i = 0; i < (choice >> 40) % 64; i++)
             raw.bytes[at + i] = (char)random_word(state);
         break;
@@ -168,14 +172,14 @@ mutate(uint64_t *state)
     case 14: put64((choice >> 30) % 3 * 8, value); break; /* magic; version and count; where to look for a free slot */
     case 15: put32(EVENT_COUNT, choice & 1024 ? value : sequence + (choice & 2048 ? 1 : UINT32_MAX)); break;
     case 16: put32(EVENT_COUNT + 4, value); break;
-    case 17: { /* a ring that was none */
+    case 17: { /* an event that did not happen */
         uint32_t ring = sequence + (uint32_t)(choice >> 40) % 8 - 4;
         put64(EVENT_LOG + 8 * (ring % EVENT_LOG_LENGTH), (uint64_t)(ring + 1) << 32 | (choice & 1024 ? value & UINT32_MAX : choice >> 60));
         break;
     }
     case 18: write_note(state, choice); break;
     case 19: put32(WAIT_TABLE, value); break;
-    case 20: /* one fence is another */
+    case 20: /* one slot copied over another */
         memcpy(raw.bytes + slot, raw.bytes + SLOTS_AT + SLOT_SIZE * ((choice >> 40) % SLOTS), 64);
         break;
     case 21:
@@ -208,7 +212,7 @@ scribble(void)
         for (unsigned i = 0; i < MUTATIONS; i++) {
             mutate(&state);
             for (unsigned slot = 0; slot < SLOTS && i % BURST == 0; slot++) {
-                /* Back to life, or nobody would get far. */
+                /* Fences are made live again, or most calls would fail early. */
                 put32(SLOTS_AT + SLOT_SIZE * slot + SLOT_STATE, alive[slot]);
                 put32(SLOTS_AT + SLOT_SIZE * slot + SLOT_ERROR, 0);
             }
@@ -222,7 +226,8 @@ scribble(void)
     }
 }
 
-/* The victims: threads that work until they are told to rest, then sleep in the library until a given time. */
+/* The victims: threads that work until they are told to rest, then sleep in the library until
+ * all are released. */
 
 static pthread_barrier_t barrier;
 static atomic_bool resting, all_rest, ending;
@@ -247,12 +252,13 @@ entry(uint64_t *state)
     return entry;
 }
 
-/* Joins the others before and after. What is waited for is signalled when it has been seen that nobody is busy. */
+/* Meets the other threads before and after. The fences are signaled once this process was seen
+ * to be idle. */
 static void
 rest(unsigned kind)
 {
     struct umf_wait list[STEADY];
-    pthread_barrier_wait(&barrier); /* everybody is here */
+    pthread_barrier_wait(&barrier); /* all threads are here */
     pthread_barrier_wait(&barrier); /* there are fences to wait for */
     for (unsigned i = 0; i < STEADY; i++)
         list[i] = (struct umf_wait){ steady[i], LAST(i), UMF_OP_GE, 0, 0 };
@@ -307,7 +313,7 @@ waits(void *unused)
     return NULL;
 }
 
-/* What became of callbacks. */
+/* Counts of callbacks. */
 struct told {
     atomic_ullong calls, releases;
 };
@@ -507,7 +513,8 @@ everything_else(void *unused)
     return NULL;
 }
 
-/* Those whom none of it concerns: a page that the peer does not have. They wait for ever, so nothing may get lost. */
+/* Threads that use a page that the peer does not have. They wait without deadline, so a lost
+ * wake-up would hang. */
 
 static atomic_ullong trips;
 static atomic_bool no_more_trips;
@@ -542,8 +549,8 @@ asks(void *longest)
     return NULL;
 }
 
-/* New fences in the place of those that were brought to their end. The rest of the page stays as the peer left it, and so does
- * who still holds on to the old ones. */
+/* Replaces the fences that have ended. The rest of the page stays as the peer left it, and so do
+ * the old handles. */
 static void
 renew(unsigned round)
 {
@@ -557,7 +564,7 @@ renew(unsigned round)
     }
 }
 
-/* How many mappings of pages this process has. Threads that come and go have others. */
+/* How many mappings of pages this process has. Other mappings come and go with threads. */
 static int
 page_mappings(void)
 {
@@ -571,7 +578,7 @@ page_mappings(void)
     return count;
 }
 
-/* After how many windows this process used no more of a processor than it may. */
+/* After how many windows this process used as little CPU time as it may. */
 static unsigned
 windows_until_quiet(void)
 {
@@ -585,7 +592,8 @@ windows_until_quiet(void)
     return MOST_WINDOWS + 1;
 }
 
-/* A file that changes its size until it is sealed, and is imported meanwhile: refused, or of the size it stays at. */
+/* A file changes its size until it is sealed, and is imported meanwhile: refused, or accepted
+ * with its final size. */
 static void
 truncated_while_it_is_imported(unsigned times)
 {
@@ -620,14 +628,14 @@ truncated_while_it_is_imported(unsigned times)
         while (waitpid(-1, NULL, WNOHANG) > 0)
             ;
         close(fd);
-        /* One that was refused in the end: once the seals are there it is taken, if it is long enough. */
     }
     while (waitpid(-1, NULL, 0) > 0)
         ;
     printf("%u files that changed while they were imported: %u taken, %u refused\n", times, taken, refused);
 }
 
-/* A peer can move who sleeps on a page's bell to another word. That must not keep the loop from ending. */
+/* A peer can requeue a thread that sleeps on a page's event count to another word. The loop must
+ * end all the same. */
 static void
 a_loop_that_was_moved_away_ends(void)
 {
@@ -662,10 +670,10 @@ main(int argc, char **argv)
     pid_t pid;
     struct umf_caps caps = { .size = sizeof(caps) };
 
-    /* For each round on a machine that does other things too; a hang hangs for ever. */
+    /* Enough for each round on a busy machine; a hang never ends. */
     watchdog(30 + 5 * todo);
     CHECK(todo > 0 && setenv("LIBUMF_DEBUG", "1", 1) == 0);
-    /* What the library says there of deadlocks that the peer made up would fill the screen. */
+    /* The library prints deadlocks that the peer made up: that would fill the screen. */
     complaints = dup(STDERR_FILENO);
     CHECK(complaints >= 0 && (stderr = fdopen(complaints, "w")));
     CHECK(dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), STDERR_FILENO) == STDERR_FILENO);

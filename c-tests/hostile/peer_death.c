@@ -1,6 +1,8 @@
 /*
- * The death of a process fails what it owed, for whoever waits for it in whichever way; and whenever
- * in the middle of what it was killed. peer_death ROUNDS kills so often.
+ * When a process dies, the values that it had announced fail, for every kind of wait, wherever in
+ * its code it was killed.
+ *
+ *     peer_death [ROUNDS]     kills so often
  */
 #include "follower.h"
 #include "process.h"
@@ -9,7 +11,7 @@
 #include <poll.h>
 
 static pid_t
-start_signaller(int (*sock)[2], void (*run)(int sock))
+start_signaler(int (*sock)[2], void (*run)(int sock))
 {
     pid_t pid;
     CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, *sock) == 0);
@@ -36,7 +38,7 @@ pidfd_of(pid_t pid)
     return (int)syscall(SYS_pidfd_open, pid, 0);
 }
 
-/* Owes two fences, and does nothing for them. */
+/* Announces values of two fences and never signals them. */
 static void
 owe_in(int sock, uint64_t page_flags)
 {
@@ -57,7 +59,7 @@ owe(int sock)
     owe_in(sock, 0);
 }
 
-/* The same, and nobody else can write to the page: it cannot be told of its creator's end. */
+/* The same in a page that nobody else can write to: its creator's end cannot be recorded there. */
 static void
 owe_alone(int sock)
 {
@@ -94,12 +96,12 @@ job_release(void *data, int result)
     on_release(data);
 }
 
-/* Every way to wait hears of it. */
+/* Every kind of wait ends with -EOWNERDEAD. */
 static void
 everybody_hears_of_it(bool by_socket, bool one_by_one, bool single_writer)
 {
     int sock[2];
-    pid_t pid = start_signaller(&sock, single_writer ? owe_alone : owe);
+    pid_t pid = start_signaler(&sock, single_writer ? owe_alone : owe);
     struct umf_page *page = recv_page(sock[0]), *ours = page;
     struct umf_fence *fences[2], *own;
     struct umf_loop *loop;
@@ -150,19 +152,19 @@ everybody_hears_of_it(bool by_socket, bool one_by_one, bool single_writer)
     EXPECT(-EOWNERDEAD, watched.result);
     EXPECT(-EOWNERDEAD, queued.result);
     EXPECT(0, tied.result);
-    /* And who depends on the job. A fence of ours in a page that is tied fails too: it is in it. */
+    /* And the fence that depends on the job. An own fence in a tied page fails too. */
     int error;
     OK(umf_fence_error(own, &error));
     CHECK(error == -EOWNERDEAD);
     OK(umf_fence_error(fences[0], &error));
     CHECK(error == -EOWNERDEAD);
-    /* What is signalled from here on is not theirs: a page that we may write to can be used again. */
+    /* A page that this process can write to can be used again: later values are its own. */
     struct umf_fence *again;
     OK(umf_fence_create(ours, 0, 0, &again));
     OK(umf_fence_signal(again, 1));
     OK(umf_fence_wait(again, 1, FOREVER));
     umf_fence_unref(again);
-    /* As long as this process has the page, its fences have failed. */
+    /* The page's fences have failed for as long as this process has the page. */
     if (single_writer && !one_by_one) {
         umf_fence_unref(fences[1]);
         OK(umf_fence_open(page, 1, 0, &fences[1]));
@@ -182,7 +184,7 @@ everybody_hears_of_it(bool by_socket, bool one_by_one, bool single_writer)
     close(sock[0]);
 }
 
-/* What is not its end is not taken for it; and one that is untied is left alone. */
+/* Other events are not mistaken for its end, and a canceled tie leaves the fence alone. */
 static void
 only_the_end_counts(void)
 {
@@ -218,7 +220,7 @@ only_the_end_counts(void)
     int error;
     OK(umf_fence_error(fence, &error));
     CHECK(error == 0);
-    /* That it is gone already is told as well. */
+    /* A process that is already dead is reported as well. */
     OK(umf_loop_tie_fence(loop, fence, sock[0], 0, NULL, &watch));
     CHECK(poll(&pollfd, 1, -1) == 1);
     OK(umf_loop_dispatch(loop, 0));
@@ -254,9 +256,10 @@ signal_for_ever(int fd, int sock)
     }
 }
 
-/* Starts a signaller for each page that comes: we have threads by then, of which a child could inherit a lock. */
+/* Starts a signaler for each page that arrives. The main process has threads by then, so a
+ * forked child could inherit a held lock. */
 static void
-start_signallers(int sock)
+start_signalers(int sock)
 {
     while (hear(sock)) {
         pid_t pid;
@@ -295,7 +298,7 @@ killed_at_any_time(unsigned times, int sock)
             CHECK(pthread_join(followers[k].thread, NULL) == 0);
         umf_fence_unref(fence);
         close(peer);
-        /* What the dead created stays in use: with a page for each peer nobody minds. */
+        /* Slots of dead processes stay in use. With one page for each peer that does not matter. */
         if (i % 16 == 15) {
             umf_page_unref(page);
             OK(umf_page_create(64, 0, &page));
@@ -316,7 +319,7 @@ main(int argc, char **argv)
         return SKIPPED;
     }
     close(probe);
-    struct peer starter = start_peer(start_signallers);
+    struct peer starter = start_peer(start_signalers);
     if (argc == 1)
         watchdog(50);
     only_the_end_counts();

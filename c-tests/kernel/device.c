@@ -1,4 +1,4 @@
-/* Devices: what they can do, on every kernel, and that what they cannot do is said at once. */
+/* Devices: what they can do, on every kernel; what they cannot do is refused at once. */
 #include "drm_machine.h"
 #include "sleeper.h"
 #include "syncobj.h"
@@ -106,7 +106,7 @@ a_device_leaves_nothing_behind(const struct machine *m)
     check_leftovers(m, before);
 }
 
-/* Nobody signals the fence: an answer that came after the wait would not come. */
+/* Nobody signals the fence: a call that waited would not return. */
 static void
 syncobj_conversions_need_syncobjs(const struct machine *m, struct umf_device *device)
 {
@@ -123,7 +123,7 @@ syncobj_conversions_need_syncobjs(const struct machine *m, struct umf_device *de
     check_leftovers(m, before);
 }
 
-/* As above; only a kernel without udmabuf has no way at all to make a signalled sync_file. */
+/* As above. Only a kernel without udmabuf has no way to make a signaled sync_file. */
 static void
 fd_exports_need_syncobjs_or_udmabuf(const struct machine *m, struct umf_device *device)
 {
@@ -158,7 +158,7 @@ fd_exports_need_syncobjs_or_udmabuf(const struct machine *m, struct umf_device *
     umf_fence_unref(fence);
 }
 
-/* A card node will do, and a render node, and the caller may have closed its descriptor. */
+/* A card node works, and so does a render node, and the caller may have closed its descriptor. */
 static void
 every_node_converts(const struct machine *m)
 {
@@ -175,11 +175,9 @@ every_node_converts(const struct machine *m)
     umf_fence_unref(fence);
 }
 
-/*
- * After fork() both processes use one open file, and its syncobj handles are those of both. If the
- * child's unref took away the one that the library keeps, the parent's next syncobj would get its
- * number, and its fence would be handed out.
- */
+/* After fork() both processes use one open file, so both have the same syncobj handles. If the
+ * child's unref destroyed the one that the library keeps, the parent's next syncobj would get
+ * its number and the wrong fence would be exported. */
 static void
 a_child_may_end_its_device(const struct machine *m)
 {

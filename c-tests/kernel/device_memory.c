@@ -1,6 +1,7 @@
 /*
- * Fences where a DRM driver has them: a page that a driver imports by PRIME, and a fence whose value is in a driver's buffer.
- * What writes the value does so through the driver's mapping, as the CPU's view of what a GPU does, and wakes nobody.
+ * Fences in a DRM driver's memory: a page that a driver imports by PRIME, and a fence whose value
+ * is in a driver's buffer. Values are written through the driver's mapping, as a GPU would write
+ * them, and wake nobody.
  */
 #include "device_memory.h"
 #include "drm_machine.h"
@@ -27,7 +28,7 @@ until_monitored(const struct raw *raw, struct umf_fence *fence, uint64_t below)
         CHECK(now_ns() < end);
 }
 
-/* A page goes into the driver as a dma-buf; what comes out of the driver is mapped and written to. */
+/* A driver imports a page as a dma-buf; the test maps the driver's buffer and writes to it. */
 static void
 a_driver_imports_the_page(const struct machine *m)
 {
@@ -63,7 +64,7 @@ a_driver_imports_the_page(const struct machine *m)
             OK(umf_fence_wait(fences[i], v, FOREVER));
     join_child(device);
 
-    /* A signal is seen there too, by a device that polls. */
+    /* A device that polls sees a signal of the CPU there. */
     OK(umf_fence_signal(fences[0], 77));
     CHECK(__atomic_load_n((uint64_t *)(void *)(device_view + umf_fence_offset(fences[0])), __ATOMIC_ACQUIRE) == 77);
 
@@ -72,7 +73,7 @@ a_driver_imports_the_page(const struct machine *m)
     for (int i = 0; i < 2; i++)
         umf_fence_unref(fences[i]);
     umf_page_unref(page);
-    /* The device's memory is there as long as the device has it. */
+    /* The memory stays as long as the driver has it. */
     device_view[raw.length - 1] = 1;
     CHECK(munmap(device_view, raw.length) == 0);
     unmap_raw(&raw);
@@ -96,7 +97,8 @@ limit(void)
     return megabytes;
 }
 
-/* The largest page that udmabuf takes where a megabyte is the limit, and the first that it does not. */
+/* The largest page that udmabuf accepts where a megabyte is the limit, and the first that it
+ * refuses. */
 static void
 a_page_may_be_too_large(void)
 {
@@ -117,7 +119,7 @@ a_page_may_be_too_large(void)
     limit_to(before);
 }
 
-/* Neither the creator, nor who imported it, nor somebody who asks the kernel by himself. */
+/* Neither the creator, nor the importer, nor a process that asks the kernel itself. */
 static void
 no_dma_buf_of_a_page_for_one_writer(void)
 {
@@ -161,7 +163,8 @@ importer(int fd)
     return 0;
 }
 
-/* vgem's own buffer, whose mapping refuses futexes: two processes wait for a value in it, which a third one writes. */
+/* A buffer of vgem, whose mapping refuses futexes: two processes wait for a value in it that a
+ * third one writes. */
 static void
 waits_elsewhere(int sock)
 {
@@ -200,7 +203,7 @@ a_value_in_a_driver_s_buffer(const struct machine *m, struct peer *peer)
     tell(peer->sock, umf_fence_index(fence));
     struct raw raw = map_raw(page);
     IN_CHILD(device, for (uint64_t v = 1; v <= 40; v++) {
-        /* Odd values are waited for here alone, even ones there too. */
+        /* Odd values are waited for only here, even ones there too. */
         until_monitored(&raw, fence, v - 1);
         device_writes_at(&memory, AT, v);
     });

@@ -1,5 +1,7 @@
-/* UMF to the implicit fences of a dma-buf and back. Buffers of a driver, vgem, and of plain memory,
- * udmabuf. */
+/*
+ * Conversions between a UMF and the implicit fences of a dma-buf. The buffers are a driver's (vgem)
+ * and plain memory (udmabuf).
+ */
 #include "drm_machine.h"
 #include "sleeper.h"
 #include "vgem.h"
@@ -11,7 +13,7 @@
 #define BOTH (UMF_DMA_BUF_READ | UMF_DMA_BUF_WRITE)
 #define TIMEOUTS 3
 
-/* Long past, a moment ago, soon. */
+/* Deadlines: long past, a moment ago, soon. */
 static uint64_t
 timeout(int i)
 {
@@ -70,7 +72,7 @@ writers_wait_for_everybody(const struct machine *m, uint64_t flags)
     umf_fence_unref(fence);
 }
 
-/* All that a buffer holds: several fences, also of a driver that has never seen the buffer. */
+/* All fences of a buffer: several, also of a driver that has never seen the buffer. */
 static void
 an_import_waits_for_all_fences(const struct machine *m, int dma_buf)
 {
@@ -95,7 +97,7 @@ an_import_waits_for_all_fences(const struct machine *m, int dma_buf)
     umf_fence_unref(fence);
 }
 
-/* "That a dma-buf has now": what is added later does not hold up an import that waits. */
+/* "That a dma-buf has now": a fence that is added later does not delay an import that waits. */
 static void
 an_import_waits_for_the_fences_there_were(const struct machine *m)
 {
@@ -138,10 +140,9 @@ an_import_that_times_out_leaves_nothing(const struct machine *m)
     umf_fence_unref(fence);
 }
 
-/* The fence that an export adds can be seen only by looking into the kernel: it has signalled, so
- * nobody waits for it. */
+/* Only debugfs shows the fence that an export adds: it has signaled, so nobody waits for it. */
 static void
-an_export_adds_a_signalled_fence(const struct machine *m, struct umf_device *device)
+an_export_adds_a_signaled_fence(const struct machine *m, struct umf_device *device)
 {
     static const uint64_t flags[] = { READ, WRITE, BOTH };
     struct umf_fence *fence = new_fence(m, 5);
@@ -182,7 +183,7 @@ an_export_waits_for_another_process(const struct machine *m, struct umf_device *
     umf_fence_unref(fence);
 }
 
-/* Exporting takes nothing away: who had to be waited for still has to be. */
+/* An export removes no fence: pending fences must still be waited for. */
 static void
 an_export_keeps_the_fences_of_others(const struct machine *m, struct umf_device *device)
 {
@@ -227,7 +228,7 @@ a_failed_export_adds_nothing(const struct machine *m, struct umf_device *device,
     umf_fence_unref(fence);
 }
 
-/* Nobody signals the fence: what is wrong is said at once. */
+/* Nobody signals the fence: wrong arguments are refused at once. */
 static void
 bad_exports_are_refused(const struct machine *m, struct umf_device *device, int dma_buf)
 {
@@ -276,7 +277,7 @@ bad_imports_are_refused(const struct machine *m)
     EXPECT(-EINVAL, umf_fence_import_dma_buf(fence, 4, buffer.dma_buf, BOTH + 1, 0));
     EXPECT(-EINVAL,
            umf_fence_import_dma_buf(fence, 4, buffer.dma_buf, WRITE | UINT64_C(1) << 63, 0));
-    /* A value that the fence is beyond, at once. */
+    /* A value that the fence has passed is refused at once. */
     EXPECT(-EINVAL, umf_fence_import_dma_buf(fence, 2, buffer.dma_buf, WRITE, FOREVER));
     CHECK(umf_fence_value(fence) == 3 && error_of(fence) == 0);
     vgem_signal(m->vgem, kernel_fence);
@@ -285,7 +286,7 @@ bad_imports_are_refused(const struct machine *m)
     umf_fence_unref(fence);
 }
 
-/* Without syncobjs and udmabuf: nobody signals the fence, so it is said at once. */
+/* Without syncobjs and udmabuf an export is refused at once: nobody signals the fence. */
 static void
 without_a_way_nothing_is_exported(const struct machine *m)
 {
@@ -307,7 +308,7 @@ all_exports(const struct machine *m, struct umf_device *device)
     RUN(bad_exports_are_refused, m, device, buffer.dma_buf);
     RUN(a_failed_export_adds_nothing, m, device, buffer.dma_buf);
     RUN(a_failed_export_adds_nothing, m, device, udmabuf);
-    RUN(an_export_adds_a_signalled_fence, m, device);
+    RUN(an_export_adds_a_signaled_fence, m, device);
     RUN(an_export_waits_for_another_process, m, device, buffer.dma_buf);
     RUN(an_export_waits_for_another_process, m, device, udmabuf);
     RUN(an_export_keeps_the_fences_of_others, m, device);

@@ -1,6 +1,7 @@
 /*
- * Kernel fences that fail: the error becomes the fence's, by whatever way it came in. What Debian's
- * kernels have never fails, so this needs a module of our own: see kernel/module.
+ * Kernel fences that fail: their error becomes the UMF's, by whichever way it was imported. The
+ * drivers of Debian's kernels never fail a fence, so this needs the project's own module
+ * (kernel/module).
  */
 #include "drm_machine.h"
 #include "process.h"
@@ -13,14 +14,14 @@ static const int errors[] = { EPERM,     EIO,       EINVAL,     ENODEV, ETIME,
                               ETIMEDOUT, ECANCELED, EOWNERDEAD, ESTALE, 4095 };
 #define ERRORS (ARRAY_SIZE(errors))
 
-/* What a call says of a fence that failed with an errno. */
+/* What a call returns for a fence that failed with an errno. */
 static int
 answer(int error)
 {
     return error == EOWNERDEAD ? -EOWNERDEAD : -EIO;
 }
 
-/* The ways by which a kernel fence comes in. */
+/* The ways to import a kernel fence. */
 enum way { SYNC_FILE, BINARY, POINT, DMA_BUF, WAYS };
 static const char *const names[] = { "sync_file", "binary syncobj", "timeline point", "dma-buf" };
 
@@ -74,7 +75,7 @@ release(struct source *s, const struct machine *m)
     close(s->sync_file);
 }
 
-/* The module itself: what it signals is what the kernel tells. */
+/* The module itself: the kernel reports what it signals. */
 static void
 the_module_makes_fences_that_fail(void)
 {
@@ -107,8 +108,8 @@ success_is_no_error(const struct machine *m, enum way way)
     umf_fence_unref(fence);
 }
 
-/* It fails while others wait: who imports it, and in another process who waits for what is
- * imported. */
+/* The fence fails during waits: an import waits for it, and another process waits for the
+ * imported value. */
 static void
 a_pending_fence_fails(const struct machine *m, enum way way, int error)
 {
@@ -131,7 +132,7 @@ a_pending_fence_fails(const struct machine *m, enum way way, int error)
     join_child(waiter);
     CHECK(umf_fence_value(fence) == 1);
     EXPECT(-error, error_of(fence));
-    /* No kernel fence comes of it any more. */
+    /* No kernel fence is made from it any more. */
     if (m->syncobj)
         EXPECT(answer(error), umf_fence_export_sync_file(fence, 2, m->device, FOREVER, &fd));
     CHECK(fd == -7);
@@ -150,7 +151,7 @@ a_fence_has_failed(const struct machine *m, enum way way, int error)
     struct leftovers before = leftovers(m);
     OK(ioctl(kernel_fence, UMF_TEST_FENCE_SIGNAL, error));
     if (way == DMA_BUF) {
-        /* To the kernel a buffer is idle again once its fences signalled, however they did. */
+        /* The kernel takes a buffer for idle once its fences signaled, whatever their error. */
         OK(import(&source, m, fence, 2, 0));
         CHECK(umf_fence_value(fence) == 2 && error_of(fence) == 0);
     } else {
@@ -164,7 +165,7 @@ a_fence_has_failed(const struct machine *m, enum way way, int error)
     umf_fence_unref(fence);
 }
 
-/* Of several fences one fails, first or last: the others do not hide it. */
+/* One of several fences fails, first or last: the others do not hide the error. */
 static void
 one_of_several_fails(const struct machine *m, enum way way, bool first)
 {
@@ -192,7 +193,7 @@ one_of_several_fails(const struct machine *m, enum way way, bool first)
     umf_fence_unref(fence);
 }
 
-/* The process whose device it is dies; its driver cancels what was pending. */
+/* The process that owns the device dies, and its driver cancels the pending fences. */
 static void
 the_owner_of_the_fence_dies(const struct machine *m, enum way way)
 {
@@ -217,7 +218,7 @@ the_owner_of_the_fence_dies(const struct machine *m, enum way way)
     umf_fence_unref(fence);
 }
 
-/* The error of a point that is waited for arrives, whatever else is on the timeline. */
+/* The error of a point arrives, whatever else is on the timeline. */
 static void
 a_point_below_others_fails(const struct machine *m)
 {
@@ -236,7 +237,8 @@ a_point_below_others_fails(const struct machine *m)
     OK(ioctl(kernel_fences[0], UMF_TEST_FENCE_SIGNAL, ENODEV));
     join_child(importer);
     EXPECT(-ENODEV, error_of(fence));
-    /* Who comes later does not learn of it: the kernel forgets signalled points below the last. */
+    /* A later import does not learn of the error: the kernel forgets signaled points below the
+     * last. */
     struct umf_fence *late = new_fence(m, 0);
     OK(umf_fence_import_syncobj(late, 1, m->device, syncobj, 1, 0));
     for (int i = 0; i < 2; i++)
@@ -259,7 +261,7 @@ main(void)
     RUN(the_module_makes_fences_that_fail);
     for (enum way way = 0; way < WAYS; way++) {
         if (!m.syncobj && (way == BINARY || way == POINT))
-            continue; /* kernel_syncobj checks what is said instead */
+            continue; /* kernel_syncobj checks what older kernels return */
         printf("  %s:\n", names[way]);
         RUN(success_is_no_error, &m, way);
         RUN(one_of_several_fails, &m, way, true);

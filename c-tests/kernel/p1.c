@@ -1,7 +1,7 @@
 /*
- * No kernel fence waits for a fence of ours: one is made when ours has reached its value, and has
- * signalled from birth. So whatever becomes of a signaller that never gets there, a call that fails
- * leaves nothing in the kernel.
+ * No kernel fence waits for a UMF. A kernel fence is made only once the UMF has reached its value,
+ * and is signaled from birth. So if a signaler never gets there, a call that fails leaves nothing
+ * in the kernel.
  */
 #include "drm_machine.h"
 #include "process.h"
@@ -13,7 +13,7 @@
 #define POINT 5
 #define BEFORE 3 /* a point that the timeline has already */
 
-/* All ways out, and what they lead to. */
+/* All export calls and their targets. */
 enum way {
     SYNC_FILE,
     SYNC_FILE_BY_UDMABUF,
@@ -71,8 +71,8 @@ export_by(struct targets *t, enum way way, struct umf_fence *fence, uint64_t val
     }
 }
 
-/* Whether this kernel can go a way at all. Where it cannot, the answer is the same whatever the
- * fence does. */
+/* Whether this kernel supports an export at all. Where it does not, the result does not depend
+ * on the fence. */
 static bool
 can(const struct targets *t, enum way way)
 {
@@ -85,15 +85,16 @@ check_no_kernel_fence(struct targets *t)
     struct dma_buf_fences fences = dma_buf_fences(t->buffer.dma_buf);
     CHECK(fences.readers == 0 && fences.writers == 0);
     if (t->m.syncobj) {
-        check_not_materialised(t->m.gpu, t->binary, 0);
-        check_not_materialised(t->m.gpu, t->timeline, POINT);
+        check_not_materialized(t->m.gpu, t->binary, 0);
+        check_not_materialized(t->m.gpu, t->timeline, POINT);
         CHECK(syncobj_query(t->m.gpu, t->timeline, 0) == BEFORE);
         CHECK(syncobj_query(t->m.gpu, t->timeline, DRM_SYNCOBJ_QUERY_FLAGS_LAST_SUBMITTED) ==
               BEFORE);
     }
 }
 
-/* All ways, with deadlines long past, a moment ago, and soon. `answer` 0 stands for any error. */
+/* All exports, with deadlines long past, a moment ago, and soon. `answer` 0 stands for any
+ * error. */
 static void
 nothing_comes_of(struct targets *t, struct umf_fence *fence, uint64_t value, int answer)
 {
@@ -112,7 +113,7 @@ nothing_comes_of(struct targets *t, struct umf_fence *fence, uint64_t value, int
 }
 
 static void
-a_signaller_that_never_comes(struct targets *t)
+a_signaler_that_never_comes(struct targets *t)
 {
     static const uint64_t values[][2] = {
         { 0, 1 },
@@ -123,7 +124,7 @@ a_signaller_that_never_comes(struct targets *t)
     };
     for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
         struct umf_fence *fence = new_fence(&t->m, values[i][0]);
-        /* A promise is no signal. */
+        /* A pending value is not a signal. */
         OK(umf_fence_submit(fence, values[i][1]));
         nothing_comes_of(t, fence, values[i][1], -ETIME);
         umf_fence_unref(fence);
@@ -131,7 +132,7 @@ a_signaller_that_never_comes(struct targets *t)
 }
 
 static void
-a_signaller_that_comes_too_slowly(struct targets *t)
+a_signaler_that_comes_too_slowly(struct targets *t)
 {
     const uint64_t target = UINT64_C(1) << 40;
     struct umf_fence *fence = new_fence(&t->m, 0);
@@ -149,7 +150,7 @@ a_signaller_that_comes_too_slowly(struct targets *t)
 }
 
 static void
-a_signaller_that_fails(struct targets *t)
+a_signaler_that_fails(struct targets *t)
 {
     struct umf_fence *fence = new_fence(&t->m, 1);
     OK(umf_fence_set_error(fence, -ENODEV));
@@ -161,7 +162,7 @@ a_signaller_that_fails(struct targets *t)
     umf_fence_unref(fence);
 }
 
-/* A process of its own creates the page and the fence, hands them over, and dies. */
+/* Another process creates the page and the fence, sends them, and dies. */
 static void
 create_and_die(int sock)
 {
@@ -177,7 +178,7 @@ create_and_die(int sock)
 }
 
 static void
-a_signaller_that_is_dead(struct targets *t)
+a_signaler_that_is_dead(struct targets *t)
 {
     struct peer peer = start_peer(create_and_die);
     struct umf_page *page = recv_page(peer.sock);
@@ -191,10 +192,10 @@ a_signaller_that_is_dead(struct targets *t)
     umf_page_unref(page);
 }
 
-/* A peer writes what it wants beside the value, all the time. Calls may fail in any way, but they
- * fail. */
+/* A peer writes to every byte beside the value, all the time. Calls may return any error, but
+ * they fail. */
 static void
-a_signaller_that_garbles_the_page(struct targets *t)
+a_signaler_that_garbles_the_page(struct targets *t)
 {
     struct umf_fence *fence = new_fence(&t->m, 1);
     struct raw raw = map_raw(t->m.page);
@@ -213,14 +214,14 @@ a_signaller_that_garbles_the_page(struct targets *t)
         nothing_comes_of(t, fence, 2, 0);
     CHECK(kill(garbler, SIGKILL) == 0);
     CHECK(waitpid(garbler, NULL, 0) == garbler);
-    /* The page has other fences; what garbled one is no matter of theirs. */
+    /* Restores the slot: the other fences of the page are unaffected. */
     memcpy(raw.bytes + slot, saved, sizeof(saved));
     unmap_raw(&raw);
     umf_fence_unref(fence);
 }
 
 static void
-a_signaller_that_takes_the_memory_away(struct targets *t)
+a_signaler_that_takes_the_memory_away(struct targets *t)
 {
     struct umf_page *page;
     struct umf_fence *fence;
@@ -234,7 +235,8 @@ a_signaller_that_takes_the_memory_away(struct targets *t)
     umf_page_unref(page);
 }
 
-/* Who exports dies in the wait. Syncobjs and buffer are ours as well, and stay as they were. */
+/* The exporting process dies in the wait. The syncobjs and the buffer also belong to this
+ * process, and stay unchanged. */
 static void
 an_exporter_that_is_killed(struct targets *t)
 {
@@ -255,13 +257,12 @@ an_exporter_that_is_killed(struct targets *t)
     umf_fence_unref(fence);
 }
 
-/* The signal comes about when the deadline does. Whichever wins: either all of it happened, or
- * nothing. */
+/* The signal comes at about the deadline. Either everything happened, or nothing. */
 static void
-a_signaller_that_comes_at_the_deadline(struct targets *t)
+a_signaler_that_comes_at_the_deadline(struct targets *t)
 {
     int made = 0, refused = 0;
-    uint64_t lead = 200000; /* learned: about as long as the export takes to start */
+    uint64_t lead = 200000; /* adapted: about as long as the export takes to start */
     for (int round = 0; round < 100; round++) {
         struct umf_fence *fence = new_fence(&t->m, 0);
         uint32_t timeline = syncobj_create(t->m.gpu, 0), ours = t->timeline;
@@ -277,12 +278,12 @@ a_signaller_that_comes_at_the_deadline(struct targets *t)
         t->timeline = ours;
         if (result == 0) {
             CHECK(umf_fence_value(fence) == 1);
-            check_signalled(t->m.gpu, timeline, POINT);
+            check_signaled(t->m.gpu, timeline, POINT);
             lead -= lead / 8;
             made++;
         } else {
             EXPECT(-ETIME, result);
-            check_not_materialised(t->m.gpu, timeline, POINT);
+            check_not_materialized(t->m.gpu, timeline, POINT);
             lead += lead / 8 + 1000;
             refused++;
         }
@@ -293,9 +294,9 @@ a_signaller_that_comes_at_the_deadline(struct targets *t)
     printf("    %d made, %d refused\n", made, refused);
 }
 
-/* Last, as what they check nothing of may be there afterwards: the ways lead somewhere. */
+/* Last, since these calls succeed and change the targets: shows that each export works. */
 static void
-a_signaller_that_comes(struct targets *t)
+a_signaler_that_comes(struct targets *t)
 {
     struct umf_fence *fence = new_fence(&t->m, 2);
     for (enum way way = 0; way < WAYS; way++) {
@@ -307,8 +308,8 @@ a_signaller_that_comes(struct targets *t)
         }
     }
     if (t->m.syncobj) {
-        check_signalled(t->m.gpu, t->binary, 0);
-        check_signalled(t->m.gpu, t->timeline, POINT);
+        check_signaled(t->m.gpu, t->binary, 0);
+        check_signaled(t->m.gpu, t->timeline, POINT);
     }
     struct dma_buf_fences fences = dma_buf_fences(t->buffer.dma_buf);
     CHECK((fences.readers + fences.writers > 0) == (can(t, WRITER) || can(t, WRITER_BY_UDMABUF)));
@@ -322,15 +323,15 @@ main(void)
     struct targets t = new_targets();
     watchdog(110);
 
-    RUN(a_signaller_that_never_comes, &t);
-    RUN(a_signaller_that_comes_too_slowly, &t);
-    RUN(a_signaller_that_fails, &t);
-    RUN(a_signaller_that_is_dead, &t);
-    RUN(a_signaller_that_garbles_the_page, &t);
-    RUN(a_signaller_that_takes_the_memory_away, &t);
+    RUN(a_signaler_that_never_comes, &t);
+    RUN(a_signaler_that_comes_too_slowly, &t);
+    RUN(a_signaler_that_fails, &t);
+    RUN(a_signaler_that_is_dead, &t);
+    RUN(a_signaler_that_garbles_the_page, &t);
+    RUN(a_signaler_that_takes_the_memory_away, &t);
     RUN(an_exporter_that_is_killed, &t);
     if (t.m.syncobj)
-        RUN(a_signaller_that_comes_at_the_deadline, &t);
-    RUN(a_signaller_that_comes, &t);
+        RUN(a_signaler_that_comes_at_the_deadline, &t);
+    RUN(a_signaler_that_comes, &t);
     return 0;
 }

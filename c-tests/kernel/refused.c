@@ -1,6 +1,6 @@
 /*
- * What a kernel lacks or a sandbox refuses of the calls that conversions make, one ioctl at a time: what needs it says so, with the same
- * answer from the blocking call and from the one that goes on by itself, and all else goes on.
+ * A kernel or a sandbox refuses the ioctls of conversions, one at a time. A call that needs it
+ * returns the same error whether it blocks or is asynchronous, and everything else works.
  */
 #include "drm_machine.h"
 #include "sandbox.h"
@@ -8,7 +8,7 @@
 #include "syncobj.h"
 #include "watch.h"
 
-/* In the order in which `look` asks. */
+/* In the order in which look() asks. */
 enum call {
     DEVICE, SYNCOBJ, EXPORT_SYNC_FILE, EXPORT_SYNC_FILE_WITHOUT_DEVICE, IMPORT_SYNC_FILE, EXPORT_BINARY, EXPORT_POINT,
     IMPORT_BINARY, IMPORT_POINT, EXPORT_DMA_BUF, IMPORT_DMA_BUF, WATCH_EXPORT_POINT, WATCH_IMPORT_POINT,
@@ -38,7 +38,7 @@ static const struct {
     struct answers expected;
 } rows[] = {
     { "nothing", 0, 0, { { 0 }, 0 } },
-    /* What older kernels say: drm_ioctl() EINVAL, all others ENOTTY. */
+    /* What older kernels return: drm_ioctl() EINVAL, all others ENOTTY. */
     { "SYNCOBJ_EVENTFD, before Linux 6.6", SYNCOBJ_EVENTFD, EINVAL, { { 0 }, UMF_DEVICE_CAP_EVENTFD } },
     { "EXPORT_SYNC_FILE, before 6.0", DMA_BUF_IOCTL_EXPORT_SYNC_FILE, ENOTTY,
       { { [EXPORT_SYNC_FILE_WITHOUT_DEVICE] = -EOPNOTSUPP, [EXPORT_DMA_BUF] = -EOPNOTSUPP, [IMPORT_DMA_BUF] = -EOPNOTSUPP,
@@ -78,7 +78,8 @@ refuse_ioctl(unsigned long request, uint32_t error)
     struct sock_filter steps[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 4),
-        /* Without the size, which programs built with newer headers may have otherwise. */
+        /* Without the size of the struct, which differs in programs that were built with newer
+         * headers. */
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
         BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0xffff),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)request & 0xffff, 0, 1),
@@ -91,12 +92,12 @@ refuse_ioctl(unsigned long request, uint32_t error)
 /* Made before anything is refused. */
 static struct machine m;
 static uint32_t binary, timeline;
-static int signalled, buffer;
+static int signaled, buffer;
 
 static struct umf_loop *loop;
 static struct told told;
 
-/* What a call that makes a watch says, or else what came of the watch. */
+/* The result of a call that makes a watch, or of the watch. */
 static int
 outcome(int answer, struct umf_watch *watch)
 {
@@ -146,20 +147,20 @@ look(int got[CALLS], uint64_t *lacks)
     fd = -1;
     *at++ = umf_fence_export_sync_file(fences[3], 1, NULL, 0, &fd);
     close(fd);
-    *at++ = umf_fence_import_sync_file(fences[4], 2, signalled, FOREVER);
+    *at++ = umf_fence_import_sync_file(fences[4], 2, signaled, FOREVER);
     *at++ = umf_fence_export_syncobj(fences[5], 1, device, binary, 0, 0);
     *at++ = umf_fence_export_syncobj(fences[6], 1, device, timeline, 2, 0);
     *at++ = umf_fence_import_syncobj(fences[7], 2, device, binary, 0, FOREVER);
     *at++ = umf_fence_import_syncobj(fences[8], 2, device, timeline, 1, FOREVER);
     *at++ = umf_fence_export_dma_buf(fences[9], 1, device, buffer, UMF_DMA_BUF_WRITE, 0);
     *at++ = umf_fence_import_dma_buf(fences[10], 2, buffer, UMF_DMA_BUF_WRITE, FOREVER);
-    for (int i = 0; i < CALLS; i++) /* whatever failed, no fence did */
+    for (int i = 0; i < CALLS; i++) /* no fence may have failed */
         CHECK(error_of(fences[i]) == 0);
     if (syncobj) {
         loop = create_loop(UMF_LOOP_THREAD);
         WATCH(umf_loop_export_syncobj, fences[11], 1, syncobj, 3, 0);
         WATCH(umf_loop_import_syncobj, fences[12], 2, syncobj, 1, 0);
-        WATCH(umf_loop_import_sync_file, fences[13], 2, signalled, 0);
+        WATCH(umf_loop_import_sync_file, fences[13], 2, signaled, 0);
         WATCH(umf_loop_import_dma_buf, fences[14], 2, buffer, UMF_DMA_BUF_WRITE);
         umf_loop_unref(loop);
         umf_syncobj_unref(syncobj);
@@ -175,7 +176,7 @@ refused(size_t row)
     int got[CALLS], wrong = 0;
     uint64_t lacks;
     watchdog(20);
-    /* Of this child alone. */
+    /* Only in this child. */
     timeline = syncobj_create(m.gpu, 0);
     syncobj_timeline_signal(m.gpu, timeline, 1);
     if (rows[row].error)
@@ -206,7 +207,7 @@ main(void)
         return SKIPPED;
     }
     binary = syncobj_create(m.gpu, DRM_SYNCOBJ_CREATE_SIGNALED);
-    signalled = syncobj_export_sync_file(m.gpu, binary);
+    signaled = syncobj_export_sync_file(m.gpu, binary);
     buffer = udmabuf_create();
     for (size_t row = 0; row < ARRAY_SIZE(rows); row++) {
         pid_t pid;

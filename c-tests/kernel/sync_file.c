@@ -1,12 +1,12 @@
-/* UMF to sync_file and back. */
+/* Conversions between a UMF and a sync_file. */
 #include "drm_machine.h"
 #include "sleeper.h"
 #include "vgem.h"
 
 #define TIMEOUTS 3
 
-/* Long past, a moment ago, soon: what a wait that is not met must come back from, and what it may
- * leave behind: nothing. */
+/* Deadlines: long past, a moment ago, soon. A wait that is not met must return at each, and
+ * leave nothing behind. */
 static uint64_t
 timeout(int i)
 {
@@ -14,7 +14,7 @@ timeout(int i)
 }
 
 static void
-an_export_is_signalled_from_birth(const struct machine *m, struct umf_device *device)
+an_export_is_signaled_from_birth(const struct machine *m, struct umf_device *device)
 {
     struct umf_fence *fence = new_fence(m, 5);
     for (uint64_t value = 4; value <= 5; value++) {
@@ -36,7 +36,7 @@ an_export_waits_for_another_process(const struct machine *m, struct umf_device *
     int fd;
     IN_CHILD(driver, {
         until_blocked(getppid());
-        OK(umf_fence_signal(fence, 1)); /* not far enough */
+        OK(umf_fence_signal(fence, 1)); /* below the exported value */
         until_blocked(getppid());
         OK(umf_fence_signal(fence, 2));
     });
@@ -82,7 +82,7 @@ an_error_makes_no_sync_file(const struct machine *m, struct umf_device *device)
         CHECK(fd == -7);
         join_child(driver);
         check_leftovers(m, before);
-        /* What it reached before still counts. */
+        /* Values that it reached before still count. */
         OK(umf_fence_export_sync_file(fence, 0, device, 0, &fd));
         EXPECT(1, sync_file_status(fd));
         close(fd);
@@ -119,12 +119,12 @@ bad_exports_are_refused(const struct machine *m)
 }
 
 static void
-minus_one_has_signalled(const struct machine *m)
+minus_one_has_signaled(const struct machine *m)
 {
     struct umf_fence *fence = new_fence(m, 0);
     OK(umf_fence_import_sync_file(fence, 3, -1, 0));
     CHECK(umf_fence_value(fence) == 3);
-    OK(umf_fence_import_sync_file(fence, 3, -1, FOREVER)); /* where it is already */
+    OK(umf_fence_import_sync_file(fence, 3, -1, FOREVER)); /* the value that it has already */
     umf_fence_unref(fence);
 }
 
@@ -139,18 +139,18 @@ bad_imports_are_refused(const struct machine *m)
 
     CHECK(pipe2(pipes, O_CLOEXEC) == 0);
     close(closed);
-    CHECK(write(pipes[1], "", 1) == 1); /* ready to be read, as a sync_file is that has signalled */
+    CHECK(write(pipes[1], "", 1) == 1); /* readable, as a signaled sync_file is */
     EXPECT(-EINVAL, umf_fence_import_sync_file(NULL, 4, -1, 0));
     EXPECT(-EBADF, umf_fence_import_sync_file(fence, 4, -2, 0));
     EXPECT(-EBADF, umf_fence_import_sync_file(fence, 4, closed, FOREVER));
     EXPECT(-EINVAL, umf_fence_import_sync_file(fence, 4, pipes[0], FOREVER));
     EXPECT(-EINVAL, umf_fence_import_sync_file(fence, 4, m->gpu, FOREVER));
-    /* A value that the fence is beyond, at once. */
+    /* A value that the fence has passed is refused at once. */
     EXPECT(-EINVAL, umf_fence_import_sync_file(fence, 2, -1, FOREVER));
     EXPECT(-EINVAL, umf_fence_import_sync_file(fence, 2, pending, FOREVER));
     CHECK(sync_file_status(pending) == 0);
     CHECK(umf_fence_value(fence) == 3 && error_of(fence) == 0);
-    /* A fence that failed, likewise. */
+    /* So is a fence that failed. */
     OK(umf_fence_set_error(fence, -ENODEV));
     EXPECT(-EIO, umf_fence_import_sync_file(fence, 4, -1, FOREVER));
     EXPECT(-EIO, umf_fence_import_sync_file(fence, 4, pending, FOREVER));
@@ -166,7 +166,7 @@ bad_imports_are_refused(const struct machine *m)
 }
 
 static void
-a_signalled_sync_file_signals(const struct machine *m)
+a_signaled_sync_file_signals(const struct machine *m)
 {
     struct umf_fence *fence = new_fence(m, 0);
     uint32_t kernel_fence;
@@ -216,7 +216,7 @@ a_timeout_leaves_the_fence_alone(const struct machine *m)
     CHECK(umf_fence_value(fence) == 1 && umf_fence_pending_value(fence) == 1);
     CHECK(error_of(fence) == 0);
     check_leftovers(m, before);
-    /* And nothing else has changed: the same import goes through later. */
+    /* Nothing else has changed: the same import succeeds later. */
     vgem_signal(m->vgem, kernel_fence);
     OK(umf_fence_import_sync_file(fence, 2, fd, 0));
     CHECK(umf_fence_value(fence) == 2);
@@ -248,7 +248,7 @@ a_merged_sync_file_signals_with_the_last(const struct machine *m)
     umf_fence_unref(fence);
 }
 
-/* What became of the fence while the import waited for the kernel decides in the end. */
+/* The fence may change while the import waits for the kernel. Its state at the end decides. */
 static void
 the_fence_may_change_meanwhile(const struct machine *m)
 {
@@ -309,7 +309,7 @@ there_and_back(const struct machine *m, struct umf_device *device)
 static void
 all_exports(const struct machine *m, struct umf_device *device)
 {
-    RUN(an_export_is_signalled_from_birth, m, device);
+    RUN(an_export_is_signaled_from_birth, m, device);
     RUN(an_export_waits_for_another_process, m, device);
     RUN(a_timeout_makes_no_sync_file, m, device);
     RUN(an_error_makes_no_sync_file, m, device);
@@ -323,15 +323,15 @@ main(void)
     struct machine m = open_machine();
     watchdog(50);
 
-    /* What a kernel without both says instead, kernel_device tells. */
+    /* kernel_device checks what a kernel without both returns. */
     if (m.syncobj)
         RUN(all_exports, &m, m.device);
     if (m.udmabuf)
         RUN(all_exports, &m, NULL);
     RUN(bad_exports_are_refused, &m);
-    RUN(minus_one_has_signalled, &m);
+    RUN(minus_one_has_signaled, &m);
     RUN(bad_imports_are_refused, &m);
-    RUN(a_signalled_sync_file_signals, &m);
+    RUN(a_signaled_sync_file_signals, &m);
     RUN(a_pending_sync_file_signals_when_it_does, &m);
     RUN(a_timeout_leaves_the_fence_alone, &m);
     RUN(a_merged_sync_file_signals_with_the_last, &m);

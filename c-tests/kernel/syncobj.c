@@ -1,4 +1,4 @@
-/* UMF to drm_syncobj, binary and timeline, and back. */
+/* Conversions between a UMF and a drm_syncobj, binary and timeline. */
 #include "drm_machine.h"
 #include "sleeper.h"
 #include "syncobj.h"
@@ -12,7 +12,7 @@
 #define LAST_SUBMITTED DRM_SYNCOBJ_QUERY_FLAGS_LAST_SUBMITTED
 #define TIMEOUTS 3
 
-/* Long past, a moment ago, soon. */
+/* Deadlines: long past, a moment ago, soon. */
 static uint64_t
 timeout(int i)
 {
@@ -36,9 +36,9 @@ a_reached_fence_signals_a_binary_syncobj(const struct machine *m)
     struct umf_fence *fence = new_fence(m, 5);
     uint32_t syncobj = syncobj_create(m->gpu, 0);
     OK(umf_fence_export_syncobj(fence, 5, m->device, syncobj, 0, 0));
-    check_signalled(m->gpu, syncobj, 0);
+    check_signaled(m->gpu, syncobj, 0);
     OK(umf_fence_export_syncobj(fence, 4, m->device, syncobj, 0, FOREVER));
-    check_signalled(m->gpu, syncobj, 0);
+    check_signaled(m->gpu, syncobj, 0);
     syncobj_destroy(m->gpu, syncobj);
     umf_fence_unref(fence);
 }
@@ -52,7 +52,7 @@ a_binary_syncobj_gets_a_new_fence(const struct machine *m)
     syncobj_import_sync_file(m->gpu, syncobj, pending);
     EXPECT(-ETIME, syncobj_wait(m->gpu, syncobj, 0, 0, 0));
     OK(umf_fence_export_syncobj(fence, 1, m->device, syncobj, 0, 0));
-    check_signalled(m->gpu, syncobj, 0);
+    check_signaled(m->gpu, syncobj, 0);
     CHECK(sync_file_status(pending) == 0);
     vgem_signal(m->vgem, kernel_fence);
     close(pending);
@@ -69,17 +69,17 @@ reached_values_signal_points(const struct machine *m)
     for (size_t i = 0; i < ARRAY_SIZE(points); i++) {
         OK(umf_fence_signal(fence, i));
         OK(umf_fence_export_syncobj(fence, i, m->device, syncobj, points[i], i % 2 ? 0 : FOREVER));
-        check_signalled(m->gpu, syncobj, points[i]);
+        check_signaled(m->gpu, syncobj, points[i]);
         CHECK(syncobj_query(m->gpu, syncobj, 0) == points[i]);
         CHECK(syncobj_query(m->gpu, syncobj, LAST_SUBMITTED) == points[i]);
-        /* So have those in between. */
+        /* Points in between have signaled as well. */
         OK(syncobj_wait(m->gpu, syncobj, points[i] - (points[i] > 1), 0, 0));
     }
     syncobj_destroy(m->gpu, syncobj);
     umf_fence_unref(fence);
 }
 
-/* The promise: as long as the fence is not reached, there is nothing in the kernel to wait for. */
+/* The promise: until the fence is reached, the kernel has nothing to wait for. */
 static void
 no_kernel_fence_before_the_fence_is_reached(const struct machine *m, uint64_t point)
 {
@@ -89,21 +89,21 @@ no_kernel_fence_before_the_fence_is_reached(const struct machine *m, uint64_t po
 
     IN_CHILD(exporter, OK(umf_fence_export_syncobj(fence, 2, m->device, syncobj, point, FOREVER)));
     until_blocked(exporter);
-    check_not_materialised(m->gpu, syncobj, point);
+    check_not_materialized(m->gpu, syncobj, point);
     OK(umf_fence_signal(fence, 1));
     EXPECT(-ETIME,
-           syncobj_wait(m->gpu, syncobj, point, WAIT_MATERIALISED, (int64_t)in_ns(10 * MS)));
+           syncobj_wait(m->gpu, syncobj, point, WAIT_MATERIALIZED, (int64_t)in_ns(10 * MS)));
     until_blocked(exporter);
-    check_not_materialised(m->gpu, syncobj, point);
+    check_not_materialized(m->gpu, syncobj, point);
     OK(umf_fence_signal(fence, 2));
     join_child(exporter);
-    check_signalled(m->gpu, syncobj, point);
+    check_signaled(m->gpu, syncobj, point);
     syncobj_destroy(m->gpu, syncobj);
     umf_fence_unref(fence);
 }
 
-/* A consumer in another process holds the syncobj from the start, and waits for the point in the
- * ways there are. */
+/* A consumer in another process has the syncobj from the start, and waits for the point in each
+ * way that exists. */
 static void
 a_point_is_handed_over_before_it_exists(const struct machine *m, uint64_t point)
 {
@@ -114,10 +114,10 @@ a_point_is_handed_over_before_it_exists(const struct machine *m, uint64_t point)
 
     for (int i = 0; i < 2; i++)
         IN_CHILD(consumers[i], {
-            /* A process of its own has a file of its own. */
+            /* Another process has its own open file. */
             int gpu = open_drm("virtio_gpu", "renderD");
             uint32_t ours = syncobj_from_fd(gpu, syncobj_fd);
-            check_not_materialised(gpu, ours, point);
+            check_not_materialized(gpu, ours, point);
             if (i == 0) {
                 OK(syncobj_wait(gpu, ours, point, WAIT_FOR_SUBMIT, INT64_MAX));
             } else {
@@ -126,7 +126,7 @@ a_point_is_handed_over_before_it_exists(const struct machine *m, uint64_t point)
                 OK(syncobj_ioctl(gpu, SYNCOBJ_EVENTFD, &arg));
                 CHECK(poll(&event, 1, -1) == 1);
             }
-            check_signalled(gpu, ours, point);
+            check_signaled(gpu, ours, point);
         });
     until_blocked(consumers[0]);
     until_blocked(consumers[1]);
@@ -139,17 +139,17 @@ a_point_is_handed_over_before_it_exists(const struct machine *m, uint64_t point)
     umf_fence_unref(fence);
 }
 
-/* A timeline as it must stay: nothing from a call that failed. */
+/* The timeline must stay unchanged: a failed call leaves nothing. */
 static void
-check_timeline(const struct machine *m, uint32_t syncobj, uint64_t signalled, uint64_t submitted)
+check_timeline(const struct machine *m, uint32_t syncobj, uint64_t signaled, uint64_t submitted)
 {
-    CHECK(syncobj_query(m->gpu, syncobj, 0) == signalled);
+    CHECK(syncobj_query(m->gpu, syncobj, 0) == signaled);
     CHECK(syncobj_query(m->gpu, syncobj, LAST_SUBMITTED) == submitted);
-    for (uint64_t point = 1; point <= signalled; point++)
+    for (uint64_t point = 1; point <= signaled; point++)
         OK(syncobj_wait(m->gpu, syncobj, point, 0, 0));
-    for (uint64_t point = signalled + 1; point <= submitted; point++)
+    for (uint64_t point = signaled + 1; point <= submitted; point++)
         EXPECT(-ETIME, syncobj_wait(m->gpu, syncobj, point, 0, 0));
-    check_not_materialised(m->gpu, syncobj, submitted + 1);
+    check_not_materialized(m->gpu, syncobj, submitted + 1);
 }
 
 static void
@@ -173,7 +173,7 @@ points_never_go_back(const struct machine *m)
     umf_fence_unref(unreached);
 }
 
-/* What counts is the last point submitted, not the last one signalled. */
+/* The last submitted point decides, not the last signaled one. */
 static void
 points_never_go_below_pending_ones(const struct machine *m)
 {
@@ -182,15 +182,14 @@ points_never_go_below_pending_ones(const struct machine *m)
     int pending = vgem_sync_file(m->vgem, &kernel_fence);
     syncobj_timeline_signal(m->gpu, syncobj, 3);
     syncobj_submit(m->gpu, syncobj, 10, pending);
-    const uint64_t signalled = syncobj_query(m->gpu, syncobj, 0); /* 0 or 3: kernels differ */
+    const uint64_t signaled = syncobj_query(m->gpu, syncobj, 0); /* 0 or 3: kernels differ */
     for (uint64_t point = 10; point > 2; point--) {
         EXPECT(-EINVAL, umf_fence_export_syncobj(fence, 1, m->device, syncobj, point, 0));
-        CHECK(syncobj_query(m->gpu, syncobj, 0) == signalled);
+        CHECK(syncobj_query(m->gpu, syncobj, 0) == signaled);
         CHECK(syncobj_query(m->gpu, syncobj, LAST_SUBMITTED) == 10);
         EXPECT(-ETIME, syncobj_wait(m->gpu, syncobj, 10, 0, 0));
     }
-    /* Beyond it there is nothing against a point of ours; on the timeline it comes after the
-     * pending one. */
+    /* A point above it is allowed; on the timeline it comes after the pending one. */
     OK(umf_fence_export_syncobj(fence, 1, m->device, syncobj, 11, 0));
     CHECK(syncobj_query(m->gpu, syncobj, LAST_SUBMITTED) == 11);
     vgem_signal(m->vgem, kernel_fence);
@@ -263,11 +262,11 @@ bad_arguments_are_refused(const struct machine *m)
     EXPECT(-EINVAL, umf_fence_export_syncobj(fence, 3, NULL, syncobj, 1, 0));
     EXPECT(-EINVAL, umf_fence_import_syncobj(NULL, 3, m->device, syncobj, 1, 0));
     EXPECT(-EINVAL, umf_fence_import_syncobj(fence, 3, NULL, syncobj, 1, 0));
-    /* A value that the fence is beyond, at once and not when the point comes. */
+    /* A value that the fence has passed is refused at once, not when the point comes. */
     EXPECT(-EINVAL, umf_fence_import_syncobj(fence, 2, m->device, syncobj, 1, FOREVER));
     EXPECT(-EINVAL, umf_fence_import_syncobj(fence, 2, m->device, binary, 0, FOREVER));
-    check_not_materialised(m->gpu, syncobj, 1);
-    check_not_materialised(m->gpu, binary, 0);
+    check_not_materialized(m->gpu, syncobj, 1);
+    check_not_materialized(m->gpu, binary, 0);
     CHECK(umf_fence_value(fence) == 3 && error_of(fence) == 0);
     syncobj_destroy(m->gpu, syncobj);
     syncobj_destroy(m->gpu, binary);
@@ -286,14 +285,14 @@ a_failed_export_leaves_the_syncobj_alone(const struct machine *m, uint64_t point
         uint64_t deadline = timeout(i);
         EXPECT(-ETIME, umf_fence_export_syncobj(fence, 2, m->device, syncobj, point, deadline));
         CHECK(now_ns() >= deadline);
-        check_not_materialised(m->gpu, syncobj, point);
+        check_not_materialized(m->gpu, syncobj, point);
     }
     IN_CHILD(driver, {
         until_blocked(getppid());
         OK(umf_fence_set_error(fence, -EOWNERDEAD));
     });
     EXPECT(-EOWNERDEAD, umf_fence_export_syncobj(fence, 2, m->device, syncobj, point, FOREVER));
-    check_not_materialised(m->gpu, syncobj, point);
+    check_not_materialized(m->gpu, syncobj, point);
     join_child(driver);
     check_leftovers(m, before);
     syncobj_destroy(m->gpu, syncobj);
@@ -301,7 +300,7 @@ a_failed_export_leaves_the_syncobj_alone(const struct machine *m, uint64_t point
 }
 
 static void
-a_signalled_point_signals(const struct machine *m)
+a_signaled_point_signals(const struct machine *m)
 {
     struct umf_fence *fence = new_fence(m, 0);
     uint32_t binary = syncobj_create(m->gpu, DRM_SYNCOBJ_CREATE_SIGNALED);
@@ -314,7 +313,7 @@ a_signalled_point_signals(const struct machine *m)
     CHECK(umf_fence_value(fence) == 2);
     OK(umf_fence_import_syncobj(fence, UINT64_MAX, m->device, timeline, 3, FOREVER));
     CHECK(umf_fence_value(fence) == UINT64_MAX);
-    check_signalled(m->gpu, binary, 0); /* it was looked at, not taken */
+    check_signaled(m->gpu, binary, 0); /* an import consumes nothing */
     check_timeline(m, timeline, 5, 5);
     check_leftovers(m, before);
     syncobj_destroy(m->gpu, binary);
@@ -322,7 +321,7 @@ a_signalled_point_signals(const struct machine *m)
     umf_fence_unref(fence);
 }
 
-/* First nobody submitted anything, then a fence is there that is pending, then it signals. */
+/* First nobody has submitted, then a pending fence is there, then it signals. */
 static void
 an_import_waits_for_submit_and_for_signal(const struct machine *m, uint64_t point)
 {
@@ -349,7 +348,7 @@ an_import_waits_for_submit_and_for_signal(const struct machine *m, uint64_t poin
     umf_fence_unref(fence);
 }
 
-/* Wait-before-signal, seen from the kernel's side: another process submits and signals in one. */
+/* Wait-before-signal from the kernel's side: another process submits and signals in one call. */
 static void
 an_import_waits_for_another_process(const struct machine *m, uint64_t point)
 {
@@ -393,7 +392,7 @@ a_point_below_a_pending_one_is_pending(const struct machine *m)
     umf_fence_unref(fence);
 }
 
-/* An import waits twice: for somebody to submit, and for the signal. */
+/* An import waits for the submission, and then for the signal. */
 static void
 an_import_that_times_out_leaves_nothing(const struct machine *m, uint64_t point)
 {
@@ -420,7 +419,7 @@ an_import_that_times_out_leaves_nothing(const struct machine *m, uint64_t point)
         CHECK(error_of(fence) == 0);
         check_leftovers(m, before);
         if (!submitted)
-            check_not_materialised(m->gpu, syncobj, point);
+            check_not_materialized(m->gpu, syncobj, point);
     }
     vgem_signal(m->vgem, kernel_fence);
     OK(umf_fence_import_syncobj(fence, 2, m->device, syncobj, point, 0));
@@ -429,7 +428,7 @@ an_import_that_times_out_leaves_nothing(const struct machine *m, uint64_t point)
     umf_fence_unref(fence);
 }
 
-/* Makes every syncobj wait of this process end at once with ETIME, and all its children's. */
+/* Makes every syncobj wait of this process and its children return ETIME at once. */
 static void
 make_the_kernel_impatient(void)
 {
@@ -438,7 +437,8 @@ make_the_kernel_impatient(void)
     struct sock_filter filter[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 4),
-        /* The low half of the request, on little-endian machines; of that not the struct's size. */
+        /* The low half of the request, on little-endian machines, without the size of the
+         * struct. */
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
         BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0xffff),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, wait, 0, 1),
@@ -450,10 +450,8 @@ make_the_kernel_impatient(void)
     CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
 }
 
-/*
- * The kernel counts its syncobj waits in timer ticks, from a count that may lag: on a busy machine
- * they have been seen to end before their time.
- */
+/* The kernel measures its syncobj waits in timer ticks, from a count that may lag: on a busy
+ * machine they have been seen to end early. */
 static void
 a_timeout_is_never_early(const struct machine *m, uint64_t point)
 {
@@ -525,7 +523,7 @@ signal_handlers_do_not_end_an_import(const struct machine *m, uint64_t point)
     umf_fence_unref(fence);
 }
 
-/* Through a chain of both kinds: what one process reaches arrives in a fence of another page, in
+/* A chain of both directions: what one process reaches arrives in a fence of another page, in
  * order. */
 static void
 there_and_back(const struct machine *m)
@@ -583,7 +581,7 @@ main(void)
     RUN(a_point_that_others_passed_meanwhile_is_refused, &m, 8);
     RUN(a_handle_of_nothing_is_refused_at_once, &m);
     RUN(bad_arguments_are_refused, &m);
-    RUN(a_signalled_point_signals, &m);
+    RUN(a_signaled_point_signals, &m);
     RUN(a_point_below_a_pending_one_is_pending, &m);
     RUN(there_and_back, &m);
     return 0;

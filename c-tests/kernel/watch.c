@@ -1,4 +1,7 @@
-/* Points of a syncobj that come when fences are reached, without anybody waiting; and umf_syncobj. */
+/*
+ * Points of a syncobj that are made when fences are reached, without a blocked thread; and
+ * umf_syncobj.
+ */
 #include "drm_machine.h"
 #include "process.h"
 #include "sleeper.h"
@@ -35,7 +38,7 @@ static uint64_t
 last_point(const struct machine *m, const struct timeline *t)
 {
     uint64_t submitted = syncobj_query(m->gpu, t->handle, LAST_SUBMITTED);
-    CHECK(syncobj_query(m->gpu, t->handle, 0) >= submitted); /* what was there has signalled */
+    CHECK(syncobj_query(m->gpu, t->handle, 0) >= submitted); /* the earlier points have signaled */
     return submitted;
 }
 
@@ -105,7 +108,7 @@ only_what_exists_is_opened(const struct machine *m)
     syncobj_destroy(m->gpu, handle);
 }
 
-/* The caller destroys his handle, and its number goes to another syncobj. */
+/* The caller destroys its handle, and the number goes to another syncobj. */
 static void
 the_callers_handle_may_go(const struct machine *m, struct umf_loop *l, uint64_t point)
 {
@@ -122,9 +125,9 @@ the_callers_handle_may_go(const struct machine *m, struct umf_loop *l, uint64_t 
     OK(outcome_of(l, exporting));
     OK(outcome_of(l, importing));
     CHECK(umf_fence_value(imported) == 1);
-    check_not_materialised(m->gpu, other, point);
+    check_not_materialized(m->gpu, other, point);
     uint32_t same = syncobj_from_fd(m->gpu, syncobj_fd);
-    check_signalled(m->gpu, same, point);
+    check_signaled(m->gpu, same, point);
     close(syncobj_fd);
     syncobj_destroy(m->gpu, same);
     syncobj_destroy(m->gpu, other);
@@ -141,7 +144,7 @@ the_child_of_a_fork_leaves_the_handle_alone(const struct machine *m, struct umf_
     struct timeline t = new_timeline(m);
     struct umf_watch *importing, *watch;
     pid_t child;
-    /* So that there is all that there can be to a umf_syncobj. */
+    /* Gives the umf_syncobj every resource that it can have. */
     OK(umf_loop_import_syncobj(l, imported, 1, t.umf, 1, 0, NULL, &importing));
     struct leftovers before = leftovers(m);
     IN_CHILD(child, {
@@ -154,7 +157,7 @@ the_child_of_a_fork_leaves_the_handle_alone(const struct machine *m, struct umf_
     });
     join_child(child);
     IN_CHILD(child, {
-        /* One that nothing else refers to: of a timeline's that the child inherited. */
+        /* A syncobj whose only reference is the inherited one. */
         umf_syncobj_unref(t.umf);
         raise(SIGKILL);
     });
@@ -163,7 +166,7 @@ the_child_of_a_fork_leaves_the_handle_alone(const struct machine *m, struct umf_
     watch = export_point(l, fence, 1, &t, 1);
     OK(umf_fence_signal(fence, 1));
     OK(outcome_of(l, watch));
-    check_signalled(m->gpu, t.handle, 1);
+    check_signaled(m->gpu, t.handle, 1);
     OK(outcome_of(l, importing));
     end_timeline(m, &t);
     umf_fence_unref(fence);
@@ -192,7 +195,7 @@ a_point_comes_when_the_fence_is_reached(const struct machine *m, struct umf_loop
     struct told told = { 0 };
     struct umf_callback callback = tell_of(&told);
     struct umf_watch *watch;
-    /* A compositor, with a file of its own, that was given the point before it exists. */
+    /* A compositor with its own open file was given the point before it existed. */
     int compositor = open_drm("virtio_gpu", "renderD"), fd = syncobj_to_fd(m->gpu, t.handle);
     struct syncobj_eventfd arg = { .handle = syncobj_from_fd(compositor, fd), .point = point,
                                    .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
@@ -201,17 +204,17 @@ a_point_comes_when_the_fence_is_reached(const struct machine *m, struct umf_loop
     OK(syncobj_ioctl(compositor, SYNCOBJ_EVENTFD, &arg));
 
     OK(umf_loop_export_syncobj(l, fence, 2, t.umf, point, 0, &callback, &watch));
-    check_not_materialised(m->gpu, t.handle, point);
-    OK(umf_fence_submit(fence, 2)); /* a promise */
+    check_not_materialized(m->gpu, t.handle, point);
+    OK(umf_fence_submit(fence, 2)); /* a pending value */
     OK(umf_fence_signal(fence, 1));
     settle(l, m->page);
-    check_not_materialised(m->gpu, t.handle, point);
+    check_not_materialized(m->gpu, t.handle, point);
     CHECK(!is_ready(arg.fd, POLLIN) && umf_watch_result(watch) == -ETIME && told.calls == 0);
 
     OK(umf_fence_signal(fence, 2));
     OK(outcome_of(l, watch));
-    check_signalled(m->gpu, t.handle, point);
-    check_signalled(compositor, arg.handle, point);
+    check_signaled(m->gpu, t.handle, point);
+    check_signaled(compositor, arg.handle, point);
     CHECK(read(arg.fd, &count, sizeof(count)) == sizeof(count) && count == 1);
     settle(l, m->page);
     CHECK(told.calls == 1 && told.result == 0 && told.releases == 1);
@@ -231,15 +234,15 @@ a_reached_fence_needs_no_wait(const struct machine *m, struct umf_loop *l)
     struct timeline t = new_timeline(m);
     for (size_t i = 0; i < ARRAY_SIZE(points); i++) {
         OK(outcome_of(l, export_point(l, fence, 5 - i % 2, &t, points[i])));
-        check_signalled(m->gpu, t.handle, points[i]);
+        check_signaled(m->gpu, t.handle, points[i]);
         CHECK(last_point(m, &t) == points[i]);
     }
     end_timeline(m, &t);
     umf_fence_unref(fence);
 }
 
-/* Many points of one timeline, each of a fence of its own, reached in any order, asked for in any
- * order, on one loop or on two: they come in their order. */
+/* Many points of one timeline, each of its own fence, are reached in any order and requested in
+ * any order, on one loop or two. They are made in their order. */
 #define POINTS 40
 
 static void
@@ -248,7 +251,7 @@ points_come_in_order(const struct machine *m, struct umf_loop *l, struct umf_loo
     struct timeline t = new_timeline(m);
     struct umf_fence *fences[POINTS];
     struct umf_watch *watches[POINTS];
-    unsigned order[POINTS]; /* in reverse, or as the seed has it */
+    unsigned order[POINTS]; /* in reverse, or in a random order */
     bool reached[POINTS] = { false };
     for (unsigned i = 0; i < POINTS; i++)
         order[i] = POINTS - 1 - i;
@@ -267,7 +270,7 @@ points_come_in_order(const struct machine *m, struct umf_loop *l, struct umf_loo
         reached[order[i]] = true;
         while (next < POINTS && reached[next])
             next++;
-        /* All that can be there is, and no more, whichever loop had to do it. */
+        /* All points that can exist do, and no others, whichever loop had to make them. */
         while (last_point(m, &t) < 10 * next) {
             if (loop_has_thread(l) && loop_has_thread(other)) {
                 turn_loop(l);
@@ -299,8 +302,8 @@ a_point_that_would_go_back_is_refused(const struct machine *m, struct umf_loop *
     int pending = vgem_sync_file(m->vgem, &kernel_fence);
     syncobj_submit(m->gpu, t.handle, 10, pending);
     for (uint64_t point = 1; point <= 10; point++) {
-        EXPECT(-EINVAL, refusal(l, fence, 1, &t, point)); /* of a fence that has yet to come */
-        EXPECT(-EINVAL, refusal(l, fence, 0, &t, point)); /* of one that has */
+        EXPECT(-EINVAL, refusal(l, fence, 1, &t, point)); /* of a fence that is not reached */
+        EXPECT(-EINVAL, refusal(l, fence, 0, &t, point)); /* of one that is */
     }
     CHECK(syncobj_query(m->gpu, t.handle, LAST_SUBMITTED) == 10);
     vgem_signal(m->vgem, kernel_fence);
@@ -332,7 +335,7 @@ bad_arguments_are_refused(const struct machine *m, struct umf_loop *l)
     umf_fence_unref(fence);
 }
 
-/* What is refused takes nothing from who asked first: not its place either. */
+/* A refused request does not take the place of the earlier one. */
 static void
 a_point_is_promised_once(const struct machine *m, struct umf_loop *l)
 {
@@ -349,7 +352,7 @@ a_point_is_promised_once(const struct machine *m, struct umf_loop *l)
     OK(outcome_of(l, first));
     OK(outcome_of(l, second));
     CHECK(last_point(m, &t) == 6);
-    /* A promise that was taken back can be given again. */
+    /* A canceled point can be requested again. */
     first = export_point(l, fences[0], 2, &t, 7);
     OK(umf_watch_cancel(first));
     umf_watch_unref(first);
@@ -380,8 +383,8 @@ others_pass_a_point_meanwhile(const struct machine *m, struct umf_loop *l, uint6
     umf_fence_unref(fence);
 }
 
-/* One of them fails: it, and those behind it that were asked for, are never made. Those before it,
- * and those that are asked for later, are. */
+/* One of the fences fails: its point, and later points that were requested before, are never
+ * made. Earlier ones are, and so are those that are requested afterwards. */
 static void
 a_fence_fails(const struct machine *m, struct umf_loop *l, struct umf_loop *other, int error)
 {
@@ -393,14 +396,14 @@ a_fence_fails(const struct machine *m, struct umf_loop *l, struct umf_loop *othe
         fences[i] = new_fence(m, 0);
         watches[i] = export_point(i % 2 ? other : l, fences[i], 1, &t, i + 1);
     }
-    OK(umf_fence_signal(fences[3], 1)); /* reached, and waits for its turn */
+    OK(umf_fence_signal(fences[3], 1)); /* reached; the point waits for its turn */
     settle(other, m->page);
     OK(umf_fence_set_error(fences[2], -error));
     for (unsigned i = 2; i < 5; i++)
         EXPECT(answer, outcome_of(i % 2 ? other : l, watches[i]));
     CHECK(last_point(m, &t) == 0);
     CHECK(error_of(fences[3]) == 0 && error_of(fences[4]) == 0);
-    /* Afresh; the number may be one that was never made. */
+    /* Requested anew; the number may be one that was never made. */
     struct umf_watch *again = export_point(other, fences[3], 1, &t, 4);
     settle(other, m->page);
     CHECK(last_point(m, &t) == 0);
@@ -415,8 +418,8 @@ a_fence_fails(const struct machine *m, struct umf_loop *l, struct umf_loop *othe
     end_timeline(m, &t);
 }
 
-/* Who learns of the failure asks for a point then and there, before the loop has come to those that
- * fail with it. */
+/* A callback that learns of the failure requests a point at once, before the loop has come to
+ * those that fail with it. */
 struct afresh {
     struct umf_loop *l;
     struct timeline *t;
@@ -455,9 +458,10 @@ a_point_that_is_asked_for_at_the_failure_is_spared(const struct machine *m, stru
     end_timeline(m, &t);
 }
 
-/* Cancelled: one in the middle that has yet to come, and one that came early. */
+/* Cancels a point in the middle whose fence is not reached, and a point whose fence was reached
+ * early. */
 static void
-cancelled_points_do_not_hold_up_others(const struct machine *m, struct umf_loop *l)
+canceled_points_do_not_hold_up_others(const struct machine *m, struct umf_loop *l)
 {
     struct umf_fence *fences[5];
     struct umf_watch *watches[5];
@@ -472,13 +476,13 @@ cancelled_points_do_not_hold_up_others(const struct machine *m, struct umf_loop 
     OK(umf_fence_signal(fences[3], 1));
     OK(umf_fence_signal(fences[4], 1));
     settle(l, m->page);
-    OK(umf_watch_cancel(watches[3])); /* early */
+    OK(umf_watch_cancel(watches[3])); /* reached early */
     OK(umf_watch_cancel(watches[3]));
     EXPECT(-ECANCELED, umf_watch_result(watches[3]));
     CHECK(told[3].releases == 1 && told[3].calls == 0);
     settle(l, m->page);
     CHECK(last_point(m, &t) == 0);
-    OK(umf_watch_cancel(watches[1])); /* to come */
+    OK(umf_watch_cancel(watches[1])); /* not reached */
     settle(l, m->page);
     CHECK(last_point(m, &t) == 0);
     OK(umf_watch_cancel(watches[0]));
@@ -497,8 +501,8 @@ cancelled_points_do_not_hold_up_others(const struct machine *m, struct umf_loop 
     end_timeline(m, &t);
 }
 
-/* A loop ends, with points that have yet to come and one that came early: all are cancelled, and
- * another loop's points behind them come. */
+/* A loop ends with points whose fences are not reached and one that was reached early: all are
+ * canceled, and later points of another loop are made. */
 static void
 a_loop_ends_before_its_points_come(const struct machine *m, struct umf_loop *l, bool has_thread)
 {
@@ -563,7 +567,7 @@ a_loop_is_ended_by_its_callback(const struct machine *m, struct umf_loop *l)
     OK(umf_fence_signal(fences[1], 1));
     settle(ends, m->page);
     OK(umf_fence_signal(fences[2], 1));
-    /* There is no loop any more to ask. */
+    /* The loop is gone and cannot be turned. */
     while (told[0].releases + told[1].releases < 2)
         sched_yield();
     EXPECT(-ECANCELED, umf_watch_result(early));
@@ -579,12 +583,12 @@ a_loop_is_ended_by_its_callback(const struct machine *m, struct umf_loop *l)
         umf_fence_unref(fences[i]);
     end_timeline(m, &t);
     end_timeline(m, &ended);
-    while (open_fds() > fds) /* its threads go when the callback has returned */
+    while (open_fds() > fds) /* its threads end when the callback has returned */
         sched_yield();
 }
 
-/* Two loops are about to do a point each at the same time, the lower of which was asked for last. It may
- * be too late for that one, but it never comes second. */
+/* Two loops are about to make one point each; the lower was requested last. It may be refused,
+ * but it is never made second. */
 static void
 two_loops_race(const struct machine *m)
 {
@@ -612,7 +616,7 @@ two_loops_race(const struct machine *m)
     umf_loop_unref(other);
 }
 
-/* The syncobj goes on without its handles. */
+/* The syncobj works without its handles. */
 static void
 all_handles_may_go(const struct machine *m, struct umf_loop *l)
 {
@@ -654,7 +658,7 @@ main(void)
     for (int has_thread = 0; has_thread < 2; has_thread++) {
         struct umf_loop *l = create_loop(has_thread ? UMF_LOOP_THREAD : 0), *other = create_loop(has_thread ? UMF_LOOP_THREAD : 0), *mixed = create_loop(has_thread ? 0 : UMF_LOOP_THREAD);
         printf(has_thread ? "  with a thread:\n" : "  dispatched:\n");
-        settle(l, m.page); /* so that its files are open */
+        settle(l, m.page); /* opens the loop's files */
         for (uint64_t point = 0; point <= 5; point += 5) {
             RUN(the_callers_handle_may_go, &m, l, point);
             RUN(a_point_comes_when_the_fence_is_reached, &m, l, point);
@@ -675,7 +679,7 @@ main(void)
         RUN(a_fence_fails, &m, l, other, EOWNERDEAD);
         RUN(a_fence_fails, &m, l, mixed, ETIME);
         RUN(a_point_that_is_asked_for_at_the_failure_is_spared, &m, l);
-        RUN(cancelled_points_do_not_hold_up_others, &m, l);
+        RUN(canceled_points_do_not_hold_up_others, &m, l);
         RUN(a_loop_ends_before_its_points_come, &m, l, false);
         RUN(a_loop_ends_before_its_points_come, &m, l, true);
         RUN(a_loop_is_ended_by_its_callback, &m, l);

@@ -1,9 +1,7 @@
 /*
- * Kernel fences that become fences of ours without anybody waiting: sync_files, dma-bufs, and points
- * of a syncobj, of which there may be nothing yet.
- *
- * With "sandbox", on a kernel that seems not to know how a syncobj writes to an eventfd, as those
- * before Linux 6.6.
+ * Kernel fences that become UMFs without a blocked thread: sync_files, dma-bufs, and points of a
+ * syncobj, which may not exist yet. With "sandbox", the kernel seems not to know SYNCOBJ_EVENTFD,
+ * as before Linux 6.6.
  */
 #include "drm_machine.h"
 #include "process.h"
@@ -77,7 +75,7 @@ a_sync_file_signals(const struct machine *m, struct umf_loop *l)
     uint32_t kernel_fence;
     int pending = vgem_sync_file(m->vgem, &kernel_fence);
     OK(umf_loop_import_sync_file(l, fence, 2, pending, 0, &callback, &watch));
-    close(pending); /* the library has its own */
+    close(pending); /* the library has its own descriptor */
     settle(l, m->page);
     EXPECT(-ETIME, umf_watch_result(watch));
     CHECK(umf_fence_value(fence) == 1 && told.calls == 0);
@@ -91,7 +89,7 @@ a_sync_file_signals(const struct machine *m, struct umf_loop *l)
 }
 
 static void
-a_sync_file_has_signalled(const struct machine *m, struct umf_loop *l)
+a_sync_file_has_signaled(const struct machine *m, struct umf_loop *l)
 {
     struct leftovers before = leftovers(m);
     struct umf_fence *fence = new_fence(m, 0);
@@ -101,7 +99,7 @@ a_sync_file_has_signalled(const struct machine *m, struct umf_loop *l)
     struct umf_watch *watch = import_sync_file(l, fence, 1, sync_file);
     close(sync_file);
     if (!loop_has_thread(l))
-        CHECK(umf_fence_value(fence) == 0); /* nothing happens but in dispatch */
+        CHECK(umf_fence_value(fence) == 0); /* a loop without a thread acts only in dispatch */
     OK(outcome_of(l, watch));
     OK(outcome_of(l, import_sync_file(l, fence, 2, -1)));
     CHECK(umf_fence_value(fence) == 2);
@@ -145,13 +143,13 @@ what_is_no_sync_file_is_refused(const struct machine *m, struct umf_loop *l)
 }
 
 static void
-a_pending_sync_file_is_cancelled(const struct machine *m, struct umf_loop *l)
+a_pending_sync_file_is_canceled(const struct machine *m, struct umf_loop *l)
 {
     struct leftovers before = leftovers(m);
     struct umf_fence *fence = new_fence(m, 0);
     uint32_t kernel_fence;
     int pending = vgem_sync_file(m->vgem, &kernel_fence);
-    /* The same file any number of times. */
+    /* The same file may be imported any number of times. */
     struct umf_watch *watches[3];
     for (int i = 0; i < 3; i++)
         watches[i] = import_sync_file(l, fence, i + 1, pending);
@@ -185,7 +183,7 @@ the_fences_of_a_buffer_signal(const struct machine *m, struct umf_loop *l)
     struct umf_watch *reads, *writes;
     OK(umf_loop_import_dma_buf(l, fence, 1, buffer.dma_buf, UMF_DMA_BUF_READ, NULL, &reads));
     OK(umf_loop_import_dma_buf(l, fence, 2, buffer.dma_buf, UMF_DMA_BUF_WRITE, NULL, &writes));
-    vgem_buffer_destroy(&buffer); /* what it had then is what counts */
+    vgem_buffer_destroy(&buffer); /* the fences at the time of the call count */
     settle(l, m->page);
     EXPECT(-ETIME, umf_watch_result(reads));
     vgem_signal(m->vgem, writer);
@@ -224,7 +222,7 @@ a_kernel_fence_fails(const struct machine *m, struct umf_loop *l, enum way way, 
         if (!late)
             submit(m, handle, point, sync_file);
     }
-    /* Submitted first: of a fence that failed before that, the kernel makes one that did not. */
+    /* Submitted first: the kernel replaces a fence that failed earlier by one without an error. */
     if (before && !late)
         OK(ioctl(kernel_fence, UMF_TEST_FENCE_SIGNAL, error));
     if (way == SYNC_FILE) {
@@ -270,12 +268,12 @@ kernel_fences_fail(const struct machine *m, struct umf_loop *l)
             if (!m->syncobj && way != SYNC_FILE && way != DMA_BUF)
                 continue;
             a_kernel_fence_fails(m, l, way, errors[i], false);
-            if (way != DMA_BUF) /* whose fences, once they signalled, are none any more */
+            if (way != DMA_BUF) /* a buffer's fences that signaled no longer exist */
                 a_kernel_fence_fails(m, l, way, errors[i], true);
         }
 }
 
-/* What becomes of our own fence meanwhile: it fails, or its creator, a process of its own, gives it back. */
+/* The UMF changes meanwhile: it fails, or its creator, another process, ends it. */
 
 static void
 create_and_end(int sock)
@@ -343,7 +341,7 @@ the_fence_is_beyond_it_meanwhile(const struct machine *m, struct umf_loop *l)
 
 /* Points */
 
-/* First nobody submitted anything, then a fence is there that is pending, then it signals. */
+/* First nobody has submitted, then a pending fence is there, then it signals. */
 static void
 a_point_is_submitted_and_signals(const struct machine *m, struct umf_loop *l, uint64_t point)
 {
@@ -370,7 +368,8 @@ a_point_is_submitted_and_signals(const struct machine *m, struct umf_loop *l, ui
     check_leftovers(m, before);
 }
 
-/* The fence is taken when it is there: what happens to the syncobj afterwards does not matter. */
+/* The fence is imported when it is there: what happens to the syncobj afterwards does not
+ * matter. */
 static void
 a_binary_syncobj_is_used_again(const struct machine *m, struct umf_loop *l)
 {
@@ -384,7 +383,7 @@ a_binary_syncobj_is_used_again(const struct machine *m, struct umf_loop *l)
         int pending = vgem_sync_file(m->vgem, &kernel_fences[i]);
         syncobj_import_sync_file(m->gpu, handle, pending);
         close(pending);
-        /* Whether the loop saw it in between is not known; it sees the next. */
+        /* The loop may or may not have seen the one in between; it sees the next. */
         OK(syncobj_ioctl(m->gpu, DRM_IOCTL_SYNCOBJ_RESET, &reset));
         EXPECT(-ETIME, umf_watch_result(watch));
         settle(l, m->page);
@@ -402,7 +401,7 @@ a_binary_syncobj_is_used_again(const struct machine *m, struct umf_loop *l)
 }
 
 static void
-a_point_has_signalled(const struct machine *m, struct umf_loop *l)
+a_point_has_signaled(const struct machine *m, struct umf_loop *l)
 {
     uint32_t timeline = syncobj_create(m->gpu, 0);
     uint32_t binary = syncobj_create(m->gpu, DRM_SYNCOBJ_CREATE_SIGNALED);
@@ -423,8 +422,8 @@ a_point_has_signalled(const struct machine *m, struct umf_loop *l)
     umf_fence_unref(fence);
 }
 
-/* Many points of one timeline, on two loops, asked for in any order, each for a fence of its own.
- * They take one descriptor, and one more for each that is pending. */
+/* Many points of one timeline, on two loops, requested in any order, each for its own fence.
+ * They take one descriptor, and one more for each pending one. */
 #define MANY 300
 
 static void
@@ -448,7 +447,7 @@ many_points(const struct machine *m, struct umf_loop *l, struct umf_loop *other,
     for (int i = 0; i < MANY; i++)
         EXPECT(-ETIME, umf_watch_result(watches[i]));
 
-    /* One at a time, some at once, and the rest. */
+    /* One at a time, then some at once, then the rest. */
     int done = 0;
     for (; done < 4; done++) {
         uint32_t kernel_fence;
@@ -457,7 +456,7 @@ many_points(const struct machine *m, struct umf_loop *l, struct umf_loop *other,
         close(pending);
         settle(l, m->page);
         settle(other, m->page);
-        CHECK(open_fds() <= fds + 3); /* the fence, and while a bell is exchanged two */
+        CHECK(open_fds() <= fds + 3); /* the fence, and two while an eventfd is replaced */
         EXPECT(-ETIME, umf_watch_result(watches[done]));
         vgem_signal(m->vgem, kernel_fence);
         OK(outcome_of(done % 2 ? other : l, watches[done]));
@@ -484,7 +483,7 @@ many_points(const struct machine *m, struct umf_loop *l, struct umf_loop *other,
 }
 
 static void
-an_unsubmitted_point_is_cancelled(const struct machine *m, struct umf_loop *l)
+an_unsubmitted_point_is_canceled(const struct machine *m, struct umf_loop *l)
 {
     struct leftovers before = leftovers(m);
     const int threads_before = threads();
@@ -498,7 +497,7 @@ an_unsubmitted_point_is_cancelled(const struct machine *m, struct umf_loop *l)
     settle(l, m->page);
     cancel(watch);
     CHECK(told.calls == 0 && told.releases == 1);
-    /* A lower one, the same, a higher one: each is heard of. */
+    /* A lower point, the same, a higher one: each is noticed. */
     struct umf_watch *high = import_point(l, fence, 4, syncobj, 4);
     struct umf_watch *same = import_point(l, fence, 3, syncobj, 3);
     struct umf_watch *low = import_point(l, fence, 2, syncobj, 2);
@@ -511,7 +510,7 @@ an_unsubmitted_point_is_cancelled(const struct machine *m, struct umf_loop *l)
     EXPECT(-ETIME, umf_watch_result(high));
     syncobj_timeline_signal(m->gpu, handle, 4);
     OK(outcome_of(l, high));
-    /* One that is left when its syncobj goes. */
+    /* One is left when its syncobj is destroyed. */
     watch = import_point(l, fence, 5, syncobj, 9);
     umf_syncobj_unref(syncobj);
     syncobj_destroy(m->gpu, handle);
@@ -519,11 +518,11 @@ an_unsubmitted_point_is_cancelled(const struct machine *m, struct umf_loop *l)
     cancel(watch);
     umf_fence_unref(fence);
     check_leftovers(m, before);
-    while (threads() > threads_before) /* the kernel may be late to say that one is gone */
+    while (threads() > threads_before) /* the kernel lists a thread for a moment after it ended */
         sched_yield();
 }
 
-/* A point is submitted; one loop comes to know of it, the other asks for another point before. */
+/* A point is submitted. One loop has noticed it when the other asks for an earlier point. */
 static void
 a_loop_asks_before_it_looks(const struct machine *m)
 {
@@ -604,7 +603,7 @@ a_loop_ends_before_its_points_are_submitted(const struct machine *m, bool has_th
     check_leftovers(m, before);
 }
 
-/* The child of a fork has the same open file of the device, and none of our threads. */
+/* The child of a fork has the same open file of the device, and none of the threads. */
 static void
 the_child_of_a_fork_leaves_all_alone(const struct machine *m, struct umf_loop *l)
 {
@@ -655,20 +654,20 @@ kernel_memory(void)
     return kib;
 }
 
-/* The kernel cannot be told to forget that it is to write to an eventfd. So what is cancelled, over
- * and over, must not ask for it each time. `busy`: while another loop waits for the timeline too. */
+/* The kernel cannot cancel SYNCOBJ_EVENTFD. So a point that is requested and canceled over and
+ * over must not register each time. `busy`: another loop waits for the timeline too. */
 #define AGAIN 20000
-#define MAY_GROW_KIB 400 /* an entry is 64 bytes or more, which makes 1250 KiB */
+#define MAY_GROW_KIB 400 /* a registration is 64 bytes or more, which makes 1250 KiB */
 
 static void
-cancelled_points_take_no_kernel_memory(const struct machine *m, struct umf_loop *l, struct umf_loop *other,
+canceled_points_take_no_kernel_memory(const struct machine *m, struct umf_loop *l, struct umf_loop *other,
                                        bool rises, bool busy)
 {
     struct umf_fence *fence = new_fence(m, 0);
     uint32_t handle = syncobj_create(m->gpu, 0);
     struct umf_syncobj *syncobj = open_syncobj(m, handle);
     struct umf_watch *waits = NULL;
-    /* The timeline has a past. */
+    /* The timeline has earlier points. */
     struct umf_watch *past = import_point(l, fence, 0, syncobj, 1);
     settle(l, m->page);
     if (busy)
@@ -696,7 +695,7 @@ cancelled_points_take_no_kernel_memory(const struct machine *m, struct umf_loop 
     umf_fence_unref(fence);
 }
 
-/* No descriptor is left when one is needed. */
+/* No descriptor is left when the library needs one. */
 static int
 use_up_fds(void)
 {
@@ -705,7 +704,7 @@ use_up_fds(void)
     CHECK(next >= 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0);
     close(next);
     int before = (int)limit.rlim_cur;
-    limit.rlim_cur = (rlim_t)next; /* the lowest that is free */
+    limit.rlim_cur = (rlim_t)next; /* the lowest free one */
     CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
     CHECK(open("/dev/null", O_RDONLY | O_CLOEXEC) == -1 && errno == EMFILE);
     return before;
@@ -735,16 +734,16 @@ no_descriptor_is_left(const struct machine *m, struct umf_loop *l)
     struct umf_watch *second = import_point(l, fences[1], 1, syncobj, 6);
     settle(l, m->page);
     int fds = use_up_fds();
-    /* A call says so, and leaves the fence alone. */
+    /* The call returns an error and leaves the fence alone. */
     EXPECT(-EMFILE, umf_loop_import_sync_file(l, fences[2], 1, pending, 0, NULL, &refused));
     EXPECT(-EMFILE, umf_loop_import_syncobj(l, fences[2], 1, unheard, 5, 0, NULL, &refused));
     OK(syncobj_transfer(m->gpu, binary, 0, handle, 5));
     EXPECT(-EMFILE, umf_loop_import_syncobj(l, fences[2], 1, syncobj, 5, 0, NULL, &refused));
     CHECK(!refused && error_of(fences[2]) == 0);
-    /* What was taken in fails, as nobody else can be told. */
+    /* A watch that was accepted fails, as there is no other way to report it. */
     EXPECT(-EMFILE, outcome_of(l, first));
     EXPECT(-EMFILE, error_of(fences[0]));
-    /* What has nothing to do with it goes on. */
+    /* Other watches are unaffected. */
     struct umf_watch *third = import_point(l, fences[3], 1, syncobj, 7);
     EXPECT(-ETIME, umf_watch_result(second));
     CHECK(error_of(fences[1]) == 0);
@@ -765,7 +764,7 @@ no_descriptor_is_left(const struct machine *m, struct umf_loop *l)
         umf_fence_unref(fences[i]);
 }
 
-/* A submitter that does not wait for anybody, and who cancels and asks at the same time. */
+/* A submitter that waits for nobody, while others request and cancel points. */
 static void *
 submit_points(void *argument)
 {
@@ -818,11 +817,12 @@ forbid_syncobj_eventfd(void)
     struct sock_filter filter[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 4),
-        /* The low half of the request, on little-endian machines; of that not the struct's size. */
+        /* The low half of the request, on little-endian machines, without the size of the
+         * struct. */
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
         BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0xffff),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYNCOBJ_EVENTFD & 0xffff, 0, 1),
-        /* What drm_ioctl() says of a call that it does not know. */
+        /* What drm_ioctl() returns for an unknown call. */
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
@@ -835,7 +835,7 @@ int
 main(int argc, char **argv)
 {
     const bool sandbox = argc > 1 && strcmp(argv[1], "sandbox") == 0;
-    has_test_fences = load_test_fences(); /* before anything may be forbidden */
+    has_test_fences = load_test_fences(); /* before anything is forbidden */
     if (sandbox)
         forbid_syncobj_eventfd();
     struct machine m = open_machine();
@@ -860,9 +860,9 @@ main(int argc, char **argv)
         settle(other, m.page);
         settle(mixed, m.page);
         RUN(a_sync_file_signals, &m, l);
-        RUN(a_sync_file_has_signalled, &m, l);
+        RUN(a_sync_file_has_signaled, &m, l);
         RUN(what_is_no_sync_file_is_refused, &m, l);
-        RUN(a_pending_sync_file_is_cancelled, &m, l);
+        RUN(a_pending_sync_file_is_canceled, &m, l);
         RUN(the_fences_of_a_buffer_signal, &m, l);
         if (has_test_fences)
             RUN(kernel_fences_fail, &m, l);
@@ -872,18 +872,18 @@ main(int argc, char **argv)
             RUN(a_point_is_submitted_and_signals, &m, l, 0);
             RUN(a_point_is_submitted_and_signals, &m, l, 5);
             RUN(a_binary_syncobj_is_used_again, &m, l);
-            RUN(a_point_has_signalled, &m, l);
+            RUN(a_point_has_signaled, &m, l);
             RUN(many_points, &m, l, l, 1);
             RUN(many_points, &m, l, other, -1);
             RUN(many_points, &m, l, mixed, 7);
-            RUN(an_unsubmitted_point_is_cancelled, &m, l);
+            RUN(an_unsubmitted_point_is_canceled, &m, l);
             RUN(waiting_takes_no_time, &m, l);
             RUN(a_loop_ends_before_its_points_are_submitted, &m, has_thread);
             RUN(points_are_submitted_while_they_are_asked_for, &m, l, other);
             RUN(the_child_of_a_fork_leaves_all_alone, &m, l);
             RUN(no_descriptor_is_left, &m, l);
             for (int i = 0; i < 4; i++)
-                RUN(cancelled_points_take_no_kernel_memory, &m, l, other, i % 2, i / 2);
+                RUN(canceled_points_take_no_kernel_memory, &m, l, other, i % 2, i / 2);
         }
         umf_loop_unref(l);
         umf_loop_unref(other);

@@ -1,10 +1,10 @@
 /*
- * No kernel fence waits for a fence of ours: also not one that comes by itself. A storm of exports,
- * with fences that are reached, that fail, that never come, with cancels, loops that end and
- * processes that are killed; and somebody who looks at the timelines all the time, through a file of
- * his own. Whatever he can get hold of has signalled.
+ * No kernel fence waits for a UMF, not even one that a loop makes. Exports run all the time: with
+ * fences that are reached, that fail, that never come, with cancellations, loops that end and
+ * processes that are killed. Another process looks at the timelines all the time through its own
+ * open file. Every fence that it can get has signaled.
  *
- * And nothing is left of any number of them: not in the process, and not in the kernel.
+ * Nothing is left of any number of exports, neither in the process nor in the kernel.
  */
 #include "drm_machine.h"
 #include "sleeper.h"
@@ -17,12 +17,12 @@
 #define LAST_SUBMITTED DRM_SYNCOBJ_QUERY_FLAGS_LAST_SUBMITTED
 #define TIMELINES 4
 
-/* Memory that the exporters and who looks share. */
+/* Memory that the exporters and the observer share. */
 struct shared {
     atomic_bool stop;
-    _Atomic uint64_t asked[TIMELINES]; /* the highest point that was asked for */
+    _Atomic uint64_t asked[TIMELINES]; /* the highest requested point */
     _Atomic uint64_t seen;             /* fences that were looked at */
-    _Atomic uint64_t made, cancelled, failed, refused;
+    _Atomic uint64_t made, canceled, failed, refused;
 };
 
 static struct shared *
@@ -34,13 +34,13 @@ new_shared(void)
     return shared;
 }
 
-/* A fence that can be had must have signalled when it is first seen. */
+/* A fence must have signaled when it is first seen. */
 static void
 look_at(int gpu, uint32_t handle, uint64_t point, uint32_t binary, struct shared *shared)
 {
     int result = syncobj_transfer(gpu, handle, point, binary, 0);
     if (result == -EINVAL)
-        return; /* nothing there */
+        return; /* no fence there */
     OK(result);
     int sync_file = syncobj_export_sync_file(gpu, binary);
     CHECK(sync_file >= 0);
@@ -81,7 +81,7 @@ watch_timelines(const int *syncobj_fds, struct shared *shared, uint32_t single_f
     }
 }
 
-/* One round of everything that can happen, on a loop of its own that may end with it. */
+/* One round of all that can happen, on a loop that may end with it. */
 static void
 exports(const struct machine *m, const uint32_t *handles, uint32_t single, struct shared *shared,
         unsigned *seed, bool die)
@@ -104,7 +104,7 @@ exports(const struct machine *m, const uint32_t *handles, uint32_t single, struc
         }
     }
     OK(umf_loop_export_syncobj(l, never, 1, binary, 0, 0, NULL, NULL));
-    /* In any order: most are reached, some fail, some are cancelled, some are left. */
+    /* In any order: most are reached, some fail, some are canceled, some stay pending. */
     const int start = rand_r(seed), stride = 1 + 2 * (rand_r(seed) % 32);
     for (int count = 0; count < TIMELINES * EACH; count++) {
         int next = (start % 64 + count * stride) % (TIMELINES * EACH);
@@ -128,7 +128,7 @@ exports(const struct machine *m, const uint32_t *handles, uint32_t single, struc
         for (int n = 0; n < EACH; n++) {
             int result = umf_watch_result(watches[i][n]);
             shared->made += result == 0;
-            shared->cancelled += result == -ECANCELED;
+            shared->canceled += result == -ECANCELED;
             shared->failed += result == -EIO;
             CHECK(result == 0 || result == -ECANCELED || result == -EIO);
             umf_watch_unref(watches[i][n]);
@@ -159,7 +159,7 @@ a_storm(const struct machine *m)
     });
     for (uint64_t end = in_ns(8 * SECOND); now_ns() < end; rounds++) {
         if (rounds % 4 == 3) {
-            /* One that dies with all it has under way: threads, fences, watches. */
+            /* A process that dies with all that it has in progress: threads, fences, watches. */
             int status;
             pid_t exporter;
             IN_CHILD(exporter, {
@@ -169,7 +169,7 @@ a_storm(const struct machine *m)
                 for (int i = 0; i < TIMELINES; i++)
                     ours[i] = syncobj_from_fd(own.gpu, fds[i]);
                 OK(umf_device_create(own.gpu, &own.device));
-                OK(umf_page_create(128, 0, &own.page)); /* what it leaves unfreed is its own */
+                OK(umf_page_create(128, 0, &own.page)); /* leaks of the dead process do not matter */
                 exports(&own, ours, syncobj_from_fd(own.gpu, single_fd), shared, &seed, true);
             });
             CHECK(waitpid(exporter, &status, 0) == exporter);
@@ -179,15 +179,15 @@ a_storm(const struct machine *m)
             continue;
         }
         exports(m, handles, single, shared, &seed, false);
-        CHECK(waitpid(watcher, NULL, WNOHANG) == 0); /* it has nothing to complain of */
+        CHECK(waitpid(watcher, NULL, WNOHANG) == 0); /* its checks held */
     }
     shared->stop = true;
     join_child(watcher);
-    printf("    %u rounds, %u of them killed: %" PRIu64 " points made, %" PRIu64 " cancelled, %" PRIu64
+    printf("    %u rounds, %u of them killed: %" PRIu64 " points made, %" PRIu64 " canceled, %" PRIu64
            " failed; %" PRIu64 " fences seen\n",
-           rounds, killed, shared->made, shared->cancelled, shared->failed, shared->seen);
-    CHECK(shared->made > 0 && shared->cancelled > 0 && shared->failed > 0 && shared->seen > 0);
-    check_not_materialised(m->gpu, single, 0);
+           rounds, killed, shared->made, shared->canceled, shared->failed, shared->seen);
+    CHECK(shared->made > 0 && shared->canceled > 0 && shared->failed > 0 && shared->seen > 0);
+    check_not_materialized(m->gpu, single, 0);
     for (int i = 0; i < TIMELINES; i++) {
         syncobj_destroy(m->gpu, handles[i]);
         close(fds[i]);
@@ -198,7 +198,7 @@ a_storm(const struct machine *m)
     check_leftovers(m, before);
 }
 
-/* What a process and the kernel have, in KiB. */
+/* Memory of a process and of the kernel, in KiB. */
 struct memory {
     long resident, unreclaimable;
 };
@@ -225,8 +225,8 @@ memory(void)
                             .unreclaimable = kib("/proc/meminfo", "SUnreclaim") };
 }
 
-/* There and back: a fence's values to points of a timeline, and the points to another fence, some
- * asked for before they are there and some after. */
+/* There and back: a fence's values become points of a timeline, and the points another fence's
+ * values. Some are requested before they exist and some after. */
 static void
 nothing_is_left(const struct machine *m, bool has_thread)
 {

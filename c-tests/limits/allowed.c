@@ -1,6 +1,7 @@
 /*
- * What a sandbox has to allow: a job of everything that the library does makes these system calls and no other. None of io_uring's is
- * among them, which many sandboxes forbid. In what Flatpak puts around programs the job is done as outside.
+ * The system calls that a sandbox must allow: a job that uses all of the library makes these and no
+ * others. None is io_uring's, which many sandboxes forbid. Under Flatpak's filter the job works as
+ * outside.
  */
 #include "inputs.h"
 #include "sandbox.h"
@@ -8,7 +9,7 @@
 
 #include <linux/memfd.h>
 
-/* By the library itself. docs/reliability.md has the same list. */
+/* Made by the library. docs/reliability.md has the same list. */
 static const long by_the_library[] = {
     SYS_futex, FUTEX_WAITV,                                          /* to wait and to wake */
     SYS_memfd_create, SYS_ftruncate, SYS_fallocate, SYS_fcntl,       /* pages */
@@ -21,20 +22,20 @@ static const long by_the_library[] = {
 #endif
     SYS_statx,
     SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_eventfd2, /* loops */
-    SYS_waitid,                                                      /* ties */
+    SYS_waitid,                                                      /* ties to processes */
     SYS_ppoll,
 #ifdef SYS_poll
     SYS_poll,
 #endif
-    SYS_read, SYS_write, SYS_writev, SYS_ioctl,                      /* descriptors of the caller's */
+    SYS_read, SYS_write, SYS_writev, SYS_ioctl,                      /* the caller's descriptors */
 #ifdef SYS_open
     SYS_open,                                                        /* /dev/udmabuf, /proc/PID/stat */
 #endif
     SYS_openat,
-    SYS_getpid, SYS_gettid, SYS_kill, SYS_prctl,                     /* who waits; PR_SET_NAME */
+    SYS_getpid, SYS_gettid, SYS_kill, SYS_prctl,                     /* wait records; PR_SET_NAME */
 };
 
-/* By the C library for threads and memory, and by this test. */
+/* Made by the C library for threads and memory, and by this test. */
 static const long by_others[] = {
     SYS_clone, 435 /* clone3 */, SYS_exit, SYS_exit_group, SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_rt_sigreturn,
     SYS_set_robust_list, SYS_brk, SYS_mprotect, SYS_madvise, SYS_mremap,
@@ -47,7 +48,7 @@ static const long by_others[] = {
 
 static const long io_uring[] = { 425, 426, 427 }; /* setup, enter, register; the same everywhere */
 
-/* What Flatpak refuses, by the errno that it answers with. (clone(), ioctl() and socket() it refuses in part only.) */
+/* What Flatpak refuses, by the errno. (It refuses clone(), ioctl() and socket() only in part.) */
 static const long not_permitted[] = {
     SYS_syslog, SYS_acct, SYS_quotactl, SYS_add_key, SYS_keyctl, SYS_request_key, SYS_move_pages, SYS_mbind,
     SYS_get_mempolicy, SYS_set_mempolicy, SYS_migrate_pages, SYS_unshare, SYS_setns, SYS_mount, SYS_umount2,
@@ -71,7 +72,7 @@ complain(int signal, siginfo_t *info, void *context)
     _exit(3);
 }
 
-/* Calls with these numbers are answered so, the others otherwise. */
+/* Calls with these numbers get one result, all others the other. */
 static void
 filter(const long *calls[], const size_t *counts, const uint32_t *answers, size_t lists, uint32_t others)
 {
@@ -118,7 +119,7 @@ as_flatpak(void)
     filter(lists, counts, answers, 2, SECCOMP_RET_ALLOW);
 }
 
-/* The job. */
+/* The job */
 
 static int
 run_job(void *data)

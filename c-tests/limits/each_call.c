@@ -1,8 +1,8 @@
 /*
- * Each function of the library, whichever of its allocations fails, and whichever of its descriptors: -ENOMEM or -EMFILE, and
- * everything is as it was before; then the same call succeeds. Those that need no memory work without any.
- *
- * With the path of libumf.map it is asked whether this is each. What needs a device runs where there is one (kernel/run).
+ * Each function of the library, with each of its allocations and each of its descriptors failing in
+ * turn: it returns -ENOMEM or -EMFILE and changes nothing, and then the same call succeeds.
+ * Functions that need no memory work without any. Given the path of libumf.map, the test checks
+ * that it calls every function. What needs a device runs where there is one (kernel/run).
  */
 #include "drm_machine.h"
 #include "process.h"
@@ -16,7 +16,7 @@
 #include <malloc.h>
 #include <sys/resource.h>
 
-/* What calls are about: fences at 0 that nobody signals, and one that goes on. */
+/* Arguments of the calls: fences at 0 that nobody signals, and one that advances. */
 static struct machine m;
 static struct umf_page *page, *page_of_others;
 static struct umf_fence *fence, *target, *going, *failed, *device_fence;
@@ -24,11 +24,11 @@ static struct umf_loop *loop, *dispatched;
 static struct umf_queue *queue;
 static struct umf_syncobj *syncobj;
 static struct told told;
-static int fd_of_others, event, null, pidfd, ends[2], buffer = -1, signalled = -1, many_signalled = -1, pending = -1;
+static int fd_of_others, event, null, pidfd, ends[2], buffer = -1, signaled = -1, many_signaled = -1, pending = -1;
 static uint32_t handle, pending_fence, index_of_others, index_in_memory;
 static uint64_t next = 1, point = 1;
 
-/* What they put out, and what is at hand for one call. */
+/* Outputs, and what one call has at hand. */
 static struct outputs {
     struct umf_page *page;
     struct umf_fence *fence;
@@ -62,7 +62,7 @@ static struct each {
 } each[100];
 static size_t count;
 
-/* One function, in one way of calling it. Those with several ways are told apart by a number. */
+/* One function in one way of calling it. A number tells several ways apart. */
 #define EACH(number, memory, place, name, prepare, answer, undo)                                   \
     static void prepare_##name##number(void) { prepare; }                                          \
     static int call_##name##number(void) { return answer; }                                        \
@@ -150,7 +150,7 @@ cancel(void)
     umf_watch_unref(out.watch);
 }
 
-/* For what the loop does by itself, at once. */
+/* For work that the loop does at once by itself. */
 static int released_before;
 
 /* Where a device would write. */
@@ -186,7 +186,7 @@ a_queue_with_a_job(void)
     OK(submit(a_queue, fence, 1));
 }
 
-/* What the job would have signalled has failed. */
+/* The job's signal has failed. */
 static void
 end_job(void)
 {
@@ -252,7 +252,7 @@ set_notifier(int fd)
     return umf_fence_set_notifier(device_fence, &notifier);
 }
 
-/* Up to 128 entries the library promises to do without memory, and with more to do as it can. */
+/* The library promises that up to 128 entries need no memory, and that more work without any. */
 static int
 wait_for(uint32_t entries)
 {
@@ -322,9 +322,9 @@ EACH(2, NO_MEMORY, WITH_SYNCOBJ, umf_fence_export_sync_file, NONE,
      umf_fence_export_sync_file(going, umf_fence_value(going), NULL, 0, &out.fd), close(out.fd))
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_import_sync_file, next++, umf_fence_import_sync_file(going, next, -1, 0), NONE)
 EACH(2, NO_MEMORY, WITH_SYNCOBJ, umf_fence_import_sync_file, next++,
-     umf_fence_import_sync_file(going, next, signalled, FOREVER), NONE)
+     umf_fence_import_sync_file(going, next, signaled, FOREVER), NONE)
 EACH(3, SOME_MEMORY, WITH_SYNCOBJ, umf_fence_import_sync_file, next++,
-     umf_fence_import_sync_file(going, next, many_signalled, FOREVER), NONE)
+     umf_fence_import_sync_file(going, next, many_signaled, FOREVER), NONE)
 EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_fence_export_syncobj, point++,
      umf_fence_export_syncobj(going, umf_fence_value(going), m.device, handle, point, 0), NONE)
 EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_fence_import_syncobj, next++,
@@ -368,9 +368,9 @@ EACH(, SOME_MEMORY, ANYWHERE, umf_loop_import_sync_file, NONE,
 EACH(2, SOME_MEMORY, WITH_SYNCOBJ, umf_loop_import_sync_file, NONE,
      umf_loop_import_sync_file(loop, fence, 1, pending, 0, &callback, &out.watch), cancel())
 EACH(3, SOME_MEMORY, WITH_SYNCOBJ, umf_loop_import_sync_file, NONE,
-     umf_loop_import_sync_file(loop, going, next, signalled, 0, &callback, &out.watch), finish())
+     umf_loop_import_sync_file(loop, going, next, signaled, 0, &callback, &out.watch), finish())
 EACH(4, SOME_MEMORY, WITH_SYNCOBJ, umf_loop_import_sync_file, NONE,
-     umf_loop_import_sync_file(loop, going, next, many_signalled, 0, &callback, &out.watch), finish())
+     umf_loop_import_sync_file(loop, going, next, many_signaled, 0, &callback, &out.watch), finish())
 EACH(, SOME_MEMORY, WITH_SYNCOBJ, umf_loop_import_syncobj, NONE,
      umf_loop_import_syncobj(loop, fence, 1, syncobj, point + 100, 0, &callback, &out.watch), cancel())
 EACH(2, SOME_MEMORY, WITH_SYNCOBJ, umf_loop_import_syncobj, NONE,
@@ -387,7 +387,7 @@ EACH(, NO_MEMORY, ANYWHERE, umf_queue_cancel, a_queue_with_a_job(), umf_queue_ca
 EACH(, NO_MEMORY, ANYWHERE, umf_queue_fail, a_queue_with_a_job(), umf_queue_fail(a_queue, -ENODEV), end_queue())
 EACH(, SOME_MEMORY, ANYWHERE, umf_graph_write, NONE, umf_graph_write(null, 0, NULL), NONE)
 
-/* What a call that fails must leave as it is. */
+/* State that a failed call must not change. */
 struct state {
     struct outputs out;
     struct leftovers leftovers;
@@ -426,7 +426,7 @@ allow_fds(rlim_t fds)
     CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 }
 
-/* The caller's allocations, or descriptors, run out after so many; the answer of one call then. */
+/* The caller's allocations, or descriptors, run out after this many. The result of one call. */
 static int
 call_with(const struct each *call, long memory, long fds)
 {
@@ -454,7 +454,7 @@ call_with(const struct each *call, long memory, long fds)
     return answer;
 }
 
-/* How often it fails until there is enough. */
+/* How often it fails until there are enough. */
 static long
 starve(const struct each *call, bool of_memory)
 {
@@ -501,7 +501,7 @@ starve_each(void)
             call->prepare();
             long failures = starve(call, of_memory);
             call->undo();
-            /* Nor does what went well fail afterwards. */
+            /* Nothing that succeeded fails afterwards. */
             CHECK(error_of(fence) == 0 && error_of(target) == 0 && error_of(going) == 0);
             *(of_memory ? &call->allocations : &call->descriptors) = failures;
         }
@@ -543,7 +543,7 @@ each_is_here(const char *path)
     CHECK(symbols > 60);
 }
 
-/* Another process makes a page and a fence for us to import and open. */
+/* Another process makes a page and a fence that this one imports and opens. */
 static void
 create_for_us(int sock)
 {
@@ -561,7 +561,7 @@ create_for_us(int sock)
     umf_page_unref(theirs);
 }
 
-/* A sync_file of many fences, all of which have signalled. */
+/* A sync_file of many fences, all of which have signaled. */
 static int
 many_fences(void)
 {
@@ -586,11 +586,11 @@ with_a_device(void)
     if (!m.syncobj || !m.udmabuf)
         return;
     uint32_t binary = syncobj_create(m.gpu, DRM_SYNCOBJ_CREATE_SIGNALED);
-    signalled = syncobj_export_sync_file(m.gpu, binary);
-    CHECK(signalled >= 0);
+    signaled = syncobj_export_sync_file(m.gpu, binary);
+    CHECK(signaled >= 0);
     syncobj_destroy(m.gpu, binary);
     pending = vgem_sync_file(m.vgem, &pending_fence);
-    many_signalled = many_fences();
+    many_signaled = many_fences();
     buffer = udmabuf_create();
     handle = syncobj_create(m.gpu, 0);
     syncobj_timeline_signal(m.gpu, handle, point);
@@ -606,7 +606,7 @@ main(int argc, char **argv)
         printf("valgrind has a malloc of its own\n");
         return SKIPPED;
     }
-    /* No heap for a thread comes into being while another's call fails. */
+    /* Lets glibc make no new heap for a thread while a call fails. */
     CHECK(mallopt(M_ARENA_MAX, 1) == 1);
     struct peer peer = start_peer(create_for_us);
     fd_of_others = recv_fd(peer.sock);
@@ -629,19 +629,18 @@ main(int argc, char **argv)
     going = a_new_fence(0);
     failed = a_new_fence(0);
     device_fence = a_new_fence(UMF_FENCE_DEVICE);
-    /* Both threads of a loop, which stay. */
+    /* Starts both threads of a loop, which stay. */
     loop = create_loop(UMF_LOOP_THREAD);
     dispatched = create_loop(0);
     OK(umf_loop_import_sync_file(loop, going, 0, -1, 0, NULL, NULL));
     OK(umf_loop_watch(loop, WATCH(a_new_fence(0), 1, &callback), &first));
     OK(umf_queue_create(loop, 0, &queue));
-    /* A syncobj keeps the descriptor that it takes for its first wait. */
+    /* A syncobj keeps the descriptor that it opens for its first wait. */
     if (syncobj)
         OK(umf_loop_import_syncobj(loop, fence, 1, syncobj, 200, 0, &callback, NULL));
 
     starve_each();
 
-    /* With more entries than that, it does as it can. */
     allocations_left = 0;
     OK(wait_for(200));
     allocations_left = LONG_MAX;

@@ -1,6 +1,7 @@
 /*
- * When file descriptors, address space, mappings or threads run out: -EMFILE or -ENOMEM, nothing kept, and the same
- * call succeeds as soon as there is enough again. (Each descriptor of each function: each_call.c.)
+ * File descriptors, address space, mappings or threads run out: the call returns -EMFILE or -ENOMEM
+ * and keeps nothing, and succeeds once there is enough again. (each_call.c does this for each
+ * descriptor of each function.)
  */
 #include "sleeper.h"
 #include "watch.h"
@@ -61,12 +62,12 @@ without_descriptors(void)
         }
         CHECK(given > 0);
         OK(calls[i]());
-        /* What was given for this call is free again after it. */
+        /* Resources of the failed call are free again after it. */
         while (given-- > 0)
             CHECK((spare[count] = dup(STDIN_FILENO)) >= 0 && ++count);
         CHECK(dup(STDIN_FILENO) < 0);
     }
-    /* What needs none goes on. */
+    /* Calls that need none work. */
     struct umf_caps caps = { .size = sizeof(caps) };
     struct umf_fence *fence;
     OK(umf_query_caps(&caps));
@@ -109,7 +110,7 @@ without_address_space(void)
     OK(create_page());
     CHECK(open_fds() == fds && mappings() == maps);
 
-    /* Enough for nothing. */
+    /* Not enough for anything. */
     allow_address_space(0);
     EXPECT(-ENOMEM, umf_page_create(100, 0, &again));
     EXPECT(-ENOMEM, umf_page_import(big_fd, 0, &again));
@@ -127,7 +128,7 @@ without_address_space(void)
     close(big_fd);
 }
 
-/* A loop whose thread cannot start is as good as new. */
+/* A loop whose thread cannot start can be used as if it were new. */
 static struct umf_loop *loop;
 static struct umf_fence *watched;
 static struct told told;
@@ -169,7 +170,7 @@ end_loop(void)
     umf_fence_unref(watched);
 }
 
-/* What exists goes on without any of it. */
+/* Existing objects work without any. */
 static void
 go_on(struct umf_fence *fence, uint64_t value)
 {
@@ -192,7 +193,7 @@ without_stacks(void)
     end_loop();
 }
 
-/* A process has room for so many mappings (vm.max_map_count), whatever their size. */
+/* A process may have a limited number of mappings (vm.max_map_count), whatever their size. */
 static void
 without_mappings(void)
 {
@@ -208,13 +209,13 @@ without_mappings(void)
     OK(umf_fence_create(page, 0, 0, &fence));
     begin_loop();
     int fds = open_fds();
-    /* Every second page of one mapping, which so becomes ever more. */
+    /* Every second page of one mapping gets other rights, which splits it into many. */
     char *many = mmap(NULL, (2 * most + 2) * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     CHECK(many != MAP_FAILED);
     while (mprotect(many + (2 * taken + 1) * size, size, PROT_READ) == 0)
         CHECK(taken++ < most);
     CHECK(errno == ENOMEM && taken > most / 4);
-    /* Two more may be left, as one gives two. */
+    /* Two more may be left, as one split makes two. */
     while (mmap(NULL, size, taken++ % 2 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
         ;
     CHECK(errno == ENOMEM);
@@ -231,7 +232,8 @@ without_mappings(void)
     umf_fence_unref(fence);
 }
 
-/* A user may have so many threads (RLIMIT_NPROC). The superuser may always, so another is asked. */
+/* RLIMIT_NPROC limits the threads of a user. It does not limit root, so the test runs as another
+ * user. */
 static void
 without_threads(void)
 {
@@ -248,7 +250,7 @@ without_threads(void)
     refuse_threads();
     OK(create_page());
     go_on(watched, 0);
-    /* As himself again, or where the limit allows it. */
+    /* As the original user again, or where the limit allows it. */
     if (setresuid(0, 0, 0) != 0) {
         limit.rlim_cur = limit.rlim_max;
         CHECK(setrlimit(RLIMIT_NPROC, &limit) == 0);

@@ -1,7 +1,7 @@
 /*
- * When memory runs out, whichever allocation it is that fails: -ENOMEM, no output, nothing kept,
- * nothing broken, and the same call succeeds when there is memory again. What promises to allocate
- * nothing works without any.
+ * Memory runs out at each allocation in turn: the call returns -ENOMEM, writes no output, keeps
+ * nothing and breaks nothing, and succeeds when there is memory again. Calls that promise not to
+ * allocate work without any.
  */
 #include "process.h"
 #include "sleeper.h"
@@ -17,7 +17,7 @@
 #define PR_GET_AUXV_NUMBER 0x41555856
 #endif
 
-/* Enough of each that tables have to grow, more than once. */
+/* So many of each that tables have to grow more than once. */
 #define ENOUGH 70
 
 static struct umf_page *page, *theirs, *written_by_a_device;
@@ -44,7 +44,7 @@ wait_for_interrupt(void *data, uint64_t value, uint64_t abs_timeout_ns)
 static const struct umf_notifier callback = { .size = sizeof(callback), .fd = -1,
                                               .wait = wait_for_interrupt };
 
-/* One call each, with its output in a place of its own. */
+/* One call each, with its own output. */
 static int create_page(int i) { return umf_page_create(1, 0, &pages[i]); }
 static int import_page(int i) { return umf_page_import(their_fds[i], 0, &pages[i]); }
 static int create_fence(int i) { return umf_fence_create(page, 7, 0, &fences[i]); }
@@ -87,7 +87,7 @@ watch_fence(int i)
     return umf_loop_watch(running_loop, &wait, 0, &to_call, &watches[i]);
 }
 
-/* All of one fence. */
+/* All watches of one fence. */
 static int
 watch_one_fence(int i)
 {
@@ -119,8 +119,8 @@ import_signaled(int i)
     return umf_loop_import_sync_file(running_loop, watched[i], 0, -1, 0, &to_call, &watches[i]);
 }
 
-/* The first call of a process, in which things may be found out once, on a kernel as before 6.4,
- * which has no PR_GET_AUXV to find them by. */
+/* The first call of a process, which detects features, on a kernel before 6.4, which has no
+ * PR_GET_AUXV. */
 static void
 the_first_call_has_no_memory(void)
 {
@@ -161,7 +161,7 @@ unref_fence(int i)
     fences[i] = NULL;
 }
 
-/* Given back once, and by a call that fails not at all. */
+/* A call that succeeds releases it once; a call that fails does not. */
 static void
 unref_fence_in(int i)
 {
@@ -238,7 +238,7 @@ every_allocation_may_fail(size_t c)
             errno = SENTINEL;
             int answer = calls[c].call(i), after = errno;
             allocations_left = LONG_MAX;
-            /* malloc has set it by now. */
+            /* malloc sets errno */
             CHECK(after == SENTINEL);
             if (answer == 0)
                 break;
@@ -249,13 +249,13 @@ every_allocation_may_fail(size_t c)
             failures++;
         }
     }
-    /* At least the object itself, each time. */
+    /* At least the object itself is allocated each time. */
     CHECK(failures >= ENOUGH);
     for (int i = 0; i < ENOUGH; i++)
         calls[c].undo(i);
 }
 
-/* A page of one fence: the slot that the failing call had taken is free again. */
+/* A page of one fence: the slot that the failed call had claimed is free again. */
 static void
 a_slot_is_not_lost(void)
 {
@@ -312,8 +312,8 @@ the_rest_needs_no_memory(void)
     close(fd);
 }
 
-/* The first watch of a page, whichever allocation fails: nothing is kept of the fence, and the next watch of that page is
- * heard. */
+/* The first watch of a page, with each allocation failing: the fence is not kept, and the next
+ * watch of that page works. */
 static void
 a_watch_that_failed_leaves_nothing(uint64_t flags)
 {
@@ -360,7 +360,7 @@ a_watch_that_failed_leaves_nothing(uint64_t flags)
     CHECK(begun.calls == 0 && begun.releases == 1);
 }
 
-/* Nor does the thread's: with each allocation that fails while it starts. */
+/* The same for each allocation of the thread that starts. */
 static void
 a_loop_whose_thread_did_not_start(void)
 {
@@ -378,7 +378,7 @@ a_loop_whose_thread_did_not_start(void)
         allocations_left = LONG_MAX;
         CHECK((answer == 0) == (watch != NULL));
         umf_watch_unref(watch);
-        /* The loop is as good as new: whatever comes first now, a thread does it. */
+        /* The loop is as good as new: a thread serves the next request. */
         to_call = tell_of(&second);
         OK(umf_loop_import_sync_file(loop, fence, 0, -1, 0, &to_call, NULL));
         until_called(loop, &second, 0);
@@ -392,7 +392,7 @@ a_loop_whose_thread_did_not_start(void)
     umf_fence_unref(fence);
 }
 
-/* What is armed fires without any memory. */
+/* Armed watches complete without any memory. */
 static void
 what_is_armed_needs_no_memory(uint64_t flags)
 {
@@ -406,10 +406,10 @@ what_is_armed_needs_no_memory(uint64_t flags)
         OK(umf_loop_export_eventfd(loop, &wait, 0, event, NULL, NULL));
         OK(umf_loop_watch(loop, &wait, 0, &to_call, &watches[i]));
     }
-    struct told failed, cancelled;
+    struct told failed, canceled;
     OK(umf_fence_set_error(targets[0], -EIO));
     umf_watch_unref(watch_value(loop, targets[1], 3, &failed));
-    struct umf_watch *cancel_me = watch_value(loop, targets[1], 4, &cancelled);
+    struct umf_watch *cancel_me = watch_value(loop, targets[1], 4, &canceled);
     until_loop_sleeps();
 
     __atomic_store_n(&memory_is_out, 1, __ATOMIC_SEQ_CST);
@@ -436,7 +436,7 @@ what_is_armed_needs_no_memory(uint64_t flags)
     }
 }
 
-/* Another process makes pages and fences for us to import and open. */
+/* Another process makes pages and fences that this one imports and opens. */
 static void
 create_for_us(int sock)
 {
@@ -466,7 +466,7 @@ main(void)
         printf("valgrind has a malloc of its own\n");
         return SKIPPED;
     }
-    /* Waits leave notes, which takes no memory either. */
+    /* Waits write records, which takes no memory either. */
     CHECK(setenv("LIBUMF_DEBUG", "1", 1) == 0);
     the_first_call_has_no_memory();
     struct peer peer = start_peer(create_for_us);
@@ -483,7 +483,7 @@ main(void)
     for (int i = 0; i < ENOUGH; i++)
         OK(umf_fence_create(written_by_a_device, 0, UMF_FENCE_DEVICE, &devices[i]));
 
-    /* Somebody waits, so that there is a graph. */
+    /* A waiter, so that the graph is not empty. */
     null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     CHECK(null >= 0);
     struct umf_fence *waited_for;

@@ -1,6 +1,7 @@
 /*
- * What a kernel lacks or a sandbox refuses, one system call at a time: each function that needs it says so, with the same
- * answer each time, and whatever can go on without goes on. What only fails for now is not given up.
+ * A kernel or a sandbox refuses system calls, one at a time. Each function that needs the call
+ * returns an error, the same each time, and all others work. A temporary failure is not taken for a
+ * permanent one.
  */
 #include "inputs.h"
 #include "sandbox.h"
@@ -23,7 +24,7 @@
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
 
-/* Which calls are refused: of this number, and with any of these bits in one argument. */
+/* The refused calls: those with this number, and with these bits in one argument. */
 struct refusal {
     long call;
     int argument;
@@ -34,7 +35,7 @@ struct refusal {
 #define ALL_OF(number, code) { number, ANY_ARGUMENT, 0, 0, code }
 #define ONLY_IF(number, argument, mask, value, code) { number, argument, mask, value, code }
 
-/* From here on, for this thread and those that it starts. */
+/* From here on, for this thread and the threads that it starts. */
 static void
 refuse(const struct refusal *r)
 {
@@ -53,7 +54,7 @@ refuse(const struct refusal *r)
     install_filter(steps, ARRAY_SIZE(steps));
 }
 
-/* What the calls that could need it answer. What is not named is 0. */
+/* Results of the functions that could need the call. 0 unless named. */
 struct answers {
     int create, create_single_writer, import, export;
     int loop, watch, eventfd, tie_process, tie_socket, queue, notifier, graph;
@@ -104,12 +105,12 @@ static const struct {
     { "open", { ALL_OF(SYS_openat, EPERM), ALL_OF(OPEN, EPERM) }, NOTHING_ELSE_CHANGES },
     { "kill", { ALL_OF(SYS_kill, EPERM) }, NOTHING_ELSE_CHANGES },
     { "writev", { ALL_OF(SYS_writev, EPERM) }, NOTHING_ELSE_CHANGES },
-    /* Other descriptors than the process's own have run out. */
+    /* Descriptors of the whole system have run out. */
     { "memfd_create, in a full machine", { ALL_OF(SYS_memfd_create, ENFILE) },
       { .create = -ENFILE, .create_single_writer = -ENFILE } },
     { "eventfd, in a full machine", { ALL_OF(SYS_eventfd2, ENFILE) }, { .loop = -ENFILE } },
     { "epoll, in a full machine", { ALL_OF(SYS_epoll_create1, ENFILE) }, { .loop = -ENFILE } },
-    /* Memory of the kernel's. */
+    /* The kernel has no memory. */
     { "memfd_create, without memory", { ALL_OF(SYS_memfd_create, ENOMEM) },
       { .create = -ENOMEM, .create_single_writer = -ENOMEM } },
     { "fallocate, without room", { ALL_OF(SYS_fallocate, ENOSPC) },
@@ -119,11 +120,11 @@ static const struct {
     { "futex_waitv, without memory", { ONLY_IF(FUTEX_WAITV, 1, 0xff, 2, ENOMEM) }, NOTHING_ELSE_CHANGES },
 };
 
-/* Two of each that were there before anything was refused. */
+/* Two of each that exist before anything is refused. */
 static struct umf_page *pages[2];
 static struct umf_fence *fences[2];
 
-/* Once the process's first thread sleeps, in whatever call. */
+/* Signals once the process's first thread sleeps, in whatever call. */
 static void *
 signal_sleeper(void *unused)
 {
@@ -138,7 +139,7 @@ signal_sleeper(void *unused)
     return NULL;
 }
 
-/* Whatever is refused, what is there can be waited for and signalled. */
+/* Whatever is refused, existing fences can be waited for and signaled. */
 static void
 what_is_there_goes_on(bool has_threads)
 {
@@ -160,7 +161,8 @@ what_is_there_goes_on(bool has_threads)
     }
 }
 
-/* What needs a thread does so only where the caller does not do the work himself. (Fences, nothing else can hear.) */
+/* A call that needs a thread fails, unless the caller dispatches the loop. (That is so for
+ * fences; everything else uses epoll.) */
 static int
 of_loop(int expected, uint64_t flags)
 {
@@ -232,7 +234,7 @@ static void
 refused(size_t i)
 {
     watchdog(20);
-    /* Where open is refused, what this test looks at in /proc is too. */
+    /* Where open is refused, the test cannot read /proc either. */
     bool blind = rows[i].refusals[0].call == SYS_openat;
     for (size_t r = 0; r < 2; r++)
         if (rows[i].refusals[r].call)
@@ -252,14 +254,14 @@ refused(size_t i)
     umf_loop_unref(loop);
 }
 
-/* The kernel has no memory for the sleeps of one thread, and of the loop that this thread made. It sleeps as it can; and nobody
- * else is the worse for it, then or later. */
+/* The kernel has no memory for the sleeps of one thread and of the loop that this thread made.
+ * They poll instead, and all others are unaffected, then and later. */
 static struct umf_loop *poor_loop;
 static struct told poor_told;
 static int poor_call;
 static atomic_int steps;
 
-/* Anew: children share what they inherit. */
+/* Created anew: children share what they inherit. */
 static void
 make_two_of_each(void)
 {
@@ -274,7 +276,7 @@ be_poor(void *unused)
 {
     static const struct refusal no_memory[] = {
         ONLY_IF(FUTEX_WAITV, 1, 0xff, 2, ENOMEM),
-        ONLY_IF(SYS_futex, 1, UINT32_MAX, 9 /* FUTEX_WAIT_BITSET, shared: ours alone */, ENOMEM),
+        ONLY_IF(SYS_futex, 1, UINT32_MAX, 9 /* FUTEX_WAIT_BITSET, shared: only the library uses it */, ENOMEM),
     };
     uint32_t index = 9;
     (void)unused;
@@ -315,7 +317,7 @@ what_fails_for_now_is_not_given_up(void)
     OK(umf_query_caps(&after));
     CHECK(after.flags == before.flags);
 
-    /* And a loop that nothing is refused listens to two pages with one thread. */
+    /* A loop without refusals waits for two pages with one thread. */
     if (after.flags & UMF_CAP_WAIT_MANY_PAGES) {
         struct umf_loop *loop = create_loop(UMF_LOOP_THREAD);
         umf_watch_unref(watch_value(loop, fences[0], 3, &told));

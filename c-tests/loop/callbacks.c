@@ -1,6 +1,7 @@
 /*
- * What a callback may do: everything. It ends the last references to what it is about, makes new watches, waits, and ends its
- * own loop. And how loops end: with callbacks that run, with watches that wait, and at the very moment of a signal.
+ * What a callback may do: everything. It releases the last references to its objects, makes new
+ * watches, waits, and ends its own loop. And how loops end: with callbacks that run, with pending
+ * watches, and at the moment of a signal.
  */
 #include "sandbox.h"
 #include "sleeper.h"
@@ -9,7 +10,7 @@
 static const uint64_t modes[] = { 0, UMF_LOOP_THREAD };
 static uint64_t mode;
 
-/* One watch of one fence of one page on one loop, and what its callback does with them. */
+/* One watch of one fence of one page on one loop, and what its callback does to them. */
 static struct umf_loop *loop;
 static struct umf_page *page;
 static struct umf_fence *fence;
@@ -79,7 +80,8 @@ end_everything(void)
     end_everything_but_the_loop();
 }
 
-/* A callback that ends what it is about. Dispatched, or waited for, without any handle. */
+/* The callback releases what it is about. The loop is dispatched, or has a thread, and no handle
+ * is left. */
 static void
 the_last_references(void)
 {
@@ -106,7 +108,7 @@ the_last_references(void)
     }
 }
 
-/* Of several that are due the first callback ends the loop: the others are cancelled within. */
+/* Of several due callbacks the first ends the loop: the others are canceled within that call. */
 static void
 end_the_loop_before_the_others(void)
 {
@@ -120,7 +122,7 @@ those_that_are_due_when_the_loop_ends(void)
 {
     struct umf_watch *watches[8];
     arm(end_the_loop_before_the_others);
-    /* The values rise, so the first is the first; some are never reached. */
+    /* The values rise, so the first watch is due first; some are never reached. */
     for (uint64_t i = 0; i < 8; i++)
         watches[i] = watch_value(loop, fence, 2 + i, &others[i]);
     until_loop_sleeps();
@@ -144,7 +146,7 @@ those_that_are_due_when_the_loop_ends(void)
         sched_yield();
 }
 
-/* How often a thread went to sleep. */
+/* How often a thread slept. */
 static unsigned long
 sleeps_of(pid_t tid)
 {
@@ -161,7 +163,8 @@ sleeps_of(pid_t tid)
     return count;
 }
 
-/* A callback ends its loop while another of its threads waits for its turn: nobody waits for anybody. */
+/* A callback ends its loop while another thread of the loop waits for its turn: no thread waits
+ * for another. */
 static struct umf_fence *far_fence;
 static struct told *far_told;
 static pid_t far_thread;
@@ -172,7 +175,7 @@ end_the_loop_while_another_waits(void)
     unsigned long before = far_thread ? sleeps_of(far_thread) : 0;
     OK(umf_fence_signal(far_fence, 1));
     if (far_thread) {
-        /* Awake for that, and asleep again: for its turn. */
+        /* The other thread woke up for that, and sleeps again until its turn. */
         while (sleeps_of(far_thread) == before)
             sched_yield();
         until_asleep(getpid(), far_thread);
@@ -193,7 +196,7 @@ a_loop_of_several_threads(void)
     arm(end_the_loop_while_another_waits);
     until_loop_sleeps();
     CHECK(loop_threads(&first, 1) == 1);
-    /* Until one of the pages needs another thread. */
+    /* Watches pages until one of them needs another thread. */
     while (threads() == 2) {
         CHECK(++last < PAGES);
         OK(umf_page_create(1, 0, &pages[last]));
@@ -223,7 +226,7 @@ a_loop_of_several_threads(void)
     }
 }
 
-/* Watches that are met already, from a callback: each makes the next. */
+/* A callback makes a watch that is met already, which makes the next. */
 enum { CHAIN = 300 };
 
 static int made;
@@ -263,7 +266,7 @@ new_watches_that_are_met(void)
         CHECK(poll(&entry, 1, -1) == 1);
         OK(umf_loop_dispatch(loop, 0));
         CHECK(told.calls == 1 && made == 0);
-        /* What became due meanwhile is told of, and the bystander is not kept waiting by it. */
+        /* Other watches that became due are called in between. */
         OK(umf_fence_signal(other, 1));
         UNTIL(loop, others[1].calls == 1);
         CHECK(is_readable(umf_loop_fd(loop)) || made == CHAIN);
@@ -280,7 +283,7 @@ new_watches_that_are_met(void)
     CHECK(made == CHAIN);
 }
 
-/* A chain that has no end does not keep the others from their turn, nor the dispatch. */
+/* An endless chain neither starves other watches nor keeps dispatch from returning. */
 static atomic_bool chain_goes_on;
 
 static void
@@ -333,11 +336,11 @@ do_all_sorts(void)
     umf_watch_unref(fresh);
     umf_watch_unref(watch_value(loop, mine, 2, &others[1]));
     OK(umf_fence_signal(mine, 2));
-    CHECK(others[1].calls == 0); /* not in here */
+    CHECK(others[1].calls == 0); /* not in this loop's callback */
     OK(umf_fence_error(mine, &error));
     umf_fence_unref(mine);
     umf_page_unref(again);
-    /* Another loop is another matter. */
+    /* Another loop may be waited for. */
     struct umf_loop *another = create_loop(0);
     umf_watch_unref(watch_value(another, fence, 1, &others[2]));
     OK(umf_loop_dispatch(another, 0));
@@ -355,7 +358,7 @@ any_other_call(void)
     disarm();
 }
 
-/* Two threads dispatch: one does, the other is told so. */
+/* Two threads dispatch: one runs callbacks, the other gets an error. */
 static atomic_int in_callback, may_return;
 
 static void
@@ -395,7 +398,7 @@ two_threads_that_dispatch(void)
     disarm();
 }
 
-/* The end of a loop with a thread waits for a callback that runs there. */
+/* Ending a loop with a thread waits for the callback that runs. */
 static int hold[2];
 
 static void
@@ -450,7 +453,7 @@ the_end_waits_for_a_callback(void)
     close(hold[1]);
 }
 
-/* A loop that ends while its fences are signalled: whatever was not called was released by then. */
+/* A loop ends while its fences are signaled: each callback was called or released by then. */
 static atomic_uint next_round, done_rounds;
 static struct umf_fence *_Atomic racing[2];
 
@@ -473,7 +476,7 @@ the_end_against_signals(void)
     unsigned count = rounds(1000, 50), called = 0;
     struct umf_page *pages[2];
     struct umf_fence *fences[2];
-    pthread_t signaller;
+    pthread_t signaler;
     atomic_store(&next_round, 0);
     atomic_store(&done_rounds, 0);
     for (int i = 0; i < 2; i++) {
@@ -481,7 +484,7 @@ the_end_against_signals(void)
         OK(umf_fence_create(pages[i], 0, 0, &fences[i]));
         racing[i] = fences[i];
     }
-    CHECK(pthread_create(&signaller, NULL, signal_each_round, &count) == 0);
+    CHECK(pthread_create(&signaler, NULL, signal_each_round, &count) == 0);
     int fds = open_fds();
     for (unsigned round = 1; round <= count; round++) {
         struct umf_watch *watches[8];
@@ -502,9 +505,9 @@ the_end_against_signals(void)
         }
         while (atomic_load(&done_rounds) < round)
             sched_yield();
-        CHECK(open_fds() == fds); /* the loop itself is gone */
+        CHECK(open_fds() == fds); /* the loop itself is freed */
     }
-    CHECK(pthread_join(signaller, NULL) == 0);
+    CHECK(pthread_join(signaler, NULL) == 0);
     printf("%u of %u called\n", called, 8 * count);
     for (int i = 0; i < 2; i++) {
         umf_fence_unref(fences[i]);
@@ -512,7 +515,7 @@ the_end_against_signals(void)
     }
 }
 
-/* The end of a loop cancels what is due, whose release has another watch fall due. */
+/* Ending a loop cancels a due watch, whose release makes another watch due. */
 static void
 release_and_signal(void *data)
 {
@@ -553,7 +556,8 @@ what_falls_due_while_the_loop_ends(void)
     CHECK(open_fds() < fds);
 }
 
-/* What goes with the last watch of a fence may call the library too: the release of a notifier. */
+/* The release of a notifier, which goes with the last watch of a fence, may call the library
+ * too. */
 static void
 release_a_notifier(void *data)
 {

@@ -1,6 +1,6 @@
 /*
- * Cancelling watches: the answer is definite, whenever it is asked for. After 0 nothing happens any more, after -EALREADY it
- * has, and the release comes once in every case.
+ * Canceling watches: the result is definite at any time. After 0 the callback is never called,
+ * after -EALREADY it was, and the release is called once in every case.
  */
 #include "sleeper.h"
 #include "watch.h"
@@ -12,7 +12,7 @@ static struct umf_page *page;
 static struct umf_fence *fence;
 static uint64_t last;
 
-/* Signals the next value, and returns once all that has to do with it has happened. */
+/* Signals the next value, and returns once all its effects have happened. */
 static void
 signal_next(void)
 {
@@ -23,7 +23,7 @@ signal_next(void)
 }
 
 static void
-was_cancelled(struct umf_watch *watch, struct told *told)
+was_canceled(struct umf_watch *watch, struct told *told)
 {
     CHECK(told->releases == 1 && told->calls == 0);
     EXPECT(-ECANCELED, umf_watch_result(watch));
@@ -38,10 +38,10 @@ before_it_is_over(void)
     struct told told, passed, others[3];
     struct umf_watch *watch = watch_value(loop, fence, last + 1, &told);
     OK(umf_watch_cancel(watch));
-    was_cancelled(watch, &told);
+    was_canceled(watch, &told);
     signal_next();
     CHECK(told.calls == 0);
-    /* The first, the last and the one in the middle of others; and one without an order. */
+    /* Cancels the first, the last and one in the middle, and one whose condition has no order. */
     for (int which = 0; which < 3; which++) {
         struct umf_watch *watches[3];
         for (int i = 0; i < 3; i++)
@@ -52,7 +52,7 @@ before_it_is_over(void)
         until_loop_sleeps();
         OK(umf_watch_cancel(watches[which]));
         OK(umf_watch_cancel(watch));
-        was_cancelled(watch, &passed);
+        was_canceled(watch, &passed);
         for (int i = 0; i < 3; i++) {
             signal_next();
             if (i != which) {
@@ -61,7 +61,7 @@ before_it_is_over(void)
             }
         }
         CHECK(others[which].calls == 0);
-        was_cancelled(watches[which], &others[which]);
+        was_canceled(watches[which], &others[which]);
     }
 }
 
@@ -78,7 +78,7 @@ after_it_is_over(void)
     umf_watch_unref(watch);
 }
 
-/* Signalled, noticed, and not dispatched yet: nothing has happened so far, so it can be cancelled. */
+/* Signaled, noticed, but not dispatched: nothing was called, so it can be canceled. */
 static void
 while_it_is_due(void)
 {
@@ -105,12 +105,12 @@ while_it_is_due(void)
     OK(umf_loop_dispatch(loop, 0));
     CHECK(!is_readable(fd) && !is_readable(event) && umf_fence_value(target) == 0);
     for (int i = 0; i < 3; i++)
-        was_cancelled(watches[i], &told[i]);
+        was_canceled(watches[i], &told[i]);
     umf_fence_unref(target);
     close(event);
 }
 
-/* Itself, and one that is due behind it, from the callback; and from the release. */
+/* From the callback: the watch itself, and one that is due behind it. And from the release. */
 static struct umf_watch *own, *behind;
 static struct told own_told, behind_told;
 static int in_release;
@@ -152,19 +152,19 @@ from_its_own_callback(void)
         last += 2;
         OK(umf_fence_signal(fence, last));
         until_called(loop, &own_told, 0);
-        was_cancelled(behind, &behind_told);
+        was_canceled(behind, &behind_told);
         umf_watch_unref(own);
     }
-    /* A release that was brought about by cancelling. */
+    /* A release that cancel caused. */
     static struct told told;
     struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
     struct umf_callback callback = tell_of(&told);
     OK(umf_loop_watch(loop, &wait, 0, &callback, &own));
     OK(umf_watch_cancel(own));
-    was_cancelled(own, &told);
+    was_canceled(own, &told);
 }
 
-/* One of the two: it was called and cannot be cancelled, or it was cancelled and is never called. */
+/* Either it was called and cannot be canceled, or it was canceled and is never called. */
 static atomic_uint next_round, done_rounds;
 
 static void *
@@ -184,17 +184,17 @@ signal_each_round(void *count)
 static void
 against_its_signal(void)
 {
-    unsigned count = rounds(4000, 200), cancelled = 0;
+    unsigned count = rounds(4000, 200), canceled = 0;
     static struct told told;
     int fd = umf_loop_fd(loop);
-    pthread_t signaller;
+    pthread_t signaler;
     atomic_store(&next_round, 0);
     atomic_store(&done_rounds, 0);
-    CHECK(pthread_create(&signaller, NULL, signal_each_round, &count) == 0);
+    CHECK(pthread_create(&signaler, NULL, signal_each_round, &count) == 0);
     for (unsigned round = 1; round <= count; round++) {
         struct umf_watch *watch = watch_value(loop, fence, last + round, &told);
         atomic_store(&next_round, round);
-        /* Now and then too late for sure. Else up to as long as it takes to wake the loop. */
+        /* Sometimes surely too late; otherwise within the time that waking the loop takes. */
         if (round % 50 == 0)
             UNTIL(loop, told.calls == 1);
         for (uint64_t until = in_ns(round % 64 * 2500); now_ns() < until;)
@@ -203,7 +203,7 @@ against_its_signal(void)
             OK(umf_loop_dispatch(loop, 0));
         int answer = umf_watch_cancel(watch);
         if (answer == 0) {
-            cancelled++;
+            canceled++;
             CHECK(told.calls == 0 && told.releases == 1);
         } else {
             EXPECT(-EALREADY, answer);
@@ -219,13 +219,13 @@ against_its_signal(void)
         CHECK(told.releases == 1 && told.calls == (answer == 0 ? 0 : 1));
         umf_watch_unref(watch);
     }
-    CHECK(pthread_join(signaller, NULL) == 0);
+    CHECK(pthread_join(signaler, NULL) == 0);
     last += count;
-    printf("%u of %u cancelled\n", cancelled, count);
-    CHECK(cancelled > 0 && cancelled < count);
+    printf("%u of %u canceled\n", canceled, count);
+    CHECK(canceled > 0 && canceled < count);
 }
 
-/* Two threads cancel the same watch while a third signals: both get the same answer. */
+/* Two threads cancel the same watch while a third signals: both get the same result. */
 static struct umf_watch *_Atomic shared;
 static atomic_int other_answer;
 
@@ -246,10 +246,10 @@ against_each_other(void)
 {
     unsigned count = rounds(5000, 100);
     static struct told told;
-    pthread_t canceller;
+    pthread_t canceler;
     atomic_store(&next_round, 0);
     atomic_store(&done_rounds, 0);
-    CHECK(pthread_create(&canceller, NULL, cancel_too, &count) == 0);
+    CHECK(pthread_create(&canceler, NULL, cancel_too, &count) == 0);
     for (unsigned round = 1; round <= count; round++) {
         shared = watch_value(loop, fence, ++last, &told);
         if (round % 2)
@@ -265,28 +265,29 @@ against_each_other(void)
         CHECK(told.calls == (answer == 0 ? 0 : 1));
         umf_watch_unref(shared);
     }
-    CHECK(pthread_join(canceller, NULL) == 0);
+    CHECK(pthread_join(canceler, NULL) == 0);
 }
 
-/* As many as that cancelled, one after another, and always a few that stay: the memory of those that are gone is
- * used again. */
+/* So many canceled in turn, beside a few that stay: the memory of canceled watches is used
+ * again. */
 static void
 thousands(void)
 {
-    enum { STAY = 100, LIVE = 400, CANCELLED = 100000 };
+    enum { STAY = 100, LIVE = 400, CANCELED = 100000 };
     static struct told stays[STAY], told[LIVE];
     struct umf_watch *watches[LIVE] = { NULL };
     size_t before = 0;
     for (unsigned i = 0; i < STAY; i++)
         umf_watch_unref(watch_value(loop, fence, last + 1 + i, &stays[i]));
-    unsigned count = rounds(CANCELLED, 4000);
+    unsigned count = rounds(CANCELED, 4000);
     for (unsigned i = 0; i < count; i++) {
         unsigned at = i * 7 % LIVE;
         if (watches[at]) {
             OK(umf_watch_cancel(watches[at]));
-            was_cancelled(watches[at], &told[at]);
+            was_canceled(watches[at], &told[at]);
         }
-        /* Below, among, and above those that stay; every fifth without an order. */
+        /* Below, between, and above those that stay; every fifth has a condition without an
+         * order. */
         struct umf_wait wait = { fence, last + 1 + i % (STAY * 2), UMF_OP_GE, 0, i % 5 ? 0 : UINT64_MAX };
         struct umf_callback callback = tell_of(&told[at]);
         OK(umf_loop_watch(loop, &wait, 0, &callback, &watches[at]));
@@ -297,7 +298,7 @@ thousands(void)
         CHECK(allocated() <= before + before / 4);
     for (unsigned at = 0; at < LIVE; at++) {
         OK(umf_watch_cancel(watches[at]));
-        was_cancelled(watches[at], &told[at]);
+        was_canceled(watches[at], &told[at]);
     }
     for (unsigned i = 0; i < STAY; i++) {
         CHECK(stays[i].calls == 0);
@@ -306,7 +307,7 @@ thousands(void)
     }
 }
 
-/* What is over and was cancelled before the caller dispatched it takes no memory for ever either. */
+/* Watches that completed and were canceled before dispatch do not keep memory either. */
 static void
 a_burst_leaves_no_memory(void)
 {
@@ -329,7 +330,7 @@ int
 main(void)
 {
     watchdog(50);
-    mallopt(M_ARENA_MAX, 1); /* what a loop's thread frees counts too */
+    mallopt(M_ARENA_MAX, 1); /* includes what the loop's thread frees */
     OK(umf_page_create(4, 0, &page));
     OK(umf_fence_create(page, 0, 0, &fence));
     for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {

@@ -1,6 +1,6 @@
 /*
- * The threads of a loop: when there are any, what they are called and what they block, what they cost while nothing happens,
- * what becomes of a loop that can start none, and of one whose process forks.
+ * The threads of a loop: when they exist, their names and signal masks, what they cost while
+ * nothing happens, and loops that cannot start a thread or whose process forks.
  */
 #include "sandbox.h"
 #include "sleeper.h"
@@ -46,7 +46,8 @@ they_come_with_the_first_watch_and_go_with_the_loop(void)
     CHECK(threads() == 2);
     until_loop_sleeps();
     CHECK(loop_threads(tids, 4) == 1);
-    /* All but SIGKILL, SIGSTOP, and the two that the C library keeps. (Valgrind and the emulation keep masks to themselves.) */
+    /* All but SIGKILL, SIGSTOP, and the two that the C library keeps. (Valgrind and the emulator
+     * keep masks to themselves.) */
     for (int i = 1; i <= 64; i++) {
         bool can_be = i != SIGKILL && i != SIGSTOP && i != 32 && i != 33 && !RUNNING_ON_VALGRIND && !is_emulated();
         CHECK(!can_be || blocked_by(tids[0]) >> (i - 1) & 1);
@@ -84,7 +85,7 @@ they_take_no_time_while_nothing_happens(void)
     CHECK(told[0].releases == 1 && told[WATCHES - 1].releases == 1);
 }
 
-/* Where no thread can be started: said by whatever needs one, and nothing else is the worse for it. */
+/* Where no thread can start, calls that need one return an error, and nothing else is affected. */
 static void
 where_no_thread_can_be_started(void)
 {
@@ -103,7 +104,7 @@ where_no_thread_can_be_started(void)
     }
     CHECK(!watch && told.calls == 0 && told.releases == 0 && threads() == 1);
     if (mode == 0) {
-        /* What needs none. */
+        /* Calls that need no thread. */
         callback = tell_of(&other);
         OK(umf_loop_import_sync_file(loop, fence, last, -1, 0, &callback, NULL));
         until_called(loop, &other, 0);
@@ -113,7 +114,7 @@ where_no_thread_can_be_started(void)
     close(event);
 }
 
-/* A thread that can start none, beside one that can. */
+/* A process thread that can start no thread, beside one that can. */
 static struct umf_loop *shared_loop;
 
 static void *
@@ -145,7 +146,7 @@ a_thread_that_did_not_start_is_not_relied_on(void)
     umf_loop_unref(shared_loop);
 }
 
-/* Without a descriptor to spare a thread gets its name all the same. */
+/* A thread gets its name even if no descriptor is left. */
 static void
 without_descriptors(void)
 {
@@ -186,7 +187,7 @@ without_descriptors(void)
     close(event);
 }
 
-/* A child has the handles, and nothing of what is behind them. */
+/* A child has the handles but not the threads behind them. */
 static void
 a_process_that_forks(void)
 {
@@ -236,7 +237,7 @@ a_process_that_forks(void)
                 umf_fence_unref(target);
                 umf_page_unref(page);
             }
-            /* Neither called nor released, whatever was ended. And one's own loop is one's own. */
+            /* Nothing is called or released, whatever the child ends. A loop of its own works. */
             CHECK(told.calls == 0 && told.releases == 0);
             struct umf_page *own;
             OK(umf_page_create(1, 0, &own));
@@ -250,7 +251,7 @@ a_process_that_forks(void)
         });
         join_child(pid);
     }
-    /* The parent's goes on. */
+    /* The parent's loop works on. */
     EXPECT(-ETIME, umf_watch_result(watch));
     OK(umf_fence_signal(fence, ++last));
     until_called(loop, &told, 0);
@@ -271,7 +272,7 @@ main(void)
     int fds = open_fds();
     for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
         mode = modes[m];
-        last = umf_fence_value(fence); /* children have signalled it too */
+        last = umf_fence_value(fence); /* the children have signaled it too */
         they_come_with_the_first_watch_and_go_with_the_loop();
         they_take_no_time_while_nothing_happens();
         a_process_that_forks();

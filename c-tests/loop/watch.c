@@ -1,5 +1,6 @@
 /*
- * Watches of fences: what each comes to, what it does when it is over, and in which order, for both kinds of loop.
+ * Watches of fences: their results, what they do when they complete, and in which order, for both
+ * kinds of loop.
  */
 #include "process.h"
 #include "sleeper.h"
@@ -18,7 +19,8 @@ create_fence(uint64_t value, uint64_t flags)
     return fence;
 }
 
-/* A watch whose wait is over, or can never be met, with its result, as the callback and the handle tell it. */
+/* A watch whose wait is met or can never be met: the callback and the handle give the same
+ * result. */
 static void
 comes_to(int result, struct umf_watch *watch, struct told *told)
 {
@@ -45,12 +47,12 @@ a_value_that_is_reached(void)
         OK(umf_fence_signal(fence, value));
         comes_to(0, watch, &told);
         if (mode == 0) {
-            /* Nothing was missed and nothing is left. */
+            /* No callback was missed and nothing is left. */
             OK(umf_loop_dispatch(loop, 0));
             CHECK(told.calls == 1);
         }
     }
-    /* A jump, and one that is met already. */
+    /* A jump of the value, and a watch that is met already. */
     struct umf_watch *watch = watch_value(loop, fence, UINT64_C(1) << 40, &told);
     until_loop_sleeps();
     OK(umf_fence_signal(fence, UINT64_MAX));
@@ -73,7 +75,7 @@ failures(void)
         until_loop_sleeps();
         OK(umf_fence_set_error(fence, kinds[i].error));
         comes_to(kinds[i].result, watch, &told);
-        /* Failed already; and what was reached before stays reached. */
+        /* A fence that has failed; values that were reached before stay reached. */
         comes_to(kinds[i].result, watch_value(loop, fence, 6, &told), &told);
         comes_to(0, watch_value(loop, fence, 5, &reached), &reached);
         umf_fence_unref(fence);
@@ -123,7 +125,7 @@ every_operator(void)
         struct told told, other;
         struct umf_callback callback = tell_of(&told);
         struct umf_watch *watch, *waiting = NULL;
-        /* Also where another watch of the fence has its turn before. */
+        /* Also if another watch of the fence is due before it. */
         if (i % 2) {
             struct umf_callback before = tell_of(&other);
             struct umf_wait at_first = { fence, row->first, UMF_OP_GE, 0, 0 };
@@ -186,7 +188,7 @@ a_submission(void)
 
 enum { CROWD = 3000 };
 
-/* Watches of values in a scattered order; the signals rise. */
+/* Watches of values in random order; the signals rise. */
 static void
 values_that_rise_call_back_in_their_order(void)
 {
@@ -195,7 +197,7 @@ values_that_rise_call_back_in_their_order(void)
     unsigned before = turns;
     for (uint64_t i = 0; i < CROWD; i++)
         umf_watch_unref(watch_value(loop, fence, i * 7 % CROWD + 1, &told[i * 7 % CROWD]));
-    /* One by one, then in two jumps. */
+    /* One value at a time, then in two jumps. */
     for (uint64_t value = 1; value <= CROWD / 3; value++)
         OK(umf_fence_signal(fence, value));
     until_called(loop, &told[CROWD / 3 - 1], 0);
@@ -212,7 +214,8 @@ values_that_rise_call_back_in_their_order(void)
     umf_fence_unref(fence);
 }
 
-/* Several pages, more than one thread can hear, and several signallers: never two callbacks at the same time (on_call checks it), none lost. */
+/* More pages than one thread can poll, and several signalers: no two callbacks run at once
+ * (on_call checks it), and none is lost. */
 static struct umf_fence *busy[4];
 
 static void *
@@ -232,7 +235,7 @@ callbacks_take_turns(void)
     struct umf_page *pages[4], *between[130];
     struct umf_fence *idle[130];
     struct told never[130];
-    pthread_t signallers[4];
+    pthread_t signalers[4];
     unsigned count = rounds(MOST, 50);
     struct umf_loop *before = loop;
     loop = create_loop(mode);
@@ -248,13 +251,13 @@ callbacks_take_turns(void)
             umf_watch_unref(watch_value(loop, busy[i], k + 1, &told[i][k]));
     }
     for (int i = 0; i < 4; i++)
-        CHECK(pthread_create(&signallers[i], NULL, signal_on, busy[i]) == 0);
+        CHECK(pthread_create(&signalers[i], NULL, signal_on, busy[i]) == 0);
     for (int i = 0; i < 4; i++) {
         for (unsigned k = count / 2; k < count; k++)
             umf_watch_unref(watch_value(loop, busy[i], k + 1, &told[i][k]));
     }
     for (int i = 0; i < 4; i++) {
-        CHECK(pthread_join(signallers[i], NULL) == 0);
+        CHECK(pthread_join(signalers[i], NULL) == 0);
         for (unsigned k = 0; k < count; k++)
             until_called(loop, &told[i][k], 0);
         umf_fence_unref(busy[i]);
@@ -294,7 +297,8 @@ an_eventfd_is_told(void)
     comes_to(0, watch, &told);
     CHECK(count_of(fd) == 1);
 
-    /* One for each watch, whatever it came to: met, met already, pending, passed, failed, failed already. */
+    /* One eventfd write for each watch, whatever its result: met, met already, pending, passed,
+     * failed, failed already. */
     const uint32_t ops[] = { UMF_OP_GE, UMF_OP_LT, UMF_OP_EQ, UMF_OP_GE };
     const uint64_t values[] = { 1, 0, 2, 4 };
     struct umf_watch *watches[7];
@@ -317,8 +321,8 @@ an_eventfd_is_told(void)
     CHECK(count_of(fd) == 6);
     umf_fence_unref(fence);
 
-    /* The caller's descriptor may be closed at once; a full one is full, and holds nobody up; what is cancelled
-     * adds nothing. */
+    /* The caller may close its descriptor at once. A full eventfd blocks nobody. A canceled
+     * watch writes nothing. */
     fence = create_fence(0, 0);
     closed = dup(fd);
     wait = (struct umf_wait){ fence, 1, UMF_OP_GE, 0, 0 };
@@ -361,7 +365,7 @@ a_fence_signals_another(void)
     comes_to(0, watch, &told);
     CHECK(umf_fence_value(b) == 100 && umf_fence_value(c) == 3);
 
-    /* The same value again is no step back, a smaller one is; a fence may drive itself. */
+    /* The same value again is allowed, a smaller one is not; a fence may drive itself. */
     callback = tell_of(&told);
     OK(umf_loop_export_fence(loop, a, 1, b, 100, 0, &callback, &watch));
     comes_to(0, watch, &told);
@@ -376,7 +380,7 @@ a_fence_signals_another(void)
     comes_to(0, watch, &told);
     CHECK(umf_fence_value(a) == 20);
 
-    /* Cancelled: the other stays. */
+    /* Canceled: the other watch stays. */
     OK(umf_loop_export_fence(loop, a, 21, b, 200, 0, NULL, &watch));
     OK(umf_watch_cancel(watch));
     umf_watch_unref(watch);
@@ -384,7 +388,7 @@ a_fence_signals_another(void)
     comes_to(0, watch_value(loop, a, 21, &told), &told);
     CHECK(umf_fence_value(b) == 100);
 
-    /* An error travels, as it is. */
+    /* The error is copied as it is. */
     OK(umf_loop_export_fence(loop, a, 30, b, 200, 0, NULL, NULL));
     callback = tell_of(&told);
     OK(umf_loop_export_fence(loop, b, 200, c, 9, 0, &callback, &watch));
@@ -395,7 +399,7 @@ a_fence_signals_another(void)
     EXPECT(-EXDEV, error);
     OK(umf_fence_error(b, &error));
     EXPECT(-EXDEV, error);
-    /* Onto one that failed. */
+    /* The target has failed. */
     struct umf_fence *d = create_fence(9, 0);
     callback = tell_of(&told);
     OK(umf_loop_export_fence(loop, d, 9, b, 300, 0, &callback, &watch));
@@ -414,7 +418,8 @@ handles_on_a_watch(void)
     struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
     struct told told[2];
     struct umf_callback first = tell_of(&told[0]);
-    /* Nobody keeps the second and the first, and yet they go on; the fence's handle is not needed either. */
+    /* Nobody keeps the second and the first watch, and they still work. The fence's handle is
+     * not needed either. */
     OK(umf_loop_watch(loop, &wait, 0, &first, NULL));
     struct umf_watch *watch = watch_value(loop, fence, 2, &told[1]);
     CHECK(umf_watch_ref(watch) == watch);
@@ -446,7 +451,7 @@ handles_on_a_watch(void)
     umf_fence_unref(fence);
 }
 
-/* With the watch goes what it kept: the slot of a fence that nobody else has is free again. */
+/* A completed watch keeps nothing: the slot of a fence that has no other handle is free again. */
 static void
 nothing_is_kept_longer_than_needed(void)
 {
@@ -477,7 +482,7 @@ nothing_is_kept_longer_than_needed(void)
     }
     umf_page_unref(small);
     UNTIL(loop, open_fds() == fds);
-    /* And the page with its last watch, while the loop listens to another. */
+    /* And the page is unmapped with its last watch, while the loop waits for another page. */
     struct umf_fence *other = create_fence(0, 0);
     struct told waiting;
     struct umf_watch *keeps = watch_value(loop, other, 1, &waiting);
@@ -502,7 +507,7 @@ nothing_is_kept_longer_than_needed(void)
     umf_fence_unref(other);
 }
 
-/* Another process, which owns the fences: it signals some, fails one, and ends one. */
+/* Another process owns the fences: it signals some, fails one, and ends one. */
 enum { THEIRS = 6 };
 
 static void
@@ -547,7 +552,7 @@ fences_of_another_process(struct peer *peer)
     watches[1] = watch_value(loop, fences[1], 1, &told[1]);
     watches[2] = watch_value(loop, fences[2], 1, &told[2]);
     watches[3] = watch_value(loop, fences[3], 7, &told[3]);
-    /* From theirs to mine and back to theirs. */
+    /* Values go from the peer's fence to this process's and back. */
     OK(umf_loop_export_fence(loop, fences[0], 1, mine, 3, 0, NULL, NULL));
     OK(umf_loop_export_fence(loop, mine, 3, fences[4], 5, 0, NULL, NULL));
     struct umf_fence *stale = create_fence(0, 0);
@@ -566,7 +571,7 @@ fences_of_another_process(struct peer *peer)
     UNTIL(loop, umf_fence_value(fences[4]) == 5 || umf_fence_error(fences[4], &error) != 0);
     do {
         if (umf_fence_error(fences[5], &error) != 0)
-            break; /* it has seen it, and ended its fence */
+            break; /* the peer has seen it and ended its fence */
     } while (error == 0 && (turn_loop(loop), true));
     umf_fence_unref(stale);
     umf_fence_unref(mine);

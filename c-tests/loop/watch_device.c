@@ -1,6 +1,7 @@
 /*
- * Watches of fences that a device writes: heard within a slice of the time waited, at once with umf_fence_notify(), whatever
- * else the loop hears meanwhile, and without looking at the fences that ring.
+ * Watches of fences that a device writes: noticed within a share of the time already waited, at
+ * once with umf_fence_notify(), whatever else the loop handles, and without polling fences that
+ * wake their waiters.
  */
 #include "raw_page.h"
 #include "sleeper.h"
@@ -50,7 +51,7 @@ slices_hear_it(void)
     finish();
 }
 
-/* The slices of a long wait are long: who is notified does not wait for them. */
+/* A long wait polls rarely. umf_fence_notify() does not wait for the next poll. */
 static void
 notify_is_at_once(void)
 {
@@ -74,7 +75,8 @@ notify_is_at_once(void)
     finish();
 }
 
-/* Others ring all the time, faster than any slice ends, on this page or on another. */
+/* Other fences are signaled all the time, more often than the loop polls, on this page or on
+ * another. */
 static atomic_bool ringing;
 
 static void *
@@ -107,7 +109,7 @@ nobody_rings_it_down(bool same_page)
     CHECK(poll(NULL, 0, 20) == 0);
     uint64_t began = now_ns();
     write_raw(&raw, fence, 1);
-    /* The ringing goes on until it is heard. A slice is 4 ms at most. */
+    /* The signals go on until the value is noticed. A poll interval is 4 ms at most. */
     until_called(loop, &told, 0);
     uint64_t took = now_ns() - began;
     printf("amid ringing: %" PRIu64 " ns\n", took);
@@ -119,7 +121,7 @@ nobody_rings_it_down(bool same_page)
     finish();
 }
 
-/* Slices look at the fences that devices write alone. */
+/* Polling looks only at fences that devices write. */
 static void
 the_others_are_not_looked_at(void)
 {

@@ -1,7 +1,7 @@
 /*
- * Very many watches, of many fences, of one fence, of more pages than a thread can hear: each signal calls back those it is for
- * and costs the same. And the same again in a sandbox that forbids futex_waitv, whether it closes before or after the loop
- * was first used.
+ * Very many watches, of many fences, of one fence, of more pages than a thread can wait for: each
+ * signal calls only the callbacks that it concerns, at the same cost. The same in a sandbox that
+ * forbids futex_waitv, from the start or after the loop was first used.
  */
 #include "sandbox.h"
 #include "sleeper.h"
@@ -15,7 +15,7 @@ static unsigned many;
 static struct told *told;
 static struct umf_fence **fences;
 
-/* The least time that a signal takes its caller, and until its callback; of a few. */
+/* The shortest of a few times: of the signaling call, and until the callback. */
 struct cost {
     uint64_t signal, round_trip;
 };
@@ -44,7 +44,7 @@ compare(const char *what, struct cost with, struct cost without)
 {
     printf("%s: a signal %" PRIu64 " ns, to the callback %" PRIu64 "; alone %" PRIu64 " and %" PRIu64 "\n", what,
            with.signal, with.round_trip, without.signal, without.round_trip);
-    /* What looks at all of them takes thousands of times as long. */
+    /* A loop that looks at all watches takes thousands of times as long. */
     CHECK(with.signal < 50 * without.signal && with.round_trip < 50 * without.round_trip);
 }
 
@@ -66,13 +66,13 @@ on_many_fences_of_a_page(void)
     until_threads(tasks);
     until_loop_sleeps();
     compare("100,000 fences", cost_of(loop, fences[many], &value), alone);
-    /* One signal, one call. */
+    /* One signal calls one callback. */
     OK(umf_fence_signal(fences[many / 2], 1));
     until_called(loop, &told[many / 2], 0);
     until_loop_sleeps();
     for (unsigned i = 0; i < many; i++)
         CHECK(told[i].calls == (i == many / 2));
-    /* More rings than a bell remembers. */
+    /* More signals than the event log of a page holds. */
     for (unsigned i = 0; i < many; i += 2)
         OK(umf_fence_signal(fences[i], 5));
     for (unsigned i = 0; i < many; i += 2)
@@ -98,7 +98,7 @@ on_one_fence(void)
     OK(umf_page_create(1, 0, &page));
     OK(umf_fence_create(page, 0, 0, &fence));
     struct cost alone = cost_of(loop, fence, &value);
-    /* From the back, so that each takes the first place. */
+    /* In falling order, so that each becomes the first of the list. */
     for (unsigned i = many; i-- > 0;)
         umf_watch_unref(watch_value(loop, fence, 1000 + i, &told[i]));
     compare("100,000 values", cost_of(loop, fence, &value), alone);
@@ -118,7 +118,7 @@ on_one_fence(void)
     umf_page_unref(page);
 }
 
-/* More pages than one thread can hear. */
+/* More pages than one thread can wait for. */
 static void
 on_many_pages(bool has_waitv)
 {
@@ -142,7 +142,7 @@ on_many_pages(bool has_waitv)
     }
     for (unsigned i = 0; i < PAGES; i++)
         until_called(loop, &told[i], 0);
-    /* The same threads hear the next. */
+    /* The same threads serve the next watches. */
     for (unsigned i = 0; i < PAGES; i++)
         umf_watch_unref(watch_value(loop, fences[i], 2, &told[i]));
     CHECK(threads() == before + ears);
@@ -159,7 +159,8 @@ on_many_pages(bool has_waitv)
     }
 }
 
-/* A thread that sleeps for one page, which nobody watches any more, hears of another; or of its end. */
+/* A thread sleeps for one page that nobody watches any more. It must notice a new page, and the
+ * end of the loop. */
 static void
 from_page_to_page(void)
 {
@@ -211,8 +212,8 @@ in_a_sandbox(uint32_t error)
         exit(SKIPPED);
 }
 
-/* The loop hears several pages, and then the sandbox closes: around its caller, whose next call notices, and around the threads
- * that start later. */
+/* The loop waits for several pages when the sandbox closes: around the caller, which notices at
+ * its next call, and around threads that start later. */
 static void
 in_a_late_sandbox(uint32_t error)
 {
@@ -231,7 +232,7 @@ in_a_late_sandbox(uint32_t error)
             until_loop_sleeps();
             if (mode == 0)
                 forbid_futex_waitv(error);
-            /* A wait of the caller's finds out. */
+            /* A wait of the caller notices the sandbox. */
             struct umf_wait list[2] = { { fences[0], 1, UMF_OP_GE, 0, 0 }, { fences[1], 1, UMF_OP_GE, 0, 0 } };
             EXPECT(-ETIME, umf_wait(list, 2, 0, in_ns(MS), NULL));
             for (unsigned i = 0; i < PAGES; i += 2)

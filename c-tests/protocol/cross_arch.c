@@ -1,11 +1,11 @@
 /*
- * Two programs that were built for different processors share pages: what one writes the other finds at the same place,
- * and each wakes the other, tells it of errors, and sees what it waits for.
+ * Two programs that were built for different processors share pages. Each finds at the same place
+ * what the other writes, wakes the other, tells it of errors, and sees the value that it waits for.
  *
- *     mixed COMMAND...     COMMAND runs this test as it was built for the other processor
+ *     cross_arch COMMAND...     COMMAND runs this test as it was built for the other processor
  *
- * The first process starts the second, which shares nothing with it but a socket. Both then run the same steps, one as the
- * mirror of the other. Waits have no deadline, the watchdog does.
+ * The first process starts the second, which shares only a socket with it. Both then run the same
+ * steps, mirrored. Waits have no deadline; the watchdog ends a test that hangs.
  */
 #include "process.h"
 #include "raw_page.h"
@@ -17,12 +17,12 @@ static int sock;
 static pid_t other_pid;
 static struct umf_page *page, *second_page;
 
-/* The fences of a game: what we signal and what the other does. Both widths, and one of the second page; and one that
- * nobody signals. */
+/* The fences of a round, of this process and of the other: both widths, one on the second page,
+ * and one that nobody signals. */
 enum { WIDE, NARROW, ELSEWHERE, KINDS };
 static struct umf_fence *mine[KINDS], *theirs[KINDS], *never;
 
-/* What both have to agree about. */
+/* What both processes must agree about. */
 static void
 agree(uint64_t number)
 {
@@ -39,7 +39,7 @@ hand_over(struct umf_page *of, uint64_t value, uint64_t flags)
     return fence;
 }
 
-/* Values that need all of a fence's bits: beyond 2^32, and across the end of 32 bits. */
+/* Values that need all bits of a fence: beyond 2^32, and across the wrap of 32 bits. */
 static uint64_t wide(uint64_t i) { return (UINT64_C(1) << 40) - 2000 + i; }
 static uint64_t narrow(uint64_t i) { return (uint32_t)(UINT32_MAX - 2000 + i); }
 
@@ -54,7 +54,7 @@ the_layout_is_the_same(void)
         CHECK(hear(sock) == umf_fence_value(theirs[i]));
     }
     CHECK(umf_fence_value(theirs[WIDE]) == wide(0) && umf_fence_value(theirs[NARROW]) == narrow(0));
-    /* Of what a device writes, all bits arrive. */
+    /* All bits of a value that a device writes arrive. */
     struct raw raw = map_raw(page);
     agree(raw.length);
     write_raw(&raw, mine[WIDE], wide(1));
@@ -105,7 +105,7 @@ signal_round(uint64_t i)
     OK(umf_fence_signal(mine[WIDE], wide(i)));
 }
 
-/* One signals first. */
+/* One process signals first. */
 static void
 ping_pong(bool first, uint64_t from, uint64_t to)
 {
@@ -119,7 +119,7 @@ ping_pong(bool first, uint64_t from, uint64_t to)
     agree(to);
 }
 
-/* How a wait that the other is in can end. */
+/* The ways to end a wait of the other process. */
 static const struct ending {
     uint64_t flags, start, target;
     int result, error;
@@ -131,7 +131,8 @@ static const struct ending {
     { 0, 7, 8, -ESTALE, 0 },
 };
 
-/* Returns when the graph, which is read from the page's ledger, tells that the other waits. */
+/* Returns when the graph, which is read from the page's wait table, shows that the other process
+ * waits. */
 static void
 until_noted(const struct umf_fence *fence, uint64_t target)
 {
@@ -188,7 +189,7 @@ wake(const struct ending *how)
         umf_fence_unref(fence);
 }
 
-/* What both do, from the two pages on. */
+/* What both processes do, once they have the two pages. */
 static void
 play(bool first)
 {
@@ -201,11 +202,11 @@ play(bool first)
     OK(umf_fence_create(page, 0, 0, &never));
 
     the_layout_is_the_same();
-    /* One of the two may be slower than the other knows. */
+    /* Either process may be slower than the other knows. */
     const uint64_t games = first ? rounds(20000, 300) : hear(sock);
     if (first)
         tell(sock, games);
-    /* As it is used; and asleep in each wait. */
+    /* First as usual, then asleep in each wait. */
     ping_pong(first, 2, games);
     OK(umf_set_spin(0, 0, 0));
     ping_pong(!first, games, 2 * games);

@@ -1,14 +1,14 @@
 /*
- * A wait never sleeps through its signal, whatever happens between which two instructions of it.
- * The waiter is stopped before each instruction of the call in turn; there everything that could
- * wake it happens, at once and completely, and it has to end. Then the other way round: the
- * signaller is stopped, and somebody comes to wait between two instructions.
+ * A wait never misses its signal, whatever happens between any two of its instructions. The waiter
+ * is stopped before each instruction of the call in turn. There each event that could wake it
+ * happens, completely, and the wait must end. Then the other way round: the signaler is stopped,
+ * and a waiter arrives between two instructions.
  */
 #include "raw_page.h"
 #include "single_step.h"
 #include "sleeper.h"
 
-/* Where the fence starts, what is waited for, and a value whose residue is the same: 32 less. */
+/* The fence's first value, the value waited for, and a value with the same residue: 32 less. */
 #define START 100
 #define TARGET 140
 #define ALIAS (TARGET - 32)
@@ -17,8 +17,7 @@ static struct umf_page *page, *other_page;
 static struct umf_fence *fence, *idle, *elsewhere;
 static struct raw raw;
 
-/* On pages where nobody waited before: what earlier sleepers left would change the way through
- * the code. */
+/* Fresh pages: waiter bits of earlier waits would change the code path. */
 static void
 create(uint64_t value)
 {
@@ -41,13 +40,13 @@ destroy(void)
     umf_page_unref(other_page);
 }
 
-/* Ways to wait. They run in the child, and return what a process can. */
+/* Ways to wait. They run in the child, and return what a process can return. */
 static int wait_one(void) { return -umf_fence_wait(fence, TARGET, FOREVER); }
 
 static int
 wait_list(uint64_t flags, struct umf_fence *with)
 {
-    /* The fence in question is behind another, which is met for all, and never for any. */
+    /* The fence under test is behind another entry, which is met for all, and never for any. */
     bool any = flags & UMF_WAIT_ANY;
     struct umf_wait list[2] = { { with, any ? 1 : 0, UMF_OP_GE, 0, 0 },
                                 { fence, TARGET, UMF_OP_GE, 0, 0 } };
@@ -59,7 +58,7 @@ static int wait_any(void) { return wait_list(UMF_WAIT_ANY, idle); }
 static int wait_any_pages(void) { return wait_list(UMF_WAIT_ANY, elsewhere); }
 static int wait_pending(void) { return wait_list(UMF_WAIT_PENDING, idle); }
 
-/* An error of a fence that the wait does not sleep for: it is behind the one that does not come. */
+/* An error of a fence that the wait does not sleep on: it is behind the entry that never comes. */
 static int
 wait_all_in_front(void)
 {
@@ -67,7 +66,7 @@ wait_all_in_front(void)
     return -umf_wait(list, 2, 0, FOREVER, NULL);
 }
 
-/* What happens. */
+/* The events. */
 static void nothing(void) {}
 static void signal_target(void) { OK(umf_fence_signal(fence, TARGET)); }
 static void signal_alias(void) { OK(umf_fence_signal(fence, ALIAS)); }
@@ -81,8 +80,8 @@ static void needless_notify(void) { OK(umf_fence_notify(fence)); }
 static const struct {
     const char *what;
     int (*wait)(void);
-    /* At the instruction in question; and after that, once the waiter sleeps, if that was not
-     * yet what it waits for. */
+    /* At the stopped instruction; and later, once the waiter sleeps, if that did not yet fulfill
+     * its condition. */
     void (*happens)(void), (*then)(void);
     int expected;
 } waits[] = {
@@ -191,14 +190,14 @@ sleeper_for(size_t i, const struct umf_wait *entry)
 }
 
 static void
-stop_the_signaller_at(size_t i, uintptr_t pc)
+stop_the_signaler_at(size_t i, uintptr_t pc)
 {
     int code = 255;
     create(START);
     struct umf_wait entry = { fence, TARGET, UMF_OP_GE, 0, 0 };
     struct sleeper early = sleeper_for(i, &entry), late = early;
-    /* One who sleeps since before, and one who comes now and, if the value is not there yet,
-     * falls asleep too. */
+    /* One waiter sleeps already. Another arrives now and falls asleep too if the value is not
+     * there yet. */
     fall_asleep(&early);
     pid_t pid = start_stopped_at(signals[i].signal, pc);
     start_sleeper(&late);
@@ -221,7 +220,7 @@ stop_the_signaller_at(size_t i, uintptr_t pc)
 }
 
 static void
-the_signaller_is_stopped_everywhere(size_t i)
+the_signaler_is_stopped_everywhere(size_t i)
 {
     struct points points;
     create(START);
@@ -234,8 +233,8 @@ the_signaller_is_stopped_everywhere(size_t i)
     EXPECT(signals[i].expected, end_of(&sleeper));
     destroy();
     for (unsigned k = 0; k < points.count; k++)
-        stop_the_signaller_at(i, points.at[k]);
-    printf("the signaller, %s: at %u instructions\n", signals[i].what, points.count);
+        stop_the_signaler_at(i, points.at[k]);
+    printf("the signaler, %s: at %u instructions\n", signals[i].what, points.count);
 }
 
 int
@@ -244,7 +243,7 @@ main(void)
     watchdog(50);
     if (!prepare_to_step())
         return SKIPPED;
-    /* Once for the dynamic linker, and for what the library finds out the first time. */
+    /* Runs each call once: the dynamic linker binds it, and the library detects features. */
     create(TARGET);
     CHECK(wait_one() == 0 && wait_all() == 0 && wait_any() == 0 && wait_any_pages() == 0);
     CHECK(do_signal() == 0 && do_notify() == 0 && do_submit() == 0 && do_fail() == 0);
@@ -255,6 +254,6 @@ main(void)
     for (size_t i = 0; i < ARRAY_SIZE(waits); i++)
         the_waiter_is_stopped_everywhere(i);
     for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
-        the_signaller_is_stopped_everywhere(i);
+        the_signaler_is_stopped_everywhere(i);
     return 0;
 }

@@ -1,8 +1,8 @@
 /*
- * What is marked async-signal-safe may be called by a handler that interrupts any call of the
- * library between any two instructions, and neither of the two is the worse for it. The caller is
- * stopped before each instruction in turn, and a signal delivered there. (signal_safe.c does the
- * same at random, but faster.)
+ * A handler may call functions that are marked async-signal-safe between any two instructions of
+ * any call of the library, and both calls give the right result. The caller is stopped before each
+ * instruction in turn, and a signal is delivered there. (signal_safe.c does the same at random, but
+ * faster.)
  */
 #include "single_step.h"
 #include "sleeper.h"
@@ -15,7 +15,7 @@ static int event;
 
 #define EXIT_WRONG 3
 
-/* In a handler, where CHECK may not print. */
+/* For a handler, where CHECK may not print. */
 #define RIGHT(condition)                                                                           \
     do {                                                                                           \
         static const char text_[] = "in the handler, does not hold: " #condition "\n";             \
@@ -49,7 +49,7 @@ handler(int signal)
     RIGHT(errno == saved);
 }
 
-/* What is interrupted. What they return depends on what the handler does in between. */
+/* The interrupted calls. Their results depend on what the handler does in between. */
 static int
 wait_met(void)
 {
@@ -140,7 +140,7 @@ static const struct {
     { "a change of the notifier", change_of_the_notifier },
 };
 
-/* Anew for each child: what the handler signals stays signalled. */
+/* Created anew for each child, as the handler's signals stay. */
 static void
 create(void)
 {
@@ -174,7 +174,7 @@ interrupt_everywhere(size_t i)
     for (unsigned k = 0; k < points.count; k++) {
         int code = 255;
         create();
-        /* What depends on the clock does not always get there. */
+        /* A code path that depends on the clock does not always reach the instruction. */
         pid_t pid = try_to_stop_at(calls[i].run, points.at[k]);
         if (pid > 0) {
             CHECK(ptrace(PTRACE_CONT, pid, NULL, SIGUSR1) == 0);
@@ -201,7 +201,7 @@ main(void)
     event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     CHECK(event >= 0 && signal(SIGUSR1, handler) != SIG_ERR);
 
-    /* Once for the dynamic linker, whose own doing is not what this is about. */
+    /* Runs each call once, since the dynamic linker is not under test. */
     create();
     if (!can_be_stopped(wait_met))
         return SKIPPED;

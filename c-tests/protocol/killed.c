@@ -1,7 +1,7 @@
 /*
- * A process that is killed in the middle of signalling takes nobody with it for good: when a
- * survivor fails the fence, as one does that sees the other die, or its creator lets go of it,
- * every wait for it ends. The signaller is killed before each instruction of the call in turn.
+ * A process that is killed in the middle of a signal blocks nobody for good. When a survivor fails
+ * the fence, or its creator ends it, every wait for it ends. The signaler is killed before each
+ * instruction of the call in turn.
  */
 #include "single_step.h"
 #include "sleeper.h"
@@ -13,17 +13,17 @@
 static struct umf_page *page;
 static struct umf_fence *fence;
 
-/* What is cut short. */
+/* The calls that are cut short. */
 static int do_signal(void) { return -umf_fence_signal(fence, TARGET); }
 static int do_alias(void) { return -umf_fence_signal(fence, ALIAS); }
 static int do_notify(void) { return -umf_fence_notify(fence); }
 static int do_fail(void) { return -umf_fence_set_error(fence, -ENODEV); }
 
-/* What a survivor does then. */
+/* The calls of a survivor. */
 static void fail(void) { OK(umf_fence_set_error(fence, -EOWNERDEAD)); }
 static void end(void) { umf_fence_unref(fence); fence = NULL; }
 
-/* Who waits meanwhile, in a process of its own. */
+/* The waiter, in another process. */
 static int wait_one(void) { return -umf_fence_wait(fence, TARGET, FOREVER); }
 
 static int
@@ -60,8 +60,7 @@ static const struct {
     { "wait for any", wait_any },
 };
 
-/* On a page where nobody waited before: what earlier sleepers left would change the signaller's
- * way. */
+/* A fresh page: waiter bits of earlier waits would change the signaler's code path. */
 static void
 create(uint64_t value)
 {
@@ -85,8 +84,7 @@ start_waiter(size_t k)
     return pid;
 }
 
-/* Whether the waiter is woken by what the survivor does. The kernel wakes it before that call
- * returns. */
+/* Whether the survivor's call wakes the waiter. The kernel wakes it before that call returns. */
 static bool
 is_woken(size_t i, size_t k, uintptr_t pc)
 {
@@ -105,7 +103,7 @@ is_woken(size_t i, size_t k, uintptr_t pc)
     return progress == ENDED;
 }
 
-/* The instructions of the call while somebody sleeps so. */
+/* The instructions of the call while a waiter sleeps in this way. */
 static void
 find_points_of(struct points *points, size_t i, size_t k)
 {
@@ -123,7 +121,7 @@ main(void)
     watchdog(50);
     if (!prepare_to_step())
         return SKIPPED;
-    /* Once for the dynamic linker. */
+    /* Runs each call once, for the dynamic linker. */
     create(TARGET);
     CHECK(do_signal() == 0 && do_notify() == 0 && wait_one() == 0 && wait_all() == 0);
     CHECK(do_fail() == 0);

@@ -1,9 +1,10 @@
 /*
- * The wake protocol on real cores: one process falls asleep just when another signals, over and over, with a delay that
- * sweeps over the few hundred nanoseconds between the waiter's last look and its sleep. A lost wake-up is a round that does
- * not end: waits here have no deadline, the watchdog does. Needs two cores to find anything.
+ * The wake protocol on real cores: one process falls asleep just when another signals, over and
+ * over. The delay sweeps over the few hundred nanoseconds between the waiter's last check and its
+ * sleep. A lost wake-up is a round that never ends: waits have no deadline, and the watchdog ends
+ * the test. It needs two cores to find anything.
  *
- *     litmus [ROUNDS]      each way of waiting gets so many; the default is for a test suite, millions are for a proof
+ *     litmus [ROUNDS]     of each way to wait; the default is for a test suite, millions are for evidence
  */
 #include "sleeper.h"
 
@@ -12,10 +13,10 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-/* Where the two meet: each says which round it has come to. */
+/* The meeting point: each process says which round it has reached. */
 struct start {
     _Alignas(64) _Atomic uint64_t waiter;
-    _Alignas(64) _Atomic uint64_t signaller;
+    _Alignas(64) _Atomic uint64_t signaler;
 };
 
 static void
@@ -83,14 +84,15 @@ race(const char *what, int (*wait)(uint64_t), uint64_t rounds)
     IN_CHILD(pid, {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         for (uint64_t i = 1; i <= rounds; i++) {
-            meet(&start->waiter, &start->signaller, i);
+            meet(&start->waiter, &start->signaler, i);
             OK(wait(i));
         }
     });
     uint64_t began = now_ns();
     for (uint64_t i = 1; i <= rounds; i++) {
-        meet(&start->signaller, &start->waiter, i);
-        /* Now and then long enough for the waiter to be fast asleep; that costs a hundred times as much. */
+        meet(&start->signaler, &start->waiter, i);
+        /* Now and then long enough for the waiter to sleep deeply; that costs a hundred times as
+         * much. */
         for (uint64_t spins = random_word(&random) % (i % 32 == 0 ? 10000 : 1000); spins > 0; spins--)
             __asm__ volatile("");
         OK(umf_fence_signal(fence, i));
@@ -114,7 +116,7 @@ main(int argc, char **argv)
 {
     uint64_t count = argc > 1 ? strtoull(argv[1], NULL, 0) : rounds(300000, 100);
     watchdog(argc > 1 ? (unsigned)(60 + count / 1000) : 50);
-    /* A spin would keep the waiter from the edge of sleep, which is where it has to be. */
+    /* Without spinning, the waiter is at the edge of sleep, where it has to be. */
     OK(umf_set_spin(0, 0, 0));
     race("one", one, count);
     race("any", any, count);

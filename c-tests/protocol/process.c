@@ -1,7 +1,7 @@
 /*
- * Many processes, for long: no wake-up between them is lost, however they interleave, and one that
- * is killed in the middle of it harms nobody. A lost wake-up shows as a test that the watchdog
- * ends: waits here have no deadline.
+ * Many processes signal and wait for long: no wake-up between them is lost, however they
+ * interleave, and a process that is killed in the middle harms nobody. Waits have no deadline, so
+ * the watchdog shows a lost wake-up.
  */
 #include "sleeper.h"
 
@@ -19,7 +19,7 @@ run_on_core(int core)
     cpu_set_t set;
     CPU_ZERO(&set);
     CPU_SET(core, &set);
-    /* Where this is not allowed the scheduler places us, which is as right. */
+    /* Where this is not allowed the scheduler chooses the core, which is also right. */
     (void)sched_setaffinity(0, sizeof(set), &set);
 }
 
@@ -29,8 +29,8 @@ run_on_any_core(const cpu_set_t *set)
     (void)sched_setaffinity(0, sizeof(*set), set);
 }
 
-/* Two processes signal each other in turn. On one core each wake-up comes with a switch; on two
- * they overlap. */
+/* Two processes signal each other in turn. On one core each wake-up is a context switch; on two
+ * cores they overlap. */
 static void
 two_processes_play_ping_pong(unsigned games, bool one_core)
 {
@@ -63,8 +63,8 @@ two_processes_play_ping_pong(unsigned games, bool one_core)
 }
 
 /* Eight processes of three threads each. Process p signals its fence to r and waits for its
- * neighbour's to get to r: the threads of one process race to signal, and the last one is waited
- * for by threads of another. */
+ * neighbor's to reach r. The threads of one process race to signal; threads of another wait for
+ * the last one. */
 enum { PROCESSES = 8, THREADS = 3 };
 
 static struct umf_page *ring_page[2];
@@ -84,10 +84,10 @@ run_the_ring(void *argument)
     struct umf_fence *next = ring[(self->process + 1) % PROCESSES];
     struct umf_fence *beyond = ring[(self->process + 2) % PROCESSES];
     for (unsigned i = 1; i <= ring_rounds; i++) {
-        /* Jumps by odd steps, now and then beyond 32 bits: all residues, none regularly. */
+        /* Jumps of irregular size, sometimes beyond 32 bits: all residues, none regularly. */
         uint64_t value = i * UINT64_C(7) + ((uint64_t)(i / 1000) << 33);
         int answer = umf_fence_signal(mine, value);
-        CHECK(answer == 0 || answer == -EINVAL); /* another thread of ours was faster */
+        CHECK(answer == 0 || answer == -EINVAL); /* another thread of this process was faster */
         struct umf_wait list[2] = { { next, value, UMF_OP_GE, 0, 0 },
                                     { beyond, value, UMF_OP_GE, 0, 0 } };
         switch ((i + (unsigned)self->thread_index) % 3) {
@@ -135,9 +135,8 @@ many_threads_of_many_processes_wait_for_each_other(unsigned count)
     umf_page_unref(ring_page[1]);
 }
 
-/* Never ends by itself: waits, and signals what only it waits for, until it is killed in the
- * middle of that. (What becomes of waiters whose signaller is killed in the middle of
- * signalling: see killed.c.) */
+/* Never ends by itself: it waits, and signals what only it waits for, until it is killed.
+ * (killed.c tests what happens to waiters of a killed signaler.) */
 static void
 be_killed(struct umf_fence *fence, struct umf_fence *other)
 {

@@ -1,12 +1,12 @@
 /*
- * Queues whose jobs run: in order, each when what it waits for is there, however that comes about;
- * and how one waits for all of them.
+ * Queues whose jobs run: in order, each when its waits are met, however they come to be met; and
+ * waits for all jobs.
  */
 #include "process.h"
 #include "queue.h"
 #include "sleeper.h"
 
-/* The first queue's jobs wait for what the second's signal, which are submitted later. */
+/* The first queue's jobs wait for signals of the second's, which are submitted later. */
 static void
 wait_before_signal(const struct rig *kind)
 {
@@ -35,7 +35,7 @@ wait_before_signal(const struct rig *kind)
     tear_down(&rig);
 }
 
-/* Two of them wait, of one loop; the third, between, goes on all the same. */
+/* Two queues of a loop are blocked; the third, between them, runs all the same. */
 static void
 who_is_held_up_holds_up_nobody(const struct rig *kind)
 {
@@ -61,7 +61,7 @@ who_is_held_up_holds_up_nobody(const struct rig *kind)
     tear_down(&rig);
 }
 
-/* A job that submits itself again, without end; and one of another queue of the loop. */
+/* A job submits itself again without end, beside one of another queue of the loop. */
 static atomic_bool endless;
 static struct umf_queue *endless_queue;
 
@@ -90,7 +90,7 @@ queues_take_turns(const struct rig *kind)
     struct umf_job job = { .size = sizeof(job), .run = run_again, .data = &job };
     struct umf_job end = { .size = sizeof(end), .run = end_it };
     if (rig.queue_flags) {
-        /* There who submits runs it, for as long as there is something to run. */
+        /* The submitting thread runs inline jobs, as long as any can run. */
         tear_down(&rig);
         return;
     }
@@ -112,7 +112,7 @@ queues_take_turns(const struct rig *kind)
     tear_down(&rig);
 }
 
-/* More jobs than are run in one go, all of them. */
+/* More jobs than run in one batch. */
 static void
 many_jobs(const struct rig *kind)
 {
@@ -134,7 +134,7 @@ many_jobs(const struct rig *kind)
     tear_down(&rig);
 }
 
-/* A job with waits on many pages, signalled in an order that is not the list's. */
+/* A job with waits on many pages, which are signaled in another order. */
 static void
 many_waits(const struct rig *kind)
 {
@@ -169,7 +169,7 @@ many_waits(const struct rig *kind)
     CHECK(work.ran == 1 && work.result == 0);
     for (uint64_t i = 0; i < 3; i++)
         CHECK(umf_fence_value(rig.fence[i]) == i + 1);
-    /* They have the test's reference alone. */
+    /* only the test's reference is left */
     for (int i = 0; i < ALL; i++)
         umf_fence_unref(fences[i]);
     tear_down(&rig);
@@ -211,7 +211,7 @@ operators_and_masks(const struct rig *kind)
     tear_down(&rig);
 }
 
-/* The first wait is met; while the second is waited for, the first's fence goes on. */
+/* The first wait is met. While the queue waits for the second, the first's fence goes on. */
 static void
 what_was_met_stays_so(const struct rig *kind)
 {
@@ -231,7 +231,7 @@ what_was_met_stays_so(const struct rig *kind)
     CHECK(work.ran == 1 && work.result == 0);
 
     if (is_dispatched(&rig)) {
-        /* Also if it was met while the queue was held up there, before the loop went on. */
+        /* Also if it was met while the queue was blocked there, before the loop ran. */
         struct umf_fence *h = rig.fence[2];
         waits[0] = (struct umf_wait){ .fence = h, .value = 5, .op = UMF_OP_EQ };
         job.data = &next;
@@ -247,7 +247,7 @@ what_was_met_stays_so(const struct rig *kind)
     tear_down(&rig);
 }
 
-/* What was met for a job that is cancelled meanwhile counts nothing for the next. */
+/* A wait that was met for a canceled job does not count for the next. */
 static void
 what_was_met_is_the_jobs_own(const struct rig *kind)
 {
@@ -269,7 +269,7 @@ what_was_met_is_the_jobs_own(const struct rig *kind)
     tear_down(&rig);
 }
 
-/* Who waits for work to be submitted goes on when it is, although the job is held up. */
+/* A wait for submission ends when the job is submitted, although the job is blocked. */
 static void
 submitting_tells_who_waits_for_that(const struct rig *kind)
 {
@@ -288,7 +288,7 @@ submitting_tells_who_waits_for_that(const struct rig *kind)
     tear_down(&rig);
 }
 
-/* The queue signals before it releases; and a fence may be a job's wait and its signal. */
+/* The queue signals before it releases. A fence may be a job's wait and its signal. */
 static void
 a_job_counts_on_its_own_fence(const struct rig *kind)
 {
@@ -306,7 +306,7 @@ a_job_counts_on_its_own_fence(const struct rig *kind)
     tear_down(&rig);
 }
 
-/* What a signal came to is told to release, and to nobody else: the other signals happen. */
+/* A signal that fails is reported to release alone: the other signals happen. */
 static void
 a_signal_that_goes_back_is_told(const struct rig *kind)
 {
@@ -326,7 +326,7 @@ a_signal_that_goes_back_is_told(const struct rig *kind)
     tear_down(&rig);
 }
 
-/* Across processes: the peer's queue waits for ours, and ours for the peer's, in turn. */
+/* Across processes: the peer's queue waits for this process's queue and vice versa, in turn. */
 #define PASSES 500
 
 static void
@@ -368,7 +368,7 @@ queues_of_two_processes(struct peer *peer)
     tear_down(&rig);
 }
 
-/* Work that goes on after run: the next job does not wait for it, drain does. */
+/* Work that continues after run: the next job does not wait for it, drain does. */
 static void
 submitted_work(const struct rig *kind)
 {
@@ -412,7 +412,8 @@ drain(void *argument)
     return NULL;
 }
 
-/* To be called when nothing happens to the queue: asleep it is then in there, and not for a lock. */
+/* To be called when nothing happens to the queue: the thread then sleeps in drain, not on a
+ * lock. */
 static void
 start_drainer(struct drainer *d, struct umf_queue *queue)
 {
@@ -430,7 +431,7 @@ end_drainer(struct drainer *d)
     OK(d->result);
 }
 
-/* Drain is for what was submitted before it. */
+/* Drain waits for jobs that were submitted before it. */
 static void
 drain_sleeps_for_what_came_before(const struct rig *kind)
 {
@@ -457,7 +458,7 @@ drain_sleeps_for_what_came_before(const struct rig *kind)
         CHECK(umf_fence_value(c) == 0 && works[3].ran == 0);
         OK(umf_fence_signal(c, 1));
         OK(umf_queue_drain(rig.queue, FOREVER));
-        /* And what was submitted fails or is cancelled: that too is over. */
+        /* The submitted jobs fail or are canceled: drain returns then too. */
         works[3].released = 0;
         OK(submit(rig.queue, &works[3], c, 2, NULL, 0));
         settle(&rig);
@@ -477,7 +478,7 @@ drain_sleeps_for_what_came_before(const struct rig *kind)
     tear_down(&rig);
 }
 
-/* What is cancelled behind a job that runs does not make drain return before that one has run. */
+/* Canceling jobs behind one that runs does not make drain return before that one has run. */
 static void
 drain_waits_for_the_job_that_runs(const struct rig *kind)
 {
@@ -493,7 +494,7 @@ drain_waits_for_the_job_that_runs(const struct rig *kind)
         OK(submit(rig.queue, &works[2], NULL, 0, NULL, 0));
         OK(umf_queue_cancel(rig.queue));
         CHECK(works[1].released == 1 && works[2].released == 1);
-        /* It was woken, and sleeps again. */
+        /* drain was woken and sleeps again */
         while (!drainer.done && !is_asleep(getpid(), drainer.tid))
             sched_yield();
         CHECK(!drainer.done);
@@ -505,7 +506,7 @@ drain_waits_for_the_job_that_runs(const struct rig *kind)
     tear_down(&rig);
 }
 
-/* In a job of its loop, or in a callback, a drain would wait for itself. */
+/* In a job or a callback of its loop, a drain would wait for itself. */
 static int drain_answers[3];
 
 static void
@@ -543,7 +544,7 @@ drain_in_a_callback(const struct rig *kind)
         CHECK(drain_answers[0] == -EINVAL && drain_answers[1] == -ETIME);
         CHECK(drain_answers[2] == -EINVAL);
     }
-    /* What there is nothing to wait for in returns at once. */
+    /* A drain with nothing to wait for returns at once. */
     OK(umf_loop_watch(rig.loop, &met, 0, &callback, NULL));
     until(&rig, &watch.ran, 1);
     CHECK(drain_answers[0] == 0 && drain_answers[1] == 0 && drain_answers[2] == 0);
@@ -555,7 +556,7 @@ drain_in_a_callback(const struct rig *kind)
     tear_down(&rig);
 }
 
-/* The signal comes while drain looks where to sleep. */
+/* The signal comes while drain is about to sleep. */
 static _Atomic uint64_t round_now, round_over;
 
 static void *
@@ -580,9 +581,9 @@ drain_races_with_the_signal(void)
     struct rig rig = set_up(&kinds[2]);
     struct umf_fence *f = rig.fence[0];
     struct work work = { .answer = UMF_JOB_SUBMITTED };
-    pthread_t signaller;
+    pthread_t signaler;
     round_now = round_over = 0;
-    CHECK(pthread_create(&signaller, NULL, signal_rounds, f) == 0);
+    CHECK(pthread_create(&signaler, NULL, signal_rounds, f) == 0);
     for (uint64_t i = 1; i <= rounds(100000, 300); i++) {
         work.released = 0;
         OK(submit(rig.queue, &work, NULL, 0, f, i));
@@ -593,11 +594,11 @@ drain_races_with_the_signal(void)
             sched_yield();
     }
     round_now = UINT64_MAX;
-    CHECK(pthread_join(signaller, NULL) == 0);
+    CHECK(pthread_join(signaler, NULL) == 0);
     tear_down(&rig);
 }
 
-/* Others go on to submit: drain returns all the same. */
+/* Other threads keep submitting: drain returns all the same. */
 static atomic_bool enough;
 static atomic_int others;
 

@@ -1,6 +1,6 @@
 /*
- * Queues whose jobs do not run as was hoped: cancelled, failed, left alone; and what jobs do to
- * their own queue. Each job is released exactly once.
+ * Queues whose jobs do not run: canceled, failed, or abandoned; and jobs that act on their own
+ * queue. Each job is released exactly once.
  */
 #include "process.h"
 #include "queue.h"
@@ -15,10 +15,10 @@ ignore(void *data, int result)
     (void)result;
 }
 
-/* A queue that is held up has to go on, and is cancelled before it does. The next job waits in a
- * place where others wait too. Nothing of the first wait may be left there. */
+/* A blocked queue may run, and is canceled before it does. The next job waits for a fence that
+ * has other waits. Nothing of the first wait may be left there. */
 static void
-what_was_due_when_it_was_cancelled_is_armed_once(const struct rig *kind)
+what_was_due_when_it_was_canceled_is_armed_once(const struct rig *kind)
 {
     struct rig rig = set_up(kind);
     struct umf_fence *f = rig.fence[0], *g = rig.fence[1], *h = rig.fence[2];
@@ -39,7 +39,7 @@ what_was_due_when_it_was_cancelled_is_armed_once(const struct rig *kind)
         OK(umf_fence_signal(g, 9));
         until(&rig, &second.released, 1);
         CHECK(second.ran == 1 && second.result == 0);
-        /* Nobody watches g any more, so that it ends with our reference. */
+        /* Nothing watches g any more, so it ends with this process's reference. */
         umf_fence_unref(g);
         while (umf_fence_create(rig.page, 0, 0, &rig.fence[1]) == -ENOSPC)
             sched_yield();
@@ -47,7 +47,8 @@ what_was_due_when_it_was_cancelled_is_armed_once(const struct rig *kind)
     tear_down(&rig);
 }
 
-/* The first is held up, the others are behind it; then the queue takes jobs as before. */
+/* The first job is blocked, the others are behind it. Afterwards the queue accepts jobs as
+ * before. */
 static void
 cancel_what_is_held_up(const struct rig *kind)
 {
@@ -77,7 +78,7 @@ cancel_what_is_held_up(const struct rig *kind)
     tear_down(&rig);
 }
 
-/* What runs is not cancelled. */
+/* A running job is not canceled. */
 static void
 cancel_behind_what_runs(const struct rig *kind)
 {
@@ -99,7 +100,8 @@ cancel_behind_what_runs(const struct rig *kind)
     tear_down(&rig);
 }
 
-/* A job cancels, fails, or submits behind itself; what it says of itself counts all the same. */
+/* A job cancels or fails its queue, or submits behind itself; its own result counts all the
+ * same. */
 static void
 cancel_here(struct work *work)
 {
@@ -145,7 +147,7 @@ cancel_in_a_job(const struct rig *kind)
     tear_down(&rig);
 }
 
-/* What has signalled stays so, what has not fails; and nothing is taken in any more. */
+/* Signals that happened stay, the others fail; and the queue accepts no more jobs. */
 static void
 the_device_is_lost(const struct rig *kind)
 {
@@ -179,7 +181,7 @@ the_device_is_lost(const struct rig *kind)
     tear_down(&rig);
 }
 
-/* By a job's own word: it and those behind it. */
+/* A job's own result fails it and those behind it. */
 static void
 a_job_loses_the_device(const struct rig *kind)
 {
@@ -214,7 +216,7 @@ a_job_loses_the_device(const struct rig *kind)
     }
 }
 
-/* Lost while it runs: what it submitted fails, what it did is done. */
+/* The queue fails while a job runs: announced work fails, finished work is done. */
 static void
 lost_in_a_job(const struct rig *kind)
 {
@@ -232,7 +234,7 @@ lost_in_a_job(const struct rig *kind)
     }
 }
 
-/* A wait that can never be met: met before the job's turn, or while the queue is held up. */
+/* A wait that can never be met, found before the job's turn or while the queue is blocked. */
 static void
 what_is_waited_for_fails(const struct rig *kind)
 {
@@ -261,7 +263,7 @@ what_is_waited_for_fails(const struct rig *kind)
                     if (!before) {
                         settle(&rig);
                         CHECK(failed.released == 0 && next.ran == 0);
-                        /* One of the signals happens meanwhile: it stays. */
+                        /* One of the signals happens meanwhile, and stays. */
                         OK(umf_fence_signal(rig.fence[2], 1));
                     }
                 } else if (rows[r].error) {
@@ -283,7 +285,7 @@ what_is_waited_for_fails(const struct rig *kind)
     }
 }
 
-/* Fences that another process made, and ends. */
+/* Fences that another process creates and ends. */
 static void
 make_and_end(int sock)
 {
@@ -313,7 +315,7 @@ fences_end(struct peer *peer)
     for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
         struct rig rig = set_up(&kinds[k]);
         struct work held = { 0 }, next = { 0 }, refused = { 0 };
-        /* One that is waited for. */
+        /* The ended fence is waited for. */
         OK(submit(rig.queue, &held, fences[2 * k], 1, rig.fence[0], 1));
         OK(submit(rig.queue, &next, NULL, 0, rig.fence[1], 1));
         settle(&rig);
@@ -322,7 +324,7 @@ fences_end(struct peer *peer)
         until(&rig, &next.released, 1);
         CHECK(held.ran == 0 && held.released == 1 && held.result == -ESTALE);
         CHECK(error_of(rig.fence[0]) == -ESTALE && umf_fence_value(rig.fence[1]) == 1);
-        /* One that would be signalled: the other's pending value stays as it is. */
+        /* The ended fence would be signaled: the other fence's pending value stays. */
         tell(peer->sock, 1);
         hear(peer->sock);
         struct umf_signal signals[2] = { { rig.fence[2], 5 }, { fences[2 * k + 1], 1 } };
@@ -341,7 +343,7 @@ fences_end(struct peer *peer)
 }
 
 static void
-a_failed_fence_is_not_signalled(const struct rig *kind)
+a_failed_fence_is_not_signaled(const struct rig *kind)
 {
     const struct {
         int error, answer;
@@ -360,7 +362,7 @@ a_failed_fence_is_not_signalled(const struct rig *kind)
         CHECK(work.ran == 0 && work.released == 0);
         CHECK(error_of(rig.fence[0]) == 0 && umf_fence_value(rig.fence[0]) == 0);
         OK(umf_queue_drain(rig.queue, 0));
-        /* It fails while the job is on its way: the other signals happen. */
+        /* It fails while the job is in flight: the other signals happen. */
         signals[1].fence = rig.fence[3];
         struct umf_wait wait = { .fence = rig.fence[4], .value = 1 };
         job.wait_count = 1;
@@ -375,7 +377,7 @@ a_failed_fence_is_not_signalled(const struct rig *kind)
     }
 }
 
-/* The last reference goes while jobs are held up: they are cancelled, in there. */
+/* The last reference is released while jobs are blocked: they are canceled in that call. */
 static void
 unref_with_jobs(const struct rig *kind)
 {
@@ -397,7 +399,7 @@ unref_with_jobs(const struct rig *kind)
         CHECK(works[i].released == 1 && works[i].ran == 0 && works[i].result == -ECANCELED);
         CHECK(error_of(rig.fence[i]) == -ECANCELED);
     }
-    /* What was under way is its driver's. */
+    /* Jobs in flight belong to their driver. */
     CHECK(error_of(rig.fence[5]) == 0);
     OK(umf_fence_signal(rig.fence[5], 1));
     OK(umf_fence_signal(rig.fence[6], 1));
@@ -436,7 +438,7 @@ unref_in_a_job(const struct rig *kind)
     }
 }
 
-/* The job is not waited for: its release tells. */
+/* Nobody waits for the job: its release tells. */
 static void
 unref_while_a_job_runs(const struct rig *kind)
 {
@@ -459,7 +461,7 @@ unref_while_a_job_runs(const struct rig *kind)
     tear_down(&rig);
 }
 
-/* A job ends the last references to its queue and its loop: it ends there, once the job returns. */
+/* A job releases the last references to its queue and its loop: both end once the job returns. */
 static void
 unref_all(struct work *work)
 {
@@ -511,7 +513,7 @@ the_loop_stays_for_its_queue(const struct rig *kind)
     tear_down(&rig);
 }
 
-/* Jobs submit to their own queue, where they run after it, and to another. */
+/* Jobs submit to their own queue, where the new ones run afterwards, and to another. */
 static struct work children[2][20];
 static struct umf_queue *another;
 
@@ -549,7 +551,7 @@ jobs_submit_jobs(const struct rig *kind)
     tear_down(&rig);
 }
 
-/* A job's signal is the last that refers to a fence. What its driver gave it is given back when the
+/* A job's signal holds the last reference to a fence. The driver's memory is released when the
  * queue lets go of it, and that may use the queue. */
 static atomic_int given_back;
 
@@ -617,14 +619,14 @@ main(void)
     struct peer peer = start_peer(make_and_end);
     fences_end(&peer);
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-        what_was_due_when_it_was_cancelled_is_armed_once(&kinds[i]);
+        what_was_due_when_it_was_canceled_is_armed_once(&kinds[i]);
         cancel_what_is_held_up(&kinds[i]);
         cancel_behind_what_runs(&kinds[i]);
         cancel_in_a_job(&kinds[i]);
         the_device_is_lost(&kinds[i]);
         lost_in_a_job(&kinds[i]);
         what_is_waited_for_fails(&kinds[i]);
-        a_failed_fence_is_not_signalled(&kinds[i]);
+        a_failed_fence_is_not_signaled(&kinds[i]);
         unref_with_jobs(&kinds[i]);
         unref_in_a_job(&kinds[i]);
         unref_while_a_job_runs(&kinds[i]);

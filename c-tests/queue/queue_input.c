@@ -1,7 +1,7 @@
 /*
- * Queues that are used wrongly: every argument that a caller could get wrong, the child of a fork;
- * and errno, which no call touches. What is refused has changed nothing: no fence, no job, and its
- * release is not called.
+ * Wrong use of queues: every argument that a caller could get wrong, the child of a fork, and
+ * errno, which no call changes. A refused call has changed nothing: no fence, no job, and release
+ * is not called.
  */
 #include "queue.h"
 #include "sleeper.h"
@@ -118,7 +118,7 @@ wrong_jobs(void)
     }
 }
 
-/* What is right, and looks as if it were not. */
+/* Right arguments that look wrong. */
 static void
 right_jobs(void)
 {
@@ -152,7 +152,7 @@ spoil_too(void *data, int result)
     errno = ENXIO + (result != 0);
 }
 
-/* Also where a job, which is called in there, does touch it. */
+/* Also where a job that the call runs does change it. */
 static void
 errno_is_kept(const struct rig *kind)
 {
@@ -196,7 +196,7 @@ errno_is_kept(const struct rig *kind)
     tear_down(&mine);
 }
 
-/* The child of a fork has none of the loop's threads: every call says so, and ends nothing. */
+/* The child of a fork has none of the loop's threads: every call says so and ends nothing. */
 static void
 in_the_child(const struct rig *kind)
 {
@@ -218,7 +218,7 @@ in_the_child(const struct rig *kind)
         EXPECT(-ESTALE, umf_queue_fail(mine.queue, -EIO));
         CHECK(umf_fence_pending_value(mine.fence[3]) == 0);
         CHECK(umf_queue_ref(mine.queue) == mine.queue);
-        /* That keeps what the lost threads may have been at, which valgrind would call a leak. */
+        /* Resources of the lost threads stay, which valgrind would report as leaks. */
         for (int i = 0; i < 2 && !RUNNING_ON_VALGRIND; i++)
             umf_queue_unref(mine.queue);
         if (!RUNNING_ON_VALGRIND)

@@ -1,6 +1,6 @@
 /*
- * Queues and memory: whichever allocation fails, the call says so and nothing has changed; a queue
- * that has found its size takes one block for each job, and none to run it.
+ * Queues and memory: whichever allocation fails, the call returns an error and changes nothing. A
+ * queue of stable size takes one block for each job, and none to run it.
  */
 #include "queue.h"
 #include "sleeper.h"
@@ -27,7 +27,7 @@ create_without_memory(const struct rig *kind)
                 break;
             EXPECT(-ENOMEM, answer);
             CHECK(!rig.queue);
-            /* The room for what may become due is the loop's, and a thread may be at work by now. */
+            /* The loop reserves room for due watches, and its thread may be at work by now. */
             if (may_succeed > 2 && !(kind->loop_flags & UMF_LOOP_THREAD))
                 CHECK(allocated() <= before + 64);
             CHECK(may_succeed < 100);
@@ -38,7 +38,7 @@ create_without_memory(const struct rig *kind)
     }
 }
 
-/* Jobs that wait and jobs that do not, each submitted with one allocation more that succeeds. */
+/* Jobs with and without waits, each submitted with one more allocation that succeeds. */
 static void
 submit_without_memory(const struct rig *kind)
 {
@@ -48,7 +48,7 @@ submit_without_memory(const struct rig *kind)
         struct rig rig = set_up(kind);
         struct work ahead = { 0 }, before[70] = { 0 };
         struct umf_fence *f = rig.fence[0];
-        /* Behind a job that is held up, on a queue that has run some, or on a new one. */
+        /* Behind a blocked job, on a queue that has run some, or on a new one. */
         bool behind = times % 3 == 0;
         if (times % 3 != 2)
             for (int i = 0; i < times; i++)
@@ -72,7 +72,7 @@ submit_without_memory(const struct rig *kind)
             allocations_left = LONG_MAX;
             CHECK(after == SENTINEL && may_succeed < 100);
             if (answer == 0) {
-                /* Inline, it is the caller's thread that finds no memory to wait with. */
+                /* Inline, the caller's thread finds no memory to wait with. */
                 if (work.released && work.result == -ENOMEM) {
                     CHECK(work.ran == 0 && work.released == 1 && !behind);
                     CHECK(error_of(target) == -ENOMEM);
@@ -95,14 +95,14 @@ submit_without_memory(const struct rig *kind)
             CHECK(work.ran == 0 && work.released == 0);
         }
         tear_down(&rig);
-        /* No fence is kept, or its page would be. */
+        /* No fence is kept: otherwise its page would be. */
         CHECK(open_fds() == fds);
     }
     CHECK(refused >= 70);
     CHECK((given_up > 0) == (kind->queue_flags == UMF_QUEUE_INLINE));
 }
 
-/* What is allocated by the thread that runs, from one job to the next. */
+/* What the running thread allocates, from one job to the next. */
 static long at_last_run, in_running;
 
 static void
@@ -144,8 +144,8 @@ one_block_for_each_job(const struct rig *kind)
     }
 }
 
-/* The same where many are in the queue at a time, the loop's thread runs them, and what they began
- * goes on. */
+/* The same with many jobs in the queue, run by the loop's thread, and with work that continues
+ * afterwards. */
 static void
 none_to_run_it(void)
 {

@@ -1,7 +1,7 @@
 /*
- * Queues whose calls meet: many threads submit, cancel, fail and let go at the same time, and fences
- * are signalled at the moment at which what waits for them is recalled. Every job that was taken in
- * is released exactly once; never two of a queue run at once; none is lost, and none stuck.
+ * Concurrent calls on queues: many threads submit, cancel, fail and release at once, and fences are
+ * signaled just when their watches are withdrawn. Every accepted job is released exactly once; no
+ * two of a queue run at once; none is lost or stuck.
  */
 #include "queue.h"
 #include "sleeper.h"
@@ -15,7 +15,7 @@ struct race {
     pthread_barrier_t start;
     atomic_int running;
     bool loses;
-    /* By submitter: the last that ran. */
+    /* by submitter: the last that ran */
     atomic_int last[SUBMITTERS];
     struct racer {
         struct race *race;
@@ -39,7 +39,7 @@ run_alone(void *data)
     struct race *race = job->by->race;
     CHECK(atomic_fetch_add(&race->running, 1) == 0);
     CHECK(job->released == 0 && atomic_fetch_add(&job->ran, 1) == 0);
-    /* In the order in which they were submitted. */
+    /* They run in the order of submission. */
     CHECK(atomic_exchange(&race->last[job->by->number], job->number) < job->number);
     if (job->number % 5 == 0)
         sched_yield();
@@ -114,7 +114,7 @@ everybody_at_once(const struct rig *kind, unsigned count)
 {
     static struct race race;
     for (unsigned round = 0; round < count; round++) {
-        pthread_t signaller, disturber;
+        pthread_t signaler, disturber;
         bool disturbed = round % 4 != 0;
         memset(&race, 0, sizeof(race));
         race.rig = set_up(kind);
@@ -129,19 +129,19 @@ everybody_at_once(const struct rig *kind, unsigned count)
             umf_queue_ref(race.queue);
             CHECK(pthread_create(&racer->thread, NULL, submit_all, racer) == 0);
         }
-        CHECK(pthread_create(&signaller, NULL, signal_all, &race) == 0);
+        CHECK(pthread_create(&signaler, NULL, signal_all, &race) == 0);
         if (disturbed) {
             umf_queue_ref(race.queue);
             CHECK(pthread_create(&disturber, NULL, disturb, &race) == 0);
         }
-        /* Our reference goes as well, in half of the rounds in the middle of it. */
+        /* This thread's reference is released as well, in half of the rounds in the middle. */
         bool early = round % 8 > 3;
         pthread_barrier_wait(&race.start);
         if (early)
             umf_queue_unref(race.queue);
         for (int i = 0; i < SUBMITTERS; i++)
             CHECK(pthread_join(race.racers[i].thread, NULL) == 0);
-        CHECK(pthread_join(signaller, NULL) == 0);
+        CHECK(pthread_join(signaler, NULL) == 0);
         if (disturbed)
             CHECK(pthread_join(disturber, NULL) == 0);
         if (!early) {
@@ -168,10 +168,10 @@ everybody_at_once(const struct rig *kind, unsigned count)
     }
 }
 
-/* Cancelled at the moment at which what holds it up is signalled; and the next job, at another
- * fence or the same, is as if nothing had been. */
+/* A job is canceled just when its fence is signaled. The next job, at another fence or the same,
+ * is unaffected. */
 static struct umf_fence *meets[2];
-static _Atomic uint64_t to_signal, signalled;
+static _Atomic uint64_t to_signal, signaled;
 
 static void *
 signal_in_time(void *argument)
@@ -185,19 +185,19 @@ signal_in_time(void *argument)
         for (volatile uint64_t delay = i * 13 % 400; delay > 0; delay--)
             ;
         OK(umf_fence_signal(meets[0], i));
-        signalled = i;
+        signaled = i;
     }
 }
 
 static void
-recalled_when_it_is_signalled(const struct rig *kind)
+recalled_when_it_is_signaled(const struct rig *kind)
 {
     struct rig rig = set_up(kind);
-    pthread_t signaller;
+    pthread_t signaler;
     meets[0] = rig.fence[0];
     meets[1] = rig.fence[1];
-    to_signal = signalled = 0;
-    CHECK(pthread_create(&signaller, NULL, signal_in_time, NULL) == 0);
+    to_signal = signaled = 0;
+    CHECK(pthread_create(&signaler, NULL, signal_in_time, NULL) == 0);
     for (uint64_t i = 1; i <= rounds(10000, 100); i++) {
         struct work works[4] = { 0 };
         OK(submit(rig.queue, &works[0], meets[0], i, NULL, 0));
@@ -205,14 +205,14 @@ recalled_when_it_is_signalled(const struct rig *kind)
         if (i % 2)
             settle(&rig);
         to_signal = i;
-        while (i % 3 == 0 && signalled < i)
+        while (i % 3 == 0 && signaled < i)
             sched_yield();
         for (volatile uint64_t delay = i * 7919 % 60000; delay > 0; delay--)
             ;
         OK(umf_queue_cancel(rig.queue));
         OK(submit(rig.queue, &works[2], meets[1], i, NULL, 0));
         OK(submit(rig.queue, &works[3], meets[0], i, NULL, 0));
-        while (signalled < i)
+        while (signaled < i)
             sched_yield();
         CHECK(works[2].ran == 0);
         OK(umf_fence_signal(meets[1], i));
@@ -223,7 +223,7 @@ recalled_when_it_is_signalled(const struct rig *kind)
         }
     }
     to_signal = UINT64_MAX;
-    CHECK(pthread_join(signaller, NULL) == 0);
+    CHECK(pthread_join(signaler, NULL) == 0);
     tear_down(&rig);
 }
 
@@ -234,6 +234,6 @@ main(void)
     everybody_at_once(&kinds[0], rounds(1500, 8));
     everybody_at_once(&kinds[2], rounds(1500, 8));
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-        recalled_when_it_is_signalled(&kinds[i]);
+        recalled_when_it_is_signaled(&kinds[i]);
     return 0;
 }

@@ -1,21 +1,24 @@
 /*
- * Everything at once, for a long time: processes that signal and wait in all ways, loops and queues that do what falls due,
- * conversions where the machine has something to convert to, and signallers that are killed and started again. Every signal
- * and every wake is counted. Demanded: nothing is lost, and once everything has been done once, nothing grows: memory,
- * descriptors, threads, mappings, handles of syncobjs; and the kernel's memory, on a machine of our own.
+ * Everything at once, for a long time: processes that signal and wait in all ways, loops and
+ * queues, conversions where the machine supports any, and signalers that are killed and started
+ * again. Every signal and every wake-up is counted.
  *
- *     soak [SECONDS [ROUNDS]]     for so long, and until there were so many rounds. The default is for a test suite.
+ * Demanded: nothing is lost. Once everything has been done once, nothing grows: memory,
+ * descriptors, threads, mappings, syncobj handles; and the kernel's memory, on a machine that runs
+ * nothing else.
  *
- * A round is a signal of a process and the wait of another for it. A line at the end says what there was.
+ *     soak [SECONDS [ROUNDS]]     for at least so long and so many rounds; the default is for a test suite
+ *
+ * A round is a signal of a process and another's wait for it. The last line sums up.
  */
 #include "drm_machine.h"
 #include "soak.h"
 
-/* A process that has not got on for so long never will: what it waits for was lost. */
+/* A process that made no progress for so long never will: it lost a wake-up. */
 #define STUCK (60 * SECOND)
 
-/* What may come and go: pages of memory that the allocator keeps, or the kernel. A block that is lost with each watch, job or
- * signal is more than that within seconds. */
+/* Allowed growth: pages that the allocator or the kernel keeps. A block that leaks with each
+ * watch, job or signal exceeds it within seconds. */
 #define MOST_HEAP (64 * 1024) /* bytes */
 #define MOST_MEMORY 1024      /* KiB */
 #define MOST_KERNEL 4096      /* KiB, of the whole machine */
@@ -82,7 +85,7 @@ start(pid_t *pids)
     }
 }
 
-/* Looks after them until all have come to it, or the time is there. */
+/* Supervises the processes until all have reached a state, or until a time. */
 static bool
 watch_over(const pid_t *pids, atomic_bool *(*reached)(struct process *process), uint64_t until)
 {
@@ -135,7 +138,7 @@ is_within(const char *who, const char *what, int64_t before, int64_t after, int6
     return false;
 }
 
-/* The most that any of them grew by. */
+/* The largest growth of any process. */
 struct growth {
     int64_t memory, heap;
 };
@@ -148,7 +151,7 @@ nothing_grew(struct growth *most)
         char who[64];
         const struct figures *b = &process_of(i)->before, *a = &process_of(i)->after;
         name_of(i, who, sizeof(who));
-        if (!is_emulated() && !IS_SANITIZED) { /* which remember what they have translated, or seen */
+        if (!is_emulated() && !IS_SANITIZED) { /* an emulator remembers translated code, a sanitizer what it has seen */
             good &= is_within(who, "memory (KiB)", b->memory, a->memory, MOST_MEMORY);
             good &= is_within(who, "mappings", b->mappings, a->mappings, 2); /* the allocator's */
         }
@@ -167,13 +170,13 @@ nothing_grew(struct growth *most)
 static bool
 nothing_lost(void)
 {
-    bool good = total(ARMED) * 2 == total(RELEASED) && total(ARMED) == total(CALLED) + total(CANCELLED);
+    bool good = total(ARMED) * 2 == total(RELEASED) && total(ARMED) == total(CALLED) + total(CANCELED);
     for (unsigned i = 0; i < pair_count; i++) {
         const struct process *p = pairs[i].process;
         good &= p[0].count[SIGNALS] == p[1].count[WAKES] && p[1].count[SIGNALS] == p[0].count[WAKES];
     }
     if (!good)
-        fprintf(stderr, "what was signalled and what was woken are not the same\n");
+        fprintf(stderr, "what was signaled and what was woken are not the same\n");
     return good;
 }
 
@@ -184,7 +187,7 @@ main(int argc, char **argv)
         { .name = "a pair", .run = { ping, pong } },
         { .name = "a pair with pages of one writer", .run = { ping, pong }, .page_flags = UMF_PAGE_SINGLE_WRITER },
         { .name = "a watcher", .run = { signal_many, watch_many } },
-        { .name = "a killer", .run = { kill_signallers, start_signallers } },
+        { .name = "a killer", .run = { kill_signalers, start_signalers } },
         { .name = "a converter", .run = { signal_ahead, convert } },
     };
     if (RUNNING_ON_VALGRIND) {
@@ -228,11 +231,11 @@ main(int argc, char **argv)
     if (is_ours)
         good &= is_within("the machine", "the kernel's memory (KiB)", kernel_before, kernel_after, MOST_KERNEL);
     printf("%" PRIu64 " s, %u processes: %" PRIu64 " signals, %" PRIu64 " wakes, %" PRIu64 " sleeps; %" PRIu64 " watches: %" PRIu64
-           " called, %" PRIu64 " cancelled; %" PRIu64 " eventfds raised, %" PRIu64 " jobs, %" PRIu64 " conversions; %" PRIu64
+           " called, %" PRIu64 " canceled; %" PRIu64 " eventfds raised, %" PRIu64 " jobs, %" PRIu64 " conversions; %" PRIu64
            " killed, %" PRIu64 " told; most growth: %" PRId64 " KiB resident, %" PRId64 " bytes of heap; the machine's kernel: "
            "%" PRId64 " KiB%s\n",
            took / SECOND, 2 * pair_count, total(SIGNALS), total(WAKES), total(SLEEPS), total(ARMED), total(CALLED),
-           total(CANCELLED), total(EVENTS), total(JOBS), total(CONVERTED), total(KILLS), total(TOLD), growth.memory, growth.heap,
+           total(CANCELED), total(EVENTS), total(JOBS), total(CONVERTED), total(KILLS), total(TOLD), growth.memory, growth.heap,
            kernel_after - kernel_before, good ? "; nothing lost, nothing grew" : "");
     return good ? 0 : 1;
 }

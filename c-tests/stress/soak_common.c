@@ -57,8 +57,8 @@ void
 until_leave(struct process *process)
 {
     at_rest(process);
-    /* The kernel lists a thread that was joined for a moment longer; and a loop closes what it had of a watch when that is over,
-     * maybe on another thread than the one that told so. */
+    /* The kernel lists a joined thread for a moment longer. A loop releases a watch's resources
+     * after its callback, maybe on another thread. */
     const struct figures *before = &process->before;
     for (uint64_t give_up = in_ns(20 * SECOND); now_ns() < give_up; sched_yield())
         if (threads() <= before->threads && open_fds() <= before->files)

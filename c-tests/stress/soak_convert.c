@@ -1,4 +1,7 @@
-/* A process that converts what another signals to the kernel's fences and back, in all ways that the machine has. */
+/*
+ * A process that converts another's signals to kernel fences and back, in all ways that the machine
+ * supports.
+ */
 #include "process.h"
 #include "soak.h"
 
@@ -6,7 +9,7 @@
 #include "syncobj.h"
 #include "vgem.h"
 
-/* How far the signaller is ahead. */
+/* how far the signaler is ahead */
 #define AHEAD 16
 
 struct bureau {
@@ -16,7 +19,8 @@ struct bureau {
     int gpu, vgem, dma_buf;    /* or -1 */
     uint32_t binary, timeline;
     struct umf_syncobj *syncobj; /* the timeline */
-    /* What is converted, what it comes back as, and how often a watch's data was given back. */
+    /* The converted fence, the one it is converted back to, and the number of released
+     * callbacks. */
     struct umf_fence *from, *to, *released;
     uint64_t releases, expected;
 };
@@ -43,7 +47,7 @@ expect_call(struct bureau *b)
 }
 
 static int
-signalled(struct bureau *b, uint64_t value)
+signaled(struct bureau *b, uint64_t value)
 {
     int sync_file;
     OK(umf_fence_export_sync_file(b->from, value, b->device, FOREVER, &sync_file));
@@ -54,7 +58,7 @@ signalled(struct bureau *b, uint64_t value)
 static void
 by_sync_file(struct bureau *b, uint64_t value)
 {
-    int sync_file = signalled(b, value);
+    int sync_file = signaled(b, value);
     OK(umf_fence_import_sync_file(b->to, value, sync_file, FOREVER));
     close(sync_file);
 }
@@ -63,12 +67,12 @@ static void
 by_sync_file_watched(struct bureau *b, uint64_t value)
 {
     const struct umf_callback callback = expect_call(b);
-    int sync_file = signalled(b, value);
+    int sync_file = signaled(b, value);
     OK(umf_loop_import_sync_file(b->loop, b->to, value, sync_file, 0, &callback, NULL));
     close(sync_file);
 }
 
-/* A fence that pends until the value is there. */
+/* A kernel fence that is pending until the value is there. */
 static void
 by_pending_sync_file(struct bureau *b, uint64_t value)
 {
@@ -96,7 +100,7 @@ by_point(struct bureau *b, uint64_t value)
     OK(umf_fence_import_syncobj(b->to, value, b->device, b->timeline, value, FOREVER));
 }
 
-/* Waited for before there is anything at the point. */
+/* The point is waited for before it exists. */
 static void
 by_point_watched(struct bureau *b, uint64_t value)
 {
@@ -171,7 +175,7 @@ bool
 can_convert(void)
 {
     conversion *ways[8];
-    /* In a process of its own: the caller is to be without the library. */
+    /* In a child: the caller must not use the library. */
     pid_t pid;
     int status;
     IN_CHILD(pid, {
@@ -227,7 +231,7 @@ convert(struct pair *pair, struct process *process, int sock)
     close_bureau(&b);
 }
 
-/* Signals what is converted, some of it long before. */
+/* Signals the converted fence, partly far ahead. */
 void
 signal_ahead(struct pair *pair, struct process *process, int sock)
 {

@@ -1,16 +1,16 @@
-/* Signallers that are killed at any time and started again; who waits for them is told each time. */
+/* Signalers are killed at any time and started again. Every waiter learns of it each time. */
 #include "follower.h"
 #include "process.h"
 #include "soak.h"
 
-/* What the dead created stays in use, so each page is for so many. */
+/* Slots of dead processes stay in use, so each page serves a limited number. */
 #define DEATHS 16
 
-/* Where a signaller's fence is to be. */
+/* where a signaler's fence is */
 enum { ENOUGH, IN_ITS_OWN_PAGE, IN_OUR_PAGE };
 
-/* Signals as fast as it can, and creates and ends fences, until it is killed. Without a page, in one that nobody else can write
- * to. */
+/* Signals, creates and ends fences as fast as it can, until it is killed. Without a page, in a
+ * page that nobody else can write to. */
 static void
 signal_for_ever(int fd, int sock)
 {
@@ -35,10 +35,10 @@ signal_for_ever(int fd, int sock)
     }
 }
 
-/* Starts signallers, and says when one is gone. Who waits for them cannot fork: it has threads. Nobody here uses the library
- * before the fork, so that each signaller has its own. */
+/* Starts signalers, and says when one has ended. Their waiters have threads and cannot fork.
+ * Nothing here uses the library before the fork, so each signaler has its own. */
 void
-start_signallers(struct pair *pair, struct process *process, int sock)
+start_signalers(struct pair *pair, struct process *process, int sock)
 {
     int status;
     uint64_t where;
@@ -57,7 +57,8 @@ start_signallers(struct pair *pair, struct process *process, int sock)
     until_leave(process);
 }
 
-/* Whom a loop tells: a watch, a queue's job, and who tied the fence to the process. Each signals that it was. */
+/* The three that a loop tells: a watch, a queue's job, and the tie of the fence to the process.
+ * Each signals that it was told. */
 struct heirs {
     struct umf_fence *told;
     uint64_t count;
@@ -91,7 +92,7 @@ on_job_release(void *data, int result)
     on_release(data);
 }
 
-/* 1 for the first. */
+/* life counts from 1. */
 static void
 one_life(struct umf_page *own, struct umf_loop *loop, struct umf_queue *queue, struct heirs *heirs, int sock, uint64_t life)
 {
@@ -133,7 +134,7 @@ one_life(struct umf_page *own, struct umf_loop *loop, struct umf_queue *queue, s
 }
 
 void
-kill_signallers(struct pair *pair, struct process *process, int sock)
+kill_signalers(struct pair *pair, struct process *process, int sock)
 {
     struct heirs heirs = { 0 };
     struct umf_page *own;

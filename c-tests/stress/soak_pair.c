@@ -1,10 +1,10 @@
-/* Two processes who signal each other, and wait for each other, in all ways of waiting. */
+/* Two processes signal each other, and wait for each other in all ways. */
 #include "process.h"
 #include "soak.h"
 
 #define IDLE 18
 
-/* A process's own page, and what it knows of the other's. */
+/* A process's own page, and its view of the other's. */
 struct side {
     struct umf_page *own, *others;
     struct umf_fence *mine, *theirs;
@@ -45,11 +45,11 @@ all(struct side *s, uint64_t value)
     return umf_wait(list, 3, 0, FOREVER, NULL);
 }
 
-/* Rounds of one kind come in batches. Both sides know which comes when. */
+/* Rounds of one kind come in batches, in an order that both sides know. */
 static const struct way {
     int (*wait)(struct side *side, uint64_t value);
     bool spins;
-    /* How many signals the first is ahead of what it has waited for: with 1, everybody waits for everything. */
+    /* How many signals the first process is ahead of its waits: with 1, both wait for each step. */
     unsigned ahead;
     unsigned rounds;
 } ways[] = {

@@ -1,25 +1,28 @@
-/* A process whose loops and queues do what another's signals ask for: callbacks, eventfds, other fences, jobs. */
+/*
+ * A process whose loops and queues react to another's signals: callbacks, eventfds, other fences,
+ * jobs.
+ */
 #include "process.h"
 #include "soak.h"
 
 #include <poll.h>
 #include <sys/eventfd.h>
 
-/* Watches, and jobs, of one round. */
+/* watches, and jobs, of one round */
 #define CROWD 32
 
 struct hall {
     struct process *process;
     struct umf_loop *loop;
     struct umf_queue *queue;
-    /* Theirs, whose values are watched; and ours: how far they may go, what is copied, what jobs signal, and how often data was
-     * given back. */
+    /* The peer's fence, whose values are watched; and this process's fences: how far the peer
+     * may go, copies, jobs' signals, and the number of releases. */
     struct umf_fence *theirs, *ready, *copy, *done, *released;
     uint64_t calls, jobs, releases;
     int eventfd;
 };
 
-/* A loop's callbacks come one after another, and who waits for what the last of them signals sees what all have counted. */
+/* A loop's callbacks run one at a time: a waiter for the signal of the last one sees all counts. */
 static void
 on_call(void *data, int result)
 {
@@ -48,7 +51,7 @@ on_job_release(void *data, int result)
     on_release(data);
 }
 
-/* Sleeps for a fence of ours, and if the loop is ours to drive, drives it. */
+/* Sleeps for a fence of this process; if the loop has no thread, dispatches it. */
 static void
 wait_in(struct hall *hall, struct umf_fence *fence, uint64_t value)
 {
@@ -71,11 +74,11 @@ arm(struct hall *hall, uint64_t value)
     case 1: OK(umf_loop_export_fence(hall->loop, hall->theirs, value, hall->copy, value, 0, &callback, NULL)); break;
     case 2: OK(umf_loop_watch(hall->loop, &wait, 0, &callback, NULL)); break;
     case 3:
-        /* Nobody has been asked to signal this yet, so it can still be cancelled. */
+        /* The peer may not signal this yet, so it can still be canceled. */
         OK(umf_loop_watch(hall->loop, &wait, 0, &callback, &watch));
         OK(umf_watch_cancel(watch));
         umf_watch_unref(watch);
-        count(hall->process, CANCELLED, 1);
+        count(hall->process, CANCELED, 1);
     }
     count(hall->process, ARMED, 1);
 }
@@ -90,7 +93,7 @@ submit(struct hall *hall, uint64_t value)
     OK(umf_queue_submit(hall->queue, &job, 0));
 }
 
-/* What comes next is watched for, and only then asked for. */
+/* Watches the next values first, and then lets the peer signal them. */
 static void
 attend(struct hall *hall, uint64_t from)
 {
@@ -153,7 +156,7 @@ watch_many(struct pair *pair, struct process *process, int sock)
     close(hall.eventfd);
 }
 
-/* Signals what it is asked for. */
+/* Signals the values that it is asked for. */
 void
 signal_many(struct pair *pair, struct process *process, int sock)
 {

@@ -1,6 +1,7 @@
 /*
- * Signals at 10,000 a second, whose handler returns, end nothing early, keep nothing from its end, and lose nothing: of the
- * calls that create, wait, watch, dispatch, drain, write, and end. (interrupted.c stops between any two instructions.)
+ * 10,000 signals a second, whose handler returns, end no call early, keep none from ending, and
+ * lose nothing: calls that create, wait, watch, dispatch, drain, write the graph, and end.
+ * (interrupted.c stops between any two instructions.)
  */
 #include "raw_page.h"
 #include "sleeper.h"
@@ -25,7 +26,7 @@ begin_storm(void)
     timer_t timer;
     struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
     struct itimerspec every = { { 0, EVERY_NS }, { 0, EVERY_NS } };
-    /* No SA_RESTART: the kernel restarts nothing. */
+    /* no SA_RESTART: the kernel restarts nothing */
     struct sigaction action = { .sa_handler = interrupt };
     CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
     CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
@@ -33,7 +34,7 @@ begin_storm(void)
     return timer;
 }
 
-/* Returns when whoever is not the caller was interrupted so often. */
+/* Returns when the other threads were interrupted so often. */
 static void
 let_it_storm(unsigned times)
 {
@@ -42,7 +43,7 @@ let_it_storm(unsigned times)
         sched_yield();
 }
 
-/* Does something a little later, on a thread that is not interrupted. */
+/* Does something a little later, on a thread that gets no signals. */
 struct later {
     void (*act)(void);
     pthread_t thread;
@@ -115,7 +116,7 @@ waits(void)
     }
 }
 
-/* A device that interrupts by a descriptor, and one that is slept for in a call of the program's. */
+/* A device with an interrupt descriptor, and one whose waits sleep in a call of the program. */
 static struct umf_fence *device;
 static struct raw raw;
 static int event;
@@ -173,7 +174,7 @@ submit_for(uint64_t value)
     OK(umf_queue_submit(queue, &job, 0));
 }
 
-/* Watches of all kinds, each met while it storms. */
+/* Watches of all kinds, each met amid the signals. */
 static void
 watches(uint64_t mode)
 {
@@ -187,7 +188,7 @@ watches(uint64_t mode)
         watch = watch_value(loop, fence, next, &told);
         OK(umf_loop_export_eventfd(loop, &wait, 0, event, NULL, NULL));
 
-        /* A process that ends while it storms, and what it owed. */
+        /* A process ends amid the signals, and the fences that it would have signaled fail. */
         struct umf_fence *owed;
         int ends[2];
         CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
@@ -240,7 +241,7 @@ queues(uint64_t mode)
     CHECK(jobs_released == 10);
 }
 
-/* The end of a loop waits for the callback that runs, however often it is interrupted. */
+/* Ending a loop waits for the running callback, however often it is interrupted. */
 static atomic_int in_callback, callback_over;
 
 static void
@@ -271,7 +272,7 @@ the_end_of_a_loop(void)
     }
 }
 
-/* The graph, to a pipe that takes no more than a little at a time. */
+/* The graph, into a pipe that accepts only a little at a time. */
 static int ends[2];
 
 static void

@@ -1,7 +1,8 @@
 /*
- * What every C test starts from: a check that says what it found, and small helpers around time, processes and
- * descriptors. A test is a main() that returns 0; the first check that fails ends it. It returns SKIPPED only where the
- * machine lacks what the whole test is about, and says what.
+ * What every C test starts from: checks that print what they found, and small helpers for time,
+ * processes and descriptors. A test is a main() that returns 0. The first check that fails ends it.
+ * It returns SKIPPED only where the machine lacks the subject of the whole test, and prints what is
+ * missing.
  */
 #ifndef CHECK_H
 #define CHECK_H
@@ -129,7 +130,7 @@ error_of(const struct umf_fence *fence)
     return error;
 }
 
-/* Where the tests' processor is another program that runs on another processor. */
+/* Whether another program emulates the processor. */
 static inline int
 is_emulated(void)
 {
@@ -148,7 +149,7 @@ entries(const char *path)
     return count;
 }
 
-/* How many file descriptors this process has open, and one with which they are counted. */
+/* How many file descriptors this process has open, including the one that counts them. */
 static inline int
 open_fds(void)
 {
@@ -168,7 +169,8 @@ mappings(void)
     return lines;
 }
 
-/* ThreadSanitizer has a thread for itself, from the first that is started on, which sleeps a little again and again. */
+/* ThreadSanitizer has a thread of its own, which starts with the first other thread and sleeps
+ * briefly over and over. */
 #ifdef __SANITIZE_THREAD__
 #include <pthread.h>
 #define SANITIZES_THREADS 1
@@ -190,7 +192,7 @@ have_the_sanitizer_start_its_thread(void)
 #define SANITIZES_THREADS 0
 #endif
 
-/* How often to do something: less where every instruction costs ten (emulated, sanitized) or fifty. */
+/* How often to do something: less under valgrind, an emulator or a sanitizer. */
 static inline unsigned
 rounds(unsigned native, unsigned on_valgrind)
 {
@@ -201,7 +203,7 @@ rounds(unsigned native, unsigned on_valgrind)
     return native;
 }
 
-/* The answer must be one of these. The list ends with 1. */
+/* Ends the test unless the answer is one of these. The list ends with 1. */
 static inline int
 one_of(const char *file, int line, int answer, ...)
 {
@@ -228,21 +230,21 @@ random_word(uint64_t *state)
     return *state ^ (*state >> 29);
 }
 
-/* How many threads it has, without the one that the emulation or the sanitizer has for itself. */
+/* How many threads this process has, without the one of an emulator or a sanitizer. */
 static inline int
 threads(void)
 {
     return entries("/proc/self/task") - is_emulated() - SANITIZES_THREADS;
 }
 
-/* Bytes that are allocated, by whomever. Only a difference means something. */
+/* How many bytes are allocated. Only a difference means something. */
 static inline size_t
 allocated(void)
 {
     return mallinfo2().uordblks;
 }
 
-/* Runs a child, which must not return. */
+/* Runs code in a child, which must not return. */
 #define IN_CHILD(pid, ...)                                                                         \
     do {                                                                                           \
         fflush(NULL);                                                                              \
@@ -263,7 +265,7 @@ join_child(pid_t pid)
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-/* The same for a child that may lack what it is about. Then it said so, and this is false. */
+/* The same for a child that may skip, and prints why. Then this is false. */
 static inline int
 join_child_unless_skipped(pid_t pid)
 {

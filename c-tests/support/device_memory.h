@@ -1,6 +1,6 @@
 /*
- * Memory of a device's: one file mapped twice, to be written by the device and to be read by the library. Whatever writes to
- * the read-only mapping ends the test.
+ * A device's memory: one file mapped twice, for the device to write and for the library to read. A
+ * write to the read-only mapping crashes the test.
  */
 #ifndef DEVICE_MEMORY_H
 #define DEVICE_MEMORY_H
@@ -40,7 +40,7 @@ unmap_device_memory(struct device_memory *m)
     close(m->fd);
 }
 
-/* The last one may unmap: from here on, a look of the library's is a crash. */
+/* Counts releases. The last one may unmap: any later access of the library crashes. */
 static inline void
 on_device_memory_release(void *data)
 {

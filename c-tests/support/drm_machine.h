@@ -1,7 +1,7 @@
 /*
- * What the kernel tests start from: a virtio-gpu and a vgem device, which kernel/run's machines
- * have, and what that kernel is known to bring. The expectations come from the kernel's version and
- * from raw ioctls, never from libumf.
+ * What the kernel tests start from: a virtio-gpu and a vgem device, which the machines of
+ * kernel/run have, and the features of that kernel. The expectations come from the kernel's version
+ * and from raw ioctls, never from libumf.
  */
 #ifndef MACHINE_H
 #define MACHINE_H
@@ -38,7 +38,7 @@ kernel_at_least(int major, int minor)
     return running[0] > major || (running[0] == major && running[1] >= minor);
 }
 
-/* Opens a driver's node, "card" or "renderD"; -1 where there is none. */
+/* Opens a driver's node, "card" or "renderD". -1 where there is none. */
 static inline int
 open_drm(const char *driver, const char *kind)
 {
@@ -61,7 +61,7 @@ open_drm(const char *driver, const char *kind)
     return found;
 }
 
-/* Skips the whole test where the two devices are missing. */
+/* Skips the whole test where either device is missing. */
 static inline struct machine
 open_machine(void)
 {
@@ -75,7 +75,7 @@ open_machine(void)
         printf("needs a virtio-gpu and a vgem device: see kernel/run\n");
         exit(SKIPPED);
     }
-    setvbuf(stdout, NULL, _IOLBF, 0); /* in order with what the checks say */
+    setvbuf(stdout, NULL, _IOLBF, 0); /* in order with the output of the checks */
     OK(umf_device_create(m.gpu, &m.device));
     OK(umf_page_create(64, 0, &m.page));
     return m;
@@ -90,7 +90,7 @@ new_fence(const struct machine *m, uint64_t value)
 }
 
 /* The state letter of a process, and the system call that it is blocked in, -1 for none. Where
- * nobody may know, it is said to be in a wait. */
+ * the machine hides the call, says that it waits. */
 static inline char
 process_state(pid_t pid, long *call)
 {
@@ -143,7 +143,7 @@ until_blocked(pid_t pid)
     for (;;) {
         long call;
         char state = process_state(pid, &call);
-        CHECK(state != 'Z'); /* it ended, and should have waited */
+        CHECK(state != 'Z'); /* it ended and should have waited */
         if (state == 'S' && is_wait(call))
             return;
         CHECK(now_ns() < give_up);
@@ -171,7 +171,7 @@ let_signals_interrupt(void)
     return old;
 }
 
-/* Interrupts a child's wait three times; each time it has to wait on. */
+/* Interrupts a child's wait three times. It must wait on each time. */
 static inline void
 interrupt_wait_of(pid_t pid)
 {
@@ -191,11 +191,8 @@ let_signals_be(const struct sigaction *old)
     munmap((void *)handled, sizeof(*handled));
 }
 
-/*
- * What a failed call could leave behind without anybody noticing: file descriptors, and syncobj
- * handles in the caller's open file. The kernel gives out the lowest free handle, so the next one
- * tells.
- */
+/* What a failed call could leave behind unnoticed: file descriptors, and syncobj handles of the
+ * caller's open file. The kernel gives out the lowest free handle, so the next one tells. */
 struct leftovers {
     int fds;
     uint32_t next_handle;

@@ -1,7 +1,7 @@
 /*
- * Counts what is allocated, and lets the n-th allocation fail. To be included by one file of a
- * program: it takes the place of malloc and its relatives for the whole program, the library in it
- * included. glibc only. Under valgrind, which does the same, nothing is counted and nothing fails.
+ * Counts allocations, and lets the n-th one fail. One file of a program may include this: it
+ * replaces malloc and its relatives for the whole program, the library included. glibc only. Under
+ * valgrind, which does the same, nothing is counted and nothing fails.
  */
 #ifndef ALLOCATIONS_H
 #define ALLOCATIONS_H
@@ -15,10 +15,10 @@ extern void *__libc_calloc(size_t, size_t);
 extern void *__libc_realloc(void *, size_t);
 extern void *__libc_memalign(size_t, size_t);
 
-/* How many this thread made, and how many more may succeed. */
+/* How many allocations this thread made, and how many more may succeed. */
 static _Thread_local long allocations;
 static _Thread_local long allocations_left = LONG_MAX;
-/* Whether no thread may allocate anything. */
+/* Whether no thread may allocate. */
 static int memory_is_out;
 
 static int

@@ -1,10 +1,10 @@
-/* Who sleeps for what a signaller does next, until that one is dead. */
+/* Waiters that follow a signaler, until the signaler dies. */
 #ifndef FOLLOWER_H
 #define FOLLOWER_H
 
 #include "check.h"
 
-/* By futex, or by bell. */
+/* It sleeps on the fence's futex word, or on the page's event count. */
 struct follower {
     struct umf_fence *fence;
     bool by_bell;

@@ -1,4 +1,4 @@
-/* Looking at kernel fences from outside: sync_files, and what a dma-buf holds. */
+/* Kernel fences seen from outside: sync_files, and the fences of a dma-buf. */
 #ifndef KERNEL_FENCE_H
 #define KERNEL_FENCE_H
 
@@ -15,7 +15,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-/* 0 pending, 1 signalled, else the errno that the fence failed with. */
+/* 0 pending, 1 signaled, otherwise the errno that the fence failed with. */
 static inline int
 sync_file_status(int sync_file)
 {
@@ -43,8 +43,8 @@ is_ready(int fd, short events)
     return ready > 0 && (poll_fd.revents & events);
 }
 
-/* What the next reader (DMA_BUF_SYNC_READ) or writer (DMA_BUF_SYNC_WRITE) of a dma-buf has to wait
- * for. */
+/* A sync_file of the fences that the next reader (DMA_BUF_SYNC_READ) or writer
+ * (DMA_BUF_SYNC_WRITE) of a dma-buf must wait for. */
 static inline int
 dma_buf_export(int dma_buf, uint32_t flags)
 {
@@ -53,7 +53,7 @@ dma_buf_export(int dma_buf, uint32_t flags)
     return export.fd;
 }
 
-/* Adds the fence of a sync_file to a dma-buf, a reader's or a writer's. */
+/* Adds the fence of a sync_file to a dma-buf, as a reader's or a writer's. */
 static inline void
 dma_buf_import(int dma_buf, uint32_t flags, int sync_file)
 {
@@ -79,13 +79,13 @@ udmabuf_create(void)
     return dma_buf;
 }
 
-/* How many fences a dma-buf holds; a fence that signalled stays until another takes its place. */
+/* How many fences a dma-buf has. A signaled fence stays until another takes its place. */
 struct dma_buf_fences {
     int readers, writers;
     int pending; /* of both */
 };
 
-/* Only debugfs tells: to every other call a fence that signalled is no fence. */
+/* Only debugfs shows them: no other call shows a signaled fence. */
 static inline struct dma_buf_fences
 dma_buf_fences(int dma_buf)
 {

@@ -6,15 +6,14 @@
 
 #include "check.h"
 
-/* A process that shares with this one what it is sent through the socket. One that is started
- * before the test touches the library has a library of its own, as a program would that was
- * started by itself. */
+/* A process that shares with this one what it is sent through the socket. A peer that starts
+ * before the test touches the library has its own library, as a separate program has. */
 struct peer {
     pid_t pid;
     int sock;
 };
 
-/* Starts a peer, which ends when run returns. It does not outlive us. */
+/* Starts a peer, which ends when run() returns, or with this process. */
 static inline struct peer
 start_peer(void (*run)(int sock))
 {
@@ -31,7 +30,7 @@ start_peer(void (*run)(int sock))
     return peer;
 }
 
-/* All of the peer's checks must have held. */
+/* Waits for a peer whose checks must all have held. */
 static inline void
 end_peer(struct peer *peer)
 {
@@ -53,7 +52,7 @@ hear(int sock)
     return word;
 }
 
-/* Room for one descriptor beside a message. */
+/* Space for one descriptor beside a message. */
 union fd_room {
     char bytes[CMSG_SPACE(sizeof(int))];
     struct cmsghdr align;

@@ -1,6 +1,6 @@
 /*
  * What the tests of queues share: jobs that count what happens to them, and loops of every kind,
- * whose wheels turn while a test waits for something.
+ * which keep running while a test waits.
  */
 #ifndef QUEUE_H
 #define QUEUE_H
@@ -9,11 +9,11 @@
 
 #include <poll.h>
 
-/* A job and what became of it. */
+/* A job and its counters. */
 struct work {
     atomic_int ran, released;
     int answer, result;
-    /* The how manieth of all jobs it was to run, from 1. */
+    /* Its place in the order in which all jobs ran, from 1. */
     int turn;
     /* Called in run, and in release. */
     void (*in_run)(struct work *work);
@@ -59,7 +59,7 @@ submit(struct umf_queue *queue, struct work *work, struct umf_fence *wait, uint6
     return umf_queue_submit(queue, &job, 0);
 }
 
-/* What holds up a job that runs, until it is opened. */
+/* Blocks a running job until it is opened. */
 static atomic_bool gate;
 
 static inline void
@@ -71,7 +71,7 @@ wait_at_the_gate(struct work *work)
     work->ran--;
 }
 
-/* A loop, a queue of it, and fences. */
+/* A loop, its queue, and fences. */
 struct rig {
     const char *name;
     uint64_t loop_flags, queue_flags;
@@ -88,7 +88,7 @@ static const struct rig kinds[] = {
     { .name = "caller, inline", .queue_flags = UMF_QUEUE_INLINE },
 };
 
-/* Everything of a kind, fresh. */
+/* Creates all objects of a kind. */
 static inline struct rig
 set_up(const struct rig *kind)
 {
@@ -118,7 +118,7 @@ is_dispatched(const struct rig *rig)
     return !(rig->loop_flags & UMF_LOOP_THREAD);
 }
 
-/* Returns once there is something to dispatch. */
+/* Returns once the loop has something to dispatch. */
 static inline void
 until_due(const struct rig *rig)
 {
@@ -127,7 +127,7 @@ until_due(const struct rig *rig)
         CHECK(errno == EINTR);
 }
 
-/* Returns once a count has got there, and has the loop go on until then. */
+/* Returns once a count has reached a value, and runs the loop until then. */
 static inline void
 until(const struct rig *rig, atomic_int *count, int value)
 {
@@ -142,7 +142,8 @@ until(const struct rig *rig, atomic_int *count, int value)
     CHECK(atomic_load(count) == value);
 }
 
-/* Returns once the loop's threads are asleep, which might otherwise yet find that nothing is due. */
+/* Returns once the loop's threads sleep. A thread that is awake may yet find that nothing is
+ * due. */
 static inline void
 until_threads_sleep(void)
 {
@@ -157,7 +158,7 @@ until_threads_sleep(void)
     closedir(tasks);
 }
 
-/* Returns once the loop has done what was to be done by now. */
+/* Returns once the loop has done all that was due. */
 static inline void
 settle(const struct rig *rig)
 {
@@ -171,7 +172,8 @@ settle(const struct rig *rig)
     umf_queue_unref(other);
 }
 
-/* The same, and nothing becomes due before something happens: for threads that do nothing else. */
+/* The same, and returns once nothing becomes due by itself. For loops whose threads do nothing
+ * else. */
 static inline void
 settle_down(const struct rig *rig)
 {

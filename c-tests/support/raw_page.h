@@ -31,7 +31,7 @@ struct page_header {
     uint32_t version, fence_count;
 };
 
-/* The page as whoever was given its descriptor sees it: bytes. */
+/* A mapping of a page. */
 struct raw {
     char *bytes;
     size_t length;

@@ -1,4 +1,4 @@
-/* A sandbox that forbids a system call. */
+/* Sandboxes that forbid system calls. */
 #ifndef SANDBOX_H
 #define SANDBOX_H
 
@@ -24,7 +24,7 @@ install_filter(struct sock_filter *steps, unsigned short count)
     }
 }
 
-/* Whether a test cannot take system calls away by their numbers; says why. */
+/* Whether system calls cannot be refused by their numbers here. Prints why. */
 static inline bool
 cannot_be_refused_calls(void)
 {
@@ -37,8 +37,8 @@ cannot_be_refused_calls(void)
     return true;
 }
 
-/* From here on this thread, and those that it starts, get an error from futex_waitv. ENOSYS is what a kernel before 5.16
- * says, and what such a kernel says to PR_GET_AUXV (6.4) comes with it. */
+/* From here on this thread, and the threads that it starts, get an error from futex_waitv. With
+ * ENOSYS, as before Linux 5.16, PR_GET_AUXV (6.4) fails as well. */
 static inline void
 forbid_futex_waitv(uint32_t error)
 {
@@ -56,7 +56,7 @@ forbid_futex_waitv(uint32_t error)
     CHECK(syscall(FUTEX_WAITV, NULL, 0, 0, NULL, 0) == -1 && errno == (int)error);
 }
 
-/* Whether a child can be put into one. It says so if not. */
+/* Whether a child can be put into one. Says so if not. */
 static inline bool
 can_have_a_sandbox(void)
 {
@@ -65,7 +65,7 @@ can_have_a_sandbox(void)
     return join_child_unless_skipped(pid);
 }
 
-/* From here on this thread can start no other, nor fork. */
+/* From here on this thread can neither start threads nor fork. */
 static inline void
 forbid_threads(void)
 {

@@ -1,7 +1,7 @@
 /*
- * Stops a child process before any machine instruction of a call, so that a test can let something
- * happen between any two of them. This finds each time what random timing finds once in a million
- * runs. For x86, whose breakpoints are known here.
+ * Stops a child process before any machine instruction of a call, so that a test can do something
+ * between any two of them. This finds every time what random timing finds once in a million runs.
+ * For x86 only, whose breakpoints are known here.
  */
 #ifndef STEPS_H
 #define STEPS_H
@@ -26,7 +26,7 @@
 #define CAN_STEP 0
 #endif
 
-/* Both processes on one core: a stop then costs two switches, and not two wake-ups of a halted
+/* Puts both processes on one core: a stop then costs two switches, not two wake-ups of a halted
  * core. */
 static inline void
 stay_on_this_core(void)
@@ -37,20 +37,20 @@ stay_on_this_core(void)
     (void)sched_setaffinity(0, sizeof(set), &set);
 }
 
-/* A stopped child which will run the function next, and end with what it returns. -1 where that
- * is not allowed. Not inlined: all children have to run the same instructions. */
+/* A stopped child that will run the function next, and exit with its result. -1 where that is
+ * not allowed. Not inlined: all children must run the same instructions. */
 static __attribute__((noinline)) pid_t
 start_stopped(int (*run)(void))
 {
     pid_t pid;
     int status;
-    syscall(SYS_gettid); /* so that it is linked */
+    syscall(SYS_gettid); /* binds the symbol */
     IN_CHILD(pid, {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
             _exit(255);
         raise(SIGSTOP);
-        /* Not through _exit: the dynamic linker would run first, and be stopped in. */
+        /* Not _exit(): the dynamic linker would run first, and the child would stop in it. */
         syscall(SYS_exit_group, run());
     });
     CHECK(waitpid(pid, &status, 0) == pid);
@@ -76,7 +76,7 @@ enum progress {
     ENDED,
 };
 
-/* Until the child stopped, sleeps in a futex call, or ended with *code. */
+/* Waits until the child stopped, sleeps in a futex call, or ended with *code. */
 static inline enum progress
 watch_child(pid_t pid, int *code)
 {
@@ -99,7 +99,7 @@ watch_child(pid_t pid, int *code)
     }
 }
 
-/* Lets a stopped child go on, until it sleeps or ends. */
+/* Continues a stopped child until it sleeps or ends. */
 static inline enum progress
 run_on(pid_t pid, int *code)
 {
@@ -111,7 +111,7 @@ run_on(pid_t pid, int *code)
     return progress;
 }
 
-/* For a child that sleeps and should now end. ASLEEP if it does not. */
+/* Waits for a sleeping child that should end. ASLEEP if it does not. */
 static inline enum progress
 until_ended(pid_t pid, int *code)
 {
@@ -142,7 +142,7 @@ can_be_stopped(int (*run)(void))
     return pid > 0;
 }
 
-/* Whether an instruction is the kernel's, in the vDSO. The way through its clock depends on the time. */
+/* Whether an instruction is in the kernel's vDSO. Its code path depends on the time. */
 static inline bool
 is_in_vdso(uintptr_t pc)
 {
@@ -151,9 +151,9 @@ is_in_vdso(uintptr_t pc)
     return header && pc - start < header->e_shoff + (size_t)header->e_shnum * header->e_shentsize;
 }
 
-/* The addresses of all instructions that the function runs, until it sleeps or ends, each once.
- * A child that is forked later by the same process has its code at the same addresses. Not those
- * of the vDSO, which knows nothing of the library: to be stopped there is to be stopped before it. */
+/* The addresses of all instructions that the function runs until it sleeps or ends, each once. A
+ * child that the same process forks later has its code at the same addresses. Without those of
+ * the vDSO, which knows nothing of the library: a stop there is the same as a stop before it. */
 struct points {
     uintptr_t at[8000];
     unsigned count;
@@ -185,8 +185,8 @@ find_points(struct points *points, int (*run)(void))
         end_child(pid);
 }
 
-/* A child that runs the function and is stopped before the instruction at pc, the first time it
- * gets there. 0 if it ended or fell asleep without getting there. */
+/* A child that runs the function and is stopped before the instruction at pc when it first gets
+ * there. 0 if it ended or fell asleep without getting there. */
 static inline pid_t
 try_to_stop_at(int (*run)(void), uintptr_t pc)
 {
@@ -211,7 +211,7 @@ try_to_stop_at(int (*run)(void), uintptr_t pc)
     return pid;
 }
 
-/* For functions that go the same way each time. */
+/* For functions whose code path is always the same. */
 static inline pid_t
 start_stopped_at(int (*run)(void), uintptr_t pc)
 {

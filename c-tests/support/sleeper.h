@@ -7,7 +7,7 @@
 
 #include "check.h"
 
-/* Where a test says what went wrong. */
+/* The descriptor that failures are printed to. */
 static int complaints = STDERR_FILENO;
 
 static inline void
@@ -20,8 +20,8 @@ overdue(int signal)
     _exit(1);
 }
 
-/* Fails the test if it has not ended by then. Waits are then FOREVER: one that ends at a
- * deadline could hide a wake-up that was lost, because it finds its value there all the same. */
+/* Fails the test if it has not ended by then. Waits can then be FOREVER: a wait that ends at a
+ * deadline could hide a lost wake-up, because it finds its value there. */
 static inline void
 watchdog(unsigned seconds)
 {
@@ -37,7 +37,7 @@ is_asleep(pid_t pid, pid_t tid)
     snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", (int)pid, (int)tid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
-        /* The number of the call that blocks, or "running". */
+        /* the number of the blocking call, or "running" */
         if (read(fd, text, sizeof(text) - 1) < 0)
             text[0] = '\0';
         close(fd);
@@ -54,12 +54,12 @@ is_asleep(pid_t pid, pid_t tid)
             return true;
 #endif
 #ifdef __aarch64__
-        if (number == 202) /* x86-64's: its kernel tells what QEMU, which emulates us, is blocked in */
+        if (number == 202) /* x86-64's number: the host's kernel says what QEMU is blocked in */
             return true;
 #endif
         return number == SYS_futex || number == 449 /* futex_waitv */;
     }
-    /* A machine that hides what others' threads do. It still tells whether they do anything. */
+    /* The machine hides system calls of other threads. It still shows their state. */
     char state = 0;
     snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", (int)pid, (int)tid);
     FILE *stat = fopen(path, "re");
@@ -82,7 +82,7 @@ until_asleep(pid_t pid, pid_t tid)
     }
 }
 
-/* A thread that waits, for one fence or, where there is a list, for many. */
+/* A thread that waits for one fence or, if there is a list, for many. */
 struct sleeper {
     struct umf_fence *fence;
     uint64_t value;
@@ -122,7 +122,7 @@ start_sleeper(struct sleeper *s)
         sched_yield();
 }
 
-/* Returns once the thread that this starts is asleep. */
+/* Starts the thread, and returns once it sleeps. */
 static inline void
 fall_asleep(struct sleeper *s)
 {
@@ -130,13 +130,13 @@ fall_asleep(struct sleeper *s)
     uint64_t give_up = in_ns(20 * SECOND);
     while (!is_asleep(getpid(), s->tid)) {
         if (atomic_load(&s->done))
-            EXPECT(-ETIME, s->result); /* it should be asleep, and has returned this */
+            EXPECT(-ETIME, s->result); /* it should sleep, and has returned this */
         CHECK(now_ns() < give_up);
         nanosleep(&(struct timespec){ .tv_nsec = 20000 }, NULL);
     }
 }
 
-/* Whether the thread sleeps still, or again. To be asked when it has no reason to end. */
+/* Whether the thread still sleeps, or sleeps again. To be asked when it has no reason to end. */
 static inline bool
 sleeps_on(struct sleeper *s)
 {
@@ -146,7 +146,7 @@ sleeps_on(struct sleeper *s)
     return !atomic_load(&s->done);
 }
 
-/* How the wait ended. */
+/* The result of the wait. */
 static inline int
 end_of(struct sleeper *s)
 {

@@ -1,4 +1,4 @@
-/* The kernel's syncobj calls, bare. All return 0, what is named, or a negative errno. */
+/* The kernel's syncobj calls. Each returns 0, what its name says, or a negative errno. */
 #ifndef SYNCOBJ_H
 #define SYNCOBJ_H
 
@@ -15,10 +15,10 @@ struct syncobj_eventfd {
 };
 #define SYNCOBJ_EVENTFD DRM_IOWR(0xCF, struct syncobj_eventfd)
 
-/* Waits for a fence to be at the point, not for its signal. 0 is the point of a binary syncobj. */
-#define WAIT_MATERIALISED                                                                          \
+/* Waits until the point has a fence, not for its signal. Point 0 is a binary syncobj's. */
+#define WAIT_MATERIALIZED                                                                          \
     (DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT | DRM_SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE)
-/* Waits for a fence to be at the point, and then for its signal. */
+/* Waits until the point has a fence, and then for its signal. */
 #define WAIT_FOR_SUBMIT DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT
 
 static inline int
@@ -83,7 +83,7 @@ syncobj_import_sync_file(int fd, uint32_t handle, int sync_file)
     OK(syncobj_ioctl(fd, DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE, &arg));
 }
 
-/* Copies the fence at one point to another; 0 is a binary syncobj's. -EINVAL if there is none. */
+/* Copies the fence of one point to another; 0 is a binary syncobj's. -EINVAL if there is none. */
 static inline int
 syncobj_transfer(int fd, uint32_t from, uint64_t from_point, uint32_t to, uint64_t to_point)
 {
@@ -119,7 +119,7 @@ syncobj_timeline_signal(int fd, uint32_t handle, uint64_t point)
     OK(syncobj_ioctl(fd, DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL, &arg));
 }
 
-/* The highest point that signalled, or with LAST_SUBMITTED that holds a fence. */
+/* The highest signaled point, or with LAST_SUBMITTED the highest point with a fence. */
 static inline uint64_t
 syncobj_query(int fd, uint32_t handle, uint32_t flags)
 {
@@ -132,7 +132,7 @@ syncobj_query(int fd, uint32_t handle, uint32_t flags)
     return point;
 }
 
-/* -EINVAL where no fence is at the point, unless the flags wait for one. */
+/* -EINVAL where the point has no fence, unless the flags wait for one. */
 static inline int
 syncobj_wait(int fd, uint32_t handle, uint64_t point, uint32_t flags, int64_t abs_timeout_ns)
 {
@@ -144,13 +144,13 @@ syncobj_wait(int fd, uint32_t handle, uint64_t point, uint32_t flags, int64_t ab
     return syncobj_ioctl(fd, DRM_IOCTL_SYNCOBJ_TIMELINE_WAIT, &arg);
 }
 
-/* Checks that the kernel knows of no fence at a point, 0 being a binary syncobj's: what P1 asks
- * before the UMF is reached. */
+/* Checks that the kernel has no fence at a point (0 is a binary syncobj's), which must hold
+ * until the UMF is reached. */
 static inline void
-check_not_materialised(int fd, uint32_t handle, uint64_t point)
+check_not_materialized(int fd, uint32_t handle, uint64_t point)
 {
     uint32_t binary = syncobj_create(fd, 0);
-    EXPECT(-ETIME, syncobj_wait(fd, handle, point, WAIT_MATERIALISED, 0));
+    EXPECT(-ETIME, syncobj_wait(fd, handle, point, WAIT_MATERIALIZED, 0));
     EXPECT(-EINVAL, syncobj_wait(fd, handle, point, 0, 0));
     EXPECT(-EINVAL, syncobj_transfer(fd, handle, point, binary, 0));
     syncobj_destroy(fd, binary);
@@ -160,9 +160,9 @@ check_not_materialised(int fd, uint32_t handle, uint64_t point)
         CHECK(syncobj_query(fd, handle, DRM_SYNCOBJ_QUERY_FLAGS_LAST_SUBMITTED) < point);
 }
 
-/* Checks that a signalled fence is at a point, 0 being a binary syncobj's. */
+/* Checks that a point has a signaled fence; 0 is a binary syncobj's. */
 static inline void
-check_signalled(int fd, uint32_t handle, uint64_t point)
+check_signaled(int fd, uint32_t handle, uint64_t point)
 {
     uint32_t binary = syncobj_create(fd, 0);
     OK(syncobj_wait(fd, handle, point, 0, 0));

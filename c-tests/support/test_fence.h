@@ -1,4 +1,4 @@
-/* Kernel fences that fail on demand, by a module of ours: see kernel/module. */
+/* Kernel fences that fail on demand, from the project's kernel module (kernel/module). */
 #ifndef TEST_FENCE_H
 #define TEST_FENCE_H
 
@@ -25,7 +25,7 @@ load_test_fences(void)
     return true;
 }
 
-/* A kernel fence; its file signals it, at the latest when it is closed. */
+/* A kernel fence. Its file signals it, at the latest when it is closed. */
 static inline int
 test_fence(int *sync_file)
 {

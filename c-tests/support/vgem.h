@@ -1,7 +1,7 @@
 /*
- * Pending kernel fences that a test controls, without a GPU: the vgem driver attaches them to its
- * buffers, and signals them when told. One that is never told signals by itself after 10 s, as the
- * kernel lets no fence pend for ever.
+ * Pending kernel fences that a test controls without a GPU: the vgem driver attaches them to its
+ * buffers, and signals them when asked. An unsignaled one signals by itself after 10 s, as no
+ * kernel fence may be pending forever.
  */
 #ifndef VGEM_H
 #define VGEM_H
@@ -45,8 +45,8 @@ vgem_buffer_destroy(struct vgem_buffer *buffer)
     CHECK(ioctl(buffer->card, DRM_IOCTL_MODE_DESTROY_DUMB, &dumb) == 0);
 }
 
-/* Adds a pending fence, of a reader (0) or a writer (VGEM_FENCE_WRITE) of the buffer. Returns its
- * number. */
+/* Adds a pending fence to the buffer, a reader's (0) or a writer's (VGEM_FENCE_WRITE). Returns
+ * its number. */
 static inline uint32_t
 vgem_attach(struct vgem_buffer *buffer, uint32_t flags)
 {
@@ -59,7 +59,7 @@ static inline void
 vgem_signal(int card, uint32_t fence)
 {
     struct drm_vgem_fence_signal signal = { .fence = fence };
-    /* ETIMEDOUT: its 10 s were over, and whatever was checked meanwhile proves nothing. */
+    /* ETIMEDOUT: its 10 s were over, and the checks meanwhile prove nothing */
     CHECK(ioctl(card, DRM_IOCTL_VGEM_FENCE_SIGNAL, &signal) == 0);
 }
 

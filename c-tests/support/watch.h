@@ -1,5 +1,6 @@
 /*
- * Loops and watches: who was called, and how a test lets a loop of either mode get on with what it has to do.
+ * Loops and watches: callbacks that record their calls, and ways to let a loop of either kind work
+ * while a test waits.
  */
 #ifndef WATCH_H
 #define WATCH_H
@@ -11,16 +12,16 @@
 
 #define NOT_CALLED 1
 
-/* What a callback was told. */
+/* The calls of a callback. */
 struct told {
     atomic_int calls, releases;
     _Atomic int result;
-    /* The how-manieth call of all it was. */
+    /* its place in the order of all calls */
     atomic_uint turn;
 };
 
 static atomic_uint turns;
-/* Of callbacks, at this moment, where no two may run at the same time. */
+/* How many callbacks run now. No two may run at once. */
 static atomic_int running;
 
 static inline void
@@ -91,7 +92,7 @@ turn_loop(struct umf_loop *loop)
     int fd = umf_loop_fd(loop);
     if (fd >= 0) {
         struct pollfd entry = { fd, POLLIN, 0 };
-        /* Only if it says so: that it is told is part of what is tested. */
+        /* Only if the descriptor says so: that is part of the test. */
         if (poll(&entry, 1, 1) == 1)
             OK(umf_loop_dispatch(loop, 0));
     } else {
@@ -114,7 +115,7 @@ until_over(struct umf_loop *loop, struct told *told)
     CHECK(told->releases == 1);
 }
 
-/* Both have to be what they are from the outside, and in the loop. */
+/* Turns the loop until the callback was called once, with this result, and released. */
 static inline void
 until_called(struct umf_loop *loop, struct told *told, int result)
 {
@@ -133,7 +134,7 @@ watch_value(struct umf_loop *loop, struct umf_fence *fence, uint64_t value, stru
     return watch;
 }
 
-/* What a watch comes to, once it has. Ends the reference. */
+/* The result of a watch, once it has one. Releases the reference. */
 static inline int
 outcome_of(struct umf_loop *loop, struct umf_watch *watch)
 {
@@ -162,7 +163,8 @@ settle(struct umf_loop *loop, struct umf_page *page)
     umf_fence_unref(fence);
 }
 
-/* The threads of this process with a loop's name, up to count of them in tids. Returns how many there are. */
+/* The threads of this process with a loop's name, up to count of them in tids. Returns their
+ * number. */
 static inline int
 loop_threads(pid_t *tids, int count)
 {

@@ -1,7 +1,7 @@
 /*
- * A deadline ends a wait also if a peer keeps it from ever falling asleep: by changing what the
- * waiter is about to sleep on, each time that it is about to. The waiter is stopped at each system
- * call for this, so the peer wins every race.
+ * A deadline ends a wait even if a peer keeps it from falling asleep, by changing the word that the
+ * waiter is about to sleep on each time. The waiter is stopped at each system call for this, so the
+ * peer wins every race.
  */
 #include "raw_page.h"
 #include "single_step.h"
@@ -22,7 +22,7 @@ wait_list(uint64_t flags)
 static int wait_all(void) { return wait_list(0); }
 static int wait_any(void) { return wait_list(UMF_WAIT_ANY); }
 
-/* What a peer may do that knows the layout: count up the page's word and the fence's. */
+/* A peer that knows the layout increments the page's event count and the fence's futex word. */
 static void
 wake(const struct raw *raw)
 {

@@ -1,6 +1,9 @@
 /*
- * Compute without end: a job that signals when it is done, whenever that is. Waits have no hidden deadline, and use no CPU meanwhile: how
- * often each came back from its sleep is counted, which a busy machine does not change. A number: how many seconds the job takes.
+ * A compute job that signals when it is done, whenever that is. Waits have no hidden deadline and
+ * use no CPU meanwhile. The test counts how often each wait woke up, which a busy machine does not
+ * change.
+ *
+ *     long_wait [SECONDS]     how long the job takes
  */
 #include "raw_page.h"
 #include "sleeper.h"
@@ -53,7 +56,7 @@ waits(void *data)
     return NULL;
 }
 
-/* Computes, leaves the CPU to others where they want it, and tells what it has come to. */
+/* Computes at low priority, and then signals in each way. */
 static void
 job(double seconds)
 {
@@ -87,7 +90,7 @@ main(int argc, char **argv)
     CHECK(interrupt >= 0);
     OK(umf_fence_set_notifier(devices[0], &notifier));
     raw = map_raw(page);
-    /* Before there are threads. It starts when the first wait does, near enough. */
+    /* Forks before there are threads. The job starts at about the time of the first wait. */
     IN_CHILD(pid, {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         job(seconds);
@@ -108,7 +111,8 @@ main(int argc, char **argv)
         const struct cost *cost = &costs[way];
         printf("%-24s %6.1f s, slept %ld times, %7.3f ms of CPU time: %.4f%% of a core\n", names[way], cost->wall_s, cost->sleeps,
                cost->cpu_ms, cost->cpu_ms / cost->wall_s / 10);
-        /* Asleep once, and maybe at the barrier; a device's word is looked for 20 or 250 times a second. */
+        /* A wait sleeps once, and maybe at the barrier. It polls a device's word 20 or 250 times
+         * a second. */
         double most = way == NOTIFIED ? 60 + cost->wall_s * 25 : way == NOT_NOTIFIED ? 200 + cost->wall_s * 300 : 10;
         if (!is_emulated())
             CHECK((double)cost->sleeps <= most);

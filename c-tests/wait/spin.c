@@ -1,6 +1,7 @@
 /*
- * The promise about spinning: what waits spend in vain stays within the share that was set, whoever waits and however often,
- * and none at all where spinning is off. Two who have one processor between them learn that it is of no use.
+ * The promise about spinning: wasted spins stay within the configured share, however many threads
+ * wait and however often, and are zero where spinning is off. Two processes that share one
+ * processor learn that spinning is useless.
  */
 #include "check.h"
 
@@ -22,7 +23,7 @@ thread_cpu_ns(void)
     return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
 }
 
-/* The CPU time of waits of 1 ms each, none of which is met: a spin before each would cost 5 %. */
+/* The CPU time of waits of 1 ms each, none of which is met: a spin before each would cost 5%. */
 static uint64_t
 cpu_of_vain_waits(int count)
 {
@@ -32,7 +33,7 @@ cpu_of_vain_waits(int count)
     return thread_cpu_ns() - before;
 }
 
-/* Makes the fence look as if spinning paid: a signal that comes at once, over and over. */
+/* Makes spinning look useful for the fence: it is signaled at once, over and over. */
 static void *
 answers(void *data)
 {
@@ -44,7 +45,7 @@ answers(void *data)
     return NULL;
 }
 
-/* The CPU time of a wait, where the answer comes from another process on the same processor. */
+/* The CPU time of a wait for an answer from another process on the same processor. */
 static uint64_t
 cpu_of_sharing_a_processor(struct umf_page *page)
 {
@@ -75,10 +76,9 @@ cpu_of_sharing_a_processor(struct umf_page *page)
     return taken / TRIPS;
 }
 
-/*
- * Short sleeps look as if spinning paid, and it does not. Allowed all of a core, spins of 1 ms would cost ten times the floor, each
- * time. A third program on the same processor makes sleeps long, and what is learnt wrong; it does not stay for all tries.
- */
+/* Short sleeps make spinning look useful where it is not. With a whole core allowed, spins of 1
+ * ms would cost ten times the floor each time. A third program on the same processor makes
+ * sleeps long and misleads the estimate; that does not last for all tries. */
 static void
 two_on_one_processor(struct umf_page *page)
 {
@@ -123,12 +123,12 @@ main(void)
     uint64_t floor = cpu_of_vain_waits(400);
     OK(umf_set_spin(10, 50000, 0));
     uint64_t promised = cpu_of_vain_waits(400);
-    /* 1 % of 400 ms and a burst of four spins; the floor differs from run to run, so it is given half again. */
+    /* 1% of 400 ms and a burst of four spins. The floor varies, so half of it is allowed on top. */
     printf("400 waits of 1 ms: %" PRIu64 " us asleep, %" PRIu64 " us with 1 %% of spinning\n",
            floor / 1000, promised / 1000);
     CHECK(promised < floor + floor / 2 + 8 * MS);
 
-    /* Values arrive whether it spins or not, and whatever it learnt. */
+    /* Values arrive whether or not a wait spins, and whatever it has learned. */
     CHECK(pthread_create(&thread, NULL, answers, pair) == 0);
     for (uint64_t i = 1; i <= 2000; i++) {
         if (i % 500 == 0)

@@ -1,6 +1,6 @@
 /*
- * Waiting for one fence: every jump of the value wakes who it concerns and nobody else, deadlines
- * are kept, signals to the process do not show, and who waits sleeps.
+ * Waits for one fence: every jump of the value wakes exactly the waiters that it concerns,
+ * deadlines are kept, signals to the process do not interrupt a wait, and the waiter sleeps.
  */
 #include "sleeper.h"
 
@@ -27,10 +27,10 @@ deadlines_are_not_early(void)
         uint64_t deadline = in_ns(lengths[i]);
         EXPECT(-ETIME, umf_fence_wait(fence, 1, deadline));
         uint64_t now = now_ns();
-        /* Late by whatever the machine is busy with, but not by another unit of time. */
+        /* Late by what the machine is busy with, but not by a wrong unit of time. */
         CHECK(now >= deadline && now < deadline + 10 * SECOND);
     }
-    /* What is reached is so at any deadline. */
+    /* A reached value needs no time. */
     OK(umf_fence_wait(fence, 0, 0));
     OK(umf_fence_wait(fence, 0, 1));
     umf_fence_unref(fence);
@@ -56,12 +56,12 @@ a_deadline_in_584_years_is_one(void)
 }
 
 static void
-woken_by(uint64_t start, uint64_t waited_for, uint64_t signalled)
+woken_by(uint64_t start, uint64_t waited_for, uint64_t signaled)
 {
     struct umf_fence *fence = fence_at(start);
     struct sleeper sleeper = { .fence = fence, .value = waited_for };
     fall_asleep(&sleeper);
-    OK(umf_fence_signal(fence, signalled));
+    OK(umf_fence_signal(fence, signaled));
     EXPECT(0, end_of(&sleeper));
     umf_fence_unref(fence);
 }
@@ -95,7 +95,8 @@ no_jump_is_slept_through(void)
         woken_by(jumps[i][0], jumps[i][1], jumps[i][2]);
 }
 
-/* From every residue, by every kind of step: the first value passed, the last and one between. */
+/* From every residue, by every kind of step: waits for the first value passed, the last, and one
+ * between. */
 static void
 no_step_is_slept_through(void)
 {
@@ -109,7 +110,7 @@ no_step_is_slept_through(void)
     }
 }
 
-/* Each falls asleep for a value of its own: the first, and every step after it. */
+/* Each waiter falls asleep for its own value: the first one, and every step after it. */
 static void
 fall_asleep_in_steps(struct sleeper *sleepers, int count, struct umf_fence *fence, uint64_t first, uint64_t step)
 {
@@ -155,7 +156,7 @@ one_jump_wakes_all_it_passes(void)
     umf_fence_unref(fence);
 }
 
-/* Values that are 32 apart share a bit of the word that sleepers leave. */
+/* Values that are 32 apart share a waiter bit. */
 static void
 who_waits_for_32_more_sleeps_on_and_is_woken_in_turn(void)
 {
@@ -180,7 +181,7 @@ tick(int signal)
     atomic_fetch_add(&ticks, 1);
 }
 
-/* A thousand signals a second, to this thread. */
+/* A thousand signals a second to this thread. */
 static timer_t
 start_ticks(void)
 {
@@ -250,7 +251,8 @@ a_process_that_was_stopped_waits_on(void)
         until_asleep(pid, pid);
         CHECK(kill(pid, SIGSTOP) == 0);
         CHECK(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status));
-        /* The first is signalled after it went on, the second while it was stopped. */
+        /* The first fence is signaled after the process continued, the second while it was
+         * stopped. */
         if (value == 2)
             OK(umf_fence_signal(fence, value));
         CHECK(kill(pid, SIGCONT) == 0);

@@ -1,15 +1,14 @@
 /*
- * Waiting for many fences, for any or for all of them, on one page and on more pages than one
- * system call can sleep on: the same answers everywhere. And the same again in a sandbox that
- * forbids futex_waitv, whichever way it says so, and whether it closes before or after the library
- * was first used.
+ * Waits for many fences, for any or for all, on one page and on more pages than one system call can
+ * sleep on: the same results everywhere. The same in a sandbox that forbids futex_waitv, with
+ * either errno, from the start or after the library was first used.
  */
 #include "sandbox.h"
 #include "sleeper.h"
 
 #include "fail_alloc.h"
 
-/* Fences spread over pages, and a list of entries that goes round and round through them. */
+/* Fences spread over pages, and a list of entries that cycles through them. */
 struct world {
     uint32_t pages, fences, count;
     struct umf_page **page;
@@ -64,7 +63,7 @@ any_ends_with_the_one_that_is_met(uint32_t pages, uint32_t count)
         OK(umf_fence_signal(w.fence[which[i]], 1));
         EXPECT(0, end_of(&sleeper));
         CHECK(sleeper.index == which[i]);
-        /* And for who comes later. */
+        /* Later waits get the same result. */
         OK(umf_wait(w.waits, w.count, UMF_WAIT_ANY, 0, &index));
         CHECK(index == which[i]);
         OK(umf_wait(w.waits, w.count, UMF_WAIT_ANY, FOREVER, NULL));
@@ -81,7 +80,7 @@ all_ends_with_the_last(uint32_t pages, uint32_t count)
         struct sleeper sleeper = sleeper_of(&w, 0);
         EXPECT(-ETIME, umf_wait(w.waits, w.count, 0, 0, NULL));
         fall_asleep(&sleeper);
-        /* From the back, so that most are met long before they are looked at. */
+        /* In falling order, so that most entries are met long before the wait looks at them. */
         for (uint32_t k = count; k-- > 0;) {
             if (k != which[i])
                 OK(umf_fence_signal(w.fence[k], 1));
@@ -122,7 +121,7 @@ a_hundred_thousand_entries(uint32_t pages)
     destroy(&w);
 }
 
-/* The fence that fails is not the one that the wait has got to, or that it would look at next. */
+/* The failed fence is neither the one that the wait has reached nor the next. */
 static void
 a_failure_ends_the_wait_wherever_it_is(uint32_t pages, uint32_t count)
 {
@@ -164,7 +163,7 @@ what_is_met_counts_before_what_failed(uint32_t pages)
     CHECK(index == 1);
     EXPECT(-EIO, umf_wait(w.waits, 2, 0, FOREVER, NULL));
 
-    /* Reached first, failed then: met, for any and for all, also in the middle of a wait. */
+    /* Reached and then failed: met, for any and for all, also in the middle of a wait. */
     OK(umf_fence_set_error(w.fence[1], -ENODEV));
     w.waits[0] = (struct umf_wait){ w.fence[2], 1, UMF_OP_GE, 0, 0 };
     OK(umf_wait(w.waits, 2, UMF_WAIT_ANY, FOREVER, NULL));
@@ -224,7 +223,7 @@ pending_waits_end_with_a_promise(uint32_t pages)
         if (kind == 0) {
             OK(umf_fence_submit(w.fence[2], 10));
             OK(umf_fence_submit(w.fence[0], 9));
-            OK(umf_fence_signal(w.fence[1], 10)); /* what is reached needs no promise */
+            OK(umf_fence_signal(w.fence[1], 10)); /* a reached value needs no submission */
             CHECK(sleeps_on(&sleeper));
             OK(umf_fence_submit(w.fence[0], 10 + (UINT64_C(3) << 32)));
         } else {
@@ -233,7 +232,7 @@ pending_waits_end_with_a_promise(uint32_t pages)
         }
         EXPECT(0, end_of(&sleeper));
     }
-    /* A promise is not a signal. */
+    /* A pending value is not a signal. */
     EXPECT(-ETIME, umf_wait(w.waits + 1, 1, 0, 0, NULL));
     OK(umf_wait(w.waits + 1, 1, UMF_WAIT_PENDING, 0, NULL));
     destroy(&w);
@@ -247,7 +246,8 @@ deadlines_are_not_early(uint32_t pages, uint32_t count)
     OK(umf_fence_signal(w.fence[0], 1));
     for (int i = 0; i < 3; i++) {
         uint64_t deadline = in_ns(25 * MS);
-        /* The first entry is met, which is not enough for all, and not part of the wait for any. */
+        /* The first entry is met, which is not enough for all, and which the wait for any does
+         * not have. */
         bool any = kinds[i] & UMF_WAIT_ANY;
         EXPECT(-ETIME, umf_wait(w.waits + any, count - any, kinds[i], deadline, NULL));
         CHECK(now_ns() >= deadline);
@@ -264,7 +264,7 @@ neither_signals_nor_waits_allocate(uint32_t pages, uint32_t count)
     long before = allocations;
     allocations_left = 0;
     EXPECT(-ETIME, umf_wait(w.waits, count, 0, in_ns(MS), NULL));
-    /* More than 128 entries want memory, and do without. */
+    /* More than 128 entries use memory, and work without. */
     EXPECT(-ETIME, umf_wait(w.waits, count, UMF_WAIT_ANY, in_ns(MS), NULL));
     CHECK(count > 128 || allocations == before);
     before = allocations;
@@ -291,8 +291,7 @@ everything(void)
         { 1, 1 }, { 1, 2 }, { 1, 128 }, { 1, 129 }, { 1, 1000 },
         { 2, 2 }, { 2, 129 }, { 128, 128 }, { 128, 1000 }, { 129, 129 }, { 200, 1000 },
     };
-    /* First of all: what the library finds out when it first needs it, it finds out without
-     * allocating. */
+    /* Comes first: the library must detect what it needs without allocating. */
     neither_signals_nor_waits_allocate(3, 3);
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
         any_ends_with_the_one_that_is_met(sizes[i][0], sizes[i][1]);
@@ -317,7 +316,7 @@ nothing(void)
 {
 }
 
-/* Returns what the test does: 0, or SKIPPED. */
+/* Returns what the test returns: 0, or SKIPPED. */
 static int
 in_a_sandbox(uint32_t error, void (*first)(void))
 {
