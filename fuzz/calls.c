@@ -1,7 +1,8 @@
 /*
- * Bytes as a sequence of calls of the C face, over a few pages, fences, loops, watches and queues: also with arguments that
- * are wrong, and with a peer's writes to the pages between them. Whatever the sequence, each call answers what is
- * documented, a 64-bit value that was seen does not go back, and every callback's data is released exactly once.
+ * Takes bytes as a sequence of calls of the C API, over a few pages, fences, loops, watches and
+ * queues, also with wrong arguments, and with a peer's writes to the pages in between. Whatever the
+ * sequence, each call returns a documented result, a 64-bit value that was seen does not go back,
+ * and every callback's data is released exactly once.
  */
 #define _GNU_SOURCE
 #include <libumf.h>
@@ -38,7 +39,9 @@ one_of(int line, int answer, const int *codes, size_t count)
     abort();
 }
 
-#define ONE_OF(call, ...) one_of(__LINE__, call, (const int[]){ __VA_ARGS__ }, sizeof((const int[]){ __VA_ARGS__ }) / sizeof(int))
+#define ONE_OF(call, ...)                                                                          \
+    one_of(__LINE__, call, (const int[]){ __VA_ARGS__ },                                           \
+           sizeof((const int[]){ __VA_ARGS__ }) / sizeof(int))
 #define FAILED -EIO, -EOWNERDEAD, -ESTALE, -EINVAL
 #define UNMET FAILED, -ETIME, -ERANGE
 
@@ -68,7 +71,7 @@ take(unsigned bytes)
     return value;
 }
 
-/* A number that is near something. */
+/* A number near one that has a meaning. */
 static uint64_t
 number(void)
 {
@@ -131,7 +134,8 @@ release_job(void *data, int result)
 static struct umf_wait
 entry(void)
 {
-    struct umf_wait wait = { ANY(fences), number(), take(1) % 8 ? UMF_OP_GE : (uint32_t)take(1) % 7, take(1) == 255, 0 };
+    struct umf_wait wait = { ANY(fences), number(), take(1) % 8 ? UMF_OP_GE : (uint32_t)take(1) % 7,
+                             take(1) == 255, 0 };
     if (take(1) % 8 == 0)
         wait.mask = number();
     return wait;
@@ -175,17 +179,20 @@ import(void)
     if (length >= sizeof(header))
         CHECK(pwrite(fd, &header, sizeof(header), 0) == sizeof(header));
     if (!(how & 1))
-        CHECK(fcntl(fd, F_ADD_SEALS, how & 32 ? (int)take(1) & 31 : F_SEAL_SHRINK | F_SEAL_GROW) == 0 || errno == EPERM);
+        CHECK(fcntl(fd, F_ADD_SEALS, how & 32 ? (int)take(1) & 31 : F_SEAL_SHRINK | F_SEAL_GROW) ==
+                  0 ||
+              errno == EPERM);
     int got = ONE_OF(umf_page_import(fd, how == 255 ? number() : 0, &page), 0, -EINVAL, -EACCES);
     CHECK((got == 0) == (page != NULL));
     if (page) {
-        CHECK(umf_page_fence_count(page) == header.count && 4096 + 64 * (uint64_t)header.count <= length);
+        CHECK(umf_page_fence_count(page) == header.count &&
+              4096 + 64 * (uint64_t)header.count <= length);
         keep_page(page, &ANY(pages));
     }
     close(fd);
 }
 
-/* What a peer does. */
+/* Writes to a page as a peer may. */
 static void
 scribble(void)
 {
@@ -196,9 +203,12 @@ scribble(void)
     uint8_t how = (uint8_t)take(1);
     uint64_t value = number();
     if (how % 16 == 0) {
-        CHECK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, how & 16 ? 4096 : 0, 4096) == 0 || errno == EPERM);
+        CHECK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, how & 16 ? 4096 : 0,
+                        4096) == 0 ||
+              errno == EPERM);
     } else {
-        off_t place = how & 1 ? 4096 + 64 * (off_t)(take(1) % umf_page_fence_count(page)) + 4 * (off_t)(how >> 4)
+        off_t place = how & 1 ? 4096 + 64 * (off_t)(take(1) % umf_page_fence_count(page)) +
+                                    4 * (off_t)(how >> 4)
                               : (off_t)(take(2) % 4096);
         CHECK(pwrite(fd, &value, how & 2 ? 4 : 8, place) > 0 || errno == EPERM);
     }
@@ -226,13 +236,21 @@ watch(void)
     uint64_t wait_flags = flags(UMF_WAIT_PENDING), no_flags = flags(0);
     int got;
     switch (which % 4) {
-    case 0: got = umf_loop_watch(loop, which == 252 ? NULL : &wait, wait_flags, &callback, &made); break;
-    case 1: got = umf_loop_export_eventfd(loop, &wait, wait_flags, which > 250 ? null : event, &callback, &made); break;
+    case 0:
+        got = umf_loop_watch(loop, which == 252 ? NULL : &wait, wait_flags, &callback, &made);
+        break;
+    case 1:
+        got = umf_loop_export_eventfd(loop, &wait, wait_flags, which > 250 ? null : event,
+                                      &callback, &made);
+        break;
     case 2:
-        got = umf_loop_export_fence(loop, wait.fence, wait.value, ANY(fences), number(), no_flags, &callback, &made);
+        got = umf_loop_export_fence(loop, wait.fence, wait.value, ANY(fences), number(), no_flags,
+                                    &callback, &made);
         break;
     default:
-        got = umf_loop_import_sync_file(loop, wait.fence, wait.value, which > 250 ? (int)number() : -1, no_flags, &callback, &made);
+        got =
+            umf_loop_import_sync_file(loop, wait.fence, wait.value,
+                                      which > 250 ? (int)number() : -1, no_flags, &callback, &made);
     }
     ONE_OF(got, 0, FAILED, -EBADF, -EACCES);
     CHECK((got == 0) == (made != NULL));
@@ -244,9 +262,14 @@ submit(void)
 {
     struct umf_wait waits[2] = { entry(), entry() };
     struct umf_signal signals[2] = { { ANY(fences), number() }, { ANY(fences), number() } };
-    struct umf_job job = { .size = take(1) == 255 ? (uint32_t)number() : sizeof(job), .wait_count = take(1) % 3,
-                           .signal_count = take(1) % 3, .waits = waits, .signals = signals, .run = run_job,
-                           .release = release_job, .data = &released };
+    struct umf_job job = { .size = take(1) == 255 ? (uint32_t)number() : sizeof(job),
+                           .wait_count = take(1) % 3,
+                           .signal_count = take(1) % 3,
+                           .waits = waits,
+                           .signals = signals,
+                           .run = run_job,
+                           .release = release_job,
+                           .data = &released };
     if (job.size > sizeof(job))
         job.size = sizeof(job);
     if (take(1) == 255)
@@ -268,7 +291,7 @@ any_fd(void)
     }
 }
 
-/* A kernel's fences are not had without a device, but all that is asked before them is. */
+/* There are no kernel fences without a device, but every check before them runs. */
 static void
 convert(unsigned place)
 {
@@ -289,14 +312,19 @@ convert(unsigned place)
         ONE_OF(umf_device_query_caps(device, &caps), -EINVAL);
         break;
     case 1:
-        ONE_OF(umf_fence_export_sync_file(fence, value, device, until, place > 250 ? NULL : &fd), 0, FAILED, -ETIME, -EOPNOTSUPP);
+        ONE_OF(umf_fence_export_sync_file(fence, value, device, until, place > 250 ? NULL : &fd), 0,
+               FAILED, -ETIME, -EOPNOTSUPP);
         if (fd >= 0)
             close(fd);
         break;
     case 2:
-        ONE_OF(umf_fence_export_dma_buf(fence, value, device, any_fd(), flags(3), until), FAILED, -EBADF, -ETIME, -EOPNOTSUPP);
+        ONE_OF(umf_fence_export_dma_buf(fence, value, device, any_fd(), flags(3), until), FAILED,
+               -EBADF, -ETIME, -EOPNOTSUPP);
         break;
-    case 3: ONE_OF(umf_fence_import_dma_buf(fence, value, any_fd(), flags(3), until), FAILED, -EBADF, -EACCES, -EOPNOTSUPP); break;
+    case 3:
+        ONE_OF(umf_fence_import_dma_buf(fence, value, any_fd(), flags(3), until), FAILED, -EBADF,
+               -EACCES, -EOPNOTSUPP);
+        break;
     case 4:
         ONE_OF(umf_fence_export_syncobj(fence, value, device, handle, number(), until), -EINVAL);
         ONE_OF(umf_fence_import_syncobj(fence, value, device, handle, number(), until), -EINVAL);
@@ -305,17 +333,24 @@ convert(unsigned place)
         ONE_OF(umf_syncobj_open(device, handle, flags(0), &syncobj), -EINVAL);
         CHECK(!syncobj && !umf_syncobj_ref(syncobj));
         umf_syncobj_unref(syncobj);
-        ONE_OF(umf_loop_export_syncobj(ANY(loops), fence, value, syncobj, number(), flags(0), &callback, &made), -EINVAL);
-        ONE_OF(umf_loop_import_syncobj(ANY(loops), fence, value, syncobj, number(), flags(0), &callback, &made), -EINVAL);
+        ONE_OF(umf_loop_export_syncobj(ANY(loops), fence, value, syncobj, number(), flags(0),
+                                       &callback, &made),
+               -EINVAL);
+        ONE_OF(umf_loop_import_syncobj(ANY(loops), fence, value, syncobj, number(), flags(0),
+                                       &callback, &made),
+               -EINVAL);
         break;
     case 6:
-        ONE_OF(umf_loop_import_dma_buf(ANY(loops), fence, value, any_fd(), flags(3), &callback, &made), FAILED, -EBADF, -EACCES,
-               -EOPNOTSUPP);
+        ONE_OF(
+            umf_loop_import_dma_buf(ANY(loops), fence, value, any_fd(), flags(3), &callback, &made),
+            FAILED, -EBADF, -EACCES, -EOPNOTSUPP);
         break;
     default:
-        ONE_OF(place & 8 ? umf_loop_tie_fence(ANY(loops), fence, any_fd(), flags(0), &callback, &made)
-                         : umf_loop_tie_page(ANY(loops), ANY(pages), any_fd(), flags(0), &callback, &made),
-               0, -EINVAL, -EBADF);
+        ONE_OF(
+            place & 8
+                ? umf_loop_tie_fence(ANY(loops), fence, any_fd(), flags(0), &callback, &made)
+                : umf_loop_tie_page(ANY(loops), ANY(pages), any_fd(), flags(0), &callback, &made),
+            0, -EINVAL, -EBADF);
         keep_watch(made, place % WATCHES);
         return;
     }
@@ -331,25 +366,32 @@ hear(void *data, uint64_t value, uint64_t abs_timeout_ns)
     return 0;
 }
 
-/* What devices write, and how they are heard. */
+/* Fences that devices write, and their notifiers. */
 static void
 device(unsigned place)
 {
     static uint64_t words[2];
-    struct umf_mapping memory = { .size = take(1) == 255 ? (uint32_t)number() % (sizeof(memory) + 1) : sizeof(memory),
-                                  .value = take(1) == 255 ? (char *)words + 3 : (char *)&words[place % 2], .data = &released,
-                                  .release = on_release };
-    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = -1, .data = &released, .release = on_release };
+    struct umf_mapping memory = {
+        .size = take(1) == 255 ? (uint32_t)number() % (sizeof(memory) + 1) : sizeof(memory),
+        .value = take(1) == 255 ? (char *)words + 3 : (char *)&words[place % 2],
+        .data = &released,
+        .release = on_release
+    };
+    struct umf_notifier notifier = {
+        .size = sizeof(notifier), .fd = -1, .data = &released, .release = on_release
+    };
     struct umf_fence *fence = NULL;
     int fd = -1;
     __atomic_store_n(&words[place % 2], number(), __ATOMIC_SEQ_CST);
     switch (place % 4) {
     case 0:
-        if (ONE_OF(umf_fence_create_in(ANY(pages), &memory, flags(1), &fence), 0, -EINVAL, -ENOSPC, -EACCES, -EOPNOTSUPP) == 0)
+        if (ONE_OF(umf_fence_create_in(ANY(pages), &memory, flags(1), &fence), 0, -EINVAL, -ENOSPC,
+                   -EACCES, -EOPNOTSUPP) == 0)
             promised++;
         break;
     case 1:
-        if (ONE_OF(umf_fence_open_in(ANY(pages), (uint32_t)take(1), &memory, flags(0), &fence), 0, -EINVAL, -ENOENT) == 0)
+        if (ONE_OF(umf_fence_open_in(ANY(pages), (uint32_t)take(1), &memory, flags(0), &fence), 0,
+                   -EINVAL, -ENOENT) == 0)
             promised++;
         break;
     case 2:
@@ -357,11 +399,13 @@ device(unsigned place)
             notifier.fd = any_fd();
         if (place & 8)
             notifier.wait = hear;
-        if (ONE_OF(umf_fence_set_notifier(ANY(fences), place > 250 ? NULL : &notifier), 0, -EINVAL, -EBADF, -ESTALE) == 0)
+        if (ONE_OF(umf_fence_set_notifier(ANY(fences), place > 250 ? NULL : &notifier), 0, -EINVAL,
+                   -EBADF, -ESTALE) == 0)
             promised += place <= 250 && notifier.wait;
         return;
     default:
-        ONE_OF(umf_page_export_dma_buf(ANY(pages), flags(0), &fd), 0, -EINVAL, -EACCES, -EOPNOTSUPP);
+        ONE_OF(umf_page_export_dma_buf(ANY(pages), flags(0), &fd), 0, -EINVAL, -EACCES,
+               -EOPNOTSUPP);
         if (fd >= 0)
             close(fd);
         return;
@@ -370,11 +414,12 @@ device(unsigned place)
         keep_fence(fence, place / 4 % FENCES);
 }
 
-/* What only tells, or counts. */
+/* Calls that only report or count. */
 static void
 ask(unsigned place)
 {
-    struct umf_caps caps = { .size = place > 250 ? (uint32_t)number() % (sizeof(caps) + 1) : sizeof(caps) };
+    struct umf_caps caps = { .size = place > 250 ? (uint32_t)number() % (sizeof(caps) + 1)
+                                                 : sizeof(caps) };
     struct umf_page *page = ANY(pages);
     struct umf_fence *fence = ANY(fences);
     struct umf_loop *loop = ANY(loops);
@@ -382,9 +427,11 @@ ask(unsigned place)
     struct umf_queue *queue = ANY(queues);
     CHECK(ONE_OF(umf_query_caps(&caps), 0, -EINVAL) != 0 || umf_version() == caps.version);
     CHECK(umf_page_flags(page) <= UMF_PAGE_SINGLE_WRITER);
-    CHECK(fence ? umf_fence_index(fence) < UMF_PAGE_MAX_FENCES : umf_fence_index(fence) == UINT32_MAX);
+    CHECK(fence ? umf_fence_index(fence) < UMF_PAGE_MAX_FENCES
+                : umf_fence_index(fence) == UINT32_MAX);
     CHECK((umf_fence_monitored_offset(fence) == UINT64_MAX) == !fence);
-    CHECK(umf_page_ref(page) == page && umf_loop_ref(loop) == loop && umf_watch_ref(watch) == watch && umf_queue_ref(queue) == queue);
+    CHECK(umf_page_ref(page) == page && umf_loop_ref(loop) == loop &&
+          umf_watch_ref(watch) == watch && umf_queue_ref(queue) == queue);
     umf_page_unref(page);
     umf_watch_unref(watch);
     umf_queue_unref(queue);
@@ -405,18 +452,21 @@ one_call(void)
     int error = 1, fd = -1;
     switch (which < 224 ? which % 28 : 28 + which % 4) {
     case 0:
-        if (ONE_OF(umf_page_create((uint32_t)take(1) % 70, flags(UMF_PAGE_SINGLE_WRITER), &page), 0, -EINVAL) == 0)
+        if (ONE_OF(umf_page_create((uint32_t)take(1) % 70, flags(UMF_PAGE_SINGLE_WRITER), &page), 0,
+                   -EINVAL) == 0)
             keep_page(page, &pages[place % PAGES]);
         break;
     case 1: import(); break;
     case 2: keep_page(NULL, &pages[place % PAGES]); break;
     case 3:
     case 4:
-        if (ONE_OF(umf_fence_create(ANY(pages), number(), flags(7), &fence), 0, -EINVAL, -ENOSPC, -EACCES, -EOPNOTSUPP) == 0)
+        if (ONE_OF(umf_fence_create(ANY(pages), number(), flags(7), &fence), 0, -EINVAL, -ENOSPC,
+                   -EACCES, -EOPNOTSUPP) == 0)
             keep_fence(fence, f);
         break;
     case 5:
-        if (ONE_OF(umf_fence_open(ANY(pages), (uint32_t)take(1), flags(0), &fence), 0, -EINVAL, -ENOENT, -EOPNOTSUPP) == 0)
+        if (ONE_OF(umf_fence_open(ANY(pages), (uint32_t)take(1), flags(0), &fence), 0, -EINVAL,
+                   -ENOENT, -EOPNOTSUPP) == 0)
             keep_fence(fence, f);
         break;
     case 6: keep_fence(NULL, f); break;
@@ -425,9 +475,12 @@ one_call(void)
     case 9: ONE_OF(umf_fence_signal(fences[f], number()), 0, FAILED, -EACCES); break;
     case 10: ONE_OF(umf_fence_submit(fences[f], number()), 0, FAILED, -EACCES); break;
     case 11: ONE_OF(umf_fence_notify(fences[f]), 0, -EINVAL, -ESTALE, -EACCES); break;
-    case 12: ONE_OF(umf_fence_set_error(fences[f], (int)number()), 0, -EINVAL, -ESTALE, -EACCES); break;
+    case 12:
+        ONE_OF(umf_fence_set_error(fences[f], (int)number()), 0, -EINVAL, -ESTALE, -EACCES);
+        break;
     case 13:
-        if (ONE_OF(umf_fence_error(fences[f], place < 250 ? &error : NULL), 0, -EINVAL, -ESTALE) == 0)
+        if (ONE_OF(umf_fence_error(fences[f], place < 250 ? &error : NULL), 0, -EINVAL, -ESTALE) ==
+            0)
             CHECK(error <= 0 && error >= -4095);
         break;
     case 14: ONE_OF(umf_fence_wait(fences[f], number(), deadline()), 0, FAILED, -ETIME); break;
@@ -437,7 +490,9 @@ one_call(void)
         uint64_t wait_flags = flags(3);
         for (unsigned i = 0; i < 4; i++)
             list[i] = entry();
-        if (ONE_OF(umf_wait(place == 255 ? NULL : list, count, wait_flags, deadline(), &index), 0, UNMET) != 0 || !(wait_flags & 1))
+        if (ONE_OF(umf_wait(place == 255 ? NULL : list, count, wait_flags, deadline(), &index), 0,
+                   UNMET) != 0 ||
+            !(wait_flags & 1))
             CHECK(index == 4);
         else
             CHECK(index < count);
@@ -445,7 +500,10 @@ one_call(void)
     }
     case 17:
     case 18: scribble(); break;
-    case 19: ONE_OF(umf_fence_import_sync_file(fences[f], number(), place > 250 ? (int)number() : -1, 0), 0, FAILED, -EBADF, -EACCES); break;
+    case 19:
+        ONE_OF(umf_fence_import_sync_file(fences[f], number(), place > 250 ? (int)number() : -1, 0),
+               0, FAILED, -EBADF, -EACCES);
+        break;
     case 20: {
         struct umf_loop **loop = &loops[place % LOOPS];
         umf_loop_unref(*loop);
@@ -477,8 +535,9 @@ one_call(void)
             ONE_OF(umf_queue_fail(queues[place % QUEUES], -(int)take(2)), 0, -EINVAL);
         break;
     case 27:
-        /* Not a file that nobody reads: it waits for that. */
-        ONE_OF(umf_graph_write(place > 250 ? -1 - (int)take(1) : null, flags(1), &index), 0, -EINVAL, -EBADF);
+        /* Not a pipe that nobody reads: the call would wait for a reader. */
+        ONE_OF(umf_graph_write(place > 250 ? -1 - (int)take(1) : null, flags(1), &index), 0,
+               -EINVAL, -EBADF);
         ONE_OF(umf_page_export(ANY(pages), flags(0), &fd), 0, -EINVAL);
         if (fd >= 0)
             close(fd);
@@ -507,7 +566,8 @@ calls(const uint8_t *data, size_t size)
         event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         null = open("/dev/null", O_WRONLY | O_CLOEXEC);
         pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-        CHECK(event >= 0 && null >= 0 && pidfd >= 0 && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+        CHECK(event >= 0 && null >= 0 && pidfd >= 0 &&
+              socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
     }
     at = data;
     end = data + size;

@@ -8,6 +8,6 @@ unsafe extern "C" {
 }
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    // SAFETY: the bytes are as many as it is told.
+    // SAFETY: data has this many bytes.
     unsafe { calls(data.as_ptr(), data.len()) };
 });

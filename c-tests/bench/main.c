@@ -70,11 +70,12 @@ static const struct part {
 static void
 usage(FILE *file)
 {
-    fprintf(file, "usage: bench [--quick] [--drm | --only=PART] [--tsv[=FILE]]\n"
-                  "  --quick  a look in 10 seconds\n"
-                  "  --drm    only what needs a DRM device\n"
-                  "  --only   only calls, round-trips, crowds, many, watches, queues, costs or drm\n"
-                  "  --tsv    tab-separated lines instead of a table, or beside it in FILE\n");
+    fprintf(file,
+            "usage: bench [--quick] [--drm | --only=PART] [--tsv[=FILE]]\n"
+            "  --quick  a look in 10 seconds\n"
+            "  --drm    only what needs a DRM device\n"
+            "  --only   only calls, round-trips, crowds, many, watches, queues, costs or drm\n"
+            "  --tsv    tab-separated lines instead of a table, or beside it in FILE\n");
 }
 
 int

@@ -18,7 +18,7 @@ static _Atomic uint64_t began_at;
 static _Atomic pid_t ran_on;
 
 static int
-note_begin(void *data)
+record_begin(void *data)
 {
     (void)data;
     ran_on = thread_id();
@@ -117,7 +117,7 @@ submitter_main(void *argument)
         CHECK(pthread_mutex_unlock(&submitter.mutex) == 0);
         if (order->wait)
             OK(umf_fence_wait(order->wait, order->value, FOREVER));
-        note_begin(NULL);
+        record_begin(NULL);
         free(order);
         CHECK(pthread_mutex_lock(&submitter.mutex) == 0);
     }
@@ -156,7 +156,7 @@ submit_to_queue(struct umf_fence *wait, uint64_t wait_value)
     struct umf_job job = {.size = sizeof(job),
                           .wait_count = wait != NULL,
                           .waits = &waits,
-                          .run = note_begin};
+                          .run = record_begin};
     OK(umf_queue_submit(thread_queue, &job, 0));
 }
 
@@ -225,7 +225,8 @@ count_allocations(void)
         signal.value = ++value;
         OK(umf_queue_submit(inline_queue, &job, 0));
     }
-    report_count("allocations for a job with 4 waits", "", (double)(allocations_so_far() - before) / TIMES,
+    report_count("allocations for a job with 4 waits", "",
+                 (double)(allocations_so_far() - before) / TIMES,
                  "a thread's list of its own, at least", 1);
 }
 

@@ -37,9 +37,12 @@ static CUresult (*cuMemHostRegister_v2)(void *address, size_t size, unsigned fla
 static CUresult (*cuMemHostUnregister)(void *address);
 static CUresult (*cuMemHostAlloc)(void **address, size_t size, unsigned flags);
 static CUresult (*cuMemFreeHost)(void *address);
-static CUresult (*cuMemHostGetDevicePointer_v2)(CUdeviceptr *pointer, void *address, unsigned flags);
-static CUresult (*cuStreamWriteValue64)(CUstream stream, CUdeviceptr address, uint64_t value, unsigned flags);
-static CUresult (*cuStreamWaitValue64)(CUstream stream, CUdeviceptr address, uint64_t value, unsigned flags);
+static CUresult (*cuMemHostGetDevicePointer_v2)(CUdeviceptr *pointer, void *address,
+                                                unsigned flags);
+static CUresult (*cuStreamWriteValue64)(CUstream stream, CUdeviceptr address, uint64_t value,
+                                        unsigned flags);
+static CUresult (*cuStreamWaitValue64)(CUstream stream, CUdeviceptr address, uint64_t value,
+                                       unsigned flags);
 static CUresult (*cuLaunchHostFunc)(CUstream stream, void (*function)(void *data), void *data);
 
 #define CU(call) DRIVER_CALL(0, call)
@@ -78,10 +81,14 @@ open_device(void)
     void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     if (!driver)
         not_run("no CUDA driver (libcuda.so.1)");
-    GET(cuInit), GET(cuDeviceGetCount), GET(cuDeviceGet), GET(cuDeviceGetName), GET(cuDevicePrimaryCtxRetain);
-    GET(cuDevicePrimaryCtxRelease_v2), GET(cuCtxSetCurrent), GET(cuStreamCreate), GET(cuStreamSynchronize);
-    GET(cuStreamDestroy_v2), GET(cuMemHostRegister_v2), GET(cuMemHostUnregister), GET(cuMemHostAlloc), GET(cuMemFreeHost);
-    GET(cuMemHostGetDevicePointer_v2), GET(cuLaunchHostFunc), GET_V2(cuStreamWriteValue64), GET_V2(cuStreamWaitValue64);
+    GET(cuInit), GET(cuDeviceGetCount), GET(cuDeviceGet), GET(cuDeviceGetName),
+        GET(cuDevicePrimaryCtxRetain);
+    GET(cuDevicePrimaryCtxRelease_v2), GET(cuCtxSetCurrent), GET(cuStreamCreate),
+        GET(cuStreamSynchronize);
+    GET(cuStreamDestroy_v2), GET(cuMemHostRegister_v2), GET(cuMemHostUnregister),
+        GET(cuMemHostAlloc), GET(cuMemFreeHost);
+    GET(cuMemHostGetDevicePointer_v2), GET(cuLaunchHostFunc), GET_V2(cuStreamWriteValue64),
+        GET_V2(cuStreamWaitValue64);
     if (cuInit(0) != 0 || cuDeviceGetCount(&count) != 0 || count == 0)
         not_run("no CUDA device");
     CU(cuDeviceGet(&device, 0));
@@ -102,7 +109,8 @@ write_value(struct umf_fence *fence, uint64_t value)
 static void
 wait_value(struct umf_fence *fence, uint64_t value)
 {
-    CU(cuStreamWaitValue64(stream, seen_by_device + (CUdeviceptr)umf_fence_offset(fence), value, CU_STREAM_WAIT_VALUE_GEQ));
+    CU(cuStreamWaitValue64(stream, seen_by_device + (CUdeviceptr)umf_fence_offset(fence), value,
+                           CU_STREAM_WAIT_VALUE_GEQ));
 }
 
 /* The stream writes; the CPU waits. */
@@ -173,7 +181,9 @@ a_value_in_pinned_memory(void)
     CU(cuMemHostAlloc(&pinned, 4096, CU_MEMHOSTALLOC_DEVICEMAP));
     memset(pinned, 0, 4096);
     CU(cuMemHostGetDevicePointer_v2(&there, pinned, 0));
-    const struct umf_mapping mapping = { .size = sizeof(mapping), .value = (char *)pinned + 64, .data = pinned,
+    const struct umf_mapping mapping = { .size = sizeof(mapping),
+                                         .value = (char *)pinned + 64,
+                                         .data = pinned,
                                          .release = free_pinned };
     OK(umf_fence_create_in(page, &mapping, 0, &inside));
     for (uint64_t v = 1; v <= 1000; v++) {

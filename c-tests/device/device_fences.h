@@ -1,4 +1,5 @@
-/* What the tests of device stacks share: a page, a fence that the device writes, and a fence that the CPU signals. */
+/* What the tests of device stacks share: a page, a fence that the device writes, and a fence that
+ * the CPU signals. */
 #ifndef DEVICE_FENCES_H
 #define DEVICE_FENCES_H
 
@@ -38,8 +39,9 @@ destroy_device_fences(void)
 }
 
 /*
- * Waits for each value after first that a running job of the device signals, up to steps of them. What the device
- * wrote before it signaled a value must be visible with it. Returns how many waits that took.
+ * Waits for each value after first that a running job of the device signals, up to steps of them.
+ * What the device wrote before it signaled a value must be visible with it. Returns how many waits
+ * that took.
  */
 static inline uint64_t
 follow_progress(uint64_t first, uint32_t steps, const volatile uint64_t *result)

@@ -52,7 +52,8 @@ device(void)
                 nanosleep(&(struct timespec){ .tv_nsec = 20000 }, NULL);
         uint64_t due = in_ns(order->delay_ns);
         if (order->in_its_sleep) {
-            const struct timespec until = { .tv_sec = (time_t)(due / SECOND), .tv_nsec = (long)(due % SECOND) };
+            const struct timespec until = { .tv_sec = (time_t)(due / SECOND),
+                                            .tv_nsec = (long)(due % SECOND) };
             clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
         }
         while (now_ns() < due)
@@ -111,7 +112,8 @@ struct figures {
 
 /* Both take turns, so that a disturbance meets both. The delay varies by this percentage. */
 static void
-measure(const enum how *hows, int count, unsigned rounds, uint64_t delay_ns, unsigned percent, struct figures *out)
+measure(const enum how *hows, int count, unsigned rounds, uint64_t delay_ns, unsigned percent,
+        struct figures *out)
 {
     static uint64_t value;
     static unsigned seed = 1;
@@ -121,7 +123,10 @@ measure(const enum how *hows, int count, unsigned rounds, uint64_t delay_ns, uns
     value = order->number;
     for (unsigned round = 0; round < rounds; round++) {
         for (int i = 0; i < count; i++) {
-            OK(umf_set_spin(hows[i] == SPINNING ? 1000 : hows[i] == NOTIFIED || hows[i] == SLEEPING ? 0 : 10, 1000000, 0));
+            OK(umf_set_spin(hows[i] == SPINNING                          ? 1000
+                            : hows[i] == NOTIFIED || hows[i] == SLEEPING ? 0
+                                                                         : 10,
+                            1000000, 0));
             struct umf_notifier notifier = { .size = sizeof(notifier), .fd = interrupt };
             if (round % 64 == 0) {
                 while (read(interrupt, &(uint64_t){ 0 }, 8) == 8)
@@ -133,7 +138,8 @@ measure(const enum how *hows, int count, unsigned rounds, uint64_t delay_ns, uns
             order->interrupts = hows[i] == NOTIFIED || hows[i] == BARE_POLL;
             order->in_its_sleep = hows[i] == SLEEPING || hows[i] == BARE_NAPS;
             const int64_t range = (int64_t)(delay_ns * percent / 100);
-            const int64_t jitter = range ? (int64_t)(rand_r(&seed) % (2 * (uint64_t)range + 1)) - range : 0;
+            const int64_t jitter =
+                range ? (int64_t)(rand_r(&seed) % (2 * (uint64_t)range + 1)) - range : 0;
             order->delay_ns = (uint64_t)((int64_t)delay_ns + jitter);
             double began = (double)now_ns(), used = cpu_ns();
             order->number = ++value;
@@ -147,7 +153,8 @@ measure(const enum how *hows, int count, unsigned rounds, uint64_t delay_ns, uns
     }
     for (int i = 0; i < count; i++) {
         qsort(late[i], rounds, sizeof(double), compare);
-        out[i] = (struct figures){ late[i][rounds / 4], late[i][rounds / 2], late[i][rounds * 9 / 10], 100 * cpu[i] / wall[i] };
+        out[i] = (struct figures){ late[i][rounds / 4], late[i][rounds / 2],
+                                   late[i][rounds * 9 / 10], 100 * cpu[i] / wall[i] };
         free(late[i]);
     }
 }
@@ -201,8 +208,12 @@ main(int argc, char **argv)
         unsigned percent;
     } jobs[] = { { 1, 3 }, { 4, 3 }, { 16, 1 }, { 16, 3 }, { 16, 10 }, { 16, 90 }, { 100, 3 } };
     for (size_t i = 0; i < ARRAY_SIZE(jobs) && !(in_suite && i > 2); i++) {
-        const unsigned few = in_suite ? 20 : rounds < 4000 / (unsigned)jobs[i].ms ? rounds : 4000 / (unsigned)jobs[i].ms + 20;
-        measure((const enum how[]){ BARE_NAPS, SLEEPING }, 2, few, jobs[i].ms * MS, jobs[i].percent, figures);
+        const unsigned few = in_suite ? 20
+                             : rounds < 4000 / (unsigned)jobs[i].ms
+                                 ? rounds
+                                 : 4000 / (unsigned)jobs[i].ms + 20;
+        measure((const enum how[]){ BARE_NAPS, SLEEPING }, 2, few, jobs[i].ms * MS, jobs[i].percent,
+                figures);
         char what[64];
         snprintf(what, sizeof(what), "bare naps, %d ms +- %u%%", (int)jobs[i].ms, jobs[i].percent);
         print(what, &figures[0], NULL);

@@ -20,23 +20,24 @@ main(void)
 #define CL(call) DRIVER_CALL(CL_SUCCESS, call)
 
 /* Waits if told to, works, and signals: the value last, after a fence, in one 64-bit access. */
-static const char *source
-    = "#pragma OPENCL EXTENSION cl_khr_int64_base_atomics : enable\n"
-      "__kernel void job(__global ulong *words, __global ulong *result, uint wait_at, ulong wait_value,\n"
-      "                  uint signal_at, ulong signal_value, uint steps, uint length)\n"
-      "{\n"
-      "    while (atom_add(&words[wait_at], 0) < wait_value)\n"
-      "        ;\n"
-      "    uint x = signal_value;\n"
-      "    for (uint step = 0; step < steps; step++) {\n"
-      "        for (uint i = 0; i < length; i++)\n"
-      "            x = x * 1664525 + 1013904223;\n"
-      "        result[1] = x;\n"
-      "        result[0] = signal_value + step;\n"
-      "        mem_fence(CLK_GLOBAL_MEM_FENCE);\n"
-      "        atom_xchg(&words[signal_at], signal_value + step);\n"
-      "    }\n"
-      "}\n";
+static const char *source =
+    "#pragma OPENCL EXTENSION cl_khr_int64_base_atomics : enable\n"
+    "__kernel void job(__global ulong *words, __global ulong *result, uint wait_at, ulong "
+    "wait_value,\n"
+    "                  uint signal_at, ulong signal_value, uint steps, uint length)\n"
+    "{\n"
+    "    while (atom_add(&words[wait_at], 0) < wait_value)\n"
+    "        ;\n"
+    "    uint x = signal_value;\n"
+    "    for (uint step = 0; step < steps; step++) {\n"
+    "        for (uint i = 0; i < length; i++)\n"
+    "            x = x * 1664525 + 1013904223;\n"
+    "        result[1] = x;\n"
+    "        result[0] = signal_value + step;\n"
+    "        mem_fence(CLK_GLOBAL_MEM_FENCE);\n"
+    "        atom_xchg(&words[signal_at], signal_value + step);\n"
+    "    }\n"
+    "}\n";
 
 static cl_context context;
 static cl_command_queue queue;
@@ -113,7 +114,8 @@ a_long_kernel_tells_how_far_it_is(uint32_t steps)
 {
     uint64_t before = umf_fence_value(progress);
     enqueue(0, before + 1, steps, 1000000, NULL);
-    CHECK(follow_progress(before, steps, result) > 1); /* the CPU followed the job; it did not only find it finished */
+    CHECK(follow_progress(before, steps, result) >
+          1); /* the CPU followed the job; it did not only find it finished */
     CL(clFinish(queue));
     CHECK(umf_fence_value(progress) == before + steps);
 }
@@ -170,11 +172,14 @@ main(int argc, char **argv)
     watchdog(argc > 1 ? 600 : 50);
     open_device();
     create_device_fences();
-    words = clCreateBuffer(context, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, raw.length, raw.bytes, &error);
+    words = clCreateBuffer(context, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, raw.length, raw.bytes,
+                           &error);
     CL(error);
-    results = clCreateBuffer(context, CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR, 4096, NULL, &error);
+    results =
+        clCreateBuffer(context, CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR, 4096, NULL, &error);
     CL(error);
-    result = clEnqueueMapBuffer(queue, results, CL_TRUE, CL_MAP_READ, 0, 4096, 0, NULL, NULL, &error);
+    result =
+        clEnqueueMapBuffer(queue, results, CL_TRUE, CL_MAP_READ, 0, 4096, 0, NULL, NULL, &error);
     CL(error);
 
     a_long_kernel_tells_how_far_it_is(argc > 1 ? (uint32_t)atoi(argv[1]) : 200);

@@ -64,8 +64,10 @@ skip(const char *what)
 static void
 open_device(void)
 {
-    const VkApplicationInfo application = { .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .apiVersion = VK_API_VERSION_1_2 };
-    const VkInstanceCreateInfo about = { .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &application };
+    const VkApplicationInfo application = { .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
+                                            .apiVersion = VK_API_VERSION_1_2 };
+    const VkInstanceCreateInfo about = { .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+                                         .pApplicationInfo = &application };
     uint32_t count = 1;
     if (vkCreateInstance(&about, NULL, &instance) != VK_SUCCESS)
         skip("needs a Vulkan driver: on Debian, mesa-vulkan-drivers");
@@ -73,36 +75,49 @@ open_device(void)
     if ((answer != VK_SUCCESS && answer != VK_INCOMPLETE) || count == 0)
         skip("needs a Vulkan device");
 
-    VkPhysicalDeviceVulkan12Features has12 = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES };
-    VkPhysicalDeviceFeatures2 has = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &has12 };
+    VkPhysicalDeviceVulkan12Features has12 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES
+    };
+    VkPhysicalDeviceFeatures2 has = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+                                      .pNext = &has12 };
     VkPhysicalDeviceProperties properties;
     vkGetPhysicalDeviceProperties(physical, &properties);
     printf("%s\n", properties.deviceName);
-    if (properties.apiVersion < VK_API_VERSION_1_2 || !has_extension(VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME))
+    if (properties.apiVersion < VK_API_VERSION_1_2 ||
+        !has_extension(VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME))
         skip("needs Vulkan 1.2 and VK_EXT_external_memory_host");
     vkGetPhysicalDeviceFeatures2(physical, &has);
     if (!has.features.shaderInt64 || !has12.shaderBufferInt64Atomics || !has12.vulkanMemoryModel
         || !has12.vulkanMemoryModelDeviceScope)
         skip("needs 64-bit atomics and the Vulkan memory model in shaders");
 
-    VkPhysicalDeviceVulkan12Features want12 = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-                                                .shaderBufferInt64Atomics = VK_TRUE, .vulkanMemoryModel = VK_TRUE,
-                                                .vulkanMemoryModelDeviceScope = VK_TRUE };
+    VkPhysicalDeviceVulkan12Features want12 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+        .shaderBufferInt64Atomics = VK_TRUE,
+        .vulkanMemoryModel = VK_TRUE,
+        .vulkanMemoryModelDeviceScope = VK_TRUE
+    };
     const VkPhysicalDeviceFeatures want = { .shaderInt64 = VK_TRUE };
     const float priority = 1;
     uint32_t families = 8;
     VkQueueFamilyProperties family[8];
     vkGetPhysicalDeviceQueueFamilyProperties(physical, &families, family);
-    VkDeviceQueueCreateInfo queues = { .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO, .queueCount = 1,
+    VkDeviceQueueCreateInfo queues = { .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                       .queueCount = 1,
                                        .pQueuePriorities = &priority };
-    while (queues.queueFamilyIndex < families && !(family[queues.queueFamilyIndex].queueFlags & VK_QUEUE_COMPUTE_BIT))
+    while (queues.queueFamilyIndex < families &&
+           !(family[queues.queueFamilyIndex].queueFlags & VK_QUEUE_COMPUTE_BIT))
         queues.queueFamilyIndex++;
     CHECK(queues.queueFamilyIndex < families);
-    const char *extensions[] = { VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME, VK_KHR_EXTERNAL_SEMAPHORE_FD_EXTENSION_NAME };
+    const char *extensions[] = { VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME,
+                                 VK_KHR_EXTERNAL_SEMAPHORE_FD_EXTENSION_NAME };
     uint32_t used = has_extension(extensions[1]) ? 2 : 1;
-    const VkDeviceCreateInfo create = { .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .pNext = &want12,
-                                        .queueCreateInfoCount = 1, .pQueueCreateInfos = &queues,
-                                        .enabledExtensionCount = used, .ppEnabledExtensionNames = extensions,
+    const VkDeviceCreateInfo create = { .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+                                        .pNext = &want12,
+                                        .queueCreateInfoCount = 1,
+                                        .pQueueCreateInfos = &queues,
+                                        .enabledExtensionCount = used,
+                                        .ppEnabledExtensionNames = extensions,
                                         .pEnabledFeatures = &want };
     VK(vkCreateDevice(physical, &create, NULL, &device));
     vkGetDeviceQueue(device, queues.queueFamilyIndex, 0, &queue);
@@ -128,25 +143,37 @@ memory_type(uint32_t allowed, VkMemoryPropertyFlags needed)
 static VkBuffer
 create_buffer(void *host, VkDeviceSize size, VkDeviceMemory *memory)
 {
-    const VkFlags coherent = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
-    const VkExternalMemoryHandleTypeFlagBits type = VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT;
-    const VkExternalMemoryBufferCreateInfo external = { .sType = VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_BUFFER_CREATE_INFO,
-                                                        .handleTypes = type };
-    const VkBufferCreateInfo create = { .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO, .pNext = host ? &external : NULL,
+    const VkFlags coherent =
+        VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+    const VkExternalMemoryHandleTypeFlagBits type =
+        VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT;
+    const VkExternalMemoryBufferCreateInfo external = {
+        .sType = VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_BUFFER_CREATE_INFO, .handleTypes = type
+    };
+    const VkBufferCreateInfo create = { .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
+                                        .pNext = host ? &external : NULL,
                                         .size = size,
-                                        .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT };
+                                        .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT |
+                                                 VK_BUFFER_USAGE_TRANSFER_DST_BIT };
     VkBuffer buffer;
     VK(vkCreateBuffer(device, &create, NULL, &buffer));
     VkMemoryRequirements needs;
     vkGetBufferMemoryRequirements(device, buffer, &needs);
-    VkImportMemoryHostPointerInfoEXT import = { .sType = VK_STRUCTURE_TYPE_IMPORT_MEMORY_HOST_POINTER_INFO_EXT,
-                                                .handleType = type, .pHostPointer = host };
-    VkMemoryAllocateInfo allocate = { .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = needs.size };
+    VkImportMemoryHostPointerInfoEXT import = {
+        .sType = VK_STRUCTURE_TYPE_IMPORT_MEMORY_HOST_POINTER_INFO_EXT,
+        .handleType = type,
+        .pHostPointer = host
+    };
+    VkMemoryAllocateInfo allocate = { .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+                                      .allocationSize = needs.size };
     uint32_t allowed = needs.memoryTypeBits;
     if (host) {
-        PFN_vkGetMemoryHostPointerPropertiesEXT ask
-            = (PFN_vkGetMemoryHostPointerPropertiesEXT)vkGetDeviceProcAddr(device, "vkGetMemoryHostPointerPropertiesEXT");
-        VkMemoryHostPointerPropertiesEXT says = { .sType = VK_STRUCTURE_TYPE_MEMORY_HOST_POINTER_PROPERTIES_EXT };
+        PFN_vkGetMemoryHostPointerPropertiesEXT ask =
+            (PFN_vkGetMemoryHostPointerPropertiesEXT)vkGetDeviceProcAddr(
+                device, "vkGetMemoryHostPointerPropertiesEXT");
+        VkMemoryHostPointerPropertiesEXT says = {
+            .sType = VK_STRUCTURE_TYPE_MEMORY_HOST_POINTER_PROPERTIES_EXT
+        };
         VK(ask(device, type, host, &says));
         allowed &= says.memoryTypeBits;
         allocate.pNext = &import;
@@ -166,46 +193,73 @@ create_pipeline(void)
         { 0, VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, 1, VK_SHADER_STAGE_COMPUTE_BIT, NULL },
         { 1, VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, 1, VK_SHADER_STAGE_COMPUTE_BIT, NULL },
     };
-    const VkDescriptorSetLayoutCreateInfo set_info = { .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
-                                                       .bindingCount = 2, .pBindings = bindings };
+    const VkDescriptorSetLayoutCreateInfo set_info = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
+        .bindingCount = 2,
+        .pBindings = bindings
+    };
     VkDescriptorSetLayout set_layout;
     VK(vkCreateDescriptorSetLayout(device, &set_info, NULL, &set_layout));
     const VkPushConstantRange range = { VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof(struct job) };
-    const VkPipelineLayoutCreateInfo layout_info = { .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
-                                                     .setLayoutCount = 1, .pSetLayouts = &set_layout,
-                                                     .pushConstantRangeCount = 1, .pPushConstantRanges = &range };
+    const VkPipelineLayoutCreateInfo layout_info = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
+        .setLayoutCount = 1,
+        .pSetLayouts = &set_layout,
+        .pushConstantRangeCount = 1,
+        .pPushConstantRanges = &range
+    };
     VK(vkCreatePipelineLayout(device, &layout_info, NULL, &layout));
     const VkShaderModuleCreateInfo code = { .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
-                                            .codeSize = sizeof(device_vulkan_spv), .pCode = device_vulkan_spv };
+                                            .codeSize = sizeof(device_vulkan_spv),
+                                            .pCode = device_vulkan_spv };
     VkShaderModule shader;
     VK(vkCreateShaderModule(device, &code, NULL, &shader));
-    const VkComputePipelineCreateInfo create
-        = { .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
-            .stage = { .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO, .stage = VK_SHADER_STAGE_COMPUTE_BIT,
-                       .module = shader, .pName = "main" },
-            .layout = layout };
+    const VkComputePipelineCreateInfo create = {
+        .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .stage = { .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+                   .module = shader,
+                   .pName = "main" },
+        .layout = layout
+    };
     VK(vkCreateComputePipelines(device, VK_NULL_HANDLE, 1, &create, NULL, &pipeline));
     vkDestroyShaderModule(device, shader, NULL);
 
     const VkDescriptorPoolSize size = { VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, 2 };
-    const VkDescriptorPoolCreateInfo pool_info = { .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = 1,
-                                                   .poolSizeCount = 1, .pPoolSizes = &size };
+    const VkDescriptorPoolCreateInfo pool_info = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
+        .maxSets = 1,
+        .poolSizeCount = 1,
+        .pPoolSizes = &size
+    };
     VkDescriptorPool sets;
     VK(vkCreateDescriptorPool(device, &pool_info, NULL, &sets));
-    const VkDescriptorSetAllocateInfo allocate = { .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
-                                                   .descriptorPool = sets, .descriptorSetCount = 1, .pSetLayouts = &set_layout };
+    const VkDescriptorSetAllocateInfo allocate = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+        .descriptorPool = sets,
+        .descriptorSetCount = 1,
+        .pSetLayouts = &set_layout
+    };
     VK(vkAllocateDescriptorSets(device, &allocate, &set));
-    const VkDescriptorBufferInfo buffers[2] = { { words, 0, VK_WHOLE_SIZE }, { results, 0, VK_WHOLE_SIZE } };
-    const VkWriteDescriptorSet write = { .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET, .dstSet = set, .descriptorCount = 2,
-                                         .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .pBufferInfo = buffers };
+    const VkDescriptorBufferInfo buffers[2] = { { words, 0, VK_WHOLE_SIZE },
+                                                { results, 0, VK_WHOLE_SIZE } };
+    const VkWriteDescriptorSet write = { .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+                                         .dstSet = set,
+                                         .descriptorCount = 2,
+                                         .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                         .pBufferInfo = buffers };
     vkUpdateDescriptorSets(device, 1, &write, 0, NULL);
 }
 
 static VkCommandBuffer
 begin(void)
 {
-    const VkCommandBufferAllocateInfo allocate = { .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = pool,
-                                                   .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY, .commandBufferCount = 1 };
+    const VkCommandBufferAllocateInfo allocate = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+        .commandPool = pool,
+        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+        .commandBufferCount = 1
+    };
     const VkCommandBufferBeginInfo how = { .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO };
     VkCommandBuffer commands;
     VK(vkAllocateCommandBuffers(device, &allocate, &commands));
@@ -220,11 +274,15 @@ static void
 barrier(VkCommandBuffer commands)
 {
     const VkMemoryBarrier all = { .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-                                  .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
-                                  .dstAccessMask = VK_ACCESS_HOST_READ_BIT | VK_ACCESS_SHADER_READ_BIT
-                                                   | VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT };
-    const VkPipelineStageFlags work = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
-    vkCmdPipelineBarrier(commands, work, work | VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &all, 0, NULL, 0, NULL);
+                                  .srcAccessMask =
+                                      VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+                                  .dstAccessMask =
+                                      VK_ACCESS_HOST_READ_BIT | VK_ACCESS_SHADER_READ_BIT |
+                                      VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT };
+    const VkPipelineStageFlags work =
+        VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
+    vkCmdPipelineBarrier(commands, work, work | VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &all, 0, NULL, 0,
+                         NULL);
 }
 
 static void
@@ -238,7 +296,9 @@ dispatch(VkCommandBuffer commands, struct job job)
 static void
 submit(VkCommandBuffer commands)
 {
-    const VkSubmitInfo info = { .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &commands };
+    const VkSubmitInfo info = { .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+                                .commandBufferCount = 1,
+                                .pCommandBuffers = &commands };
     VK(vkEndCommandBuffer(commands));
     VK(vkQueueSubmit(queue, 1, &info, VK_NULL_HANDLE));
 }
@@ -264,7 +324,8 @@ the_transfer_commands_signal(void)
     VkCommandBuffer commands = begin();
     vkCmdUpdateBuffer(commands, words, umf_fence_offset(progress), sizeof(value), &value);
     barrier(commands);
-    vkCmdFillBuffer(commands, words, umf_fence_offset(narrow), 4, 3); /* 32 bits, which have wrapped around */
+    vkCmdFillBuffer(commands, words, umf_fence_offset(narrow), 4,
+                    3); /* 32 bits, which have wrapped around */
     submit(commands);
     OK(umf_fence_wait(progress, value, FOREVER));
     OK(umf_fence_wait(narrow, 3, FOREVER));
@@ -301,12 +362,18 @@ a_shader_waits_for_the_cpu(void)
     struct job first = work_up_to(started);
     dispatch(commands, first);
     for (int i = 0; i < 16; i++) {
-        struct job job = { .wait_value = value, .signal_value = started + 1, .wait_at = at(go), .signal_at = at(progress),
-                           .spins = TURNS, .length = 10 };
+        struct job job = { .wait_value = value,
+                           .signal_value = started + 1,
+                           .wait_at = at(go),
+                           .signal_at = at(progress),
+                           .spins = TURNS,
+                           .length = 10 };
         dispatch(commands, job);
     }
     VK(vkEndCommandBuffer(commands));
-    const VkSubmitInfo info = { .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &commands };
+    const VkSubmitInfo info = { .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+                                .commandBufferCount = 1,
+                                .pCommandBuffers = &commands };
     VK(vkQueueSubmit(queue, 1, &info, VK_NULL_HANDLE));
     OK(umf_fence_wait(progress, started, FOREVER));
     CHECK(umf_fence_value(progress) == started); /* the shader waits */
@@ -342,8 +409,8 @@ the_queue_waits_for_a_watch(void)
     OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
     OK(umf_loop_watch(loop, &wait, 0, &callback, &watch));
     VkCommandBuffer commands = begin();
-    vkCmdWaitEvents(commands, 1, &event, VK_PIPELINE_STAGE_HOST_BIT, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, NULL, 0, NULL, 0,
-                    NULL);
+    vkCmdWaitEvents(commands, 1, &event, VK_PIPELINE_STAGE_HOST_BIT,
+                    VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, NULL, 0, NULL, 0, NULL);
     dispatch(commands, work_up_to(value));
     submit(commands);
     EXPECT(-ETIME, umf_fence_wait(progress, value, in_ns(20 * MS)));
@@ -375,7 +442,10 @@ a_queue_of_libumf_submits(void)
         VkCommandBuffer commands = begin();
         dispatch(commands, work_up_to(value + i));
         const struct umf_wait wait = { .fence = go, .value = target + i };
-        const struct umf_job job = { .size = sizeof(job), .wait_count = 1, .waits = &wait, .run = run_on_device,
+        const struct umf_job job = { .size = sizeof(job),
+                                     .wait_count = 1,
+                                     .waits = &wait,
+                                     .run = run_on_device,
                                      .data = commands };
         OK(umf_queue_submit(jobs, &job, 0));
     }
@@ -395,7 +465,8 @@ static void
 a_value_in_memory_of_vulkan(void)
 {
     struct umf_fence *inside;
-    const struct umf_mapping mapping = { .size = sizeof(mapping), .value = (const void *)&result[2] };
+    const struct umf_mapping mapping = { .size = sizeof(mapping),
+                                         .value = (const void *)&result[2] };
     OK(umf_fence_create_in(page, &mapping, 0, &inside));
     uint64_t start = umf_fence_value(inside);
     VkCommandBuffer commands = begin();
@@ -416,30 +487,42 @@ a_value_in_memory_of_vulkan(void)
 static void
 a_semaphore_s_sync_file(void)
 {
-    const VkPhysicalDeviceExternalSemaphoreInfo ask = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_SEMAPHORE_INFO,
-                                                        .handleType = VK_EXTERNAL_SEMAPHORE_HANDLE_TYPE_SYNC_FD_BIT };
-    VkExternalSemaphoreProperties says = { .sType = VK_STRUCTURE_TYPE_EXTERNAL_SEMAPHORE_PROPERTIES };
+    const VkPhysicalDeviceExternalSemaphoreInfo ask = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_SEMAPHORE_INFO,
+        .handleType = VK_EXTERNAL_SEMAPHORE_HANDLE_TYPE_SYNC_FD_BIT
+    };
+    VkExternalSemaphoreProperties says = { .sType =
+                                               VK_STRUCTURE_TYPE_EXTERNAL_SEMAPHORE_PROPERTIES };
     vkGetPhysicalDeviceExternalSemaphoreProperties(physical, &ask, &says);
     if (!has_extension(VK_KHR_EXTERNAL_SEMAPHORE_FD_EXTENSION_NAME)
         || !(says.externalSemaphoreFeatures & VK_EXTERNAL_SEMAPHORE_FEATURE_EXPORTABLE_BIT)) {
-        printf("not here: this driver exports no SYNC_FD\n");
+        printf("not available: this driver exports no SYNC_FD\n");
         return;
     }
-    const VkExportSemaphoreCreateInfo export = { .sType = VK_STRUCTURE_TYPE_EXPORT_SEMAPHORE_CREATE_INFO,
-                                                 .handleTypes = VK_EXTERNAL_SEMAPHORE_HANDLE_TYPE_SYNC_FD_BIT };
-    const VkSemaphoreCreateInfo create = { .sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &export };
+    const VkExportSemaphoreCreateInfo export = {
+        .sType = VK_STRUCTURE_TYPE_EXPORT_SEMAPHORE_CREATE_INFO,
+        .handleTypes = VK_EXTERNAL_SEMAPHORE_HANDLE_TYPE_SYNC_FD_BIT
+    };
+    const VkSemaphoreCreateInfo create = { .sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO,
+                                           .pNext = &export };
     VkSemaphore semaphore;
     VK(vkCreateSemaphore(device, &create, NULL, &semaphore));
     uint64_t value = umf_fence_value(progress) + 1, target = umf_fence_value(go) + 1;
     VkCommandBuffer commands = begin();
     dispatch(commands, work_up_to(value));
     VK(vkEndCommandBuffer(commands));
-    const VkSubmitInfo info = { .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &commands,
-                                .signalSemaphoreCount = 1, .pSignalSemaphores = &semaphore };
+    const VkSubmitInfo info = { .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+                                .commandBufferCount = 1,
+                                .pCommandBuffers = &commands,
+                                .signalSemaphoreCount = 1,
+                                .pSignalSemaphores = &semaphore };
     VK(vkQueueSubmit(queue, 1, &info, VK_NULL_HANDLE));
-    const VkSemaphoreGetFdInfoKHR get = { .sType = VK_STRUCTURE_TYPE_SEMAPHORE_GET_FD_INFO_KHR, .semaphore = semaphore,
-                                          .handleType = VK_EXTERNAL_SEMAPHORE_HANDLE_TYPE_SYNC_FD_BIT };
-    PFN_vkGetSemaphoreFdKHR get_fd = (PFN_vkGetSemaphoreFdKHR)vkGetDeviceProcAddr(device, "vkGetSemaphoreFdKHR");
+    const VkSemaphoreGetFdInfoKHR get = { .sType = VK_STRUCTURE_TYPE_SEMAPHORE_GET_FD_INFO_KHR,
+                                          .semaphore = semaphore,
+                                          .handleType =
+                                              VK_EXTERNAL_SEMAPHORE_HANDLE_TYPE_SYNC_FD_BIT };
+    PFN_vkGetSemaphoreFdKHR get_fd =
+        (PFN_vkGetSemaphoreFdKHR)vkGetDeviceProcAddr(device, "vkGetSemaphoreFdKHR");
     int sync_file;
     VK(get_fd(device, &get, &sync_file));
     OK(umf_fence_import_sync_file(go, target, sync_file, in_ns(20 * SECOND)));

@@ -24,7 +24,8 @@ void main()
 {
     if (spins > 0) {
         uint left = spins;
-        while (atomicLoad(words[wait_at], gl_ScopeDevice, gl_StorageSemanticsBuffer, gl_SemanticsAcquire) < wait_value) {
+        while (atomicLoad(words[wait_at], gl_ScopeDevice, gl_StorageSemanticsBuffer,
+                          gl_SemanticsAcquire) < wait_value) {
             if (--left == 0)
                 return;
         }
@@ -35,5 +36,6 @@ void main()
     work = x;
     result = signal_value;
     /* Release: a CPU that sees the value also sees the result. */
-    atomicStore(words[signal_at], signal_value, gl_ScopeDevice, gl_StorageSemanticsBuffer, gl_SemanticsRelease);
+    atomicStore(words[signal_at], signal_value, gl_ScopeDevice, gl_StorageSemanticsBuffer,
+                gl_SemanticsRelease);
 }

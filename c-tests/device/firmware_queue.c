@@ -28,7 +28,8 @@ enum op { WAIT, EXEC, SIGNAL };
 struct packet {
     enum op op;
     uint64_t at;    /* WAIT, SIGNAL: offset of the value in the page */
-    uint64_t value; /* or EXEC: how many slices, each of which adds one to the word in the queue's memory */
+    uint64_t value; /* or EXEC: how many slices, each of which adds one to the word in the queue's
+                       memory */
 };
 
 /* What the program and the firmware share: a queue. */
@@ -42,7 +43,8 @@ struct ring {
 struct context {
     _Atomic uint32_t wanted, is; /* RUNNING or PREEMPTED */
     uint64_t steps_done;         /* saved: how far the job at the head of the ring has got */
-    _Atomic int where;           /* its page table: which of the two places holds its memory; -1 means evicted */
+    _Atomic int
+        where; /* its page table: which of the two places holds its memory; -1 means evicted */
 };
 enum { RUNNING, PREEMPTED };
 
@@ -55,7 +57,8 @@ struct event {
 static struct shared {
     struct ring rings[QUEUES];
     struct context contexts[QUEUES];
-    _Atomic uint64_t places[QUEUES][3]; /* video memory, system memory, and another place in video memory for the way back */
+    _Atomic uint64_t places[QUEUES][3]; /* video memory, system memory, and another place in video
+                                           memory for the way back */
     _Atomic uint32_t events;
     struct event log[128];
     _Atomic uint64_t interrupts, faults;
@@ -81,7 +84,7 @@ say(const char *who, const char *format, ...)
 }
 
 static void
-ring_bell(int fd)
+raise_eventfd(int fd)
 {
     CHECK(write(fd, &(uint64_t){ 1 }, 8) == 8);
 }
@@ -104,7 +107,7 @@ signal_value(const struct packet *packet, uint64_t monitored)
     uint64_t below = atomic_load(word(monitored));
     if (below != UINT64_MAX && packet->value > below) {
         shared->interrupts++;
-        ring_bell(interrupt);
+        raise_eventfd(interrupt);
     }
 }
 
@@ -118,7 +121,8 @@ run_slice(int number)
         /* A queue can be preempted between any two slices: its context holds all that must be
          * kept. */
         context->is = (uint32_t)context->wanted;
-        say("firmware", "queue %d %s", number, context->is == PREEMPTED ? "preempted, its place kept" : "goes on");
+        say("firmware", "queue %d %s", number,
+            context->is == PREEMPTED ? "preempted, its place kept" : "goes on");
         return true;
     }
     if (context->is == PREEMPTED || ring->read == ring->written)
@@ -156,7 +160,8 @@ firmware(void)
         bool busy = false, waiting = false;
         for (int i = 0; i < QUEUES; i++) {
             busy |= run_slice(i);
-            waiting |= shared->contexts[i].is == RUNNING && shared->rings[i].read != shared->rings[i].written;
+            waiting |= shared->contexts[i].is == RUNNING &&
+                       shared->rings[i].read != shared->rings[i].written;
         }
         if (busy)
             continue;
@@ -190,9 +195,9 @@ submit(int queue, struct umf_fence *wait, uint64_t wait_value, uint64_t steps, u
     push(queue, EXEC, 0, steps);
     push(queue, SIGNAL, umf_fence_offset(done[queue]), value);
     OK(umf_fence_submit(done[queue], value));
-    say("program", "queue %d: %s%" PRIu64 " steps, then signal %" PRIu64 "; doorbell", queue, wait ? "wait, " : "", steps,
-        value);
-    ring_bell(doorbell);
+    say("program", "queue %d: %s%" PRIu64 " steps, then signal %" PRIu64 "; doorbell", queue,
+        wait ? "wait, " : "", steps, value);
+    raise_eventfd(doorbell);
 }
 
 static void
@@ -208,7 +213,7 @@ static void
 until_is(int queue, uint32_t state)
 {
     shared->contexts[queue].wanted = state;
-    ring_bell(doorbell);
+    raise_eventfd(doorbell);
     /* The fence of the memory: only the firmware signals it, in finite time. */
     uint64_t limit = in_ns(20 * SECOND);
     while (shared->contexts[queue].is != state) {
@@ -301,10 +306,12 @@ eviction_of_a_queue_that_waits_for_what_may_never_come(void)
     uint64_t began = now_ns();
     evict(0);
     CHECK(umf_fence_value(input) == 1 && umf_fence_value(done[0]) == 4);
-    say("memory", "%.1f ms from the need to the memory, the UMF still open", (double)(now_ns() - began) / 1e6);
+    say("memory", "%.1f ms from the need to the memory, the UMF still open",
+        (double)(now_ns() - began) / 1e6);
     OK(umf_fence_signal(input, 2));
     say("program", "has its memory; signals the input");
-    EXPECT(-ETIME, umf_fence_wait(done[0], 5, in_ns(5 * MS))); /* a second preemption changes nothing */
+    EXPECT(-ETIME,
+           umf_fence_wait(done[0], 5, in_ns(5 * MS))); /* a second preemption changes nothing */
     bring_back(0);
     wait_for(0, 5);
     CHECK(shared->places[0][0] == 6 + LONG + 2);
@@ -334,7 +341,8 @@ static void
 print_log(uint64_t began)
 {
     for (uint32_t i = 0; i < shared->events && i < 128; i++)
-        printf("%8.1f ms  %-9s %s\n", (double)(shared->log[i].ns - began) / 1e6, shared->log[i].who, shared->log[i].text);
+        printf("%8.1f ms  %-9s %s\n", (double)(shared->log[i].ns - began) / 1e6, shared->log[i].who,
+               shared->log[i].text);
 }
 
 int

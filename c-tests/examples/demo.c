@@ -288,7 +288,7 @@ driver_loses_its_device(struct side *s)
 }
 
 static void
-compositor_hears_of_it(struct side *s)
+compositor_sees_the_error(struct side *s)
 {
     int fd = -1;
     say(s, "waits for frame 7 again, for ever");
@@ -315,7 +315,7 @@ static const struct {
     { "a dma-buf's implicit fence to a UMF, and back", driver_draws_into_a_buffer,
       compositor_reads_a_buffer },
     { "a timeout leaves nothing behind", driver_does_not_come, compositor_gives_up },
-    { "an error reaches the peer asleep", driver_loses_its_device, compositor_hears_of_it },
+    { "an error reaches the peer asleep", driver_loses_its_device, compositor_sees_the_error },
 };
 
 static void

@@ -756,7 +756,7 @@ a_frame_that_never_finishes(struct director *d)
 
 /* The conversions end with the error of the fence: the one that failed, and those behind it. */
 static void
-hear_of_the_loss(struct client *c)
+learn_of_the_loss(struct client *c)
 {
     draw(c, false);
     convert(c, NULL);
@@ -777,7 +777,7 @@ hear_of_the_loss(struct client *c)
 static void
 a_gpu_that_is_lost(struct director *d)
 {
-    static const struct plan plan = { hear_of_the_loss, ASYNCHRONOUS, .in_flight = 3 };
+    static const struct plan plan = { learn_of_the_loss, ASYNCHRONOUS, .in_flight = 3 };
     struct running *r = start(d, 0, &plan);
     CHECK(hear(r->client.sock) == 3);
     until_shown(d, r, 1);

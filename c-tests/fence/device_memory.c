@@ -19,9 +19,9 @@ static void
 start(uint64_t flags)
 {
     create_device_memory(&memory);
-    struct umf_mapping lent = device_memory_at(&memory, AT);
+    struct umf_mapping mapping = device_memory_at(&memory, AT);
     OK(umf_page_create(4, 0, &page));
-    OK(umf_fence_create_in(page, &lent, flags, &fence));
+    OK(umf_fence_create_in(page, &mapping, flags, &fence));
 }
 
 static void
@@ -38,7 +38,8 @@ static uint64_t
 monitored(void)
 {
     struct raw raw = map_raw(page);
-    uint64_t value = __atomic_load_n((uint64_t *)(void *)(raw.bytes + umf_fence_monitored_offset(fence)), __ATOMIC_SEQ_CST);
+    uint64_t value = __atomic_load_n(
+        (uint64_t *)(void *)(raw.bytes + umf_fence_monitored_offset(fence)), __ATOMIC_SEQ_CST);
     unmap_raw(&raw);
     return value;
 }
@@ -75,9 +76,10 @@ it_begins_with_what_is_there(void)
     struct umf_fence *other;
     start(0);
     device_writes_at(&memory, 64, 41);
-    struct umf_mapping lent = device_memory_at(&memory, 64);
-    OK(umf_fence_create_in(page, &lent, 0, &other));
-    CHECK(umf_fence_value(other) == 41 && umf_fence_pending_value(other) == 41 && umf_fence_value(fence) == 0);
+    struct umf_mapping mapping = device_memory_at(&memory, 64);
+    OK(umf_fence_create_in(page, &mapping, 0, &other));
+    CHECK(umf_fence_value(other) == 41 && umf_fence_pending_value(other) == 41 &&
+          umf_fence_value(fence) == 0);
     OK(umf_fence_wait(other, 41, 0));
     umf_fence_unref(other);
     CHECK(memory.releases == 1);
@@ -113,7 +115,7 @@ nobody_else_signals(void)
     struct umf_queue *queue;
     struct umf_watch *watch;
     struct told told;
-    struct umf_callback callback = tell_of(&told);
+    struct umf_callback callback = callback_to(&told);
     start(0);
     OK(umf_fence_create(page, 0, 0, &plain));
     OK(umf_queue_create(loop, 0, &queue));
@@ -122,7 +124,9 @@ nobody_else_signals(void)
     EXPECT(-EACCES, umf_loop_export_fence(loop, plain, 1, fence, 1, 0, &callback, &watch));
     EXPECT(-EACCES, umf_loop_import_sync_file(loop, fence, 1, -1, 0, &callback, &watch));
     struct umf_signal signal = { fence, 1 };
-    struct umf_job job = { .size = sizeof(job), .signal_count = 1, .signals = &signal, .run = does_nothing };
+    struct umf_job job = {
+        .size = sizeof(job), .signal_count = 1, .signals = &signal, .run = does_nothing
+    };
     EXPECT(-EACCES, umf_queue_submit(queue, &job, 0));
     CHECK(umf_fence_value(fence) == 0 && umf_fence_pending_value(fence) == 0);
     umf_queue_unref(queue);
@@ -164,9 +168,9 @@ thirty_two_bits_go_round(void)
     uint32_t *value = (uint32_t *)(void *)(memory.device + 12);
     *value = UINT32_MAX - 1;
     value[1] = 0xdeadbeef; /* a neighboring word that must not matter */
-    struct umf_mapping lent = device_memory_at(&memory, 12); /* aligned to 4, not to 8 */
+    struct umf_mapping mapping = device_memory_at(&memory, 12); /* aligned to 4, not to 8 */
     OK(umf_page_create(4, 0, &page));
-    OK(umf_fence_create_in(page, &lent, UMF_FENCE_32BIT, &fence));
+    OK(umf_fence_create_in(page, &mapping, UMF_FENCE_32BIT, &fence));
     CHECK(umf_fence_value(fence) == UINT32_MAX - 1);
     EXPECT(-ETIME, umf_fence_wait(fence, 2, 0));
     pid_t device;
@@ -223,7 +227,12 @@ a_queue_waits_for_it(void)
     OK(umf_queue_create(loop, 0, &queue));
     struct umf_wait wait = { .fence = fence, .value = 1 };
     struct umf_signal signal = { done, 1 };
-    struct umf_job job = { .size = sizeof(job), .wait_count = 1, .waits = &wait, .signal_count = 1, .signals = &signal, .run = does_nothing };
+    struct umf_job job = { .size = sizeof(job),
+                           .wait_count = 1,
+                           .waits = &wait,
+                           .signal_count = 1,
+                           .signals = &signal,
+                           .run = does_nothing };
     OK(umf_queue_submit(queue, &job, 0));
     int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     uint32_t deadlocks = 7;
@@ -249,10 +258,10 @@ opens_it_elsewhere(int sock)
     struct device_memory own, more;
     map_device_memory(&own, recv_fd(sock));
     create_device_memory(&more);
-    struct umf_mapping lent = device_memory_at(&own, AT), other = device_memory_at(&more, AT);
+    struct umf_mapping mapping = device_memory_at(&own, AT), other = device_memory_at(&more, AT);
 
     EXPECT(-EOPNOTSUPP, umf_fence_open(theirs, at, 0, &opened));
-    OK(umf_fence_open_in(theirs, at, &lent, 0, &opened));
+    OK(umf_fence_open_in(theirs, at, &mapping, 0, &opened));
     CHECK(umf_fence_value(opened) == 1);
     /* The fence is open now, with the memory that it was opened in. */
     OK(umf_fence_open(theirs, at, 0, &again));
@@ -271,7 +280,7 @@ opens_it_elsewhere(int sock)
     EXPECT(-ESTALE, umf_fence_wait(opened, 3, FOREVER));
     CHECK(umf_fence_value(opened) == 2);
     OK(umf_fence_wait(opened, 2, 0));
-    EXPECT(-ENOENT, umf_fence_open_in(theirs, at, &lent, 0, &again));
+    EXPECT(-ENOENT, umf_fence_open_in(theirs, at, &mapping, 0, &again));
     CHECK(own.releases == 0);
     umf_fence_unref(opened);
     CHECK(own.releases == 1);
@@ -360,13 +369,13 @@ a_page_for_one_writer_is_no_device_s(void)
     struct umf_fence *out = (void *)&page;
     int fd = 1234;
     create_device_memory(&memory);
-    struct umf_mapping lent = device_memory_at(&memory, AT);
+    struct umf_mapping mapping = device_memory_at(&memory, AT);
     int answer = umf_page_create(2, UMF_PAGE_SINGLE_WRITER, &single);
     if (answer == -EOPNOTSUPP) {
-        printf("not here: a kernel before 5.1 makes no page for one writer\n");
+        printf("not available: a kernel before 5.1 makes no page for one writer\n");
     } else {
         OK(answer);
-        EXPECT(-EOPNOTSUPP, umf_fence_create_in(single, &lent, 0, &out));
+        EXPECT(-EOPNOTSUPP, umf_fence_create_in(single, &mapping, 0, &out));
         EXPECT(-EACCES, umf_page_export_dma_buf(single, 0, &fd));
         CHECK(out == (void *)&page && fd == 1234 && memory.releases == 0);
         umf_page_unref(single);
@@ -390,7 +399,7 @@ a_page_as_a_dma_buf(void)
     } else {
         EXPECT(-EOPNOTSUPP, umf_page_export_dma_buf(page, 0, &fd));
         CHECK(fd == 1234);
-        printf("not here: /dev/udmabuf. kernel_device_memory has it\n");
+        printf("not available: /dev/udmabuf. kernel_device_memory has it\n");
     }
     CHECK(open_fds() == before);
     umf_page_unref(page);
@@ -406,7 +415,8 @@ a_peer_clears_the_slot(void)
     create_device_memory(&first);
     create_device_memory(&second);
     OK(umf_page_create(1, 0, &page));
-    struct umf_mapping in_first = device_memory_at(&first, 0), in_second = device_memory_at(&second, 0);
+    struct umf_mapping in_first = device_memory_at(&first, 0),
+                       in_second = device_memory_at(&second, 0);
     OK(umf_fence_create_in(page, &in_first, 0, &living));
     struct raw raw = map_raw(page);
     memset(raw.bytes + 4096, 0, 64);

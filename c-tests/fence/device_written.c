@@ -73,7 +73,7 @@ until_monitored(uint64_t below)
 }
 
 static void
-slices_hear_it(void)
+polling_notices_it(void)
 {
     pid_t device;
     start(0, 0);
@@ -89,7 +89,7 @@ slices_hear_it(void)
 }
 
 static void
-nobody_waits_nobody_is_interrupted(void)
+without_a_waiter_there_is_no_interrupt(void)
 {
     start(0, 0);
     CHECK(device_writes(1, -1) == 0);
@@ -107,7 +107,8 @@ nobody_waits_nobody_is_interrupted(void)
 static void
 a_descriptor_hears_it(void)
 {
-    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+    struct umf_notifier notifier = { .size = sizeof(notifier),
+                                     .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
     pid_t device;
     CHECK(notifier.fd >= 0);
     start(0, 0);
@@ -154,14 +155,15 @@ waits_in_a_thread(void *data)
 
 /* Four threads and another process wait. One thread notices the device, and all waits end. */
 static void
-one_hears_and_wakes_the_others(void)
+one_thread_notices_and_wakes_the_others(void)
 {
     uint64_t values[4] = { 1, 2, 3, 3 };
     pthread_t threads[4];
     pid_t other;
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = -1, .wait = blocks, .data = &fd,
-                                     .release = released };
+    struct umf_notifier notifier = {
+        .size = sizeof(notifier), .fd = -1, .wait = blocks, .data = &fd, .release = released
+    };
     start(0, 0);
     OK(umf_fence_set_notifier(fence, &notifier));
     IN_CHILD(other, {
@@ -214,7 +216,8 @@ does_nothing(int signal)
 static void
 a_wait_in_a_signal_handler(void)
 {
-    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+    struct umf_notifier notifier = { .size = sizeof(notifier),
+                                     .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
     struct itimerval often = { { 0, 700 }, { 0, 700 } }, never = { { 0, 0 }, { 0, 0 } };
     struct sigaction action = { .sa_handler = does_nothing };
     start(0, 0);
@@ -359,10 +362,10 @@ int
 main(void)
 {
     int fds = open_fds();
-    slices_hear_it();
-    nobody_waits_nobody_is_interrupted();
+    polling_notices_it();
+    without_a_waiter_there_is_no_interrupt();
     a_descriptor_hears_it();
-    one_hears_and_wakes_the_others();
+    one_thread_notices_and_wakes_the_others();
     a_descriptor_that_hung_up();
     a_wait_in_a_signal_handler();
     a_handler_notifies();

@@ -25,7 +25,7 @@ look_late(int sock)
 }
 
 static void
-a_value_signaled_last_is_reached_for_who_looks_later(struct peer peer)
+a_value_signaled_last_is_reached_for_a_later_look(struct peer peer)
 {
     struct umf_page *page;
     struct umf_fence *fence;
@@ -82,7 +82,7 @@ main(void)
 {
     watchdog(30);
     struct peer late = start_peer(look_late), both = start_peer(wait_for_both);
-    a_value_signaled_last_is_reached_for_who_looks_later(late);
+    a_value_signaled_last_is_reached_for_a_later_look(late);
     an_entry_that_was_met_stays_met_though_its_fence_ends(both);
     return 0;
 }

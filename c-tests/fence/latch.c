@@ -183,7 +183,7 @@ a_wait_sees_the_whole_value_and_not_just_enough_of_it(void)
 }
 
 static void
-a_sleeper_that_was_woken_has_seen_it(void)
+a_waiter_that_was_woken_has_seen_it(void)
 {
     create();
     struct sleeper sleeper = { .fence = fence, .value = 50 };
@@ -199,7 +199,7 @@ a_sleeper_that_was_woken_has_seen_it(void)
 /* The peer punches the hole while the waiter sleeps: the waiter's word is gone, and the waiter
  * is told that the fence has ended. */
 static void
-a_hole_under_a_sleeper_does_it_no_harm(void)
+a_hole_under_a_waiter_does_no_harm(void)
 {
     create();
     struct sleeper sleeper = { .fence = fence, .value = 50 };
@@ -220,7 +220,7 @@ main(void)
     watchdog(30);
     what_was_seen_stays_seen();
     a_wait_sees_the_whole_value_and_not_just_enough_of_it();
-    a_sleeper_that_was_woken_has_seen_it();
-    a_hole_under_a_sleeper_does_it_no_harm();
+    a_waiter_that_was_woken_has_seen_it();
+    a_hole_under_a_waiter_does_no_harm();
     return 0;
 }

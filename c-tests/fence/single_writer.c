@@ -41,7 +41,9 @@ all_is_refused(struct umf_page *page, struct umf_fence *fence)
     EXPECT(-EACCES, umf_loop_export_fence(loop, fence, 1, fence, 2, 0, NULL, NULL));
     OK(umf_queue_create(loop, 0, &queue));
     struct umf_signal mark = { fence, 1 };
-    struct umf_job job = { .size = sizeof(job), .signal_count = 1, .signals = &mark, .run = never_runs };
+    struct umf_job job = {
+        .size = sizeof(job), .signal_count = 1, .signals = &mark, .run = never_runs
+    };
     EXPECT(-EACCES, umf_queue_submit(queue, &job, 0));
     umf_queue_unref(queue);
     umf_loop_unref(loop);
@@ -58,7 +60,8 @@ the_kernel_refuses_too(int fd)
     CHECK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096) < 0);
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     int again = open(path, O_RDWR | O_CLOEXEC);
-    CHECK(again < 0 || mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, again, 0) == MAP_FAILED);
+    CHECK(again < 0 ||
+          mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, again, 0) == MAP_FAILED);
     close(again);
 }
 
@@ -132,7 +135,7 @@ its_end_is_heard(struct umf_page *page, uint32_t index, struct umf_fence *idle)
         umf_fence_unref(fence);
         close(sock[0]);
     }
-    printf("its end: everybody knows after %" PRIu64 " us at most\n", longest / 1000);
+    printf("its end: every waiter learns of it after %" PRIu64 " us at most\n", longest / 1000);
     fflush(stdout);
     umf_loop_unref(loop);
     umf_loop_unref(other);
@@ -162,7 +165,8 @@ receiver(int sock)
     atomic_int called = 0;
     OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
     for (uint64_t value = 1; value <= ROUNDS; value++) {
-        struct umf_wait list[2] = { { .fence = fence, .value = value }, { .fence = idle, .value = 1 } };
+        struct umf_wait list[2] = { { .fence = fence, .value = value },
+                                    { .fence = idle, .value = 1 } };
         struct umf_callback callback = { on_call, NULL, &called };
         tell(sock, value);
         switch (value % 4) {
@@ -189,7 +193,7 @@ receiver(int sock)
 /* A write-sealed page with a fence whose state claims that waiters register. A library that
  * believed it would write to the page and crash. */
 static void
-whoever_made_the_page_lies(void)
+the_creator_of_the_page_lies(void)
 {
     static const struct page_header header = { PAGE_MAGIC, PAGE_VERSION, 4 };
     uint32_t live = 2;
@@ -208,7 +212,8 @@ whoever_made_the_page_lies(void)
     OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
     for (uint32_t i = 0; i < 2; i++) {
         OK(umf_fence_open(page, i, 0, &fence));
-        struct umf_wait list[2] = { { .fence = fence, .value = 1 }, { .fence = fence, .value = 2 } };
+        struct umf_wait list[2] = { { .fence = fence, .value = 1 },
+                                    { .fence = fence, .value = 2 } };
         EXPECT(-ETIME, umf_fence_wait(fence, 1, in_ns(MS)));
         EXPECT(-ETIME, umf_wait(list, 2, 0, in_ns(MS), NULL));
         EXPECT(-ETIME, umf_wait(list, 2, UMF_WAIT_ANY, in_ns(MS), NULL));
@@ -235,11 +240,11 @@ main(int argc, char **argv)
     watchdog(50);
     int made = umf_page_create(4, UMF_PAGE_SINGLE_WRITER, &page);
     if (made == -EOPNOTSUPP) {
-        printf("not here: a kernel without F_SEAL_FUTURE_WRITE\n");
+        printf("not available: a kernel without F_SEAL_FUTURE_WRITE\n");
         return SKIPPED;
     }
     OK(made);
-    whoever_made_the_page_lies();
+    the_creator_of_the_page_lies();
     EXPECT(-EINVAL, umf_page_create(4, UMF_PAGE_SINGLE_WRITER << 1, &page));
     EXPECT(-EOPNOTSUPP, umf_fence_create(page, 0, UMF_FENCE_DEVICE, &device));
     OK(umf_fence_create(page, 0, 0, &fence));

@@ -53,7 +53,7 @@ static char *
 report(uint32_t expected)
 {
     static char raw[1 << 16], told[1 << 16];
-    char owners[26][64];
+    char names[26][64];
     int known = 0;
     uint32_t deadlocks = 12345;
     int fd = memfd_create("report", MFD_CLOEXEC);
@@ -78,10 +78,10 @@ report(uint32_t expected)
             char name[64];
             int at = 0;
             snprintf(name, sizeof(name), "%u of %u", serial, pid);
-            while (at < known && strcmp(owners[at], name) != 0)
+            while (at < known && strcmp(names[at], name) != 0)
                 at++;
             if (at == known)
-                memcpy(owners[known++], name, sizeof(name));
+                memcpy(names[known++], name, sizeof(name));
             *to++ = (char)('A' + at);
             from += used;
         } else if (sscanf(from, "fence %lu:%d%n", &page_inode, &slot, &used) == 2 && used > 0) {
@@ -144,7 +144,9 @@ two_queues_in_a_circle(void)
     set_up();
     struct umf_queue *one = new_queue(), *two = new_queue();
     submit(one, 1, 1, 0, 1, is_done);
-    reports(0, "waiting:\n  queue A waits for 1 >= 1 (now 0): nobody has submitted a signal for this\n");
+    reports(
+        0,
+        "waiting:\n  queue A waits for 1 >= 1 (now 0): nobody has submitted a signal for this\n");
     submit(two, 0, 1, 1, 1, is_done);
     reports(1, "deadlock 1:\n"
                "  queue A waits for 1 >= 1 (now 0): promised by queue B\n"
@@ -198,7 +200,9 @@ a_copy_in_a_circle(void)
                "  watch B waits for 0 >= 1 (now 0): promised by queue A\n");
     OK(umf_watch_cancel(watch));
     umf_watch_unref(watch);
-    reports(0, "waiting:\n  queue A waits for 1 >= 1 (now 0): nobody has submitted a signal for this\n");
+    reports(
+        0,
+        "waiting:\n  queue A waits for 1 >= 1 (now 0): nobody has submitted a signal for this\n");
     OK(umf_fence_signal(fences[1], 1));
     drain(one);
     take_down();

@@ -11,7 +11,7 @@
 #include <sched.h>
 
 struct record {
-    uint64_t owner; /* process id << 32 | kind << 29 | serial number */
+    uint64_t participant; /* process id << 32 | kind << 29 | serial number */
     uint64_t state; /* pid namespace << 32 | sequence number << 8 | alternatives << 3 | role */
     uint64_t fence; /* state word of the slot << 32 | index */
     uint64_t value;
@@ -44,30 +44,30 @@ record(int at)
 }
 
 /* The records that were written here. */
-static struct record *noted[WAIT_RECORDS];
-static int noted_count;
+static struct record *written[WAIT_RECORDS];
+static int written_count;
 
 static struct record *
-note(pid_t pid, enum kind kind, uint32_t serial, enum role role, int fence, uint64_t value)
+write_record(pid_t pid, enum kind kind, uint32_t serial, enum role role, int fence, uint64_t value)
 {
     int at = 0;
     uint32_t slot_state;
-    while (record(at)->owner != 0)
+    while (record(at)->participant != 0)
         CHECK(++at < WAIT_RECORDS);
     struct record *r = record(at);
     memcpy(&slot_state, raw.bytes + umf_fence_offset(fences[fence]) + SLOT_STATE, 4);
-    r->owner = (uint64_t)pid << 32 | (uint64_t)kind << 29 | serial;
+    r->participant = (uint64_t)pid << 32 | (uint64_t)kind << 29 | serial;
     r->fence = (uint64_t)slot_state << 32 | umf_fence_index(fences[fence]);
     r->value = value;
     r->state = pid_namespace() << 32 | 1 << 8 | 1 << 3 | role;
-    return noted[noted_count++] = r;
+    return written[written_count++] = r;
 }
 
 static void
-forget_notes(void)
+erase_records(void)
 {
-    while (noted_count > 0)
-        memset(noted[--noted_count], 0, sizeof(struct record));
+    while (written_count > 0)
+        memset(written[--written_count], 0, sizeof(struct record));
 }
 
 /* The text that the call writes. */
@@ -111,20 +111,20 @@ says(const char *text, const char *pattern)
 }
 
 static bool
-is_silent_about(const char *text, const char *word)
+says_nothing_of(const char *text, const char *word)
 {
     return !strstr(text, word);
 }
 
 static void
-nobody_waits(void)
+check_no_waits(void)
 {
     CHECK(says(graph(0, 0), "libumf: 1 page, 0 waits, 0 deadlocks\n"));
     CHECK(says(graph(UMF_GRAPH_DOT, 0), "digraph libumf {\n}\n"));
 }
 
 static void
-a_wait_is_told_with_its_value_while_it_lasts(void)
+a_wait_is_shown_with_its_value_while_it_lasts(void)
 {
     struct sleeper sleeper = { .fence = fences[0], .value = 5 };
     OK(umf_fence_signal(fences[0], 3));
@@ -144,11 +144,11 @@ a_wait_is_told_with_its_value_while_it_lasts(void)
     CHECK(says(graph(0, 0), ">= 5 (now 4): submitted\n"));
     OK(umf_fence_signal(fences[0], 5));
     OK(end_of(&sleeper));
-    nobody_waits();
+    check_no_waits();
 }
 
 static void
-waits_for_all_and_for_any_are_told(void)
+waits_for_all_and_for_any_are_shown(void)
 {
     struct umf_wait list[3] = { { fences[1], 1, UMF_OP_GE, 0, 0 },
                                 { fences[2], 2, UMF_OP_GT, 0, 0 },
@@ -183,7 +183,7 @@ waits_for_all_and_for_any_are_told(void)
     CHECK(says(graph(0, 0), "waits for a submission of fence @:1 >= 10 (now 1): nobody"));
     OK(umf_fence_submit(fences[1], 10));
     OK(end_of(&pending));
-    nobody_waits();
+    check_no_waits();
 }
 
 static void
@@ -199,7 +199,7 @@ wait_there(int sock)
 }
 
 static void
-waits_of_another_process_are_told_until_it_is_gone(struct peer *peer)
+waits_of_another_process_are_shown_until_it_dies(struct peer *peer)
 {
     char line[256];
     int status;
@@ -215,11 +215,11 @@ waits_of_another_process_are_told_until_it_is_gone(struct peer *peer)
     CHECK(says(graph(UMF_GRAPH_DOT, 0), line));
 
     /* The process will signal a value, and dies. Nobody has waited for it yet. */
-    note(peer->pid, QUEUE, 9, PROMISES, 5, 2);
+    write_record(peer->pid, QUEUE, 9, PROMISES, 5, 2);
     struct sleeper sleeper = { .fence = fences[5], .value = 2 };
     OK(umf_fence_submit(fences[5], 2));
     fall_asleep(&sleeper);
-    CHECK(is_silent_about(graph(0, 0), "gone"));
+    CHECK(says_nothing_of(graph(0, 0), "gone"));
     siginfo_t dead;
     CHECK(kill(peer->pid, SIGKILL) == 0);
     CHECK(waitid(P_PID, (id_t)peer->pid, &dead, WEXITED | WNOWAIT) == 0);
@@ -232,15 +232,15 @@ waits_of_another_process_are_told_until_it_is_gone(struct peer *peer)
     }
     CHECK(says(graph(UMF_GRAPH_DOT, 0), ", gone\""));
     close(peer->sock);
-    forget_notes();
+    erase_records();
     OK(umf_fence_signal(fences[5], 2));
     OK(end_of(&sleeper));
-    nobody_waits();
+    check_no_waits();
 }
 
 /* Process 1 of another pid namespace is not process 1 of this one. */
 static void
-who_lives_in_another_pid_namespace_is_not_taken_for_somebody_here(void)
+a_pid_of_another_namespace_is_not_taken_for_one_here(void)
 {
     int socks[2], status;
     pid_t pid;
@@ -270,10 +270,10 @@ who_lives_in_another_pid_namespace_is_not_taken_for_somebody_here(void)
     } else {
         CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
         CHECK(WEXITSTATUS(status) == SKIPPED);
-        printf("not here: pid namespaces\n");
+        printf("not available: pid namespaces\n");
     }
     close(socks[0]);
-    nobody_waits();
+    check_no_waits();
 }
 
 /* The processes behind the queues. They only have to be alive. */
@@ -293,13 +293,13 @@ a_circle_through_two_processes_is_a_deadlock(struct peer *peer, pid_t dead)
     hear(peer->sock);
     OK(umf_fence_submit(fences[6], 5));
     OK(umf_fence_submit(fences[7], 1));
-    note(getpid(), QUEUE, 1, WAITS, 6, 5);
-    note(getpid(), QUEUE, 1, PROMISES, 7, 1);
-    note(pid, QUEUE, 2, WAITS, 7, 1);
+    write_record(getpid(), QUEUE, 1, WAITS, 6, 5);
+    write_record(getpid(), QUEUE, 1, PROMISES, 7, 1);
+    write_record(pid, QUEUE, 2, WAITS, 7, 1);
     struct sleeper sleeper = { .fence = fences[6], .value = 4 };
     fall_asleep(&sleeper);
     CHECK(says(graph(0, 0), "queue 1 of ME waits for fence @:6 >= 5 (now 0): submitted\n"));
-    struct record *promise = note(pid, QUEUE, 2, PROMISES, 6, 5);
+    struct record *promise = write_record(pid, QUEUE, 2, PROMISES, 6, 5);
 
     char *text = graph(0, 1);
     printf("%s", text);
@@ -325,14 +325,14 @@ a_circle_through_two_processes_is_a_deadlock(struct peer *peer, pid_t dead)
     promise->value = 4;
     CHECK(says(graph(0, 0), ">= 5 (now 0): submitted\n"));
     promise->value = 5;
-    struct record *work = note(pid, WORK, 2, PROMISES, 6, 5);
+    struct record *work = write_record(pid, WORK, 2, PROMISES, 6, 5);
     CHECK(says(graph(0, 0), "; by work of queue 2 of pid "));
     work->state = (pid_namespace() ^ 1) << 32 | 1 << 8 | 1 << 3 | PROMISES;
     CHECK(says(graph(0, 0), "by work of queue 2 of pid "));
     work->state = 0;
     graph(0, 1);
     /* A dead process ends no wait. */
-    note(dead, QUEUE, 3, PROMISES, 6, 5);
+    write_record(dead, QUEUE, 3, PROMISES, 6, 5);
     CHECK(says(graph(0, 1), ", which is gone"));
     /* Another participant's work makes the value pending. */
     OK(umf_fence_submit(fences[6], 6));
@@ -342,10 +342,10 @@ a_circle_through_two_processes_is_a_deadlock(struct peer *peer, pid_t dead)
     OK(umf_fence_signal(fences[6], 5));
     OK(end_of(&sleeper));
     CHECK(says(graph(0, 0), "1 wait, 0 deadlocks\n"));
-    forget_notes();
+    erase_records();
     tell(peer->sock, 1);
     end_peer(peer);
-    nobody_waits();
+    check_no_waits();
 }
 
 /* What Graphviz requires, as far as the report uses it: closed strings and brackets, and
@@ -377,42 +377,42 @@ is_dot(const char *text)
 }
 
 static void
-a_full_ledger_says_so_and_the_dead_make_room(pid_t dead)
+a_full_wait_table_says_so_and_takes_records_of_the_dead(pid_t dead)
 {
     /* The record of its last wait is still there. */
     int left = 0;
     for (int i = 0; i < WAIT_RECORDS; i++)
-        left += record(i)->owner >> 32 == (uint64_t)dead;
+        left += record(i)->participant >> 32 == (uint64_t)dead;
     CHECK(left == 1);
     memset(raw.bytes + WAIT_TABLE, 0, 32 + 32 * WAIT_RECORDS);
 
     for (int i = 0; i < WAIT_RECORDS; i++)
-        note(getpid(), QUEUE, (uint32_t)i + 1, WAITS, 4, 100);
+        write_record(getpid(), QUEUE, (uint32_t)i + 1, WAITS, 4, 100);
     struct sleeper sleeper = { .fence = fences[5], .value = 3 };
     fall_asleep(&sleeper);
     char *text = graph(0, 0);
     CHECK(says(text, "59 waits, 0 deadlocks\nnot complete: 1 note found no room"));
-    CHECK(is_silent_about(text, "thread"));
+    CHECK(says_nothing_of(text, "thread"));
     is_dot(graph(UMF_GRAPH_DOT, 0));
     CHECK(says(graph(UMF_GRAPH_DOT, 0), "not complete: 1 note found no room"));
     OK(umf_fence_signal(fences[5], 3));
     OK(end_of(&sleeper));
-    CHECK(is_silent_about(graph(0, 0), "not complete"));
+    CHECK(says_nothing_of(graph(0, 0), "not complete"));
 
-    record(17)->owner = (uint64_t)dead << 32 | QUEUE << 29 | 1;
+    record(17)->participant = (uint64_t)dead << 32 | QUEUE << 29 | 1;
     sleeper.value = 4;
     fall_asleep(&sleeper);
     text = graph(0, 0);
     CHECK(says(text, "59 waits, 0 deadlocks\nwaiting:\n") && says(text, ">= 4 (now 3)"));
     OK(umf_fence_signal(fences[5], 4));
     OK(end_of(&sleeper));
-    CHECK(record(17)->owner == 0);
-    forget_notes();
-    nobody_waits();
+    CHECK(record(17)->participant == 0);
+    erase_records();
+    check_no_waits();
 }
 
 static void
-nothing_in_a_ledger_is_believed(void)
+nothing_in_a_wait_table_is_trusted(void)
 {
     static const uint64_t words[] = {
         0, 1, 2, 3, 9, UINT32_MAX, UINT64_C(1) << 32, UINT64_C(1) << 63, UINT64_MAX,
@@ -420,15 +420,15 @@ nothing_in_a_ledger_is_believed(void)
     uint64_t state = 1, random = 0;
     for (unsigned i = 0; i < rounds(2000, 50); i++) {
         for (int at = 0; at < WAIT_RECORDS; at++) {
-            uint64_t *r = &record(at)->owner;
+            uint64_t *r = &record(at)->participant;
             for (int word = 0; word < 4; word++) {
                 random = random_word(&state);
                 r[word] = words[(random >> 33) % 9];
             }
             /* Some records concern real fences, with valid participants and roles. */
             if (random >> 63)
-                memcpy((char *)&r[2] + 4, raw.bytes + umf_fence_offset(fences[at % FENCES]) + SLOT_STATE,
-                       4);
+                memcpy((char *)&r[2] + 4,
+                       raw.bytes + umf_fence_offset(fences[at % FENCES]) + SLOT_STATE, 4);
             r[0] ^= (random >> 40) % 8 << 29;
             r[1] ^= (random >> 50) % 4;
         }
@@ -447,18 +447,18 @@ nothing_in_a_ledger_is_believed(void)
         EXPECT(-ETIME, umf_fence_wait(fences[i % FENCES], 1000, in_ns(1000)));
     }
     memset(raw.bytes + WAIT_TABLE, 0, 32 + 32 * WAIT_RECORDS);
-    nobody_waits();
+    check_no_waits();
 }
 
 static void
-what_a_pipe_takes_slowly_is_waited_for(void)
+the_graph_waits_for_a_slow_pipe(void)
 {
     static char text[1 << 20];
     int ends[2];
     size_t length = 0;
     pid_t pid;
     for (int i = 0; i < WAIT_RECORDS; i++)
-        note(getpid(), QUEUE, (uint32_t)i + 1, WAITS, 4, 100);
+        write_record(getpid(), QUEUE, (uint32_t)i + 1, WAITS, 4, 100);
     CHECK(pipe2(ends, O_CLOEXEC) == 0 && fcntl(ends[0], F_SETPIPE_SZ, 4096) == 4096);
     CHECK(fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0);
     IN_CHILD(pid, OK(umf_graph_write(ends[1], 0, NULL)));
@@ -468,7 +468,7 @@ what_a_pipe_takes_slowly_is_waited_for(void)
     join_child(pid);
     close(ends[0]);
     CHECK(length > 4096 && strcmp(text, graph(0, 0)) == 0);
-    forget_notes();
+    erase_records();
 }
 
 int
@@ -487,15 +487,15 @@ main(void)
     snprintf(self, sizeof(self), "pid %d (graph)", getpid());
     CHECK(prctl(PR_SET_NAME, "graph") == 0);
 
-    nobody_waits();
-    a_wait_is_told_with_its_value_while_it_lasts();
-    waits_for_all_and_for_any_are_told();
-    waits_of_another_process_are_told_until_it_is_gone(&waiter);
-    who_lives_in_another_pid_namespace_is_not_taken_for_somebody_here();
+    check_no_waits();
+    a_wait_is_shown_with_its_value_while_it_lasts();
+    waits_for_all_and_for_any_are_shown();
+    waits_of_another_process_are_shown_until_it_dies(&waiter);
+    a_pid_of_another_namespace_is_not_taken_for_one_here();
     a_circle_through_two_processes_is_a_deadlock(&queue, waiter.pid);
-    a_full_ledger_says_so_and_the_dead_make_room(waiter.pid);
-    nothing_in_a_ledger_is_believed();
-    what_a_pipe_takes_slowly_is_waited_for();
+    a_full_wait_table_says_so_and_takes_records_of_the_dead(waiter.pid);
+    nothing_in_a_wait_table_is_trusted();
+    the_graph_waits_for_a_slow_pipe();
 
     unmap_raw(&raw);
     for (int i = 0; i < FENCES; i++)

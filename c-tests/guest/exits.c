@@ -48,7 +48,9 @@ static int
 submit(uint64_t value)
 {
     struct umf_wait wait = { value ? never : fence, value, UMF_OP_GE, 0, 0 };
-    struct umf_job job = { .size = sizeof(job), .wait_count = 1, .waits = &wait, .run = run_nothing };
+    struct umf_job job = {
+        .size = sizeof(job), .wait_count = 1, .waits = &wait, .run = run_nothing
+    };
     return umf_queue_submit(queue, &job, 0);
 }
 
@@ -221,7 +223,8 @@ static void
 the_process_just_ends(void)
 {
     static void (*const ways[])(void) = {
-        leave_from_main, leave_from_another_thread, leave_on_the_loops_thread, leave_behind, leave_quickly,
+        leave_from_main, leave_from_another_thread, leave_on_the_loops_thread, leave_behind,
+        leave_quickly,
     };
     for (size_t way = 0; way < ARRAY_SIZE(ways); way++) {
         for (int cleaning = 0; cleaning < 3; cleaning++) {

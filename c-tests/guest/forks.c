@@ -57,7 +57,8 @@ the_header_marks_these_and_no_others(void)
             in_comment = false;
             continue;
         }
-        const char *at = in_comment || line[0] == ' ' || line[0] == '#' ? NULL : strstr(line, "umf_");
+        const char *at =
+            in_comment || line[0] == ' ' || line[0] == '#' ? NULL : strstr(line, "umf_");
         while (at && sscanf(at, "%63[a-z0-9_]", name) == 1 && at[strlen(name)] != '(')
             at = strstr(at + 1, "umf_");
         if (!at)
@@ -65,7 +66,8 @@ the_header_marks_these_and_no_others(void)
         functions++;
         marked += is_safe;
         if (is_safe != is_listed(name)) {
-            fprintf(stderr, "%s is %s async-signal-safe in the header\n", name, is_safe ? "marked" : "not marked");
+            fprintf(stderr, "%s is %s async-signal-safe in the header\n", name,
+                    is_safe ? "marked" : "not marked");
             exit(1);
         }
     }
@@ -119,7 +121,9 @@ submit_and_signal(void *unused)
     while (!atomic_load(&over)) {
         uint64_t next = umf_fence_value(busy_fence) + 1;
         struct umf_wait wait = { busy_fence, next, UMF_OP_GE, 0, 0 };
-        struct umf_job job = { .size = sizeof(job), .wait_count = 1, .waits = &wait, .run = run_nothing };
+        struct umf_job job = {
+            .size = sizeof(job), .wait_count = 1, .waits = &wait, .run = run_nothing
+        };
         OK(umf_queue_submit(queue, &job, 0));
         umf_fence_signal(busy_fence, next);
         OK(umf_queue_drain(queue, FOREVER));
@@ -164,7 +168,8 @@ be_a_child(uint64_t mine)
     alarm(20);
     RIGHT(umf_version() != 0 && umf_set_spin(10, 50000, 0) == 0);
     RIGHT(umf_page_flags(page) == 0 && umf_page_fence_count(page) == 100);
-    RIGHT(umf_page_ref(page) == page && umf_fence_ref(fence) == fence && umf_loop_ref(loop) == loop);
+    RIGHT(umf_page_ref(page) == page && umf_fence_ref(fence) == fence &&
+          umf_loop_ref(loop) == loop);
     RIGHT(umf_queue_ref(queue) == queue && umf_watch_ref(watch) == watch);
     RIGHT(umf_device_ref(NULL) == NULL && umf_syncobj_ref(NULL) == NULL);
     RIGHT(umf_loop_fd(loop) == -EINVAL || umf_loop_fd(loop) == -ESTALE);
@@ -179,18 +184,21 @@ be_a_child(uint64_t mine)
     RIGHT(umf_fence_wait(device, 1, in_ns(1000)) == -ETIME);
     /* The parent's threads signal this fence all the time. */
     busy = umf_fence_value(busy_fence);
-    struct umf_wait waits[2] = { { never, 1, UMF_OP_GE, 0, 0 }, { busy_fence, busy + 2, UMF_OP_GE, 0, 0 } };
+    struct umf_wait waits[2] = { { never, 1, UMF_OP_GE, 0, 0 },
+                                 { busy_fence, busy + 2, UMF_OP_GE, 0, 0 } };
     RIGHT(umf_fence_wait(busy_fence, busy + 1, FOREVER) == 0);
     RIGHT(umf_wait(waits, 2, UMF_WAIT_ANY, FOREVER, NULL) == 0);
     RIGHT(umf_wait(waits + 1, 1, 0, FOREVER, NULL) == 0);
-    RIGHT(umf_fence_set_error(device, -ENODEV) == 0 && umf_fence_error(device, &error) == 0 && error == -ENODEV);
+    RIGHT(umf_fence_set_error(device, -ENODEV) == 0 && umf_fence_error(device, &error) == 0 &&
+          error == -ENODEV);
 }
 
 int
 main(int argc, char **argv)
 {
     pthread_t workers[4];
-    void *(*const work[4])(void *) = { come_and_go, come_and_go, submit_and_signal, arm_and_cancel };
+    void *(*const work[4])(void *) = { come_and_go, come_and_go, submit_and_signal,
+                                       arm_and_cancel };
     const unsigned forks = rounds(200, 20);
     (void)argc;
     watchdog(50);

@@ -88,7 +88,7 @@ main(void)
         struct umf_loop *loop, *more;
         struct umf_watch *watch, *other;
         struct told told;
-        struct umf_callback callback = tell_of(&told);
+        struct umf_callback callback = callback_to(&told);
         uint64_t next = umf_fence_value(fence) + 1;
         struct umf_wait wait = { fence, next, UMF_OP_GE, 0, 0 };
         int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -117,7 +117,7 @@ main(void)
         KEEPS_ERRNO(0, umf_watch_result(watch));
         KEEPS_ERRNO(-EALREADY, umf_watch_cancel(watch));
         KEEPS_ERRNO(0, (umf_watch_unref(watch), umf_watch_unref(other), 0));
-        callback = tell_of(&told);
+        callback = callback_to(&told);
         wait.value = next + 100;
         KEEPS_ERRNO(0, umf_loop_watch(loop, &wait, 0, &callback, NULL));
         KEEPS_ERRNO(0, (umf_loop_unref(loop), 0));

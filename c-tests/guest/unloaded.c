@@ -53,7 +53,7 @@ end_loop(void *data, int result)
 }
 
 static void
-stay_until_told(void *data)
+return_when_unloaded(void *data)
 {
     (void)data;
     atomic_store(&released, 1);
@@ -73,7 +73,7 @@ end_queue_and_loop(void *data, int result)
 {
     l.umf_queue_unref(queue);
     end_loop(data, result);
-    stay_until_told(data);
+    return_when_unloaded(data);
 }
 
 static void
@@ -109,7 +109,7 @@ signal_and_let_go(void)
 static void
 a_loop_that_ended_in_its_callback(void)
 {
-    struct umf_callback callback = { end_loop, stay_until_told, NULL };
+    struct umf_callback callback = { end_loop, return_when_unloaded, NULL };
     begin();
     struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
     OK(l.umf_loop_watch(loop, &wait, 0, &callback, NULL));

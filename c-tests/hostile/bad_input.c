@@ -279,7 +279,8 @@ watches(void)
     ROW(0, umf_loop_dispatch(loop, 0));
     ROW(-EINVAL, umf_watch_cancel(NULL));
     ROW(-EINVAL, umf_watch_result(NULL));
-    ROW(0, umf_loop_ref(NULL) != NULL || umf_watch_ref(NULL) != NULL || umf_syncobj_ref(NULL) != NULL);
+    ROW(0,
+        umf_loop_ref(NULL) != NULL || umf_watch_ref(NULL) != NULL || umf_syncobj_ref(NULL) != NULL);
     ROW(0, (umf_loop_unref(NULL), umf_watch_unref(NULL), umf_syncobj_unref(NULL), 0));
     ROW(-EINVAL, umf_syncobj_open(NULL, 1, 0, NULL));
 
@@ -310,15 +311,18 @@ watches(void)
         ROW(-EINVAL, umf_loop_export_fence(l, NULL, 11, fence, 11, 0, &callback, &out.watch));
         ROW(-EINVAL, umf_loop_export_fence(l, fence, 11, NULL, 11, 0, &callback, &out.watch));
         ROW(-EINVAL, umf_loop_export_fence(l, fence, 11, fence, 11, 0, &no_call, &out.watch));
-        ROW(-EINVAL, umf_loop_export_fence(l, fence, 11, small, UINT64_C(1) << 32, 0, &callback, &out.watch));
-        ROW(-EINVAL, umf_loop_export_fence(l, small, UINT64_C(1) << 32, fence, 11, 0, &callback, &out.watch));
+        ROW(-EINVAL, umf_loop_export_fence(l, fence, 11, small, UINT64_C(1) << 32, 0, &callback,
+                                           &out.watch));
+        ROW(-EINVAL, umf_loop_export_fence(l, small, UINT64_C(1) << 32, fence, 11, 0, &callback,
+                                           &out.watch));
         ROW(-EINVAL, umf_loop_export_syncobj(l, fence, 11, NULL, 1, 0, &callback, &out.watch));
         ROW(-EINVAL, umf_loop_import_syncobj(l, fence, 11, NULL, 1, 0, &callback, &out.watch));
         ROW(-EINVAL, umf_loop_import_sync_file(NULL, fence, 11, -1, 0, &callback, &out.watch));
         ROW(-EINVAL, umf_loop_import_sync_file(l, NULL, 11, -1, 0, &callback, &out.watch));
         ROW(-EINVAL, umf_loop_import_sync_file(l, fence, 9, -1, 0, &callback, &out.watch));
         ROW(-EINVAL, umf_loop_import_sync_file(l, fence, 11, -1, 0, &no_call, &out.watch));
-        ROW(-EINVAL, umf_loop_import_sync_file(l, small, UINT64_C(1) << 32, -1, 0, &callback, &out.watch));
+        ROW(-EINVAL,
+            umf_loop_import_sync_file(l, small, UINT64_C(1) << 32, -1, 0, &callback, &out.watch));
         ROW(-EINVAL, umf_loop_import_sync_file(l, fence, 11, null_fd, 0, &callback, &out.watch));
         ROW(-EBADF, umf_loop_import_sync_file(l, fence, 11, -2, 0, &callback, &out.watch));
         ROW(-EBADF, umf_loop_import_sync_file(l, fence, 11, INT_MAX, 0, &callback, &out.watch));
@@ -340,7 +344,8 @@ watches(void)
                 ROW(-EINVAL, umf_loop_watch(l, &good, flag, &callback, &out.watch));
                 ROW(-EINVAL, umf_loop_export_eventfd(l, &good, flag, event, &callback, &out.watch));
             }
-            ROW(-EINVAL, umf_loop_export_fence(l, fence, 11, fence, 11, flag, &callback, &out.watch));
+            ROW(-EINVAL,
+                umf_loop_export_fence(l, fence, 11, fence, 11, flag, &callback, &out.watch));
             ROW(-EINVAL, umf_loop_import_sync_file(l, fence, 11, -1, flag, &callback, &out.watch));
         }
     }
@@ -527,7 +532,7 @@ main(void)
     free_index = umf_fence_index(ended);
     umf_fence_unref(ended);
 
-    callback = tell_of(&told);
+    callback = callback_to(&told);
     loop = create_loop(0);
     threaded = create_loop(UMF_LOOP_THREAD);
 

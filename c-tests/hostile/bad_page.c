@@ -23,10 +23,12 @@ static const struct {
     { "as the library makes it", PAGE_MAGIC, PAGE_VERSION, 4, 8192, SIZE | F_SEAL_SEAL, 0, 0 },
     { "seals that can still be added to", PAGE_MAGIC, PAGE_VERSION, 4, 8192, SIZE, 0, 0 },
     { "cannot be written", PAGE_MAGIC, PAGE_VERSION, 4, 8192, SIZE | F_SEAL_WRITE, 0, 0 },
-    { "cannot be written any more", PAGE_MAGIC, PAGE_VERSION, 4, 8192, SIZE | F_SEAL_FUTURE_WRITE, 0, 0 },
+    { "cannot be written any more", PAGE_MAGIC, PAGE_VERSION, 4, 8192, SIZE | F_SEAL_FUTURE_WRITE,
+      0, 0 },
     { "just long enough for one", PAGE_MAGIC, PAGE_VERSION, 1, 4160, SIZE, 0, 0 },
     { "just long enough for four", PAGE_MAGIC, PAGE_VERSION, 4, 4352, SIZE, 0, 0 },
-    { "the most fences of all", PAGE_MAGIC, PAGE_VERSION, MOST, SLOTS_AT + INT64_C(64) * MOST, SIZE, 0, 0 },
+    { "the most fences of all", PAGE_MAGIC, PAGE_VERSION, MOST, SLOTS_AT + INT64_C(64) * MOST, SIZE,
+      0, 0 },
 
     { "no seals", PAGE_MAGIC, PAGE_VERSION, 4, 8192, 0, 0, -EINVAL },
     { "may shrink", PAGE_MAGIC, PAGE_VERSION, 4, 8192, F_SEAL_GROW | F_SEAL_SEAL, 0, -EINVAL },
@@ -41,9 +43,10 @@ static const struct {
     { "no room for four", PAGE_MAGIC, PAGE_VERSION, 4, 4351, SIZE, 0, -EINVAL },
     { "one more than there is room for", PAGE_MAGIC, PAGE_VERSION, 65, 8192, SIZE, 0, -EINVAL },
     { "no fence", PAGE_MAGIC, PAGE_VERSION, 0, 8192, SIZE, 0, -EINVAL },
-    { "one more than the most", PAGE_MAGIC, PAGE_VERSION, MOST + 1, SLOTS_AT + INT64_C(64) * (MOST + 1), SIZE, 0,
-      -EINVAL },
-    { "2^26 fences, which are 2^32 bytes", PAGE_MAGIC, PAGE_VERSION, UINT32_C(1) << 26, 8192, SIZE, 0, -EINVAL },
+    { "one more than the most", PAGE_MAGIC, PAGE_VERSION, MOST + 1,
+      SLOTS_AT + INT64_C(64) * (MOST + 1), SIZE, 0, -EINVAL },
+    { "2^26 fences, which are 2^32 bytes", PAGE_MAGIC, PAGE_VERSION, UINT32_C(1) << 26, 8192, SIZE,
+      0, -EINVAL },
     { "UINT32_MAX fences", PAGE_MAGIC, PAGE_VERSION, UINT32_MAX, 8192, SIZE, 0, -EINVAL },
     { "another magic", PAGE_MAGIC + 1, PAGE_VERSION, 4, 8192, SIZE, 0, -EINVAL },
     { "no magic", 0, PAGE_VERSION, 4, 8192, SIZE, 0, -EINVAL },
@@ -76,7 +79,7 @@ every_file(void)
     for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
         int fd = make(i);
         if (fd < 0) {
-            printf("not here: %s\n", files[i].what);
+            printf("not available: %s\n", files[i].what);
             continue;
         }
         struct umf_page *const untouched = (struct umf_page *)(uintptr_t)0x5a5a5a5a;

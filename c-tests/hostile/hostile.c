@@ -10,7 +10,8 @@
  * too, whatever is in the page: it uses a tenth of one processor at most. A wait without deadline
  * that starts then misses no signal.
  *
- *     hostile [ROUNDS] [sandbox]     a round is 20,000 mutations; with sandbox, futex_waitv is forbidden
+ *     hostile [ROUNDS] [sandbox]     a round is 20,000 mutations; with sandbox, futex_waitv is
+ * forbidden
  */
 #include "raw_page.h"
 #include "sleeper.h"
@@ -58,8 +59,26 @@ static uint64_t
 number(uint64_t *state)
 {
     const uint64_t numbers[] = {
-        0, 1, 2, 3, 6, 10, 14, 15, 16, 31, 32, 130, 4095, 4096, INT32_MAX, UINT32_MAX, UINT64_C(1) << 32,
-        UINT64_C(1) << 63, UINT64_MAX - 1, UINT64_MAX,
+        0,
+        1,
+        2,
+        3,
+        6,
+        10,
+        14,
+        15,
+        16,
+        31,
+        32,
+        130,
+        4095,
+        4096,
+        INT32_MAX,
+        UINT32_MAX,
+        UINT64_C(1) << 32,
+        UINT64_C(1) << 63,
+        UINT64_MAX - 1,
+        UINT64_MAX,
     };
     uint64_t choice = random_word(state);
     return choice % 4 ? numbers[(choice >> 8) % (ARRAY_SIZE(numbers))] : random_word(state);
@@ -94,8 +113,10 @@ static void
 touch_futexes(uint64_t *state)
 {
     uint64_t choice = random_word(state);
-    size_t from = choice & 1 ? EVENT_COUNT : SLOTS_AT + SLOT_SIZE * ((choice >> 4) % SLOTS) + SLOT_FUTEX;
-    size_t to = choice & 2 ? EVENT_COUNT : SLOTS_AT + SLOT_SIZE * ((choice >> 12) % SLOTS) + SLOT_FUTEX;
+    size_t from =
+        choice & 1 ? EVENT_COUNT : SLOTS_AT + SLOT_SIZE * ((choice >> 4) % SLOTS) + SLOT_FUTEX;
+    size_t to =
+        choice & 2 ? EVENT_COUNT : SLOTS_AT + SLOT_SIZE * ((choice >> 12) % SLOTS) + SLOT_FUTEX;
     uint32_t *a = (uint32_t *)(void *)(raw.bytes + from), *b = (uint32_t *)(void *)(raw.bytes + to);
     atomic_fetch_add(&control->futexes, 1);
     switch ((choice >> 20) % 5) {
@@ -124,14 +145,16 @@ try_the_size(uint64_t *state)
 
 /* A wait record that is partly right. */
 static void
-write_note(uint64_t *state, uint64_t choice)
+write_wait_record(uint64_t *state, uint64_t choice)
 {
-    const uint32_t pids[] = { 0, 1, (uint32_t)control->victim, (uint32_t)getpid(), INT32_MAX, UINT32_MAX };
+    const uint32_t pids[] = { 0,         1,         (uint32_t)control->victim, (uint32_t)getpid(),
+                              INT32_MAX, UINT32_MAX };
     size_t at = WAIT_RECORDS_AT + 32 * (choice % WAIT_RECORDS);
     uint64_t kind = (choice >> 8) % 8, slot = (choice >> 12) % (SLOTS + 1);
     put64(at, (uint64_t)pids[(choice >> 20) % 6] << 32 | kind << 29 | (choice >> 40) % 4);
     if (choice >> 63)
-        put64(at + 16, (uint64_t)get32(SLOTS_AT + SLOT_SIZE * (slot % SLOTS) + SLOT_STATE) << 32 | slot);
+        put64(at + 16,
+              (uint64_t)get32(SLOTS_AT + SLOT_SIZE * (slot % SLOTS) + SLOT_STATE) << 32 | slot);
     else
         put64(at + 16, random_word(state));
     put64(at + 24, number(state));
@@ -144,13 +167,15 @@ mutate(uint64_t *state)
 {
     const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
     uint64_t choice = random_word(state), value = number(state);
-    size_t slot = SLOTS_AT + SLOT_SIZE * ((choice >> 8) % SLOTS), at = (choice >> 16) % (raw.length - 64);
+    size_t slot = SLOTS_AT + SLOT_SIZE * ((choice >> 8) % SLOTS),
+           at = (choice >> 16) % (raw.length - 64);
     uint32_t sequence = get32(EVENT_COUNT);
     unsigned kind = choice % 22;
     if (kind < 3 && choice >> 62)
         kind += 3; /* aimed mutations reach deeper code */
     if (kind < 6 && choice >> 58)
-        value = (choice >> 40) % 64; /* huge values are latched, and then the fence is of no more use */
+        value =
+            (choice >> 40) % 64; /* huge values are latched, and then the fence is of no more use */
     switch (kind) {
     case 0: put64(at & ~(size_t)7, value); break;
     case 1: put32(at & ~(size_t)3, value); break;
@@ -162,22 +187,34 @@ mutate(uint64_t *state)
     case 4: put64(slot, get64(slot) + value); break;
     case 5: put64(slot, get64(slot) - 1); break;
     case 6: put64(slot + SLOT_PENDING, value); break;
-    case 7: put64(slot + SLOT_WAITER_BITS, choice & 1024 ? value : UINT64_C(1) << (choice >> 58)); break;
-    case 8: put32(slot + SLOT_FUTEX, choice & 1024 ? value : get32(slot + SLOT_FUTEX) + (choice & 2048 ? 1 : UINT32_MAX)); break;
+    case 7:
+        put64(slot + SLOT_WAITER_BITS, choice & 1024 ? value : UINT64_C(1) << (choice >> 58));
+        break;
+    case 8:
+        put32(slot + SLOT_FUTEX,
+              choice & 1024 ? value : get32(slot + SLOT_FUTEX) + (choice & 2048 ? 1 : UINT32_MAX));
+        break;
     case 9: put32(slot + SLOT_STATE, get32(slot + SLOT_STATE) ^ (choice >> 40) % 64); break;
-    case 10: put32(slot + SLOT_STATE, get32(slot + SLOT_STATE) + (choice & 1024 ? 16 : UINT32_MAX - 15)); break;
+    case 10:
+        put32(slot + SLOT_STATE, get32(slot + SLOT_STATE) + (choice & 1024 ? 16 : UINT32_MAX - 15));
+        break;
     case 11: put32(slot + SLOT_ERROR, value); break;
     case 12: put32(slot + 36, value); break;
     case 13: put64(slot + 40, value); break;
-    case 14: put64((choice >> 30) % 3 * 8, value); break; /* magic; version and count; where to look for a free slot */
-    case 15: put32(EVENT_COUNT, choice & 1024 ? value : sequence + (choice & 2048 ? 1 : UINT32_MAX)); break;
+    case 14:
+        put64((choice >> 30) % 3 * 8, value);
+        break; /* magic; version and count; where to look for a free slot */
+    case 15:
+        put32(EVENT_COUNT, choice & 1024 ? value : sequence + (choice & 2048 ? 1 : UINT32_MAX));
+        break;
     case 16: put32(EVENT_COUNT + 4, value); break;
     case 17: { /* an event that did not happen */
         uint32_t ring = sequence + (uint32_t)(choice >> 40) % 8 - 4;
-        put64(EVENT_LOG + 8 * (ring % EVENT_LOG_LENGTH), (uint64_t)(ring + 1) << 32 | (choice & 1024 ? value & UINT32_MAX : choice >> 60));
+        put64(EVENT_LOG + 8 * (ring % EVENT_LOG_LENGTH),
+              (uint64_t)(ring + 1) << 32 | (choice & 1024 ? value & UINT32_MAX : choice >> 60));
         break;
     }
-    case 18: write_note(state, choice); break;
+    case 18: write_wait_record(state, choice); break;
     case 19: put32(WAIT_TABLE, value); break;
     case 20: /* one slot copied over another */
         memcpy(raw.bytes + slot, raw.bytes + SLOTS_AT + SLOT_SIZE * ((choice >> 40) % SLOTS), 64);
@@ -200,7 +237,7 @@ mutate(uint64_t *state)
 
 /* The peer. */
 static void
-scribble(void)
+overwrite(void)
 {
     uint64_t state = 1;
     for (;;) {
@@ -244,7 +281,8 @@ entry(uint64_t *state)
 {
     uint64_t choice = random_word(state);
     struct umf_wait entry = { steady[choice % STEADY], 0, UMF_OP_GE, 0, 0 };
-    entry.value = (choice >> 8) % 4 ? umf_fence_value(entry.fence) + (choice >> 16) % 4 : number(state);
+    entry.value =
+        (choice >> 8) % 4 ? umf_fence_value(entry.fence) + (choice >> 16) % 4 : number(state);
     if ((choice >> 24) % 4 == 0)
         entry.op = (uint32_t)(choice >> 32) % 6;
     if ((choice >> 24) % 16 == 1)
@@ -356,17 +394,23 @@ watch_with(uint64_t loop_flags, unsigned kind)
                 switch (choice % 5) {
                 case 0:
                 case 1:
-                    got = ONE_OF(umf_loop_watch(loop, &wait, 0, &callback, &watches[j]), 0, -EINVAL);
+                    got =
+                        ONE_OF(umf_loop_watch(loop, &wait, 0, &callback, &watches[j]), 0, -EINVAL);
                     break;
                 case 2:
-                    got = ONE_OF(umf_loop_export_eventfd(loop, &wait, 0, event, &callback, &watches[j]), 0, -EINVAL);
+                    got = ONE_OF(
+                        umf_loop_export_eventfd(loop, &wait, 0, event, &callback, &watches[j]), 0,
+                        -EINVAL);
                     break;
                 case 3:
-                    got = ONE_OF(umf_loop_export_fence(loop, wait.fence, wait.value, target == elsewhere ? steady[0] : target,
-                                                       wait.value, 0, &callback, &watches[j]), 0, -EINVAL);
+                    got = ONE_OF(umf_loop_export_fence(loop, wait.fence, wait.value,
+                                                       target == elsewhere ? steady[0] : target,
+                                                       wait.value, 0, &callback, &watches[j]),
+                                 0, -EINVAL);
                     break;
                 default:
-                    got = ONE_OF(umf_loop_import_sync_file(loop, wait.fence, wait.value, -1, 0, &callback, &watches[j]),
+                    got = ONE_OF(umf_loop_import_sync_file(loop, wait.fence, wait.value, -1, 0,
+                                                           &callback, &watches[j]),
                                  0, FAILED);
                 }
                 made += got == 0;
@@ -442,9 +486,14 @@ queues(void *unused)
             struct umf_wait wait[2] = { entry(&state), entry(&state) };
             struct umf_fence *target = steady[choice % STEADY];
             struct umf_signal signal = { target, umf_fence_pending_value(target) + choice % 3 };
-            struct umf_job job = { .size = sizeof(job), .wait_count = (choice >> 8) % 3, .waits = wait,
-                                   .signal_count = (choice >> 16) % 2, .signals = &signal, .run = run_job,
-                                   .release = release_job, .data = (void *)(uintptr_t)(choice >> 24) };
+            struct umf_job job = { .size = sizeof(job),
+                                   .wait_count = (choice >> 8) % 3,
+                                   .waits = wait,
+                                   .signal_count = (choice >> 16) % 2,
+                                   .signals = &signal,
+                                   .run = run_job,
+                                   .release = release_job,
+                                   .data = (void *)(uintptr_t)(choice >> 24) };
             submitted += ONE_OF(umf_queue_submit(queue, &job, 0), 0, FAILED) == 0;
             if (i % 8 == 7)
                 ONE_OF(umf_queue_drain(queue, in_ns(20000)), 0, -ETIME);
@@ -475,9 +524,11 @@ everything_else(void *unused)
         uint32_t deadlocks;
         int fd = -1, error = 1;
         ONE_OF(umf_fence_create(page, i, choice % 4, &created), 0, -ENOSPC);
-        ONE_OF(umf_fence_open(page, (uint32_t)(choice >> 8) % (SLOTS + 1), 0, &opened), 0, -ENOENT, -EOPNOTSUPP);
-        if (ONE_OF(umf_fence_open_in(page, (uint32_t)(choice >> 16) % (SLOTS + 1), &mapped, 0, &external), 0, -ENOENT,
-                   -EINVAL) == 0) {
+        ONE_OF(umf_fence_open(page, (uint32_t)(choice >> 8) % (SLOTS + 1), 0, &opened), 0, -ENOENT,
+               -EOPNOTSUPP);
+        if (ONE_OF(umf_fence_open_in(page, (uint32_t)(choice >> 16) % (SLOTS + 1), &mapped, 0,
+                                     &external),
+                   0, -ENOENT, -EINVAL) == 0) {
             /* Its value is in this process's own memory, whatever the page says. */
             uint64_t value = umf_fence_value(external);
             CHECK(value == UINT64_MAX || value == UINT32_MAX);
@@ -493,10 +544,13 @@ everything_else(void *unused)
         ONE_OF(umf_fence_notify(fence), 0, -ESTALE);
         ONE_OF(umf_fence_import_sync_file(fence, seen + 2, -1, 0), 0, FAILED);
         if (choice >> 60 == 0)
-            ONE_OF(umf_fence_set_error(fence, -(int)(choice >> 16) % 4095 - 1), 0, -ESTALE, -EINVAL);
+            ONE_OF(umf_fence_set_error(fence, -(int)(choice >> 16) % 4095 - 1), 0, -ESTALE,
+                   -EINVAL);
         if (ONE_OF(umf_fence_error(fence, &error), 0, -ESTALE) == 0)
             CHECK(error <= 0 && error >= -4095);
-        if (can_export && ONE_OF(umf_fence_export_sync_file(fence, seen + 1, NULL, in_ns(10000), &fd), 0, -ETIME, FAILED) == 0)
+        if (can_export &&
+            ONE_OF(umf_fence_export_sync_file(fence, seen + 1, NULL, in_ns(10000), &fd), 0, -ETIME,
+                   FAILED) == 0)
             close(fd);
         ONE_OF(umf_fence_wait(fence, seen + 2, in_ns(5000)), 0, -ETIME, FAILED);
         CHECK(!holds || umf_fence_pending_value(fence) >= seen);
@@ -559,7 +613,11 @@ renew(unsigned round)
     for (unsigned i = 0; i < STEADY; i++) {
         umf_fence_unref(steady[i]);
         put64(16, i); /* the next free slot */
-        OK(umf_fence_create(page, 0, i % 4 == 3 ? UMF_FENCE_32BIT : i % 4 == 2 ? UMF_FENCE_DEVICE : 0, &steady[i]));
+        OK(umf_fence_create(page, 0,
+                            i % 4 == 3   ? UMF_FENCE_32BIT
+                            : i % 4 == 2 ? UMF_FENCE_DEVICE
+                                         : 0,
+                            &steady[i]));
         CHECK(umf_fence_index(steady[i]) == i);
     }
 }
@@ -603,7 +661,8 @@ truncated_while_it_is_imported(unsigned times)
         int fd = memfd_create("umf-test", MFD_CLOEXEC | MFD_ALLOW_SEALING), got;
         struct umf_page *imported = NULL;
         pid_t pid;
-        CHECK(fd >= 0 && ftruncate(fd, 8192) == 0 && pwrite(fd, &header, sizeof(header), 0) == sizeof(header));
+        CHECK(fd >= 0 && ftruncate(fd, 8192) == 0 &&
+              pwrite(fd, &header, sizeof(header), 0) == sizeof(header));
         IN_CHILD(pid, {
             for (unsigned j = 0; j < i % 50; j++) {
                 CHECK(ftruncate(fd, j % 3 * 4096) == 0 && ftruncate(fd, 8192) == 0);
@@ -612,7 +671,8 @@ truncated_while_it_is_imported(unsigned times)
             CHECK(ftruncate(fd, i % 2 ? 8192 : 4096) == 0);
             CHECK(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0);
         });
-        while ((got = ONE_OF(umf_page_import(fd, 0, &imported), 0, -EINVAL)) != 0 && waitpid(pid, NULL, WNOHANG) == 0)
+        while ((got = ONE_OF(umf_page_import(fd, 0, &imported), 0, -EINVAL)) != 0 &&
+               waitpid(pid, NULL, WNOHANG) == 0)
             ;
         if (got == 0) {
             struct umf_fence *fence;
@@ -631,7 +691,8 @@ truncated_while_it_is_imported(unsigned times)
     }
     while (waitpid(-1, NULL, 0) > 0)
         ;
-    printf("%u files that changed while they were imported: %u taken, %u refused\n", times, taken, refused);
+    printf("%u files that changed while they were imported: %u taken, %u refused\n", times, taken,
+           refused);
 }
 
 /* A peer can requeue a thread that sleeps on a page's event count to another word. The loop must
@@ -649,7 +710,8 @@ a_loop_that_was_moved_away_ends(void)
     struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
     OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
     OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
-    while (syscall(SYS_futex, words.bytes + EVENT_COUNT, FUTEX_REQUEUE, 0, (long)INT32_MAX, words.bytes + SLOTS_AT + SLOT_FUTEX, 0) < 1)
+    while (syscall(SYS_futex, words.bytes + EVENT_COUNT, FUTEX_REQUEUE, 0, (long)INT32_MAX,
+                   words.bytes + SLOTS_AT + SLOT_FUTEX, 0) < 1)
         sched_yield();
     umf_loop_unref(loop);
     umf_fence_unref(fence);
@@ -660,7 +722,8 @@ a_loop_that_was_moved_away_ends(void)
 int
 main(int argc, char **argv)
 {
-    static void *(*const threads_of[])(void *) = { waits, watches, watches_by_thread, queues, everything_else };
+    static void *(*const threads_of[])(void *) = { waits, watches, watches_by_thread, queues,
+                                                   everything_else };
     const unsigned count = ARRAY_SIZE(threads_of);
     pthread_t threads[8], asking, answering;
     unsigned todo = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : rounds(3, 1);
@@ -684,7 +747,7 @@ main(int argc, char **argv)
     OK(umf_query_caps(&caps));
     can_export = caps.flags & UMF_CAP_UDMABUF;
     if (!can_export)
-        printf("not here: sync_files that are exported (no udmabuf)\n");
+        printf("not available: sync_files that are exported (no udmabuf)\n");
     truncated_while_it_is_imported(rounds(200, 10));
     if (!RUNNING_ON_VALGRIND)
         a_loop_that_was_moved_away_ends();
@@ -696,14 +759,18 @@ main(int argc, char **argv)
     OK(umf_page_create(SLOTS, 0, &page));
     OK(umf_page_create(4, 0, &quiet));
     for (unsigned i = 0; i < STEADY; i++)
-        OK(umf_fence_create(page, 0, i % 4 == 3 ? UMF_FENCE_32BIT : i % 4 == 2 ? UMF_FENCE_DEVICE : 0, &steady[i]));
+        OK(umf_fence_create(page, 0,
+                            i % 4 == 3   ? UMF_FENCE_32BIT
+                            : i % 4 == 2 ? UMF_FENCE_DEVICE
+                                         : 0,
+                            &steady[i]));
     OK(umf_fence_create(quiet, 0, 0, &ping));
     OK(umf_fence_create(quiet, 0, 0, &pong));
     OK(umf_fence_create(quiet, 0, 0, &elsewhere));
     raw = map_raw(page);
     IN_CHILD(pid, {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        scribble();
+        overwrite();
     });
     int fds = open_fds(), maps = page_mappings();
     CHECK(maps == 3 && pthread_barrier_init(&barrier, NULL, count + 1) == 0);
@@ -747,12 +814,16 @@ main(int argc, char **argv)
     CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, &status, 0) == pid);
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
     CHECK(open_fds() == fds && page_mappings() == maps);
-    printf("%llu mutations, %llu holes, %llu changes of size refused, %llu futex calls; meanwhile %llu rounds of calls and "
-           "%llu round trips elsewhere, the longest %" PRIu64 " us; while the peer rested %u of %u waits were met, and nobody "
-           "was busy after %u ms at most; %lu times a slot that the peer wrote was opened as external memory\n",
-           atomic_load(&control->mutations), atomic_load(&control->holes), atomic_load(&control->refused),
-           atomic_load(&control->futexes), atomic_load(&control->calls), atomic_load(&trips), longest / 1000,
-           atomic_load(&met), todo * count, most_windows * 10, external_opened);
+    printf("%llu mutations, %llu holes, %llu changes of size refused, %llu futex calls; meanwhile "
+           "%llu rounds of calls and "
+           "%llu round trips elsewhere, the longest %" PRIu64
+           " us; while the peer rested %u of %u waits were met, and nobody "
+           "was busy after %u ms at most; %lu times a slot that the peer wrote was opened as "
+           "external memory\n",
+           atomic_load(&control->mutations), atomic_load(&control->holes),
+           atomic_load(&control->refused), atomic_load(&control->futexes),
+           atomic_load(&control->calls), atomic_load(&trips), longest / 1000, atomic_load(&met),
+           todo * count, most_windows * 10, external_opened);
     for (unsigned i = 0; i < STEADY; i++)
         umf_fence_unref(steady[i]);
     umf_fence_unref(ping);

@@ -125,7 +125,8 @@ everybody_hears_of_it(bool by_socket, bool one_by_one, bool single_writer)
     } else {
         OK(umf_loop_tie_page(loop, page, peer, 0, &to_call, NULL));
     }
-    struct umf_wait list[2] = { { .fence = fences[0], .value = 1 }, { .fence = fences[1], .value = 1 } };
+    struct umf_wait list[2] = { { .fence = fences[0], .value = 1 },
+                                { .fence = fences[1], .value = 1 } };
     struct sleeper one = { .fence = fences[0], .value = 5 };
     struct sleeper any = { .waits = list, .count = 2, .flags = UMF_WAIT_ANY };
     struct sleeper all = { .waits = list, .count = 2 };
@@ -135,8 +136,14 @@ everybody_hears_of_it(bool by_socket, bool one_by_one, bool single_writer)
     struct umf_callback to_watch = { on_call, on_release, &watched };
     OK(umf_loop_watch(loop, &list[1], 0, &to_watch, NULL));
     struct umf_signal mark = { own, 1 };
-    struct umf_job job = { .size = sizeof(job), .wait_count = 1, .signal_count = 1, .waits = list,
-                           .signals = &mark, .run = must_not_run, .release = job_release, .data = &queued };
+    struct umf_job job = { .size = sizeof(job),
+                           .wait_count = 1,
+                           .signal_count = 1,
+                           .waits = list,
+                           .signals = &mark,
+                           .run = must_not_run,
+                           .release = job_release,
+                           .data = &queued };
     OK(umf_queue_submit(queue, &job, 0));
 
     uint64_t began = now_ns();
@@ -148,7 +155,8 @@ everybody_hears_of_it(bool by_socket, bool one_by_one, bool single_writer)
     until_released(&queued);
     until_released(&tied);
     printf("by %s, %s%s: all %d know after %" PRIu64 " us\n", by_socket ? "a socket" : "a pidfd",
-           one_by_one ? "fence by fence" : "the page", single_writer ? " of one writer" : "", 5, (now_ns() - began) / 1000);
+           one_by_one ? "fence by fence" : "the page", single_writer ? " of one writer" : "", 5,
+           (now_ns() - began) / 1000);
     EXPECT(-EOWNERDEAD, watched.result);
     EXPECT(-EOWNERDEAD, queued.result);
     EXPECT(0, tied.result);
@@ -287,7 +295,8 @@ killed_at_any_time(unsigned times, int sock)
         OK(umf_fence_open(page, (uint32_t)hear(sock), 0, &fence));
         int peer = pidfd_of(pid);
         OK(umf_loop_tie_fence(loop, fence, peer, 0, NULL, NULL));
-        struct follower followers[2] = { { .fence = fence }, { .fence = fence, .by_bell = true } };
+        struct follower followers[2] = { { .fence = fence },
+                                         { .fence = fence, .by_event_count = true } };
         for (int k = 0; k < 2; k++)
             CHECK(pthread_create(&followers[k].thread, NULL, follow, &followers[k]) == 0);
         uint64_t at = now_ns() + (uint64_t)rand_r(&seed) % (300 * 1000);
@@ -304,7 +313,7 @@ killed_at_any_time(unsigned times, int sock)
             OK(umf_page_create(64, 0, &page));
         }
     }
-    printf("%u kills, nobody left asleep\n", times);
+    printf("%u kills, no waiter left asleep\n", times);
     umf_loop_unref(loop);
     umf_page_unref(page);
 }
@@ -315,7 +324,7 @@ main(int argc, char **argv)
     unsigned times = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : rounds(200, 5);
     int probe = pidfd_of(getpid());
     if (probe < 0) {
-        printf("not here: pidfds\n");
+        printf("not available: pidfds\n");
         return SKIPPED;
     }
     close(probe);

@@ -17,7 +17,8 @@
 static uint64_t
 monitored(const struct raw *raw, struct umf_fence *fence)
 {
-    return __atomic_load_n((uint64_t *)(void *)(raw->bytes + umf_fence_monitored_offset(fence)), __ATOMIC_SEQ_CST);
+    return __atomic_load_n((uint64_t *)(void *)(raw->bytes + umf_fence_monitored_offset(fence)),
+                           __ATOMIC_SEQ_CST);
 }
 
 static void
@@ -43,7 +44,8 @@ a_driver_imports_the_page(const struct machine *m)
     OK(umf_page_export_dma_buf(page, 0, &dma_buf));
     CHECK(fcntl(dma_buf, F_GETFD) == FD_CLOEXEC);
 
-    struct drm_prime_handle import = { .fd = dma_buf }, export = { .flags = DRM_CLOEXEC | DRM_RDWR };
+    struct drm_prime_handle import = { .fd = dma_buf },
+                            export = { .flags = DRM_CLOEXEC | DRM_RDWR };
     CHECK(ioctl(m->vgem, DRM_IOCTL_PRIME_FD_TO_HANDLE, &import) == 0 && import.handle != 0);
     close(dma_buf);
     export.handle = import.handle;
@@ -55,9 +57,11 @@ a_driver_imports_the_page(const struct machine *m)
     IN_CHILD(device, for (uint64_t v = 1; v <= 20; v++) for (int i = 0; i < 2; i++) {
         until_monitored(&raw, fences[i], v - 1);
         if (i)
-            __atomic_store_n((uint32_t *)(void *)(device_view + umf_fence_offset(fences[i])), v, __ATOMIC_RELEASE);
+            __atomic_store_n((uint32_t *)(void *)(device_view + umf_fence_offset(fences[i])), v,
+                             __ATOMIC_RELEASE);
         else
-            __atomic_store_n((uint64_t *)(void *)(device_view + umf_fence_offset(fences[i])), v, __ATOMIC_RELEASE);
+            __atomic_store_n((uint64_t *)(void *)(device_view + umf_fence_offset(fences[i])), v,
+                             __ATOMIC_RELEASE);
     });
     for (uint64_t v = 1; v <= 20; v++)
         for (int i = 0; i < 2; i++)
@@ -66,7 +70,8 @@ a_driver_imports_the_page(const struct machine *m)
 
     /* A device that polls sees a signal of the CPU there. */
     OK(umf_fence_signal(fences[0], 77));
-    CHECK(__atomic_load_n((uint64_t *)(void *)(device_view + umf_fence_offset(fences[0])), __ATOMIC_ACQUIRE) == 77);
+    CHECK(__atomic_load_n((uint64_t *)(void *)(device_view + umf_fence_offset(fences[0])),
+                          __ATOMIC_ACQUIRE) == 77);
 
     struct drm_gem_close close_handle = { .handle = import.handle };
     CHECK(ioctl(m->vgem, DRM_IOCTL_GEM_CLOSE, &close_handle) == 0);
@@ -140,10 +145,13 @@ no_dma_buf_of_a_page_for_one_writer(void)
     });
     join_child(importer);
     free(self);
-    struct udmabuf_create create = { .memfd = (uint32_t)fd, .flags = UDMABUF_FLAGS_CLOEXEC, .size = 4096 };
+    struct udmabuf_create create = { .memfd = (uint32_t)fd,
+                                     .flags = UDMABUF_FLAGS_CLOEXEC,
+                                     .size = 4096 };
     CHECK(udmabuf >= 0);
     int answer = ioctl(udmabuf, UDMABUF_CREATE, &create);
-    printf("  the kernel itself: %s\n", answer < 0 ? strerror(errno) : "makes one, so only its owner's device is safe");
+    printf("  the kernel itself: %s\n",
+           answer < 0 ? strerror(errno) : "makes one, so only its owner's device is safe");
     CHECK(answer < 0 && errno == EINVAL);
     close(udmabuf);
     close(fd);
@@ -172,8 +180,8 @@ waits_elsewhere(int sock)
     struct umf_fence *fence;
     struct device_memory memory;
     map_device_memory(&memory, recv_fd(sock));
-    struct umf_mapping lent = device_memory_at(&memory, AT);
-    OK(umf_fence_open_in(page, (uint32_t)hear(sock), &lent, 0, &fence));
+    struct umf_mapping mapping = device_memory_at(&memory, AT);
+    OK(umf_fence_open_in(page, (uint32_t)hear(sock), &mapping, 0, &fence));
     for (uint64_t v = 1; v <= 20; v++)
         OK(umf_fence_wait(fence, v * 2, FOREVER));
     umf_fence_unref(fence);
@@ -192,12 +200,13 @@ a_value_in_a_driver_s_buffer(const struct machine *m, struct peer *peer)
     pid_t device;
     map_device_memory(&memory, dup(buffer.dma_buf));
     uint32_t word = __atomic_load_n((uint32_t *)(void *)(memory.cpu + AT), __ATOMIC_RELAXED);
-    CHECK(syscall(SYS_futex, memory.cpu + AT, 1 /* FUTEX_WAKE, shared */, 1, NULL, NULL, 0) == -1 && errno == EFAULT);
+    CHECK(syscall(SYS_futex, memory.cpu + AT, 1 /* FUTEX_WAKE, shared */, 1, NULL, NULL, 0) == -1 &&
+          errno == EFAULT);
     CHECK(word == 0);
 
-    struct umf_mapping lent = device_memory_at(&memory, AT);
+    struct umf_mapping mapping = device_memory_at(&memory, AT);
     OK(umf_page_create(4, 0, &page));
-    OK(umf_fence_create_in(page, &lent, 0, &fence));
+    OK(umf_fence_create_in(page, &mapping, 0, &fence));
     send_page(peer->sock, page);
     send_fd(peer->sock, buffer.dma_buf);
     tell(peer->sock, umf_fence_index(fence));

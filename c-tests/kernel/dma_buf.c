@@ -53,7 +53,7 @@ readers_wait_for_writers_only(const struct machine *m)
 }
 
 static void
-writers_wait_for_everybody(const struct machine *m, uint64_t flags)
+writers_wait_for_all_fences(const struct machine *m, uint64_t flags)
 {
     struct umf_fence *fence = new_fence(m, 0);
     uint64_t value = 0;
@@ -325,8 +325,8 @@ main(void)
 
     RUN(an_idle_buffer_signals, &m, buffer.dma_buf);
     RUN(readers_wait_for_writers_only, &m);
-    RUN(writers_wait_for_everybody, &m, WRITE);
-    RUN(writers_wait_for_everybody, &m, BOTH);
+    RUN(writers_wait_for_all_fences, &m, WRITE);
+    RUN(writers_wait_for_all_fences, &m, BOTH);
     RUN(an_import_waits_for_all_fences, &m, buffer.dma_buf);
     RUN(an_import_waits_for_the_fences_there_were, &m);
     RUN(an_import_that_times_out_leaves_nothing, &m);

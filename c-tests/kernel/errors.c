@@ -195,7 +195,7 @@ one_of_several_fails(const struct machine *m, enum way way, bool first)
 
 /* The process that owns the device dies, and its driver cancels the pending fences. */
 static void
-the_owner_of_the_fence_dies(const struct machine *m, enum way way)
+the_process_of_the_fence_dies(const struct machine *m, enum way way)
 {
     struct umf_fence *fence = new_fence(m, 0);
     int sockets[2];
@@ -266,7 +266,7 @@ main(void)
         RUN(success_is_no_error, &m, way);
         RUN(one_of_several_fails, &m, way, true);
         RUN(one_of_several_fails, &m, way, false);
-        RUN(the_owner_of_the_fence_dies, &m, way);
+        RUN(the_process_of_the_fence_dies, &m, way);
         for (size_t i = 0; i < ERRORS; i++) {
             a_pending_fence_fails(&m, way, errors[i]);
             a_fence_has_failed(&m, way, errors[i]);

@@ -46,8 +46,8 @@ new_targets(void)
 }
 
 static int
-export_by(struct targets *t, enum way way, struct umf_fence *fence, uint64_t value, uint64_t timeout,
-          int *out_fd)
+export_by(struct targets *t, enum way way, struct umf_fence *fence, uint64_t value,
+          uint64_t timeout, int *out_fd)
 {
     struct umf_device *device = t->m.device;
     switch (way) {
@@ -195,15 +195,15 @@ a_signaler_that_is_dead(struct targets *t)
 /* A peer writes to every byte beside the value, all the time. Calls may return any error, but
  * they fail. */
 static void
-a_signaler_that_garbles_the_page(struct targets *t)
+a_signaler_that_overwrites_the_page(struct targets *t)
 {
     struct umf_fence *fence = new_fence(&t->m, 1);
     struct raw raw = map_raw(t->m.page);
     uint64_t slot = umf_fence_offset(fence);
     char saved[64];
-    pid_t garbler;
+    pid_t writer;
     memcpy(saved, raw.bytes + slot, sizeof(saved));
-    IN_CHILD(garbler, {
+    IN_CHILD(writer, {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         for (uint64_t seed = 1;; seed++)
             for (uint64_t i = 8; i < 64; i++) {
@@ -212,8 +212,8 @@ a_signaler_that_garbles_the_page(struct targets *t)
     });
     for (int i = 0; i < 10; i++)
         nothing_comes_of(t, fence, 2, 0);
-    CHECK(kill(garbler, SIGKILL) == 0);
-    CHECK(waitpid(garbler, NULL, 0) == garbler);
+    CHECK(kill(writer, SIGKILL) == 0);
+    CHECK(waitpid(writer, NULL, 0) == writer);
     /* Restores the slot: the other fences of the page are unaffected. */
     memcpy(raw.bytes + slot, saved, sizeof(saved));
     unmap_raw(&raw);
@@ -327,7 +327,7 @@ main(void)
     RUN(a_signaler_that_comes_too_slowly, &t);
     RUN(a_signaler_that_fails, &t);
     RUN(a_signaler_that_is_dead, &t);
-    RUN(a_signaler_that_garbles_the_page, &t);
+    RUN(a_signaler_that_overwrites_the_page, &t);
     RUN(a_signaler_that_takes_the_memory_away, &t);
     RUN(an_exporter_that_is_killed, &t);
     if (t.m.syncobj)

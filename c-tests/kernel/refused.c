@@ -10,16 +10,39 @@
 
 /* In the order in which look() asks. */
 enum call {
-    DEVICE, SYNCOBJ, EXPORT_SYNC_FILE, EXPORT_SYNC_FILE_WITHOUT_DEVICE, IMPORT_SYNC_FILE, EXPORT_BINARY, EXPORT_POINT,
-    IMPORT_BINARY, IMPORT_POINT, EXPORT_DMA_BUF, IMPORT_DMA_BUF, WATCH_EXPORT_POINT, WATCH_IMPORT_POINT,
-    WATCH_IMPORT_SYNC_FILE, WATCH_IMPORT_DMA_BUF, CALLS
+    DEVICE,
+    SYNCOBJ,
+    EXPORT_SYNC_FILE,
+    EXPORT_SYNC_FILE_WITHOUT_DEVICE,
+    IMPORT_SYNC_FILE,
+    EXPORT_BINARY,
+    EXPORT_POINT,
+    IMPORT_BINARY,
+    IMPORT_POINT,
+    EXPORT_DMA_BUF,
+    IMPORT_DMA_BUF,
+    WATCH_EXPORT_POINT,
+    WATCH_IMPORT_POINT,
+    WATCH_IMPORT_SYNC_FILE,
+    WATCH_IMPORT_DMA_BUF,
+    CALLS
 };
 
 static const char *const names[CALLS] = {
-    "umf_device_create", "umf_syncobj_open", "umf_fence_export_sync_file", "the same, without a device",
-    "umf_fence_import_sync_file", "umf_fence_export_syncobj, binary", "umf_fence_export_syncobj, point",
-    "umf_fence_import_syncobj, binary", "umf_fence_import_syncobj, point", "umf_fence_export_dma_buf",
-    "umf_fence_import_dma_buf", "umf_loop_export_syncobj", "umf_loop_import_syncobj", "umf_loop_import_sync_file",
+    "umf_device_create",
+    "umf_syncobj_open",
+    "umf_fence_export_sync_file",
+    "the same, without a device",
+    "umf_fence_import_sync_file",
+    "umf_fence_export_syncobj, binary",
+    "umf_fence_export_syncobj, point",
+    "umf_fence_import_syncobj, binary",
+    "umf_fence_import_syncobj, point",
+    "umf_fence_export_dma_buf",
+    "umf_fence_import_dma_buf",
+    "umf_loop_export_syncobj",
+    "umf_loop_import_syncobj",
+    "umf_loop_import_sync_file",
     "umf_loop_import_dma_buf",
 };
 
@@ -29,7 +52,8 @@ struct answers {
 };
 
 #define ALL_OF_SYNCOBJ                                                                             \
-    (UMF_DEVICE_CAP_SYNCOBJ | UMF_DEVICE_CAP_TIMELINE | UMF_DEVICE_CAP_EVENTFD | UMF_DEVICE_CAP_DEADLINE)
+    (UMF_DEVICE_CAP_SYNCOBJ | UMF_DEVICE_CAP_TIMELINE | UMF_DEVICE_CAP_EVENTFD |                   \
+     UMF_DEVICE_CAP_DEADLINE)
 
 static const struct {
     const char *what;
@@ -39,37 +63,83 @@ static const struct {
 } rows[] = {
     { "nothing", 0, 0, { { 0 }, 0 } },
     /* What older kernels return: drm_ioctl() EINVAL, all others ENOTTY. */
-    { "SYNCOBJ_EVENTFD, before Linux 6.6", SYNCOBJ_EVENTFD, EINVAL, { { 0 }, UMF_DEVICE_CAP_EVENTFD } },
-    { "EXPORT_SYNC_FILE, before 6.0", DMA_BUF_IOCTL_EXPORT_SYNC_FILE, ENOTTY,
-      { { [EXPORT_SYNC_FILE_WITHOUT_DEVICE] = -EOPNOTSUPP, [EXPORT_DMA_BUF] = -EOPNOTSUPP, [IMPORT_DMA_BUF] = -EOPNOTSUPP,
-          [WATCH_IMPORT_DMA_BUF] = -EOPNOTSUPP }, 0 } },
-    { "IMPORT_SYNC_FILE, before 6.0", DMA_BUF_IOCTL_IMPORT_SYNC_FILE, ENOTTY, { { [EXPORT_DMA_BUF] = -EOPNOTSUPP }, 0 } },
+    { "SYNCOBJ_EVENTFD, before Linux 6.6",
+      SYNCOBJ_EVENTFD,
+      EINVAL,
+      { { 0 }, UMF_DEVICE_CAP_EVENTFD } },
+    { "EXPORT_SYNC_FILE, before 6.0",
+      DMA_BUF_IOCTL_EXPORT_SYNC_FILE,
+      ENOTTY,
+      { { [EXPORT_SYNC_FILE_WITHOUT_DEVICE] = -EOPNOTSUPP,
+          [EXPORT_DMA_BUF] = -EOPNOTSUPP,
+          [IMPORT_DMA_BUF] = -EOPNOTSUPP,
+          [WATCH_IMPORT_DMA_BUF] = -EOPNOTSUPP },
+        0 } },
+    { "IMPORT_SYNC_FILE, before 6.0",
+      DMA_BUF_IOCTL_IMPORT_SYNC_FILE,
+      ENOTTY,
+      { { [EXPORT_DMA_BUF] = -EOPNOTSUPP }, 0 } },
     /* A driver without syncobjs. */
     { "GET_CAP", DRM_IOCTL_GET_CAP, EINVAL, { { [DEVICE] = -EINVAL }, 0 } },
     { "SYNCOBJ_CREATE", DRM_IOCTL_SYNCOBJ_CREATE, EOPNOTSUPP, { { [DEVICE] = -EOPNOTSUPP }, 0 } },
-    { "TIMELINE_WAIT", DRM_IOCTL_SYNCOBJ_TIMELINE_WAIT, EOPNOTSUPP,
+    { "TIMELINE_WAIT",
+      DRM_IOCTL_SYNCOBJ_TIMELINE_WAIT,
+      EOPNOTSUPP,
       { { [IMPORT_BINARY] = -EOPNOTSUPP, [IMPORT_POINT] = -EOPNOTSUPP }, 0 } },
-    { "TIMELINE_SIGNAL", DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL, EOPNOTSUPP,
+    { "TIMELINE_SIGNAL",
+      DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL,
+      EOPNOTSUPP,
       { { [EXPORT_POINT] = -EOPNOTSUPP, [WATCH_EXPORT_POINT] = -EOPNOTSUPP }, 0 } },
-    { "QUERY", DRM_IOCTL_SYNCOBJ_QUERY, EOPNOTSUPP,
-      { { [EXPORT_BINARY] = -EOPNOTSUPP, [EXPORT_POINT] = -EOPNOTSUPP, [WATCH_EXPORT_POINT] = -EOPNOTSUPP }, 0 } },
-    { "TRANSFER", DRM_IOCTL_SYNCOBJ_TRANSFER, EOPNOTSUPP,
+    { "QUERY",
+      DRM_IOCTL_SYNCOBJ_QUERY,
+      EOPNOTSUPP,
+      { { [EXPORT_BINARY] = -EOPNOTSUPP,
+          [EXPORT_POINT] = -EOPNOTSUPP,
+          [WATCH_EXPORT_POINT] = -EOPNOTSUPP },
+        0 } },
+    { "TRANSFER",
+      DRM_IOCTL_SYNCOBJ_TRANSFER,
+      EOPNOTSUPP,
       { { [IMPORT_POINT] = -EOPNOTSUPP, [WATCH_IMPORT_POINT] = -EOPNOTSUPP }, 0 } },
     /* A sandbox, and a kernel short of memory. */
     { "SYNCOBJ_EVENTFD, in a sandbox", SYNCOBJ_EVENTFD, EPERM, { { 0 }, UMF_DEVICE_CAP_EVENTFD } },
     { "GET_CAP, in a sandbox", DRM_IOCTL_GET_CAP, EACCES, { { [DEVICE] = -EACCES }, 0 } },
-    { "FILE_INFO, in a sandbox", SYNC_IOC_FILE_INFO, EPERM,
-      { { [IMPORT_SYNC_FILE] = -EACCES, [IMPORT_BINARY] = -EACCES, [IMPORT_POINT] = -EACCES, [IMPORT_DMA_BUF] = -EACCES,
-          [WATCH_IMPORT_POINT] = -EACCES, [WATCH_IMPORT_SYNC_FILE] = -EACCES, [WATCH_IMPORT_DMA_BUF] = -EACCES }, 0 } },
-    { "HANDLE_TO_FD, without memory", DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD, ENOMEM,
-      { { [SYNCOBJ] = -ENOMEM, [EXPORT_SYNC_FILE] = -ENOMEM, [IMPORT_BINARY] = -ENOMEM, [IMPORT_POINT] = -ENOMEM,
-          [EXPORT_DMA_BUF] = -ENOMEM }, 0 } },
-    { "TIMELINE_SIGNAL, without memory", DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL, ENOMEM,
+    { "FILE_INFO, in a sandbox",
+      SYNC_IOC_FILE_INFO,
+      EPERM,
+      { { [IMPORT_SYNC_FILE] = -EACCES,
+          [IMPORT_BINARY] = -EACCES,
+          [IMPORT_POINT] = -EACCES,
+          [IMPORT_DMA_BUF] = -EACCES,
+          [WATCH_IMPORT_POINT] = -EACCES,
+          [WATCH_IMPORT_SYNC_FILE] = -EACCES,
+          [WATCH_IMPORT_DMA_BUF] = -EACCES },
+        0 } },
+    { "HANDLE_TO_FD, without memory",
+      DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD,
+      ENOMEM,
+      { { [SYNCOBJ] = -ENOMEM,
+          [EXPORT_SYNC_FILE] = -ENOMEM,
+          [IMPORT_BINARY] = -ENOMEM,
+          [IMPORT_POINT] = -ENOMEM,
+          [EXPORT_DMA_BUF] = -ENOMEM },
+        0 } },
+    { "TIMELINE_SIGNAL, without memory",
+      DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL,
+      ENOMEM,
       { { [EXPORT_POINT] = -ENOMEM, [WATCH_EXPORT_POINT] = -ENOMEM }, 0 } },
-    { "EXPORT_SYNC_FILE, without memory", DMA_BUF_IOCTL_EXPORT_SYNC_FILE, ENOMEM,
-      { { [EXPORT_SYNC_FILE_WITHOUT_DEVICE] = -ENOMEM, [EXPORT_DMA_BUF] = -ENOMEM, [IMPORT_DMA_BUF] = -ENOMEM,
-          [WATCH_IMPORT_DMA_BUF] = -ENOMEM }, 0 } },
-    { "IMPORT_SYNC_FILE, without memory", DMA_BUF_IOCTL_IMPORT_SYNC_FILE, ENOMEM, { { [EXPORT_DMA_BUF] = -ENOMEM }, 0 } },
+    { "EXPORT_SYNC_FILE, without memory",
+      DMA_BUF_IOCTL_EXPORT_SYNC_FILE,
+      ENOMEM,
+      { { [EXPORT_SYNC_FILE_WITHOUT_DEVICE] = -ENOMEM,
+          [EXPORT_DMA_BUF] = -ENOMEM,
+          [IMPORT_DMA_BUF] = -ENOMEM,
+          [WATCH_IMPORT_DMA_BUF] = -ENOMEM },
+        0 } },
+    { "IMPORT_SYNC_FILE, without memory",
+      DMA_BUF_IOCTL_IMPORT_SYNC_FILE,
+      ENOMEM,
+      { { [EXPORT_DMA_BUF] = -ENOMEM }, 0 } },
 };
 
 static void
@@ -105,7 +175,7 @@ outcome(int answer, struct umf_watch *watch)
         CHECK(!watch && told.releases == 0);
         return answer;
     }
-    until_over(loop, &told);
+    until_complete(loop, &told);
     int result = umf_watch_result(watch);
     CHECK(result == told.result);
     umf_watch_unref(watch);
@@ -115,7 +185,7 @@ outcome(int answer, struct umf_watch *watch)
 #define WATCH(function, ...)                                                                       \
     do {                                                                                           \
         struct umf_watch *watch_ = NULL;                                                           \
-        struct umf_callback callback_ = tell_of(&told);                                            \
+        struct umf_callback callback_ = callback_to(&told);                                        \
         int answer_ = function(loop, __VA_ARGS__, &callback_, &watch_);                            \
         *at++ = outcome(answer_, watch_);                                                          \
     } while (0)
@@ -185,7 +255,8 @@ refused(size_t row)
     look(got, &lacks);
     for (int i = 0; i < CALLS; i++) {
         if (got[i] != rows[row].expected.of[i]) {
-            fprintf(stderr, "without %s: %s says %d, not %d\n", rows[row].what, names[i], got[i], rows[row].expected.of[i]);
+            fprintf(stderr, "without %s: %s says %d, not %d\n", rows[row].what, names[i], got[i],
+                    rows[row].expected.of[i]);
             wrong++;
         }
     }

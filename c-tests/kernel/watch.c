@@ -52,11 +52,12 @@ export_point(struct umf_loop *l, struct umf_fence *fence, uint64_t value, struct
 }
 
 static int
-refusal(struct umf_loop *l, struct umf_fence *fence, uint64_t value, struct timeline *t, uint64_t point)
+refusal(struct umf_loop *l, struct umf_fence *fence, uint64_t value, struct timeline *t,
+        uint64_t point)
 {
     struct umf_watch *watch = NULL;
     struct told told = { 0 };
-    struct umf_callback callback = tell_of(&told);
+    struct umf_callback callback = callback_to(&told);
     int result = umf_loop_export_syncobj(l, fence, value, t->umf, point, 0, &callback, &watch);
     /* A call that fails leaves the data to the caller. */
     CHECK(result < 0 && !watch && told.calls == 0 && told.releases == 0);
@@ -193,7 +194,7 @@ a_point_comes_when_the_fence_is_reached(const struct machine *m, struct umf_loop
     struct umf_fence *fence = new_fence(m, 0);
     struct timeline t = new_timeline(m);
     struct told told = { 0 };
-    struct umf_callback callback = tell_of(&told);
+    struct umf_callback callback = callback_to(&told);
     struct umf_watch *watch;
     /* A compositor with its own open file was given the point before it existed. */
     int compositor = open_drm("virtio_gpu", "renderD"), fd = syncobj_to_fd(m->gpu, t.handle);
@@ -246,7 +247,8 @@ a_reached_fence_needs_no_wait(const struct machine *m, struct umf_loop *l)
 #define POINTS 40
 
 static void
-points_come_in_order(const struct machine *m, struct umf_loop *l, struct umf_loop *other, unsigned seed)
+points_come_in_order(const struct machine *m, struct umf_loop *l, struct umf_loop *other,
+                     unsigned seed)
 {
     struct timeline t = new_timeline(m);
     struct umf_fence *fences[POINTS];
@@ -337,7 +339,7 @@ bad_arguments_are_refused(const struct machine *m, struct umf_loop *l)
 
 /* A refused request does not take the place of the earlier one. */
 static void
-a_point_is_promised_once(const struct machine *m, struct umf_loop *l)
+a_point_is_requested_once(const struct machine *m, struct umf_loop *l)
 {
     struct umf_fence *fences[2] = { new_fence(m, 0), new_fence(m, 0) };
     struct timeline t = new_timeline(m);
@@ -468,7 +470,7 @@ canceled_points_do_not_hold_up_others(const struct machine *m, struct umf_loop *
     struct told told[5] = { 0 };
     struct timeline t = new_timeline(m);
     for (unsigned i = 0; i < 5; i++) {
-        struct umf_callback callback = tell_of(&told[i]);
+        struct umf_callback callback = callback_to(&told[i]);
         fences[i] = new_fence(m, 0);
         OK(umf_loop_export_syncobj(l, fences[i], 1, t.umf, i + 1, 0, &callback, &watches[i]));
     }
@@ -512,7 +514,7 @@ a_loop_ends_before_its_points_come(const struct machine *m, struct umf_loop *l, 
     struct told told[5] = { 0 };
     struct timeline t = new_timeline(m);
     for (unsigned i = 0; i < 5; i++) {
-        struct umf_callback callback = tell_of(&told[i]);
+        struct umf_callback callback = callback_to(&told[i]);
         fences[i] = new_fence(m, 0);
         OK(umf_loop_export_syncobj(i == 0 || i == 4 ? l : ends, fences[i], 1, t.umf, i + 1,
                                    0, &callback, &watches[i]));
@@ -557,7 +559,7 @@ a_loop_is_ended_by_its_callback(const struct machine *m, struct umf_loop *l)
     struct timeline t = new_timeline(m), ended = new_timeline(m);
     struct umf_callback callback = { .call = end_loop, .data = ends };
     struct told told[2] = { 0 };
-    struct umf_callback tell[2] = { tell_of(&told[0]), tell_of(&told[1]) };
+    struct umf_callback tell[2] = { callback_to(&told[0]), callback_to(&told[1]) };
     struct umf_watch *early, *late, *last;
     struct umf_watch *first = export_point(l, fences[0], 1, &t, 1);
     OK(umf_loop_export_syncobj(ends, fences[1], 1, t.umf, 2, 0, &tell[0], &early));
@@ -656,7 +658,9 @@ main(void)
     struct leftovers before = leftovers(&m);
     RUN(two_loops_race, &m);
     for (int has_thread = 0; has_thread < 2; has_thread++) {
-        struct umf_loop *l = create_loop(has_thread ? UMF_LOOP_THREAD : 0), *other = create_loop(has_thread ? UMF_LOOP_THREAD : 0), *mixed = create_loop(has_thread ? 0 : UMF_LOOP_THREAD);
+        struct umf_loop *l = create_loop(has_thread ? UMF_LOOP_THREAD : 0),
+                        *other = create_loop(has_thread ? UMF_LOOP_THREAD : 0),
+                        *mixed = create_loop(has_thread ? 0 : UMF_LOOP_THREAD);
         printf(has_thread ? "  with a thread:\n" : "  dispatched:\n");
         settle(l, m.page); /* opens the loop's files */
         for (uint64_t point = 0; point <= 5; point += 5) {
@@ -667,7 +671,7 @@ main(void)
         RUN(a_reached_fence_needs_no_wait, &m, l);
         RUN(bad_arguments_are_refused, &m, l);
         RUN(a_point_that_would_go_back_is_refused, &m, l);
-        RUN(a_point_is_promised_once, &m, l);
+        RUN(a_point_is_requested_once, &m, l);
         for (unsigned seed = 0; seed < 4; seed++) {
             RUN(points_come_in_order, &m, l, l, seed);
             RUN(points_come_in_order, &m, l, other, seed);

@@ -20,8 +20,8 @@
 static bool has_test_fences;
 
 static struct umf_watch *
-import_point(struct umf_loop *l, struct umf_fence *fence, uint64_t value, struct umf_syncobj *syncobj,
-             uint64_t point)
+import_point(struct umf_loop *l, struct umf_fence *fence, uint64_t value,
+             struct umf_syncobj *syncobj, uint64_t point)
 {
     struct umf_watch *watch;
     OK(umf_loop_import_syncobj(l, fence, value, syncobj, point, 0, NULL, &watch));
@@ -70,7 +70,7 @@ a_sync_file_signals(const struct machine *m, struct umf_loop *l)
     struct leftovers before = leftovers(m);
     struct umf_fence *fence = new_fence(m, 1);
     struct told told = { 0 };
-    struct umf_callback callback = tell_of(&told);
+    struct umf_callback callback = callback_to(&told);
     struct umf_watch *watch;
     uint32_t kernel_fence;
     int pending = vgem_sync_file(m->vgem, &kernel_fence);
@@ -112,7 +112,7 @@ what_is_no_sync_file_is_refused(const struct machine *m, struct umf_loop *l)
 {
     struct umf_fence *fence = new_fence(m, 3), *failed = new_fence(m, 0);
     struct told told = { 0 };
-    struct umf_callback callback = tell_of(&told);
+    struct umf_callback callback = callback_to(&told);
     struct vgem_buffer buffer = vgem_buffer_create(m->vgem);
     int fds[] = { eventfd(0, EFD_CLOEXEC), open("/dev/null", O_RDWR | O_CLOEXEC), buffer.dma_buf };
     struct leftovers before = leftovers(m);
@@ -204,7 +204,8 @@ the_fences_of_a_buffer_signal(const struct machine *m, struct umf_loop *l)
 enum way { SYNC_FILE, BINARY, POINT, LATE_BINARY, LATE_POINT, DMA_BUF, WAYS };
 
 static void
-a_kernel_fence_fails(const struct machine *m, struct umf_loop *l, enum way way, int error, bool before)
+a_kernel_fence_fails(const struct machine *m, struct umf_loop *l, enum way way, int error,
+                     bool before)
 {
     struct leftovers clean = leftovers(m);
     struct umf_fence *fence = new_fence(m, 1);
@@ -489,7 +490,7 @@ an_unsubmitted_point_is_canceled(const struct machine *m, struct umf_loop *l)
     const int threads_before = threads();
     struct umf_fence *fence = new_fence(m, 0);
     struct told told = { 0 };
-    struct umf_callback callback = tell_of(&told);
+    struct umf_callback callback = callback_to(&told);
     uint32_t handle = syncobj_create(m->gpu, 0);
     struct umf_syncobj *syncobj = open_syncobj(m, handle);
     struct umf_watch *watch;
@@ -579,10 +580,11 @@ static void
 a_loop_ends_before_its_points_are_submitted(const struct machine *m, bool has_thread)
 {
     struct leftovers before = leftovers(m);
-    struct umf_loop *ends = create_loop(has_thread ? UMF_LOOP_THREAD : 0), *stays = create_loop(has_thread ? UMF_LOOP_THREAD : 0);
+    struct umf_loop *ends = create_loop(has_thread ? UMF_LOOP_THREAD : 0),
+                    *stays = create_loop(has_thread ? UMF_LOOP_THREAD : 0);
     struct umf_fence *fence = new_fence(m, 0);
     struct told told = { 0 };
-    struct umf_callback callback = tell_of(&told);
+    struct umf_callback callback = callback_to(&told);
     uint32_t kernel_fence, handle = syncobj_create(m->gpu, 0);
     struct umf_syncobj *syncobj = open_syncobj(m, handle);
     int pending = vgem_sync_file(m->vgem, &kernel_fence);
@@ -660,8 +662,8 @@ kernel_memory(void)
 #define MAY_GROW_KIB 400 /* a registration is 64 bytes or more, which makes 1250 KiB */
 
 static void
-canceled_points_take_no_kernel_memory(const struct machine *m, struct umf_loop *l, struct umf_loop *other,
-                                       bool rises, bool busy)
+canceled_points_take_no_kernel_memory(const struct machine *m, struct umf_loop *l,
+                                      struct umf_loop *other, bool rises, bool busy)
 {
     struct umf_fence *fence = new_fence(m, 0);
     uint32_t handle = syncobj_create(m->gpu, 0);
@@ -854,7 +856,9 @@ main(int argc, char **argv)
     if (m.syncobj)
         RUN(a_loop_asks_before_it_looks, &m);
     for (int has_thread = 0; has_thread < 2; has_thread++) {
-        struct umf_loop *l = create_loop(has_thread ? UMF_LOOP_THREAD : 0), *other = create_loop(has_thread ? UMF_LOOP_THREAD : 0), *mixed = create_loop(has_thread ? 0 : UMF_LOOP_THREAD);
+        struct umf_loop *l = create_loop(has_thread ? UMF_LOOP_THREAD : 0),
+                        *other = create_loop(has_thread ? UMF_LOOP_THREAD : 0),
+                        *mixed = create_loop(has_thread ? 0 : UMF_LOOP_THREAD);
         printf(has_thread ? "  with a thread:\n" : "  dispatched:\n");
         settle(l, m.page);
         settle(other, m.page);

@@ -169,7 +169,8 @@ a_storm(const struct machine *m)
                 for (int i = 0; i < TIMELINES; i++)
                     ours[i] = syncobj_from_fd(own.gpu, fds[i]);
                 OK(umf_device_create(own.gpu, &own.device));
-                OK(umf_page_create(128, 0, &own.page)); /* leaks of the dead process do not matter */
+                OK(umf_page_create(128, 0,
+                                   &own.page)); /* leaks of the dead process do not matter */
                 exports(&own, ours, syncobj_from_fd(own.gpu, single_fd), shared, &seed, true);
             });
             CHECK(waitpid(exporter, &status, 0) == exporter);
@@ -183,8 +184,8 @@ a_storm(const struct machine *m)
     }
     shared->stop = true;
     join_child(watcher);
-    printf("    %u rounds, %u of them killed: %" PRIu64 " points made, %" PRIu64 " canceled, %" PRIu64
-           " failed; %" PRIu64 " fences seen\n",
+    printf("    %u rounds, %u of them killed: %" PRIu64 " points made, %" PRIu64
+           " canceled, %" PRIu64 " failed; %" PRIu64 " fences seen\n",
            rounds, killed, shared->made, shared->canceled, shared->failed, shared->seen);
     CHECK(shared->made > 0 && shared->canceled > 0 && shared->failed > 0 && shared->seen > 0);
     check_not_materialized(m->gpu, single, 0);

@@ -11,35 +11,50 @@
 
 /* Made by the library. docs/reliability.md has the same list. */
 static const long by_the_library[] = {
-    SYS_futex, FUTEX_WAITV,                                          /* to wait and to wake */
-    SYS_memfd_create, SYS_ftruncate, SYS_fallocate, SYS_fcntl,       /* pages */
-    SYS_mmap, SYS_munmap, SYS_fstatfs, SYS_close,
+    SYS_futex,        FUTEX_WAITV,                                 /* to wait and to wake */
+    SYS_memfd_create, SYS_ftruncate,     SYS_fallocate, SYS_fcntl, /* pages */
+    SYS_mmap,         SYS_munmap,        SYS_fstatfs,   SYS_close,
 #ifdef SYS_fstat
     SYS_fstat,
 #endif
 #ifdef SYS_newfstatat
     SYS_newfstatat,
 #endif
-    SYS_statx,
-    SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_eventfd2, /* loops */
-    SYS_waitid,                                                      /* ties to processes */
+    SYS_statx,        SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait,
+    SYS_eventfd2, /* loops */
+    SYS_waitid,   /* ties to processes */
     SYS_ppoll,
 #ifdef SYS_poll
     SYS_poll,
 #endif
-    SYS_read, SYS_write, SYS_writev, SYS_ioctl,                      /* the caller's descriptors */
+    SYS_read,         SYS_write,         SYS_writev,    SYS_ioctl, /* the caller's descriptors */
 #ifdef SYS_open
-    SYS_open,                                                        /* /dev/udmabuf, /proc/PID/stat */
+    SYS_open, /* /dev/udmabuf, /proc/PID/stat */
 #endif
-    SYS_openat,
-    SYS_getpid, SYS_gettid, SYS_kill, SYS_prctl,                     /* wait records; PR_SET_NAME */
+    SYS_openat,       SYS_getpid,        SYS_gettid,    SYS_kill,
+    SYS_prctl, /* wait records; PR_SET_NAME */
 };
 
 /* Made by the C library for threads and memory, and by this test. */
 static const long by_others[] = {
-    SYS_clone, 435 /* clone3 */, SYS_exit, SYS_exit_group, SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_rt_sigreturn,
-    SYS_set_robust_list, SYS_brk, SYS_mprotect, SYS_madvise, SYS_mremap,
-    SYS_sched_yield, SYS_sched_getaffinity, SYS_nanosleep, SYS_clock_nanosleep, SYS_clock_gettime, SYS_getrandom,
+    SYS_clone,
+    435 /* clone3 */,
+    SYS_exit,
+    SYS_exit_group,
+    SYS_rt_sigprocmask,
+    SYS_rt_sigaction,
+    SYS_rt_sigreturn,
+    SYS_set_robust_list,
+    SYS_brk,
+    SYS_mprotect,
+    SYS_madvise,
+    SYS_mremap,
+    SYS_sched_yield,
+    SYS_sched_getaffinity,
+    SYS_nanosleep,
+    SYS_clock_nanosleep,
+    SYS_clock_gettime,
+    SYS_getrandom,
     SYS_getdents64,
 #ifdef SYS_rseq
     SYS_rseq,
@@ -50,13 +65,14 @@ static const long io_uring[] = { 425, 426, 427 }; /* setup, enter, register; the
 
 /* What Flatpak refuses, by the errno. (It refuses clone(), ioctl() and socket() only in part.) */
 static const long not_permitted[] = {
-    SYS_syslog, SYS_acct, SYS_quotactl, SYS_add_key, SYS_keyctl, SYS_request_key, SYS_move_pages, SYS_mbind,
-    SYS_get_mempolicy, SYS_set_mempolicy, SYS_migrate_pages, SYS_unshare, SYS_setns, SYS_mount, SYS_umount2,
-    SYS_pivot_root, SYS_chroot, SYS_perf_event_open, SYS_personality, SYS_ptrace,
+    SYS_syslog,        SYS_acct,       SYS_quotactl,        SYS_add_key,       SYS_keyctl,
+    SYS_request_key,   SYS_move_pages, SYS_mbind,           SYS_get_mempolicy, SYS_set_mempolicy,
+    SYS_migrate_pages, SYS_unshare,    SYS_setns,           SYS_mount,         SYS_umount2,
+    SYS_pivot_root,    SYS_chroot,     SYS_perf_event_open, SYS_personality,   SYS_ptrace,
 };
 static const long as_if_unknown[] = {
-    435 /* clone3 */, 428 /* open_tree */, 429 /* move_mount */, 430 /* fsopen */, 431 /* fsconfig */,
-    432 /* fsmount */, 433 /* fspick */, 442 /* mount_setattr */,
+    435 /* clone3 */,   428 /* open_tree */, 429 /* move_mount */, 430 /* fsopen */,
+    431 /* fsconfig */, 432 /* fsmount */,   433 /* fspick */,     442 /* mount_setattr */,
 };
 
 static void
@@ -74,15 +90,18 @@ complain(int signal, siginfo_t *info, void *context)
 
 /* Calls with these numbers get one result, all others the other. */
 static void
-filter(const long *calls[], const size_t *counts, const uint32_t *answers, size_t lists, uint32_t others)
+filter(const long *calls[], const size_t *counts, const uint32_t *answers, size_t lists,
+       uint32_t others)
 {
     static struct sock_filter steps[200];
     unsigned short used = 0;
-    steps[used++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+    steps[used++] =
+        (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
     for (size_t list = 0; list < lists; list++) {
         for (size_t i = 0; i < counts[list]; i++) {
             CHECK(used + 3u < ARRAY_SIZE(steps));
-            steps[used++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)calls[list][i], 0, 1);
+            steps[used++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+                                                         (uint32_t)calls[list][i], 0, 1);
             steps[used++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, answers[list]);
         }
     }
@@ -163,7 +182,7 @@ wait_and_signal(struct umf_page *page, struct umf_page *other_page)
 }
 
 static void
-hear_a_device(struct umf_page *page)
+wait_for_a_device(struct umf_page *page)
 {
     const struct umf_notifier notifier = { .size = sizeof(notifier), .fd = event };
     struct umf_fence *device;
@@ -189,7 +208,9 @@ watch_and_queue(struct umf_page *pages[2], uint64_t mode)
     OK(umf_queue_create(loop, 0, &queue));
     for (uint64_t v = 1; v <= 10; v++) {
         struct umf_wait wait = { fences[0], v, UMF_OP_GE, 0, 0 };
-        struct umf_job job = { .size = sizeof(job), .wait_count = 1, .waits = &wait, .run = run_job, .data = &jobs };
+        struct umf_job job = {
+            .size = sizeof(job), .wait_count = 1, .waits = &wait, .run = run_job, .data = &jobs
+        };
         OK(umf_queue_submit(queue, &job, 0));
         for (int i = 0; i < 2; i++)
             umf_watch_unref(watch_value(loop, fences[i], v, &told[i]));
@@ -201,12 +222,12 @@ watch_and_queue(struct umf_page *pages[2], uint64_t mode)
         UNTIL(loop, atomic_load(&jobs) == (int)v);
         OK(umf_queue_drain(queue, mode ? FOREVER : 0));
     }
-    struct umf_callback callback = tell_of(&told[0]);
+    struct umf_callback callback = callback_to(&told[0]);
     OK(umf_loop_import_sync_file(loop, fences[1], 10, -1, 0, &callback, NULL));
     until_called(loop, &told[0], 0);
-    callback = tell_of(&tied[0]);
+    callback = callback_to(&tied[0]);
     OK(umf_loop_tie_fence(loop, fences[1], pidfd, 0, &callback, NULL));
-    callback = tell_of(&tied[1]);
+    callback = callback_to(&tied[1]);
     OK(umf_loop_tie_page(loop, pages[1], ends[0], 0, &callback, NULL));
     umf_watch_unref(watch_value(loop, fences[0], 11, &told[0]));
     OK(umf_graph_write(null, 0, NULL));
@@ -228,7 +249,7 @@ do_everything(void)
     OK(umf_page_import(their_page, 0, &imported));
     wait_and_signal(pages[0], pages[1]);
     wait_and_signal(pages[2], pages[1]);
-    hear_a_device(pages[0]);
+    wait_for_a_device(pages[0]);
     for (uint64_t mode = 0; mode <= UMF_LOOP_THREAD; mode++)
         watch_and_queue(pages, mode);
     umf_page_unref(imported);
@@ -254,7 +275,8 @@ main(void)
         if (WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED)
             return SKIPPED; /* the child has said why */
         if (status != 0) {
-            fprintf(stderr, "in sandbox %zu: %s %d\n", i, WIFEXITED(status) ? "exited with" : "killed by",
+            fprintf(stderr, "in sandbox %zu: %s %d\n", i,
+                    WIFEXITED(status) ? "exited with" : "killed by",
                     WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
             return 1;
         }

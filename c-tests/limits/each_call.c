@@ -24,7 +24,8 @@ static struct umf_loop *loop, *dispatched;
 static struct umf_queue *queue;
 static struct umf_syncobj *syncobj;
 static struct told told;
-static int fd_of_others, event, null, pidfd, ends[2], buffer = -1, signaled = -1, many_signaled = -1, pending = -1;
+static int fd_of_others, event, null, pidfd, ends[2], buffer = -1, signaled = -1,
+                                                      many_signaled = -1, pending = -1;
 static uint32_t handle, pending_fence, index_of_others, index_in_memory;
 static uint64_t next = 1, point = 1;
 
@@ -138,8 +139,13 @@ submit(struct umf_queue *to, struct umf_fence *waited_for, uint64_t value)
 {
     struct umf_wait wait = until(waited_for, value);
     struct umf_signal signal = { target, umf_fence_pending_value(target) + 1 };
-    struct umf_job job = { .size = sizeof(job), .wait_count = 1, .waits = &wait, .signal_count = waited_for == fence,
-                           .signals = &signal, .run = run, .release = release };
+    struct umf_job job = { .size = sizeof(job),
+                           .wait_count = 1,
+                           .waits = &wait,
+                           .signal_count = waited_for == fence,
+                           .signals = &signal,
+                           .run = run,
+                           .release = release };
     return umf_queue_submit(to, &job, 0);
 }
 
@@ -155,7 +161,9 @@ static int released_before;
 
 /* Where a device would write. */
 static const uint64_t in_memory;
-static const struct umf_mapping memory = { .size = sizeof(memory), .value = &in_memory, .release = count_release };
+static const struct umf_mapping memory = { .size = sizeof(memory),
+                                           .value = &in_memory,
+                                           .release = count_release };
 
 static void
 end_fence_in_memory(void)
@@ -248,7 +256,9 @@ query_device_caps(void)
 static int
 set_notifier(int fd)
 {
-    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = fd, .wait = fd < 0 ? interrupt : NULL };
+    struct umf_notifier notifier = { .size = sizeof(notifier),
+                                     .fd = fd,
+                                     .wait = fd < 0 ? interrupt : NULL };
     return umf_fence_set_notifier(device_fence, &notifier);
 }
 
@@ -273,54 +283,68 @@ EACH(, NO_MEMORY, ANYWHERE, umf_version, NONE, umf_version() == 0, NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_query_caps, NONE, query_caps(), NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_set_spin, NONE, umf_set_spin(10, 50000, 0), NONE)
 
-EACH(, SOME_MEMORY, ANYWHERE, umf_page_create, NONE, umf_page_create(2, 0, &out.page), umf_page_unref(out.page))
-EACH(2, SOME_MEMORY, ANYWHERE, umf_page_create, NONE, umf_page_create(2, UMF_PAGE_SINGLE_WRITER, &out.page),
+EACH(, SOME_MEMORY, ANYWHERE, umf_page_create, NONE, umf_page_create(2, 0, &out.page),
      umf_page_unref(out.page))
+EACH(2, SOME_MEMORY, ANYWHERE, umf_page_create, NONE,
+     umf_page_create(2, UMF_PAGE_SINGLE_WRITER, &out.page), umf_page_unref(out.page))
 EACH(, SOME_MEMORY, ANYWHERE, umf_page_import, umf_page_unref(page_of_others),
      umf_page_import(fd_of_others, 0, &page_of_others), NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_page_export, NONE, umf_page_export(page, 0, &out.fd), close(out.fd))
-EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_page_export_dma_buf, NONE, umf_page_export_dma_buf(page, 0, &out.fd), close(out.fd))
+EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_page_export_dma_buf, NONE,
+     umf_page_export_dma_buf(page, 0, &out.fd), close(out.fd))
 EACH(, NO_MEMORY, ANYWHERE, umf_page_flags, NONE, umf_page_flags(page) != 0, NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_page_fence_count, NONE, umf_page_fence_count(page) == 0, NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_page_ref, NONE, umf_page_ref(page) != page, umf_page_unref(page))
-EACH(, NO_MEMORY, ANYWHERE, umf_page_unref, OK(umf_page_create(1, 0, &a_page)), (umf_page_unref(a_page), 0), NONE)
+EACH(, NO_MEMORY, ANYWHERE, umf_page_unref, OK(umf_page_create(1, 0, &a_page)),
+     (umf_page_unref(a_page), 0), NONE)
 
 EACH(, SOME_MEMORY, ANYWHERE, umf_fence_create, NONE, umf_fence_create(page, 0, 0, &out.fence),
      umf_fence_unref(out.fence))
-EACH(, SOME_MEMORY, ANYWHERE, umf_fence_open, NONE, umf_fence_open(page_of_others, index_of_others, 0, &out.fence),
-     umf_fence_unref(out.fence))
-EACH(, SOME_MEMORY, ANYWHERE, umf_fence_create_in, NONE, umf_fence_create_in(page, &memory, 0, &out.fence),
-     end_fence_in_memory())
+EACH(, SOME_MEMORY, ANYWHERE, umf_fence_open, NONE,
+     umf_fence_open(page_of_others, index_of_others, 0, &out.fence), umf_fence_unref(out.fence))
+EACH(, SOME_MEMORY, ANYWHERE, umf_fence_create_in, NONE,
+     umf_fence_create_in(page, &memory, 0, &out.fence), end_fence_in_memory())
 EACH(, SOME_MEMORY, ANYWHERE, umf_fence_open_in, NONE,
-     umf_fence_open_in(page_of_others, index_in_memory, &memory, 0, &out.fence), end_fence_in_memory())
-EACH(, NO_MEMORY, ANYWHERE, umf_fence_ref, NONE, umf_fence_ref(fence) != fence, umf_fence_unref(fence))
-EACH(, NO_MEMORY, ANYWHERE, umf_fence_unref, a_fence = a_new_fence(0), (umf_fence_unref(a_fence), 0), NONE)
+     umf_fence_open_in(page_of_others, index_in_memory, &memory, 0, &out.fence),
+     end_fence_in_memory())
+EACH(, NO_MEMORY, ANYWHERE, umf_fence_ref, NONE, umf_fence_ref(fence) != fence,
+     umf_fence_unref(fence))
+EACH(, NO_MEMORY, ANYWHERE, umf_fence_unref, a_fence = a_new_fence(0),
+     (umf_fence_unref(a_fence), 0), NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_index, NONE, umf_fence_index(fence) == UINT32_MAX, NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_offset, NONE, umf_fence_offset(fence) == UINT64_MAX, NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_value, NONE, umf_fence_value(fence) != 0, NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_signal, next++, umf_fence_signal(going, next), NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_notify, NONE, umf_fence_notify(device_fence), NONE)
-EACH(, NO_MEMORY, ANYWHERE, umf_fence_monitored_offset, NONE, umf_fence_monitored_offset(fence) == UINT64_MAX, NONE)
-EACH(, SOME_MEMORY, ANYWHERE, umf_fence_set_notifier, NONE, set_notifier(event), OK(umf_fence_set_notifier(device_fence, NULL)))
-EACH(2, SOME_MEMORY, ANYWHERE, umf_fence_set_notifier, NONE, set_notifier(-1), OK(umf_fence_set_notifier(device_fence, NULL)))
+EACH(, NO_MEMORY, ANYWHERE, umf_fence_monitored_offset, NONE,
+     umf_fence_monitored_offset(fence) == UINT64_MAX, NONE)
+EACH(, SOME_MEMORY, ANYWHERE, umf_fence_set_notifier, NONE, set_notifier(event),
+     OK(umf_fence_set_notifier(device_fence, NULL)))
+EACH(2, SOME_MEMORY, ANYWHERE, umf_fence_set_notifier, NONE, set_notifier(-1),
+     OK(umf_fence_set_notifier(device_fence, NULL)))
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_submit, next++, umf_fence_submit(going, next), NONE)
-EACH(, NO_MEMORY, ANYWHERE, umf_fence_pending_value, NONE, umf_fence_pending_value(fence) != 0, NONE)
+EACH(, NO_MEMORY, ANYWHERE, umf_fence_pending_value, NONE, umf_fence_pending_value(fence) != 0,
+     NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_set_error, NONE, umf_fence_set_error(failed, -EIO), NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_error, NONE, umf_fence_error(fence, &out.error), NONE)
-EACH(, NO_MEMORY, ANYWHERE, umf_fence_wait, NONE, umf_fence_wait(fence, 1, in_ns(100000)) == -ETIME ? 0 : 1, NONE)
+EACH(, NO_MEMORY, ANYWHERE, umf_fence_wait, NONE,
+     umf_fence_wait(fence, 1, in_ns(100000)) == -ETIME ? 0 : 1, NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_wait, NONE, wait_for(128), NONE)
 
-EACH(, SOME_MEMORY, WITH_DEVICE, umf_device_create, NONE, umf_device_create(m.gpu, &out.device), umf_device_unref(out.device))
+EACH(, SOME_MEMORY, WITH_DEVICE, umf_device_create, NONE, umf_device_create(m.gpu, &out.device),
+     umf_device_unref(out.device))
 EACH(, NO_MEMORY, WITH_DEVICE, umf_device_query_caps, NONE, query_device_caps(), NONE)
-EACH(, NO_MEMORY, WITH_DEVICE, umf_device_ref, NONE, umf_device_ref(m.device) != m.device, umf_device_unref(m.device))
-EACH(, NO_MEMORY, WITH_DEVICE, umf_device_unref, OK(umf_device_create(m.gpu, &a_device)), (umf_device_unref(a_device), 0),
-     NONE)
+EACH(, NO_MEMORY, WITH_DEVICE, umf_device_ref, NONE, umf_device_ref(m.device) != m.device,
+     umf_device_unref(m.device))
+EACH(, NO_MEMORY, WITH_DEVICE, umf_device_unref, OK(umf_device_create(m.gpu, &a_device)),
+     (umf_device_unref(a_device), 0), NONE)
 
 EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_fence_export_sync_file, NONE,
      umf_fence_export_sync_file(going, umf_fence_value(going), m.device, 0, &out.fd), close(out.fd))
 EACH(2, NO_MEMORY, WITH_SYNCOBJ, umf_fence_export_sync_file, NONE,
      umf_fence_export_sync_file(going, umf_fence_value(going), NULL, 0, &out.fd), close(out.fd))
-EACH(, NO_MEMORY, ANYWHERE, umf_fence_import_sync_file, next++, umf_fence_import_sync_file(going, next, -1, 0), NONE)
+EACH(, NO_MEMORY, ANYWHERE, umf_fence_import_sync_file, next++,
+     umf_fence_import_sync_file(going, next, -1, 0), NONE)
 EACH(2, NO_MEMORY, WITH_SYNCOBJ, umf_fence_import_sync_file, next++,
      umf_fence_import_sync_file(going, next, signaled, FOREVER), NONE)
 EACH(3, SOME_MEMORY, WITH_SYNCOBJ, umf_fence_import_sync_file, next++,
@@ -330,39 +354,54 @@ EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_fence_export_syncobj, point++,
 EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_fence_import_syncobj, next++,
      umf_fence_import_syncobj(going, next, m.device, handle, 1, FOREVER), NONE)
 EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_fence_export_dma_buf, NONE,
-     umf_fence_export_dma_buf(going, umf_fence_value(going), m.device, buffer, UMF_DMA_BUF_WRITE, 0), NONE)
+     umf_fence_export_dma_buf(going, umf_fence_value(going), m.device, buffer, UMF_DMA_BUF_WRITE,
+                              0),
+     NONE)
 EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_fence_import_dma_buf, next++,
      umf_fence_import_dma_buf(going, next, buffer, UMF_DMA_BUF_READ, FOREVER), NONE)
 
-EACH(, SOME_MEMORY, ANYWHERE, umf_loop_create, NONE, umf_loop_create(0, &out.loop), umf_loop_unref(out.loop))
-EACH(2, SOME_MEMORY, ANYWHERE, umf_loop_create, NONE, umf_loop_create(UMF_LOOP_THREAD, &out.loop), umf_loop_unref(out.loop))
+EACH(, SOME_MEMORY, ANYWHERE, umf_loop_create, NONE, umf_loop_create(0, &out.loop),
+     umf_loop_unref(out.loop))
+EACH(2, SOME_MEMORY, ANYWHERE, umf_loop_create, NONE, umf_loop_create(UMF_LOOP_THREAD, &out.loop),
+     umf_loop_unref(out.loop))
 EACH(, NO_MEMORY, ANYWHERE, umf_loop_ref, NONE, umf_loop_ref(loop) != loop, umf_loop_unref(loop))
-EACH(, NO_MEMORY, ANYWHERE, umf_loop_unref, a_loop_with_a_watch(), (umf_loop_unref(a_loop), 0), NONE)
+EACH(, NO_MEMORY, ANYWHERE, umf_loop_unref, a_loop_with_a_watch(), (umf_loop_unref(a_loop), 0),
+     NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_loop_fd, NONE, umf_loop_fd(dispatched) < 0, NONE)
-EACH(, NO_MEMORY, ANYWHERE, umf_loop_dispatch, something_to_dispatch(), umf_loop_dispatch(dispatched, 0), NONE)
-EACH(, SOME_MEMORY, ANYWHERE, umf_loop_watch, NONE, umf_loop_watch(loop, WATCH(fence, 1, &callback), &out.watch), cancel())
-EACH(2, SOME_MEMORY, ANYWHERE, umf_loop_watch, NONE, umf_loop_watch(loop, WATCH(fence, 0, &callback), &out.watch), finish())
+EACH(, NO_MEMORY, ANYWHERE, umf_loop_dispatch, something_to_dispatch(),
+     umf_loop_dispatch(dispatched, 0), NONE)
+EACH(, SOME_MEMORY, ANYWHERE, umf_loop_watch, NONE,
+     umf_loop_watch(loop, WATCH(fence, 1, &callback), &out.watch), cancel())
+EACH(2, SOME_MEMORY, ANYWHERE, umf_loop_watch, NONE,
+     umf_loop_watch(loop, WATCH(fence, 0, &callback), &out.watch), finish())
 EACH(, SOME_MEMORY, ANYWHERE, umf_loop_export_eventfd, NONE,
-     umf_loop_export_eventfd(loop, &(struct umf_wait){ fence, 1, UMF_OP_GE, 0, 0 }, 0, event, &callback, &out.watch), cancel())
+     umf_loop_export_eventfd(loop, &(struct umf_wait){ fence, 1, UMF_OP_GE, 0, 0 }, 0, event,
+                             &callback, &out.watch),
+     cancel())
 EACH(, SOME_MEMORY, ANYWHERE, umf_loop_export_fence, NONE,
      umf_loop_export_fence(loop, fence, 1, target, 1000, 0, &callback, &out.watch), cancel())
-EACH(, SOME_MEMORY, ANYWHERE, umf_loop_tie_fence, NONE, umf_loop_tie_fence(loop, fence, pidfd, 0, &callback, &out.watch),
-     cancel())
-EACH(, SOME_MEMORY, ANYWHERE, umf_loop_tie_page, NONE, umf_loop_tie_page(loop, page, ends[0], 0, &callback, &out.watch),
-     cancel())
+EACH(, SOME_MEMORY, ANYWHERE, umf_loop_tie_fence, NONE,
+     umf_loop_tie_fence(loop, fence, pidfd, 0, &callback, &out.watch), cancel())
+EACH(, SOME_MEMORY, ANYWHERE, umf_loop_tie_page, NONE,
+     umf_loop_tie_page(loop, page, ends[0], 0, &callback, &out.watch), cancel())
 EACH(, NO_MEMORY, ANYWHERE, umf_watch_ref, a_watch_of_a_fence(), umf_watch_ref(a_watch) != a_watch,
      (umf_watch_unref(a_watch), end_watch()))
-EACH(, NO_MEMORY, ANYWHERE, umf_watch_unref, a_watch_of_a_fence(), (umf_watch_unref(umf_watch_ref(a_watch)), 0), end_watch())
-EACH(, NO_MEMORY, ANYWHERE, umf_watch_cancel, a_watch_of_a_fence(), umf_watch_cancel(a_watch), end_watch())
-EACH(, NO_MEMORY, ANYWHERE, umf_watch_result, a_watch_of_a_fence(), umf_watch_result(a_watch) == -ETIME ? 0 : 1, end_watch())
+EACH(, NO_MEMORY, ANYWHERE, umf_watch_unref, a_watch_of_a_fence(),
+     (umf_watch_unref(umf_watch_ref(a_watch)), 0), end_watch())
+EACH(, NO_MEMORY, ANYWHERE, umf_watch_cancel, a_watch_of_a_fence(), umf_watch_cancel(a_watch),
+     end_watch())
+EACH(, NO_MEMORY, ANYWHERE, umf_watch_result, a_watch_of_a_fence(),
+     umf_watch_result(a_watch) == -ETIME ? 0 : 1, end_watch())
 
-EACH(, SOME_MEMORY, WITH_SYNCOBJ, umf_syncobj_open, NONE, umf_syncobj_open(m.device, handle, 0, &out.syncobj),
-     umf_syncobj_unref(out.syncobj))
-EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_syncobj_ref, NONE, umf_syncobj_ref(syncobj) != syncobj, umf_syncobj_unref(syncobj))
-EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_syncobj_unref, OK(umf_syncobj_open(m.device, handle, 0, &a_syncobj)),
-     (umf_syncobj_unref(a_syncobj), 0), NONE)
+EACH(, SOME_MEMORY, WITH_SYNCOBJ, umf_syncobj_open, NONE,
+     umf_syncobj_open(m.device, handle, 0, &out.syncobj), umf_syncobj_unref(out.syncobj))
+EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_syncobj_ref, NONE, umf_syncobj_ref(syncobj) != syncobj,
+     umf_syncobj_unref(syncobj))
+EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_syncobj_unref,
+     OK(umf_syncobj_open(m.device, handle, 0, &a_syncobj)), (umf_syncobj_unref(a_syncobj), 0), NONE)
 EACH(, SOME_MEMORY, WITH_SYNCOBJ, umf_loop_export_syncobj, NONE,
-     umf_loop_export_syncobj(loop, fence, 1, syncobj, point + 1, 0, &callback, &out.watch), cancel())
+     umf_loop_export_syncobj(loop, fence, 1, syncobj, point + 1, 0, &callback, &out.watch),
+     cancel())
 EACH(, SOME_MEMORY, ANYWHERE, umf_loop_import_sync_file, NONE,
      umf_loop_import_sync_file(loop, going, next, -1, 0, &callback, &out.watch), finish())
 EACH(2, SOME_MEMORY, WITH_SYNCOBJ, umf_loop_import_sync_file, NONE,
@@ -370,21 +409,31 @@ EACH(2, SOME_MEMORY, WITH_SYNCOBJ, umf_loop_import_sync_file, NONE,
 EACH(3, SOME_MEMORY, WITH_SYNCOBJ, umf_loop_import_sync_file, NONE,
      umf_loop_import_sync_file(loop, going, next, signaled, 0, &callback, &out.watch), finish())
 EACH(4, SOME_MEMORY, WITH_SYNCOBJ, umf_loop_import_sync_file, NONE,
-     umf_loop_import_sync_file(loop, going, next, many_signaled, 0, &callback, &out.watch), finish())
+     umf_loop_import_sync_file(loop, going, next, many_signaled, 0, &callback, &out.watch),
+     finish())
 EACH(, SOME_MEMORY, WITH_SYNCOBJ, umf_loop_import_syncobj, NONE,
-     umf_loop_import_syncobj(loop, fence, 1, syncobj, point + 100, 0, &callback, &out.watch), cancel())
+     umf_loop_import_syncobj(loop, fence, 1, syncobj, point + 100, 0, &callback, &out.watch),
+     cancel())
 EACH(2, SOME_MEMORY, WITH_SYNCOBJ, umf_loop_import_syncobj, NONE,
      umf_loop_import_syncobj(loop, going, next, syncobj, 1, 0, &callback, &out.watch), finish())
 EACH(, SOME_MEMORY, WITH_SYNCOBJ, umf_loop_import_dma_buf, NONE,
-     umf_loop_import_dma_buf(loop, going, next, buffer, UMF_DMA_BUF_WRITE, &callback, &out.watch), finish())
+     umf_loop_import_dma_buf(loop, going, next, buffer, UMF_DMA_BUF_WRITE, &callback, &out.watch),
+     finish())
 
-EACH(, SOME_MEMORY, ANYWHERE, umf_queue_create, NONE, umf_queue_create(loop, 0, &out.queue), umf_queue_unref(out.queue))
-EACH(, NO_MEMORY, ANYWHERE, umf_queue_ref, NONE, umf_queue_ref(queue) != queue, umf_queue_unref(queue))
-EACH(, NO_MEMORY, ANYWHERE, umf_queue_unref, a_queue_with_a_job(), (umf_queue_unref(a_queue), 0), end_job())
-EACH(, SOME_MEMORY, ANYWHERE, umf_queue_submit, OK(umf_queue_create(loop, 0, &a_queue)), submit(a_queue, fence, 1), end_queue())
-EACH(, NO_MEMORY, ANYWHERE, umf_queue_drain, OK(submit(queue, going, 0)), umf_queue_drain(queue, FOREVER), until_released())
-EACH(, NO_MEMORY, ANYWHERE, umf_queue_cancel, a_queue_with_a_job(), umf_queue_cancel(a_queue), end_queue())
-EACH(, NO_MEMORY, ANYWHERE, umf_queue_fail, a_queue_with_a_job(), umf_queue_fail(a_queue, -ENODEV), end_queue())
+EACH(, SOME_MEMORY, ANYWHERE, umf_queue_create, NONE, umf_queue_create(loop, 0, &out.queue),
+     umf_queue_unref(out.queue))
+EACH(, NO_MEMORY, ANYWHERE, umf_queue_ref, NONE, umf_queue_ref(queue) != queue,
+     umf_queue_unref(queue))
+EACH(, NO_MEMORY, ANYWHERE, umf_queue_unref, a_queue_with_a_job(), (umf_queue_unref(a_queue), 0),
+     end_job())
+EACH(, SOME_MEMORY, ANYWHERE, umf_queue_submit, OK(umf_queue_create(loop, 0, &a_queue)),
+     submit(a_queue, fence, 1), end_queue())
+EACH(, NO_MEMORY, ANYWHERE, umf_queue_drain, OK(submit(queue, going, 0)),
+     umf_queue_drain(queue, FOREVER), until_released())
+EACH(, NO_MEMORY, ANYWHERE, umf_queue_cancel, a_queue_with_a_job(), umf_queue_cancel(a_queue),
+     end_queue())
+EACH(, NO_MEMORY, ANYWHERE, umf_queue_fail, a_queue_with_a_job(), umf_queue_fail(a_queue, -ENODEV),
+     end_queue())
 EACH(, SOME_MEMORY, ANYWHERE, umf_graph_write, NONE, umf_graph_write(null, 0, NULL), NONE)
 
 /* State that a failed call must not change. */
@@ -470,10 +519,12 @@ starve(const struct each *call, bool of_memory)
             fprintf(stderr, "%s, with %ld %s: returned %d, left %s\n", call->name, enough,
                     of_memory ? "allocations" : "descriptors", answer,
                     memcmp(&before, &after, sizeof(after)) ? "changes" : "none");
-            fprintf(stderr, "fds %d %d, handles %u %u, mappings %d %d, releases %d %d, outputs %s\n",
+            fprintf(stderr,
+                    "fds %d %d, handles %u %u, mappings %d %d, releases %d %d, outputs %s\n",
                     before.leftovers.fds, after.leftovers.fds, before.leftovers.next_handle,
                     after.leftovers.next_handle, before.mappings, after.mappings, before.releases,
-                    after.releases, memcmp(&before.out, &after.out, sizeof(out)) ? "written" : "unwritten");
+                    after.releases,
+                    memcmp(&before.out, &after.out, sizeof(out)) ? "written" : "unwritten");
             exit(1);
         }
     }
@@ -483,7 +534,8 @@ starve(const struct each *call, bool of_memory)
 static bool
 is_possible(const struct each *call)
 {
-    return call->place == ANYWHERE || (m.device && (call->place == WITH_DEVICE || (m.syncobj && m.udmabuf)));
+    return call->place == ANYWHERE ||
+           (m.device && (call->place == WITH_DEVICE || (m.syncobj && m.udmabuf)));
 }
 
 static void
@@ -514,10 +566,11 @@ starve_each(void)
         refused += call->allocations;
         refused_fds += call->descriptors;
         if (call->allocations || call->descriptors)
-            printf("  %-28s %ld allocations, %ld descriptors\n", call->name, call->allocations, call->descriptors);
+            printf("  %-28s %ld allocations, %ld descriptors\n", call->name, call->allocations,
+                   call->descriptors);
     }
-    printf("%u calls, %u of them allocate: %ld allocations and %ld descriptors refused\n", calls, some, refused,
-           refused_fds);
+    printf("%u calls, %u of them allocate: %ld allocations and %ld descriptors refused\n", calls,
+           some, refused, refused_fds);
 }
 
 static void

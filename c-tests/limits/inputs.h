@@ -19,7 +19,8 @@ make_a_page(int sock)
     umf_page_unref(page);
 }
 
-/* To be called first: the library of this process has then not seen the page. False where the kernel has no pidfds. */
+/* To be called first: the library of this process has then not seen the page. False where the
+ * kernel has no pidfds. */
 static inline bool
 open_inputs(void)
 {
@@ -31,7 +32,7 @@ open_inputs(void)
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
     CHECK(event >= 0 && null >= 0);
     if (pidfd < 0)
-        printf("not here: pidfds\n");
+        printf("not available: pidfds\n");
     return pidfd >= 0;
 }
 

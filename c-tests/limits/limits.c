@@ -137,7 +137,7 @@ static int
 watch(void)
 {
     struct umf_wait wait = { watched, 1, UMF_OP_GE, 0, 0 };
-    struct umf_callback callback = tell_of(&told);
+    struct umf_callback callback = callback_to(&told);
     return umf_loop_watch(loop, &wait, 0, &callback, NULL);
 }
 
@@ -202,7 +202,7 @@ without_mappings(void)
     struct umf_fence *fence;
     FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
     if (!file || fscanf(file, "%zu", &most) != 1 || most > 300000) {
-        printf("not here: a limit of mappings that can be reached\n");
+        printf("not available: a limit of mappings that can be reached\n");
         return;
     }
     fclose(file);
@@ -210,13 +210,15 @@ without_mappings(void)
     begin_loop();
     int fds = open_fds();
     /* Every second page of one mapping gets other rights, which splits it into many. */
-    char *many = mmap(NULL, (2 * most + 2) * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *many = mmap(NULL, (2 * most + 2) * size, PROT_NONE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     CHECK(many != MAP_FAILED);
     while (mprotect(many + (2 * taken + 1) * size, size, PROT_READ) == 0)
         CHECK(taken++ < most);
     CHECK(errno == ENOMEM && taken > most / 4);
     /* Two more may be left, as one split makes two. */
-    while (mmap(NULL, size, taken++ % 2 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
+    while (mmap(NULL, size, taken++ % 2 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                0) != MAP_FAILED)
         ;
     CHECK(errno == ENOMEM);
     EXPECT(-ENOMEM, create_page());
@@ -244,7 +246,7 @@ without_threads(void)
     limit.rlim_cur = 1;
     CHECK(setrlimit(RLIMIT_NPROC, &limit) == 0);
     if (geteuid() == 0 && setresuid(nobody, nobody, 0) != 0) {
-        printf("not here: to be another user\n");
+        printf("not available: to be another user\n");
         return;
     }
     refuse_threads();

@@ -53,10 +53,16 @@ static int open_fence(int i) { return umf_fence_open(theirs, their_indices[i], 0
 static uint64_t device_value = 7;
 static int released;
 static void count_release(void *data) { ++*(int *)data; }
-static const struct umf_mapping device_memory = { .size = sizeof(device_memory), .value = &device_value, .data = &released,
+static const struct umf_mapping device_memory = { .size = sizeof(device_memory),
+                                                  .value = &device_value,
+                                                  .data = &released,
                                                   .release = count_release };
 
-static int create_fence_in(int i) { return umf_fence_create_in(page, &device_memory, 0, &fences[i]); }
+static int
+create_fence_in(int i)
+{
+    return umf_fence_create_in(page, &device_memory, 0, &fences[i]);
+}
 
 static int
 set_callback(int i)
@@ -83,7 +89,7 @@ static int
 watch_fence(int i)
 {
     struct umf_wait wait = { watched[i], 1, UMF_OP_GE, 0, i % 2 ? UINT64_MAX : 0 };
-    struct umf_callback to_call = tell_of(&told[i]);
+    struct umf_callback to_call = callback_to(&told[i]);
     return umf_loop_watch(running_loop, &wait, 0, &to_call, &watches[i]);
 }
 
@@ -92,7 +98,7 @@ static int
 watch_one_fence(int i)
 {
     struct umf_wait wait = { watched[0], (uint64_t)i + 1, UMF_OP_GE, 0, 0 };
-    struct umf_callback to_call = tell_of(&told[i]);
+    struct umf_callback to_call = callback_to(&told[i]);
     return umf_loop_watch(running_loop, &wait, UMF_WAIT_PENDING, &to_call, &watches[i]);
 }
 
@@ -100,14 +106,14 @@ static int
 export_eventfd(int i)
 {
     struct umf_wait wait = { watched[i], 1, UMF_OP_GE, 0, 0 };
-    struct umf_callback to_call = tell_of(&told[i]);
+    struct umf_callback to_call = callback_to(&told[i]);
     return umf_loop_export_eventfd(running_loop, &wait, 0, event, &to_call, &watches[i]);
 }
 
 static int
 export_fence(int i)
 {
-    struct umf_callback to_call = tell_of(&told[i]);
+    struct umf_callback to_call = callback_to(&told[i]);
     struct umf_fence *target = watched[(i + 1) % ENOUGH];
     return umf_loop_export_fence(running_loop, watched[i], 1, target, 1, 0, &to_call, &watches[i]);
 }
@@ -115,7 +121,7 @@ export_fence(int i)
 static int
 import_signaled(int i)
 {
-    struct umf_callback to_call = tell_of(&told[i]);
+    struct umf_callback to_call = callback_to(&told[i]);
     return umf_loop_import_sync_file(running_loop, watched[i], 0, -1, 0, &to_call, &watches[i]);
 }
 
@@ -137,7 +143,7 @@ the_first_call_has_no_memory(void)
     IN_CHILD(pid, {
         CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
         if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0)
-            printf("not here: seccomp filters, so no kernel without PR_GET_AUXV\n");
+            printf("not available: seccomp filters, so no kernel without PR_GET_AUXV\n");
         fflush(stdout);
         allocations_left = 0;
         EXPECT(-ENOMEM, umf_page_create(1, 0, &page));
@@ -330,7 +336,7 @@ a_watch_that_failed_leaves_nothing(uint64_t flags)
             OK(umf_page_create(1, 0, &small));
             OK(umf_fence_create(small, 0, device ? UMF_FENCE_DEVICE : 0, &fence));
             struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
-            struct umf_callback to_call = tell_of(&heard);
+            struct umf_callback to_call = callback_to(&heard);
             until_loop_sleeps();
             allocations_left = may_succeed;
             answer = umf_loop_watch(loop, &wait, 0, &to_call, &watch);
@@ -371,7 +377,7 @@ a_loop_whose_thread_did_not_start(void)
         struct umf_loop *loop = create_loop(UMF_LOOP_THREAD);
         struct told first, second;
         struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
-        struct umf_callback to_call = tell_of(&first);
+        struct umf_callback to_call = callback_to(&first);
         struct umf_watch *watch = NULL;
         allocations_left = may_succeed;
         answer = umf_loop_watch(loop, &wait, 0, &to_call, &watch);
@@ -379,7 +385,7 @@ a_loop_whose_thread_did_not_start(void)
         CHECK((answer == 0) == (watch != NULL));
         umf_watch_unref(watch);
         /* The loop is as good as new: a thread serves the next request. */
-        to_call = tell_of(&second);
+        to_call = callback_to(&second);
         OK(umf_loop_import_sync_file(loop, fence, 0, -1, 0, &to_call, NULL));
         until_called(loop, &second, 0);
         umf_watch_unref(watch_value(loop, fence, 0, &second));
@@ -400,7 +406,7 @@ what_is_armed_needs_no_memory(uint64_t flags)
     struct umf_fence *targets[ENOUGH];
     for (int i = 0; i < ENOUGH; i++) {
         struct umf_wait wait = { watched[i], 1, UMF_OP_GE, 0, i % 3 ? 0 : UINT64_MAX };
-        struct umf_callback to_call = tell_of(&told[i]);
+        struct umf_callback to_call = callback_to(&told[i]);
         OK(umf_fence_create(written_by_a_device, 0, 0, &targets[i]));
         OK(umf_loop_export_fence(loop, watched[i], 1, targets[i], 2, 0, NULL, NULL));
         OK(umf_loop_export_eventfd(loop, &wait, 0, event, NULL, NULL));
@@ -496,7 +502,7 @@ main(void)
         OK(umf_fence_create(written_by_a_device, 0, 0, &watched[i]));
     umf_watch_unref(watch_value(running_loop, watched[0], 0, &begun));
     until_called(running_loop, &begun, 0);
-    struct umf_callback to_call = tell_of(&begun);
+    struct umf_callback to_call = callback_to(&begun);
     OK(umf_loop_import_sync_file(running_loop, watched[0], 0, -1, 0, &to_call, NULL));
     until_called(running_loop, &begun, 0);
 

@@ -73,7 +73,8 @@ static const struct {
       { ONLY_IF(SYS_memfd_create, 1, MFD_NOEXEC_SEAL, MFD_NOEXEC_SEAL, EINVAL) },
       NOTHING_ELSE_CHANGES },
     { "F_SEAL_FUTURE_WRITE, before 5.1",
-      { ONLY_IF(SYS_fcntl, 2, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK, EINVAL) },
+      { ONLY_IF(SYS_fcntl, 2, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK,
+                F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK, EINVAL) },
       { .create_single_writer = -EOPNOTSUPP } },
     { "futex_waitv, before 5.16",
       { ALL_OF(FUTEX_WAITV, ENOSYS) },
@@ -87,37 +88,56 @@ static const struct {
     { "clone3, before 5.3", { ALL_OF(CLONE3, ENOSYS) }, NOTHING_ELSE_CHANGES },
     /* Sandboxes. */
     { "futex_waitv", { ALL_OF(FUTEX_WAITV, EPERM) }, { .waits_for_many_pages_in_slices = true } },
-    { "memfd_create", { ALL_OF(SYS_memfd_create, EPERM) },
+    { "memfd_create",
+      { ALL_OF(SYS_memfd_create, EPERM) },
       { .create = -EACCES, .create_single_writer = -EACCES } },
-    { "memfd_create, as if there were none", { ALL_OF(SYS_memfd_create, ENOSYS) },
+    { "memfd_create, as if there were none",
+      { ALL_OF(SYS_memfd_create, ENOSYS) },
       { .create = -EOPNOTSUPP, .create_single_writer = -EOPNOTSUPP } },
-    { "fallocate", { ALL_OF(SYS_fallocate, EPERM) }, { .create = -EACCES, .create_single_writer = -EACCES } },
+    { "fallocate",
+      { ALL_OF(SYS_fallocate, EPERM) },
+      { .create = -EACCES, .create_single_writer = -EACCES } },
     { "fstatfs", { ALL_OF(SYS_fstatfs, EPERM) }, { .import = -EACCES } },
     { "eventfd", { ALL_OF(SYS_eventfd2, EPERM) }, { .loop = -EACCES } },
     { "epoll", { ALL_OF(SYS_epoll_create1, EPERM) }, { .loop = -EACCES } },
-    { "epoll, as if there were none", { ALL_OF(SYS_epoll_create1, ENOSYS) }, { .loop = -EOPNOTSUPP } },
+    { "epoll, as if there were none",
+      { ALL_OF(SYS_epoll_create1, ENOSYS) },
+      { .loop = -EOPNOTSUPP } },
     { "waitid", { ALL_OF(SYS_waitid, EPERM) }, { .tie_process = -EACCES } },
-    { "waitid, as if there were none", { ALL_OF(SYS_waitid, ENOSYS) }, { .tie_process = -EOPNOTSUPP } },
-    { "threads", { ALL_OF(SYS_clone, EPERM), ALL_OF(CLONE3, EPERM) },
-      { .watch = -ENOMEM, .eventfd = -ENOMEM, .tie_process = -ENOMEM, .tie_socket = -ENOMEM,
+    { "waitid, as if there were none",
+      { ALL_OF(SYS_waitid, ENOSYS) },
+      { .tie_process = -EOPNOTSUPP } },
+    { "threads",
+      { ALL_OF(SYS_clone, EPERM), ALL_OF(CLONE3, EPERM) },
+      { .watch = -ENOMEM,
+        .eventfd = -ENOMEM,
+        .tie_process = -ENOMEM,
+        .tie_socket = -ENOMEM,
         .queue = -ENOMEM } },
     { "prctl", { ALL_OF(SYS_prctl, EPERM) }, NOTHING_ELSE_CHANGES },
     { "open", { ALL_OF(SYS_openat, EPERM), ALL_OF(OPEN, EPERM) }, NOTHING_ELSE_CHANGES },
     { "kill", { ALL_OF(SYS_kill, EPERM) }, NOTHING_ELSE_CHANGES },
     { "writev", { ALL_OF(SYS_writev, EPERM) }, NOTHING_ELSE_CHANGES },
     /* Descriptors of the whole system have run out. */
-    { "memfd_create, in a full machine", { ALL_OF(SYS_memfd_create, ENFILE) },
+    { "memfd_create, in a full machine",
+      { ALL_OF(SYS_memfd_create, ENFILE) },
       { .create = -ENFILE, .create_single_writer = -ENFILE } },
     { "eventfd, in a full machine", { ALL_OF(SYS_eventfd2, ENFILE) }, { .loop = -ENFILE } },
     { "epoll, in a full machine", { ALL_OF(SYS_epoll_create1, ENFILE) }, { .loop = -ENFILE } },
     /* The kernel has no memory. */
-    { "memfd_create, without memory", { ALL_OF(SYS_memfd_create, ENOMEM) },
+    { "memfd_create, without memory",
+      { ALL_OF(SYS_memfd_create, ENOMEM) },
       { .create = -ENOMEM, .create_single_writer = -ENOMEM } },
-    { "fallocate, without room", { ALL_OF(SYS_fallocate, ENOSPC) },
+    { "fallocate, without room",
+      { ALL_OF(SYS_fallocate, ENOSPC) },
       { .create = -ENOMEM, .create_single_writer = -ENOMEM } },
     { "epoll_ctl, without memory", { ALL_OF(SYS_epoll_ctl, ENOMEM) }, { .loop = -ENOMEM } },
-    { "epoll_ctl, beyond max_user_watches", { ALL_OF(SYS_epoll_ctl, ENOSPC) }, { .loop = -ENOMEM } },
-    { "futex_waitv, without memory", { ONLY_IF(FUTEX_WAITV, 1, 0xff, 2, ENOMEM) }, NOTHING_ELSE_CHANGES },
+    { "epoll_ctl, beyond max_user_watches",
+      { ALL_OF(SYS_epoll_ctl, ENOSPC) },
+      { .loop = -ENOMEM } },
+    { "futex_waitv, without memory",
+      { ONLY_IF(FUTEX_WAITV, 1, 0xff, 2, ENOMEM) },
+      NOTHING_ELSE_CHANGES },
 };
 
 /* Two of each that exist before anything is refused. */
@@ -181,12 +201,14 @@ with_a_loop(const struct answers *expected, uint64_t flags)
         return;
     uint64_t next = umf_fence_value(fences[0]) + 1;
     struct umf_wait wait = { fences[0], next, UMF_OP_GE, 0, 0 };
-    struct umf_callback callback = tell_of(&told);
+    struct umf_callback callback = callback_to(&told);
     EXPECT(expected->watch, umf_loop_watch(loop, &wait, 0, &callback, &watch));
     EXPECT(expected->eventfd, umf_loop_export_eventfd(loop, &wait, 0, event, NULL, NULL));
-    callback = tell_of(&more);
-    EXPECT(of_loop(expected->tie_process, flags), umf_loop_tie_fence(loop, fences[1], pidfd, 0, &callback, NULL));
-    EXPECT(of_loop(expected->tie_socket, flags), umf_loop_tie_page(loop, pages[1], ends[0], 0, &callback, NULL));
+    callback = callback_to(&more);
+    EXPECT(of_loop(expected->tie_process, flags),
+           umf_loop_tie_fence(loop, fences[1], pidfd, 0, &callback, NULL));
+    EXPECT(of_loop(expected->tie_socket, flags),
+           umf_loop_tie_page(loop, pages[1], ends[0], 0, &callback, NULL));
     if (watch) {
         OK(umf_fence_signal(fences[0], next));
         until_called(loop, &told, 0);
@@ -256,9 +278,9 @@ refused(size_t i)
 
 /* The kernel has no memory for the sleeps of one thread and of the loop that this thread made.
  * They poll instead, and all others are unaffected, then and later. */
-static struct umf_loop *poor_loop;
-static struct told poor_told;
-static int poor_call;
+static struct umf_loop *starved_loop;
+static struct told starved_told;
+static int starved_call;
 static atomic_int steps;
 
 /* Created anew: children share what they inherit. */
@@ -272,18 +294,20 @@ make_two_of_each(void)
 }
 
 static void *
-be_poor(void *unused)
+starve(void *unused)
 {
     static const struct refusal no_memory[] = {
         ONLY_IF(FUTEX_WAITV, 1, 0xff, 2, ENOMEM),
-        ONLY_IF(SYS_futex, 1, UINT32_MAX, 9 /* FUTEX_WAIT_BITSET, shared: only the library uses it */, ENOMEM),
+        ONLY_IF(SYS_futex, 1, UINT32_MAX,
+                9 /* FUTEX_WAIT_BITSET, shared: only the library uses it */, ENOMEM),
     };
     uint32_t index = 9;
     (void)unused;
-    refuse(&no_memory[poor_call]);
-    poor_loop = create_loop(UMF_LOOP_THREAD);
-    umf_watch_unref(watch_value(poor_loop, fences[0], 2, &poor_told));
-    struct umf_wait any[2] = { { fences[0], 100, UMF_OP_GE, 0, 0 }, { fences[1], 2, UMF_OP_GE, 0, 0 } };
+    refuse(&no_memory[starved_call]);
+    starved_loop = create_loop(UMF_LOOP_THREAD);
+    umf_watch_unref(watch_value(starved_loop, fences[0], 2, &starved_told));
+    struct umf_wait any[2] = { { fences[0], 100, UMF_OP_GE, 0, 0 },
+                               { fences[1], 2, UMF_OP_GE, 0, 0 } };
     atomic_store(&steps, 1);
     EXPECT(-ETIME, umf_wait(any, 2, UMF_WAIT_ANY, in_ns(5 * MS), &index));
     EXPECT(-ETIME, umf_fence_wait(fences[1], 2, in_ns(5 * MS)));
@@ -305,15 +329,15 @@ what_fails_for_now_is_not_given_up(void)
     OK(umf_query_caps(&before));
     OK(umf_fence_signal(fences[0], 1));
     OK(umf_fence_signal(fences[1], 1));
-    CHECK(pthread_create(&thread, NULL, be_poor, NULL) == 0);
+    CHECK(pthread_create(&thread, NULL, starve, NULL) == 0);
     while (atomic_load(&steps) < 2)
         sched_yield();
     OK(umf_fence_signal(fences[1], 2));
     OK(umf_fence_signal(fences[0], 2));
-    until_called(poor_loop, &poor_told, 0);
+    until_called(starved_loop, &starved_told, 0);
     OK(umf_fence_signal(fences[1], 3));
     CHECK(pthread_join(thread, NULL) == 0);
-    umf_loop_unref(poor_loop);
+    umf_loop_unref(starved_loop);
     OK(umf_query_caps(&after));
     CHECK(after.flags == before.flags);
 
@@ -321,7 +345,7 @@ what_fails_for_now_is_not_given_up(void)
     if (after.flags & UMF_CAP_WAIT_MANY_PAGES) {
         struct umf_loop *loop = create_loop(UMF_LOOP_THREAD);
         umf_watch_unref(watch_value(loop, fences[0], 3, &told));
-        umf_watch_unref(watch_value(loop, fences[1], 4, &poor_told));
+        umf_watch_unref(watch_value(loop, fences[1], 4, &starved_told));
         until_loop_sleeps();
         CHECK(loop_threads(NULL, 0) == 1);
         OK(umf_fence_signal(fences[0], 3));
@@ -351,7 +375,7 @@ main(void)
             return 1;
         }
     }
-    for (poor_call = 0; poor_call < 2; poor_call++) {
+    for (starved_call = 0; starved_call < 2; starved_call++) {
         IN_CHILD(pid, what_fails_for_now_is_not_given_up());
         join_child(pid);
     }

@@ -29,7 +29,7 @@ call_and_act(void *data, int result)
 static void
 arm(void (*action)(void))
 {
-    struct umf_callback callback = tell_of(&told);
+    struct umf_callback callback = callback_to(&told);
     callback.call = call_and_act;
     act = action;
     loop = create_loop(mode);
@@ -255,7 +255,7 @@ new_watches_that_are_met(void)
 {
     arm(make_the_first);
     made = 0;
-    (void)tell_of(&others[0]);
+    (void)callback_to(&others[0]);
     struct umf_fence *other;
     OK(umf_fence_create(page, 0, 0, &other));
     struct umf_watch *bystander = watch_value(loop, other, 1, &others[1]);
@@ -370,7 +370,7 @@ stay_in_callback(void)
 }
 
 static void *
-dispatch_until_told(void *unused)
+dispatch_until_stopped(void *unused)
 {
     (void)unused;
     until_called(loop, &told, 0);
@@ -384,7 +384,7 @@ two_threads_that_dispatch(void)
     atomic_store(&in_callback, 0);
     atomic_store(&may_return, 0);
     arm(stay_in_callback);
-    CHECK(pthread_create(&other, NULL, dispatch_until_told, NULL) == 0);
+    CHECK(pthread_create(&other, NULL, dispatch_until_stopped, NULL) == 0);
     OK(umf_fence_signal(fence, 1));
     while (!atomic_load(&in_callback))
         sched_yield();
@@ -536,7 +536,7 @@ what_falls_due_while_the_loop_ends(void)
     struct umf_fence *first;
     OK(umf_fence_create(page, 0, 0, &first));
     struct umf_wait wait = { first, 1, UMF_OP_GE, 0, 0 };
-    struct umf_callback callback = tell_of(&others[0]);
+    struct umf_callback callback = callback_to(&others[0]);
     callback.release = release_and_signal;
     OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
     struct umf_watch *second = watch_value(loop, fence, 2, &others[1]);
@@ -584,7 +584,8 @@ the_release_of_a_notifier(void)
         arm(NULL);
         atomic_store(&ended, 0);
         OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &device));
-        struct umf_notifier notifier = { sizeof(notifier), -1, wait_for_nothing, watch, release_a_notifier };
+        struct umf_notifier notifier = { sizeof(notifier), -1, wait_for_nothing, watch,
+                                         release_a_notifier };
         OK(umf_fence_set_notifier(device, &notifier));
         struct umf_watch *last = watch_value(loop, device, 1, &others[0]);
         uint32_t index = umf_fence_index(device);

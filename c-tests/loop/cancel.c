@@ -47,7 +47,7 @@ before_it_is_over(void)
         for (int i = 0; i < 3; i++)
             watches[i] = watch_value(loop, fence, last + 1 + (uint64_t)i, &others[i]);
         struct umf_wait wait = { fence, last + 1, UMF_OP_EQ, 0, UINT64_MAX };
-        struct umf_callback callback = tell_of(&passed);
+        struct umf_callback callback = callback_to(&passed);
         OK(umf_loop_watch(loop, &wait, 0, &callback, &watch));
         until_loop_sleeps();
         OK(umf_watch_cancel(watches[which]));
@@ -88,10 +88,10 @@ while_it_is_due(void)
     int fd = umf_loop_fd(loop), event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
     OK(umf_fence_create(page, 0, 0, &target));
-    struct umf_callback callback = tell_of(&told[1]);
+    struct umf_callback callback = callback_to(&told[1]);
     watches[0] = watch_value(loop, fence, last + 1, &told[0]);
     OK(umf_loop_export_eventfd(loop, &wait, 0, event, &callback, &watches[1]));
-    callback = tell_of(&told[2]);
+    callback = callback_to(&told[2]);
     OK(umf_loop_export_fence(loop, fence, last + 1, target, 1, 0, &callback, &watches[2]));
     OK(umf_fence_signal(fence, ++last));
     struct pollfd entry = { fd, POLLIN, 0 };
@@ -144,7 +144,7 @@ from_its_own_callback(void)
 {
     for (in_release = 0; in_release < 2; in_release++) {
         struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
-        struct umf_callback callback = tell_of(&own_told);
+        struct umf_callback callback = callback_to(&own_told);
         callback.call = call_and_cancel;
         callback.release = release_and_cancel;
         behind = watch_value(loop, fence, last + 2, &behind_told);
@@ -158,7 +158,7 @@ from_its_own_callback(void)
     /* A release that cancel caused. */
     static struct told told;
     struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
-    struct umf_callback callback = tell_of(&told);
+    struct umf_callback callback = callback_to(&told);
     OK(umf_loop_watch(loop, &wait, 0, &callback, &own));
     OK(umf_watch_cancel(own));
     was_canceled(own, &told);
@@ -261,7 +261,7 @@ against_each_other(void)
         while (atomic_load(&done_rounds) < round)
             sched_yield();
         EXPECT(answer, other_answer);
-        until_over(loop, &told);
+        until_complete(loop, &told);
         CHECK(told.calls == (answer == 0 ? 0 : 1));
         umf_watch_unref(shared);
     }
@@ -288,8 +288,9 @@ thousands(void)
         }
         /* Below, between, and above those that stay; every fifth has a condition without an
          * order. */
-        struct umf_wait wait = { fence, last + 1 + i % (STAY * 2), UMF_OP_GE, 0, i % 5 ? 0 : UINT64_MAX };
-        struct umf_callback callback = tell_of(&told[at]);
+        struct umf_wait wait = { fence, last + 1 + i % (STAY * 2), UMF_OP_GE, 0,
+                                 i % 5 ? 0 : UINT64_MAX };
+        struct umf_callback callback = callback_to(&told[at]);
         OK(umf_loop_watch(loop, &wait, 0, &callback, &watches[at]));
         if (i == 8 * LIVE)
             before = allocated();

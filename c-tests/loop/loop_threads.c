@@ -49,7 +49,8 @@ they_come_with_the_first_watch_and_go_with_the_loop(void)
     /* All but SIGKILL, SIGSTOP, and the two that the C library keeps. (Valgrind and the emulator
      * keep masks to themselves.) */
     for (int i = 1; i <= 64; i++) {
-        bool can_be = i != SIGKILL && i != SIGSTOP && i != 32 && i != 33 && !RUNNING_ON_VALGRIND && !is_emulated();
+        bool can_be = i != SIGKILL && i != SIGSTOP && i != 32 && i != 33 && !RUNNING_ON_VALGRIND &&
+                      !is_emulated();
         CHECK(!can_be || blocked_by(tids[0]) >> (i - 1) & 1);
     }
     CHECK(sigprocmask(SIG_SETMASK, NULL, &after) == 0);
@@ -91,21 +92,22 @@ where_no_thread_can_be_started(void)
 {
     struct told told, other;
     struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
-    struct umf_callback callback = tell_of(&told);
+    struct umf_callback callback = callback_to(&told);
     struct umf_watch *watch = NULL;
     int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), fds = open_fds();
     struct umf_loop *loop = create_loop(mode);
     for (int i = 0; i < 3; i++) {
         EXPECT(-ENOMEM, umf_loop_watch(loop, &wait, 0, &callback, &watch));
         EXPECT(-ENOMEM, umf_loop_export_eventfd(loop, &wait, 0, event, &callback, &watch));
-        EXPECT(-ENOMEM, umf_loop_export_fence(loop, fence, last + 1, fence, last + 2, 0, &callback, &watch));
+        EXPECT(-ENOMEM,
+               umf_loop_export_fence(loop, fence, last + 1, fence, last + 2, 0, &callback, &watch));
         if (mode == UMF_LOOP_THREAD)
             EXPECT(-ENOMEM, umf_loop_import_sync_file(loop, fence, last, -1, 0, &callback, &watch));
     }
     CHECK(!watch && told.calls == 0 && told.releases == 0 && threads() == 1);
     if (mode == 0) {
         /* Calls that need no thread. */
-        callback = tell_of(&other);
+        callback = callback_to(&other);
         OK(umf_loop_import_sync_file(loop, fence, last, -1, 0, &callback, NULL));
         until_called(loop, &other, 0);
     }
@@ -122,7 +124,7 @@ fail_to_watch(void *unused)
 {
     struct told told;
     struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
-    struct umf_callback callback = tell_of(&told);
+    struct umf_callback callback = callback_to(&told);
     (void)unused;
     forbid_threads();
     EXPECT(-ENOMEM, umf_loop_watch(shared_loop, &wait, 0, &callback, NULL));
@@ -138,7 +140,7 @@ a_thread_that_did_not_start_is_not_relied_on(void)
     shared_loop = create_loop(mode);
     CHECK(pthread_create(&other, NULL, fail_to_watch, NULL) == 0);
     CHECK(pthread_join(other, NULL) == 0);
-    struct umf_callback callback = tell_of(&told);
+    struct umf_callback callback = callback_to(&told);
     OK(umf_loop_import_sync_file(shared_loop, fence, last, -1, 0, &callback, NULL));
     until_called(shared_loop, &told, 0);
     umf_watch_unref(watch_value(shared_loop, fence, last, &told));
@@ -163,7 +165,7 @@ without_descriptors(void)
         count++;
     CHECK(errno == EMFILE && count > 4);
     EXPECT(-EMFILE, umf_loop_create(mode, &none));
-    struct umf_callback callback = tell_of(&told);
+    struct umf_callback callback = callback_to(&told);
     EXPECT(-EMFILE, umf_loop_export_eventfd(loop, &wait, 0, event, &callback, &watch));
     CHECK(told.releases == 0 && !watch);
     close(spare[--count]);
@@ -174,7 +176,7 @@ without_descriptors(void)
     watch = watch_value(loop, fence, last + 1, &told);
     umf_watch_unref(watch);
     struct told signaled;
-    callback = tell_of(&signaled);
+    callback = callback_to(&signaled);
     OK(umf_loop_import_sync_file(loop, fence, last, -1, 0, &callback, NULL));
     until_called(loop, &signaled, 0);
     while (count > 0)
@@ -209,13 +211,14 @@ a_process_that_forks(void)
             watchdog(20);
             prctl(PR_SET_PDEATHSIG, SIGKILL);
             struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
-            struct umf_callback callback = tell_of(&more);
+            struct umf_callback callback = callback_to(&more);
             struct umf_watch *none = NULL;
             int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
             CHECK(threads() == 1);
             EXPECT(-ESTALE, umf_loop_watch(loop, &wait, 0, &callback, &none));
             EXPECT(-ESTALE, umf_loop_export_eventfd(loop, &wait, 0, event, &callback, &none));
-            EXPECT(-ESTALE, umf_loop_export_fence(loop, fence, last, target, 9, 0, &callback, &none));
+            EXPECT(-ESTALE,
+                   umf_loop_export_fence(loop, fence, last, target, 9, 0, &callback, &none));
             EXPECT(-ESTALE, umf_loop_import_sync_file(loop, fence, last, -1, 0, &callback, &none));
             EXPECT(-ESTALE, umf_loop_fd(loop));
             EXPECT(-ESTALE, umf_loop_dispatch(loop, 0));

@@ -100,7 +100,8 @@ every_operator(void)
         { 0, 5, UMF_OP_NE, 5, 0, 6, 7, 1, 0, 0 },
         { 0, 5, UMF_OP_NE, 9, 0, 6, 7, 0, 0, 0 },
         { 0, UINT64_MAX - 1, UMF_OP_NE, UINT64_MAX, 0, UINT64_MAX, UINT64_MAX, 0, 0, 0 },
-        { 0, UINT64_MAX, UMF_OP_NE, UINT64_MAX, 0, UINT64_MAX, UINT64_MAX, -ERANGE, -ERANGE, -ERANGE },
+        { 0, UINT64_MAX, UMF_OP_NE, UINT64_MAX, 0, UINT64_MAX, UINT64_MAX, -ERANGE, -ERANGE,
+          -ERANGE },
         { 0, 5, UMF_OP_LT, 6, 0, 6, 7, 0, 0, 0 },
         { 0, 5, UMF_OP_LT, 5, 0, 6, 7, -ERANGE, -ERANGE, -ERANGE },
         { 0, 5, UMF_OP_LE, 5, 0, 6, 7, 0, 0, 0 },
@@ -123,11 +124,11 @@ every_operator(void)
         struct umf_fence *fence = create_fence(row->start, row->flags);
         struct umf_wait wait = { fence, row->value, row->op, 0, row->mask };
         struct told told, other;
-        struct umf_callback callback = tell_of(&told);
+        struct umf_callback callback = callback_to(&told);
         struct umf_watch *watch, *waiting = NULL;
         /* Also if another watch of the fence is due before it. */
         if (i % 2) {
-            struct umf_callback before = tell_of(&other);
+            struct umf_callback before = callback_to(&other);
             struct umf_wait at_first = { fence, row->first, UMF_OP_GE, 0, 0 };
             OK(umf_loop_watch(loop, &at_first, 0, &before, &waiting));
         }
@@ -156,10 +157,11 @@ every_operator(void)
 static void
 a_submission(void)
 {
-    struct umf_fence *fence = create_fence(0, 0), *around = create_fence(UINT32_MAX, UMF_FENCE_32BIT);
+    struct umf_fence *fence = create_fence(0, 0),
+                     *around = create_fence(UINT32_MAX, UMF_FENCE_32BIT);
     struct told told, signaled;
     struct umf_wait wait = { fence, 10, UMF_OP_GE, 0, 0 };
-    struct umf_callback callback = tell_of(&told);
+    struct umf_callback callback = callback_to(&told);
     struct umf_watch *watch;
     OK(umf_loop_watch(loop, &wait, UMF_WAIT_PENDING, &callback, &watch));
     struct umf_watch *other = watch_value(loop, fence, 10, &signaled);
@@ -170,14 +172,14 @@ a_submission(void)
     OK(umf_fence_submit(fence, 11));
     comes_to(0, watch, &told);
     EXPECT(-ETIME, umf_watch_result(other));
-    callback = tell_of(&told);
+    callback = callback_to(&told);
     OK(umf_loop_watch(loop, &wait, UMF_WAIT_PENDING, &callback, &watch));
     comes_to(0, watch, &told);
     OK(umf_fence_signal(fence, 10));
     comes_to(0, other, &signaled);
 
     wait = (struct umf_wait){ around, 2, UMF_OP_GT, 0, 0 };
-    callback = tell_of(&told);
+    callback = callback_to(&told);
     OK(umf_loop_watch(loop, &wait, UMF_WAIT_PENDING, &callback, &watch));
     until_loop_sleeps();
     OK(umf_fence_submit(around, 3));
@@ -286,7 +288,7 @@ an_eventfd_is_told(void)
     struct umf_fence *fence = create_fence(0, 0);
     struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
     struct told told;
-    struct umf_callback callback = tell_of(&told);
+    struct umf_callback callback = callback_to(&told);
     struct umf_watch *watch;
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), closed;
     CHECK(fd >= 0);
@@ -332,7 +334,7 @@ an_eventfd_is_told(void)
     UNTIL(loop, is_readable(fd));
     CHECK(count_of(fd) == 1);
     CHECK(write(fd, &(uint64_t){ UINT64_MAX - 1 }, 8) == 8);
-    callback = tell_of(&told);
+    callback = callback_to(&told);
     OK(umf_loop_export_eventfd(loop, &wait, 0, fd, &callback, &watch));
     comes_to(0, watch, &told);
     CHECK(count_of(fd) == UINT64_MAX - 1);
@@ -353,7 +355,7 @@ a_fence_signals_another(void)
     struct umf_page *other;
     struct umf_fence *a = create_fence(0, 0), *b, *c = create_fence(UINT32_MAX, UMF_FENCE_32BIT);
     struct told told;
-    struct umf_callback callback = tell_of(&told);
+    struct umf_callback callback = callback_to(&told);
     struct umf_watch *watch;
     int error;
     OK(umf_page_create(3, 0, &other));
@@ -366,14 +368,14 @@ a_fence_signals_another(void)
     CHECK(umf_fence_value(b) == 100 && umf_fence_value(c) == 3);
 
     /* The same value again is allowed, a smaller one is not; a fence may drive itself. */
-    callback = tell_of(&told);
+    callback = callback_to(&told);
     OK(umf_loop_export_fence(loop, a, 1, b, 100, 0, &callback, &watch));
     comes_to(0, watch, &told);
-    callback = tell_of(&told);
+    callback = callback_to(&told);
     OK(umf_loop_export_fence(loop, a, 1, b, 99, 0, &callback, &watch));
     comes_to(-EINVAL, watch, &told);
     CHECK(umf_fence_value(b) == 100);
-    callback = tell_of(&told);
+    callback = callback_to(&told);
     OK(umf_loop_export_fence(loop, a, 2, a, 10, 0, NULL, NULL));
     OK(umf_loop_export_fence(loop, a, 10, a, 20, 0, &callback, &watch));
     OK(umf_fence_signal(a, 2));
@@ -390,7 +392,7 @@ a_fence_signals_another(void)
 
     /* The error is copied as it is. */
     OK(umf_loop_export_fence(loop, a, 30, b, 200, 0, NULL, NULL));
-    callback = tell_of(&told);
+    callback = callback_to(&told);
     OK(umf_loop_export_fence(loop, b, 200, c, 9, 0, &callback, &watch));
     until_loop_sleeps();
     OK(umf_fence_set_error(a, -EXDEV));
@@ -401,7 +403,7 @@ a_fence_signals_another(void)
     EXPECT(-EXDEV, error);
     /* The target has failed. */
     struct umf_fence *d = create_fence(9, 0);
-    callback = tell_of(&told);
+    callback = callback_to(&told);
     OK(umf_loop_export_fence(loop, d, 9, b, 300, 0, &callback, &watch));
     comes_to(-EIO, watch, &told);
     umf_fence_unref(a);
@@ -417,7 +419,7 @@ handles_on_a_watch(void)
     struct umf_fence *fence = create_fence(0, 0);
     struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
     struct told told[2];
-    struct umf_callback first = tell_of(&told[0]);
+    struct umf_callback first = callback_to(&told[0]);
     /* Nobody keeps the second and the first watch, and they still work. The fence's handle is
      * not needed either. */
     OK(umf_loop_watch(loop, &wait, 0, &first, NULL));
@@ -437,7 +439,7 @@ handles_on_a_watch(void)
     struct umf_loop *short_lived = create_loop(mode);
     watch = watch_value(short_lived, fence, 1, &told[0]);
     struct umf_watch *over = watch_value(short_lived, fence, 0, &told[1]);
-    until_over(short_lived, &told[1]);
+    until_complete(short_lived, &told[1]);
     umf_loop_unref(short_lived);
     CHECK(told[0].calls == 0 && told[0].releases == 1);
     EXPECT(-ECANCELED, umf_watch_result(watch));
@@ -556,7 +558,7 @@ fences_of_another_process(struct peer *peer)
     OK(umf_loop_export_fence(loop, fences[0], 1, mine, 3, 0, NULL, NULL));
     OK(umf_loop_export_fence(loop, mine, 3, fences[4], 5, 0, NULL, NULL));
     struct umf_fence *stale = create_fence(0, 0);
-    struct umf_callback callback = tell_of(&exported);
+    struct umf_callback callback = callback_to(&exported);
     OK(umf_loop_export_fence(loop, fences[2], 1, stale, 3, 0, &callback, NULL));
     OK(umf_loop_export_fence(loop, fences[1], 1, fences[5], 5, 0, NULL, NULL));
     until_loop_sleeps();

@@ -35,7 +35,7 @@ finish(void)
 }
 
 static void
-slices_hear_it(void)
+polling_notices_it(void)
 {
     struct told told;
     start(1);
@@ -77,53 +77,53 @@ notify_is_at_once(void)
 
 /* Other fences are signaled all the time, more often than the loop polls, on this page or on
  * another. */
-static atomic_bool ringing;
+static atomic_bool signaling;
 
 static void *
-ring(void *argument)
+signal_all_the_time(void *argument)
 {
-    struct umf_fence *rings = argument;
-    for (uint64_t value = umf_fence_value(rings) + 1; ringing; value++) {
-        OK(umf_fence_signal(rings, value));
-        OK(umf_fence_notify(rings));
+    struct umf_fence *signaled = argument;
+    for (uint64_t value = umf_fence_value(signaled) + 1; signaling; value++) {
+        OK(umf_fence_signal(signaled, value));
+        OK(umf_fence_notify(signaled));
         sched_yield();
     }
     return NULL;
 }
 
 static void
-nobody_rings_it_down(bool same_page)
+other_signals_do_not_starve_it(bool same_page)
 {
     struct told told, never;
     struct umf_page *other;
-    struct umf_fence *rings;
-    pthread_t ringer;
+    struct umf_fence *signaled;
+    pthread_t signaler;
     start(2);
     OK(umf_page_create(1, 0, &other));
-    OK(umf_fence_create(same_page ? page : other, 0, 0, &rings));
-    umf_watch_unref(watch_value(loop, rings, UINT64_MAX, &never));
+    OK(umf_fence_create(same_page ? page : other, 0, 0, &signaled));
+    umf_watch_unref(watch_value(loop, signaled, UINT64_MAX, &never));
     umf_watch_unref(watch_value(loop, fence, 1, &told));
     until_loop_sleeps();
-    atomic_store(&ringing, true);
-    CHECK(pthread_create(&ringer, NULL, ring, rings) == 0);
+    atomic_store(&signaling, true);
+    CHECK(pthread_create(&signaler, NULL, signal_all_the_time, signaled) == 0);
     CHECK(poll(NULL, 0, 20) == 0);
     uint64_t began = now_ns();
     write_raw(&raw, fence, 1);
     /* The signals go on until the value is noticed. A poll interval is 4 ms at most. */
     until_called(loop, &told, 0);
     uint64_t took = now_ns() - began;
-    printf("amid ringing: %" PRIu64 " ns\n", took);
+    printf("amid signaling: %" PRIu64 " ns\n", took);
     CHECK(took < 100 * MS * rounds(1, 50));
-    atomic_store(&ringing, false);
-    CHECK(pthread_join(ringer, NULL) == 0);
-    umf_fence_unref(rings);
+    atomic_store(&signaling, false);
+    CHECK(pthread_join(signaler, NULL) == 0);
+    umf_fence_unref(signaled);
     umf_page_unref(other);
     finish();
 }
 
 /* Polling looks only at fences that devices write. */
 static void
-the_others_are_not_looked_at(void)
+other_fences_are_not_polled(void)
 {
     enum { OTHERS = 100000 };
     static struct umf_fence *others[OTHERS];
@@ -160,11 +160,11 @@ main(void)
     watchdog(50);
     for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
         mode = modes[m];
-        slices_hear_it();
+        polling_notices_it();
         notify_is_at_once();
-        nobody_rings_it_down(true);
-        nobody_rings_it_down(false);
-        the_others_are_not_looked_at();
+        other_signals_do_not_starve_it(true);
+        other_signals_do_not_starve_it(false);
+        other_fences_are_not_polled();
     }
     return 0;
 }

@@ -42,8 +42,9 @@ cost_of(struct umf_loop *loop, struct umf_fence *fence, uint64_t *value)
 static void
 compare(const char *what, struct cost with, struct cost without)
 {
-    printf("%s: a signal %" PRIu64 " ns, to the callback %" PRIu64 "; alone %" PRIu64 " and %" PRIu64 "\n", what,
-           with.signal, with.round_trip, without.signal, without.round_trip);
+    printf("%s: a signal %" PRIu64 " ns, to the callback %" PRIu64 "; alone %" PRIu64
+           " and %" PRIu64 "\n",
+           what, with.signal, with.round_trip, without.signal, without.round_trip);
     /* A loop that looks at all watches takes thousands of times as long. */
     CHECK(with.signal < 50 * without.signal && with.round_trip < 50 * without.round_trip);
 }
@@ -132,8 +133,8 @@ on_many_pages(bool has_waitv)
         OK(umf_fence_create(pages[i], 0, 0, &fences[i]));
         umf_watch_unref(watch_value(loop, fences[i], 1, &told[i]));
     }
-    int ears = threads() - before;
-    CHECK(has_waitv ? ears == 3 : ears >= 1);
+    int pollers = threads() - before;
+    CHECK(has_waitv ? pollers == 3 : pollers >= 1);
     until_loop_sleeps();
     for (unsigned i = 0; i < PAGES; i++) {
         OK(umf_fence_signal(fences[i * 7 % PAGES], 1));
@@ -145,7 +146,7 @@ on_many_pages(bool has_waitv)
     /* The same threads serve the next watches. */
     for (unsigned i = 0; i < PAGES; i++)
         umf_watch_unref(watch_value(loop, fences[i], 2, &told[i]));
-    CHECK(threads() == before + ears);
+    CHECK(threads() == before + pollers);
     until_loop_sleeps();
     for (unsigned i = PAGES; i-- > 0;)
         OK(umf_fence_signal(fences[i], 2));
@@ -233,7 +234,8 @@ in_a_late_sandbox(uint32_t error)
             if (mode == 0)
                 forbid_futex_waitv(error);
             /* A wait of the caller notices the sandbox. */
-            struct umf_wait list[2] = { { fences[0], 1, UMF_OP_GE, 0, 0 }, { fences[1], 1, UMF_OP_GE, 0, 0 } };
+            struct umf_wait list[2] = { { fences[0], 1, UMF_OP_GE, 0, 0 },
+                                        { fences[1], 1, UMF_OP_GE, 0, 0 } };
             EXPECT(-ETIME, umf_wait(list, 2, 0, in_ns(MS), NULL));
             for (unsigned i = 0; i < PAGES; i += 2)
                 OK(umf_fence_signal(fences[i], 2));

@@ -90,7 +90,8 @@ wait_for_round(uint64_t i)
         break;
     default: {
         /* On one page, and on two. */
-        const struct umf_wait any[2] = { { .fence = never, .value = 1 }, all[i % 6 == 4 ? WIDE : ELSEWHERE] };
+        const struct umf_wait any[2] = { { .fence = never, .value = 1 },
+                                         all[i % 6 == 4 ? WIDE : ELSEWHERE] };
         OK(umf_wait(any, 2, UMF_WAIT_ANY, FOREVER, &index));
         CHECK(index == 1);
     }
@@ -134,7 +135,7 @@ static const struct ending {
 /* Returns when the graph, which is read from the page's wait table, shows that the other process
  * waits. */
 static void
-until_noted(const struct umf_fence *fence, uint64_t target)
+until_recorded(const struct umf_fence *fence, uint64_t target)
 {
     static char text[1 << 16];
     char who[64], what[128];
@@ -142,7 +143,8 @@ until_noted(const struct umf_fence *fence, uint64_t target)
     struct raw raw = map_raw(page);
     CHECK(fstat(raw.fd, &stat) == 0);
     snprintf(who, sizeof(who), " of pid %d (", (int)other_pid);
-    snprintf(what, sizeof(what), " waits for fence %" PRIu64 ":%" PRIu32 " >= %" PRIu64 " (now %" PRIu64 ")",
+    snprintf(what, sizeof(what),
+             " waits for fence %" PRIu64 ":%" PRIu32 " >= %" PRIu64 " (now %" PRIu64 ")",
              (uint64_t)stat.st_ino, umf_fence_index(fence), target, umf_fence_value(fence));
     unmap_raw(&raw);
     for (bool noted = false; !noted;) {
@@ -177,7 +179,7 @@ static void
 wake(const struct ending *how)
 {
     struct umf_fence *fence = hand_over(page, how->start, how->flags);
-    until_noted(fence, how->target);
+    until_recorded(fence, how->target);
     if (how->error)
         OK(umf_fence_set_error(fence, how->error));
     else if (how->result == 0)
@@ -264,7 +266,7 @@ main(int argc, char **argv)
         return 0;
     }
     if (RUNNING_ON_VALGRIND) {
-        printf("not here: the other process would run without valgrind, and more rounds\n");
+        printf("not available: the other process would run without valgrind, and more rounds\n");
         return SKIPPED;
     }
     start_the_other(argv + 1, argc - 1);

@@ -136,7 +136,7 @@ stop_the_waiter_at(size_t i, uintptr_t pc)
         if (progress == ENDED)
             fprintf(stderr, "the wait returned -%d\n", code);
         else
-            fprintf(stderr, "slept through\n");
+            fprintf(stderr, "the waiter missed it\n");
         exit(1);
     }
     destroy();
@@ -208,8 +208,8 @@ stop_the_signaler_at(size_t i, uintptr_t pc)
     uint64_t give_up = in_ns(5 * SECOND);
     while (!atomic_load(&early.done) || !atomic_load(&late.done)) {
         if (now_ns() > give_up) {
-            fprintf(stderr, "%s, at %#" PRIxPTR ": %s slept through it\n", signals[i].what, pc,
-                    atomic_load(&early.done) ? "who came then" : "who slept before");
+            fprintf(stderr, "%s, at %#" PRIxPTR ": the waiter that %s missed it\n", signals[i].what,
+                    pc, atomic_load(&early.done) ? "arrived then" : "slept before");
             exit(1);
         }
         sched_yield();

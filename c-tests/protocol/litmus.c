@@ -4,7 +4,8 @@
  * sleep. A lost wake-up is a round that never ends: waits have no deadline, and the watchdog ends
  * the test. It needs two cores to find anything.
  *
- *     litmus [ROUNDS]     of each way to wait; the default is for a test suite, millions are for evidence
+ *     litmus [ROUNDS]     of each way to wait; the default is for a test suite, millions are for
+ * evidence
  */
 #include "sleeper.h"
 
@@ -40,7 +41,8 @@ one(uint64_t i)
 static int
 any(uint64_t i)
 {
-    const struct umf_wait list[2] = { { .fence = idle, .value = 1 }, { .fence = fence, .value = i } };
+    const struct umf_wait list[2] = { { .fence = idle, .value = 1 },
+                                      { .fence = fence, .value = i } };
     uint32_t index = 2;
     int result = umf_wait(list, 2, UMF_WAIT_ANY, FOREVER, &index);
     CHECK(index == 1);
@@ -50,14 +52,16 @@ any(uint64_t i)
 static int
 any_of_two_pages(uint64_t i)
 {
-    const struct umf_wait list[2] = { { .fence = elsewhere, .value = 1 }, { .fence = fence, .value = i } };
+    const struct umf_wait list[2] = { { .fence = elsewhere, .value = 1 },
+                                      { .fence = fence, .value = i } };
     return umf_wait(list, 2, UMF_WAIT_ANY, FOREVER, NULL);
 }
 
 static int
 all(uint64_t i)
 {
-    const struct umf_wait list[2] = { { .fence = fence, .value = i }, { .fence = fence, .value = i } };
+    const struct umf_wait list[2] = { { .fence = fence, .value = i },
+                                      { .fence = fence, .value = i } };
     return umf_wait(list, 2, 0, FOREVER, NULL);
 }
 
@@ -74,7 +78,8 @@ race(const char *what, int (*wait)(uint64_t), uint64_t rounds)
     struct umf_page *page, *other;
     uint64_t random = 1;
     pid_t pid;
-    struct start *start = mmap(NULL, sizeof(*start), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct start *start =
+        mmap(NULL, sizeof(*start), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(start != MAP_FAILED);
     OK(umf_page_create(2, 0, &page));
     OK(umf_page_create(1, 0, &other));
@@ -93,7 +98,8 @@ race(const char *what, int (*wait)(uint64_t), uint64_t rounds)
         meet(&start->signaler, &start->waiter, i);
         /* Now and then long enough for the waiter to sleep deeply; that costs a hundred times as
          * much. */
-        for (uint64_t spins = random_word(&random) % (i % 32 == 0 ? 10000 : 1000); spins > 0; spins--)
+        for (uint64_t spins = random_word(&random) % (i % 32 == 0 ? 10000 : 1000); spins > 0;
+             spins--)
             __asm__ volatile("");
         OK(umf_fence_signal(fence, i));
     }

@@ -37,7 +37,7 @@ wait_before_signal(const struct rig *kind)
 
 /* Two queues of a loop are blocked; the third, between them, runs all the same. */
 static void
-who_is_held_up_holds_up_nobody(const struct rig *kind)
+a_blocked_queue_blocks_no_other(const struct rig *kind)
 {
     struct rig rig = set_up(kind);
     struct umf_queue *queues[3];
@@ -142,7 +142,9 @@ many_waits(const struct rig *kind)
     struct rig rig = set_up(kind);
     struct umf_fence *fences[ALL];
     struct umf_wait waits[ALL];
-    struct umf_signal signals[3] = { { rig.fence[0], 1 }, { rig.fence[1], 2 }, { rig.fence[2], 3 } };
+    struct umf_signal signals[3] = { { rig.fence[0], 1 },
+                                     { rig.fence[1], 2 },
+                                     { rig.fence[2], 3 } };
     struct work work = { 0 };
     struct umf_job job = { .size = sizeof(job), .wait_count = ALL, .waits = waits,
                            .signal_count = 3, .signals = signals, .run = run, .release = release,
@@ -180,7 +182,8 @@ operators_and_masks(const struct rig *kind)
 {
     struct rig rig = set_up(kind);
     struct umf_fence *f = rig.fence[0], *round;
-    OK(umf_fence_create((umf_fence_unref(rig.fence[7]), rig.page), 0xfffffff0, UMF_FENCE_32BIT, &round));
+    OK(umf_fence_create((umf_fence_unref(rig.fence[7]), rig.page), 0xfffffff0, UMF_FENCE_32BIT,
+                        &round));
     rig.fence[7] = round;
     struct {
         struct umf_wait wait;
@@ -218,7 +221,8 @@ what_was_met_stays_so(const struct rig *kind)
     struct rig rig = set_up(kind);
     struct umf_fence *f = rig.fence[0], *g = rig.fence[1];
     struct work work = { 0 }, next = { 0 };
-    struct umf_wait waits[2] = { { .fence = f, .value = 5, .op = UMF_OP_EQ }, { .fence = g, .value = 1 } };
+    struct umf_wait waits[2] = { { .fence = f, .value = 5, .op = UMF_OP_EQ },
+                                 { .fence = g, .value = 1 } };
     struct umf_job job = { .size = sizeof(job), .wait_count = 2, .waits = waits, .run = run,
                            .release = release, .data = &work };
     OK(umf_fence_signal(f, 5));
@@ -271,7 +275,7 @@ what_was_met_is_the_jobs_own(const struct rig *kind)
 
 /* A wait for submission ends when the job is submitted, although the job is blocked. */
 static void
-submitting_tells_who_waits_for_that(const struct rig *kind)
+a_wait_for_a_submission_ends_with_it(const struct rig *kind)
 {
     struct rig rig = set_up(kind);
     struct umf_fence *a = rig.fence[0], *b = rig.fence[1];
@@ -308,7 +312,7 @@ a_job_counts_on_its_own_fence(const struct rig *kind)
 
 /* A signal that fails is reported to release alone: the other signals happen. */
 static void
-a_signal_that_goes_back_is_told(const struct rig *kind)
+a_signal_that_goes_back_is_reported(const struct rig *kind)
 {
     struct rig rig = set_up(kind);
     struct work work = { 0 };
@@ -437,7 +441,9 @@ drain_sleeps_for_what_came_before(const struct rig *kind)
 {
     struct rig rig = set_up(kind);
     struct umf_fence *a = rig.fence[0], *b = rig.fence[1], *c = rig.fence[2];
-    struct work works[4] = { { .answer = UMF_JOB_SUBMITTED }, { 0 }, { .answer = UMF_JOB_SUBMITTED } };
+    struct work works[4] = { { .answer = UMF_JOB_SUBMITTED },
+                             { 0 },
+                             { .answer = UMF_JOB_SUBMITTED } };
     struct work last = { .answer = UMF_JOB_SUBMITTED };
     struct drainer drainers[2];
     if (!is_dispatched(&rig)) {
@@ -671,16 +677,16 @@ main(void)
     queues_of_two_processes(&peer);
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
         wait_before_signal(&kinds[i]);
-        who_is_held_up_holds_up_nobody(&kinds[i]);
+        a_blocked_queue_blocks_no_other(&kinds[i]);
         queues_take_turns(&kinds[i]);
         many_jobs(&kinds[i]);
         many_waits(&kinds[i]);
         operators_and_masks(&kinds[i]);
         what_was_met_stays_so(&kinds[i]);
         what_was_met_is_the_jobs_own(&kinds[i]);
-        submitting_tells_who_waits_for_that(&kinds[i]);
+        a_wait_for_a_submission_ends_with_it(&kinds[i]);
         a_job_counts_on_its_own_fence(&kinds[i]);
-        a_signal_that_goes_back_is_told(&kinds[i]);
+        a_signal_that_goes_back_is_reported(&kinds[i]);
         submitted_work(&kinds[i]);
         drain_sleeps_for_what_came_before(&kinds[i]);
         drain_waits_for_the_job_that_runs(&kinds[i]);

@@ -351,7 +351,9 @@ a_failed_fence_is_not_signaled(const struct rig *kind)
     for (size_t r = 0; r < ARRAY_SIZE(rows); r++) {
         struct rig rig = set_up(kind);
         struct work work = { 0 };
-        struct umf_signal signals[3] = { { rig.fence[0], 5 }, { rig.fence[1], 1 }, { rig.fence[2], 5 } };
+        struct umf_signal signals[3] = { { rig.fence[0], 5 },
+                                         { rig.fence[1], 1 },
+                                         { rig.fence[2], 5 } };
         struct umf_job job = { .size = sizeof(job), .signal_count = 3, .signals = signals,
                                .run = run, .release = release, .data = &work };
         OK(umf_fence_set_error(rig.fence[1], rows[r].error));

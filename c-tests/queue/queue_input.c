@@ -21,7 +21,8 @@ row(int line, const char *call, int64_t expected, int64_t got)
         wrong = "returned something else";
     else if (work.ran || work.released)
         wrong = "used the job";
-    else if (umf_fence_pending_value(rig.fence[0]) != 10 || umf_fence_pending_value(rig.fence[1]) != 0)
+    else if (umf_fence_pending_value(rig.fence[0]) != 10 ||
+             umf_fence_pending_value(rig.fence[1]) != 0)
         wrong = "changed a fence";
     else if (error_of(rig.fence[0]) != 0)
         wrong = "failed a fence";
@@ -188,7 +189,8 @@ errno_is_kept(const struct rig *kind)
     KEEPS_ERRNO(-EIO, umf_queue_submit(queue, &job, 0));
     KEEPS_ERRNO(0, (umf_queue_unref(queue), 0));
     KEEPS_ERRNO(0, umf_queue_create(mine.loop, mine.queue_flags, &queue));
-    job = (struct umf_job){ .size = sizeof(job), .run = spoil, .release = spoil_too, .data = &lost };
+    job =
+        (struct umf_job){ .size = sizeof(job), .run = spoil, .release = spoil_too, .data = &lost };
     KEEPS_ERRNO(0, umf_queue_submit(queue, &job, 0));
     settle(&mine);
     KEEPS_ERRNO(-EIO, umf_queue_submit(queue, &job, 0));

@@ -190,7 +190,7 @@ signal_in_time(void *argument)
 }
 
 static void
-recalled_when_it_is_signaled(const struct rig *kind)
+withdrawn_when_it_is_signaled(const struct rig *kind)
 {
     struct rig rig = set_up(kind);
     pthread_t signaler;
@@ -234,6 +234,6 @@ main(void)
     everybody_at_once(&kinds[0], rounds(1500, 8));
     everybody_at_once(&kinds[2], rounds(1500, 8));
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-        recalled_when_it_is_signaled(&kinds[i]);
+        withdrawn_when_it_is_signaled(&kinds[i]);
     return 0;
 }

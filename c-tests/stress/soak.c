@@ -7,7 +7,8 @@
  * descriptors, threads, mappings, syncobj handles; and the kernel's memory, on a machine that runs
  * nothing else.
  *
- *     soak [SECONDS [ROUNDS]]     for at least so long and so many rounds; the default is for a test suite
+ *     soak [SECONDS [ROUNDS]]     for at least so long and so many rounds; the default is for a
+ * test suite
  *
  * A round is a signal of a process and another's wait for it. The last line sums up.
  */
@@ -98,7 +99,8 @@ watch_over(const pid_t *pids, atomic_bool *(*reached)(struct process *process), 
             uint64_t rounds = atomic_load(&process_of(i)->count[ROUNDS]), now = now_ns();
             bool done = atomic_load(&process_of(i)->has_after);
             if (waitpid(pids[i], &status, WNOHANG) != 0) {
-                fprintf(stderr, "%s: ended with %d, after %" PRIu64 " rounds\n", name_of(i, name, sizeof(name)), status, rounds);
+                fprintf(stderr, "%s: ended with %d, after %" PRIu64 " rounds\n",
+                        name_of(i, name, sizeof(name)), status, rounds);
                 return false;
             }
             if (rounds != rounds_of[i] || done || since[i] == 0) {
@@ -106,7 +108,8 @@ watch_over(const pid_t *pids, atomic_bool *(*reached)(struct process *process), 
                 since[i] = now;
             }
             if (now - since[i] > STUCK * (is_emulated() ? 6 : 1)) {
-                fprintf(stderr, "%s: slept through something, after %" PRIu64 " rounds\n", name_of(i, name, sizeof(name)), rounds);
+                fprintf(stderr, "%s: made no progress, after %" PRIu64 " rounds\n",
+                        name_of(i, name, sizeof(name)), rounds);
                 return false;
             }
             count += reached && atomic_load(reached(process_of(i)));
@@ -151,7 +154,8 @@ nothing_grew(struct growth *most)
         char who[64];
         const struct figures *b = &process_of(i)->before, *a = &process_of(i)->after;
         name_of(i, who, sizeof(who));
-        if (!is_emulated() && !IS_SANITIZED) { /* an emulator remembers translated code, a sanitizer what it has seen */
+        if (!is_emulated() && !IS_SANITIZED) { /* an emulator remembers translated code, a sanitizer
+                                                  what it has seen */
             good &= is_within(who, "memory (KiB)", b->memory, a->memory, MOST_MEMORY);
             good &= is_within(who, "mappings", b->mappings, a->mappings, 2); /* the allocator's */
         }
@@ -170,13 +174,15 @@ nothing_grew(struct growth *most)
 static bool
 nothing_lost(void)
 {
-    bool good = total(ARMED) * 2 == total(RELEASED) && total(ARMED) == total(CALLED) + total(CANCELED);
+    bool good =
+        total(ARMED) * 2 == total(RELEASED) && total(ARMED) == total(CALLED) + total(CANCELED);
     for (unsigned i = 0; i < pair_count; i++) {
         const struct process *p = pairs[i].process;
-        good &= p[0].count[SIGNALS] == p[1].count[WAKES] && p[1].count[SIGNALS] == p[0].count[WAKES];
+        good &=
+            p[0].count[SIGNALS] == p[1].count[WAKES] && p[1].count[SIGNALS] == p[0].count[WAKES];
     }
     if (!good)
-        fprintf(stderr, "what was signaled and what was woken are not the same\n");
+        fprintf(stderr, "what was signaled and what was woken differ in number\n");
     return good;
 }
 
@@ -185,7 +191,9 @@ main(int argc, char **argv)
 {
     static const struct pair kinds[] = {
         { .name = "a pair", .run = { ping, pong } },
-        { .name = "a pair with pages of one writer", .run = { ping, pong }, .page_flags = UMF_PAGE_SINGLE_WRITER },
+        { .name = "a pair with pages of one writer",
+          .run = { ping, pong },
+          .page_flags = UMF_PAGE_SINGLE_WRITER },
         { .name = "a watcher", .run = { signal_many, watch_many } },
         { .name = "a killer", .run = { kill_signalers, start_signalers } },
         { .name = "a converter", .run = { signal_ahead, convert } },
@@ -194,7 +202,8 @@ main(int argc, char **argv)
         printf("valgrind knows no pidfd_open\n");
         return SKIPPED;
     }
-    const uint64_t seconds = argc > 1 ? strtoull(argv[1], NULL, 10) : 3, least = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
+    const uint64_t seconds = argc > 1 ? strtoull(argv[1], NULL, 10) : 3,
+                   least = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
     const bool converts = can_convert(), is_ours = converts && open_drm("vgem", "card") >= 0;
     pid_t pids[32];
     struct growth growth = { 0 };
@@ -207,7 +216,7 @@ main(int argc, char **argv)
     for (unsigned i = 0; i < pair_count; i++)
         pairs[i].last = UINT64_MAX;
     if (!converts)
-        printf("not here: conversions (no device with syncobjs, no udmabuf)\n");
+        printf("not available: conversions (no device with syncobjs, no udmabuf)\n");
 
     uint64_t began = now_ns();
     start(pids);
@@ -229,13 +238,17 @@ main(int argc, char **argv)
     bool good = nothing_lost();
     good &= nothing_grew(&growth);
     if (is_ours)
-        good &= is_within("the machine", "the kernel's memory (KiB)", kernel_before, kernel_after, MOST_KERNEL);
-    printf("%" PRIu64 " s, %u processes: %" PRIu64 " signals, %" PRIu64 " wakes, %" PRIu64 " sleeps; %" PRIu64 " watches: %" PRIu64
-           " called, %" PRIu64 " canceled; %" PRIu64 " eventfds raised, %" PRIu64 " jobs, %" PRIu64 " conversions; %" PRIu64
-           " killed, %" PRIu64 " told; most growth: %" PRId64 " KiB resident, %" PRId64 " bytes of heap; the machine's kernel: "
+        good &= is_within("the machine", "the kernel's memory (KiB)", kernel_before, kernel_after,
+                          MOST_KERNEL);
+    printf("%" PRIu64 " s, %u processes: %" PRIu64 " signals, %" PRIu64 " wakes, %" PRIu64
+           " sleeps; %" PRIu64 " watches: %" PRIu64 " called, %" PRIu64 " canceled; %" PRIu64
+           " eventfds raised, %" PRIu64 " jobs, %" PRIu64 " conversions; %" PRIu64
+           " killed, %" PRIu64 " told; most growth: %" PRId64 " KiB resident, %" PRId64
+           " bytes of heap; the machine's kernel: "
            "%" PRId64 " KiB%s\n",
-           took / SECOND, 2 * pair_count, total(SIGNALS), total(WAKES), total(SLEEPS), total(ARMED), total(CALLED),
-           total(CANCELED), total(EVENTS), total(JOBS), total(CONVERTED), total(KILLS), total(TOLD), growth.memory, growth.heap,
-           kernel_after - kernel_before, good ? "; nothing lost, nothing grew" : "");
+           took / SECOND, 2 * pair_count, total(SIGNALS), total(WAKES), total(SLEEPS), total(ARMED),
+           total(CALLED), total(CANCELED), total(EVENTS), total(JOBS), total(CONVERTED),
+           total(KILLS), total(TOLD), growth.memory, growth.heap, kernel_after - kernel_before,
+           good ? "; nothing lost, nothing grew" : "");
     return good ? 0 : 1;
 }

@@ -15,7 +15,8 @@ struct figures {
     int64_t memory; /* KiB resident */
     int64_t heap;   /* bytes allocated */
     int64_t files, threads, mappings;
-    int64_t handle; /* the next syncobj handle of its device: the kernel gives out the lowest free one */
+    int64_t handle; /* the next syncobj handle of its device: the kernel gives out the lowest free
+                       one */
 };
 
 enum count {

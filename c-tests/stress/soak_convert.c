@@ -12,7 +12,7 @@
 /* how far the signaler is ahead */
 #define AHEAD 16
 
-struct bureau {
+struct converter {
     struct umf_loop *loop;
     struct umf_device *device; /* with syncobjs, or NULL */
     bool sync_files;           /* can be exported */
@@ -35,19 +35,19 @@ on_call(void *data, int result)
 static void
 on_release(void *data)
 {
-    struct bureau *b = data;
+    struct converter *b = data;
     OK(umf_fence_signal(b->released, ++b->releases));
 }
 
 static struct umf_callback
-expect_call(struct bureau *b)
+expect_call(struct converter *b)
 {
     b->expected++;
     return (struct umf_callback){ on_call, on_release, b };
 }
 
 static int
-signaled(struct bureau *b, uint64_t value)
+signaled(struct converter *b, uint64_t value)
 {
     int sync_file;
     OK(umf_fence_export_sync_file(b->from, value, b->device, FOREVER, &sync_file));
@@ -56,7 +56,7 @@ signaled(struct bureau *b, uint64_t value)
 }
 
 static void
-by_sync_file(struct bureau *b, uint64_t value)
+by_sync_file(struct converter *b, uint64_t value)
 {
     int sync_file = signaled(b, value);
     OK(umf_fence_import_sync_file(b->to, value, sync_file, FOREVER));
@@ -64,7 +64,7 @@ by_sync_file(struct bureau *b, uint64_t value)
 }
 
 static void
-by_sync_file_watched(struct bureau *b, uint64_t value)
+by_sync_file_watched(struct converter *b, uint64_t value)
 {
     const struct umf_callback callback = expect_call(b);
     int sync_file = signaled(b, value);
@@ -74,7 +74,7 @@ by_sync_file_watched(struct bureau *b, uint64_t value)
 
 /* A kernel fence that is pending until the value is there. */
 static void
-by_pending_sync_file(struct bureau *b, uint64_t value)
+by_pending_sync_file(struct converter *b, uint64_t value)
 {
     const struct umf_callback callback = expect_call(b);
     uint32_t fence;
@@ -87,14 +87,14 @@ by_pending_sync_file(struct bureau *b, uint64_t value)
 }
 
 static void
-by_binary_syncobj(struct bureau *b, uint64_t value)
+by_binary_syncobj(struct converter *b, uint64_t value)
 {
     OK(umf_fence_export_syncobj(b->from, value, b->device, b->binary, 0, FOREVER));
     OK(umf_fence_import_syncobj(b->to, value, b->device, b->binary, 0, FOREVER));
 }
 
 static void
-by_point(struct bureau *b, uint64_t value)
+by_point(struct converter *b, uint64_t value)
 {
     OK(umf_fence_export_syncobj(b->from, value, b->device, b->timeline, value, FOREVER));
     OK(umf_fence_import_syncobj(b->to, value, b->device, b->timeline, value, FOREVER));
@@ -102,7 +102,7 @@ by_point(struct bureau *b, uint64_t value)
 
 /* The point is waited for before it exists. */
 static void
-by_point_watched(struct bureau *b, uint64_t value)
+by_point_watched(struct converter *b, uint64_t value)
 {
     const struct umf_callback callback = expect_call(b);
     expect_call(b);
@@ -111,16 +111,16 @@ by_point_watched(struct bureau *b, uint64_t value)
 }
 
 static void
-by_dma_buf(struct bureau *b, uint64_t value)
+by_dma_buf(struct converter *b, uint64_t value)
 {
     OK(umf_fence_export_dma_buf(b->from, value, b->device, b->dma_buf, UMF_DMA_BUF_WRITE, FOREVER));
     OK(umf_fence_import_dma_buf(b->to, value, b->dma_buf, UMF_DMA_BUF_READ, FOREVER));
 }
 
-typedef void conversion(struct bureau *b, uint64_t value);
+typedef void conversion(struct converter *b, uint64_t value);
 
 static unsigned
-choose(const struct bureau *b, conversion **ways)
+choose(const struct converter *b, conversion **ways)
 {
     unsigned n = 0;
     if (b->sync_files) {
@@ -139,10 +139,12 @@ choose(const struct bureau *b, conversion **ways)
     return n;
 }
 
-static struct bureau
-open_bureau(void)
+static struct converter
+open_converter(void)
 {
-    struct bureau b = { .gpu = open_drm("virtio_gpu", "renderD"), .vgem = open_drm("vgem", "card"), .dma_buf = -1 };
+    struct converter b = { .gpu = open_drm("virtio_gpu", "renderD"),
+                           .vgem = open_drm("vgem", "card"),
+                           .dma_buf = -1 };
     struct umf_device_caps device = { .size = sizeof(device) };
     struct umf_caps caps = { .size = sizeof(caps) };
     OK(umf_query_caps(&caps));
@@ -161,7 +163,7 @@ open_bureau(void)
 }
 
 static void
-close_bureau(struct bureau *b)
+close_converter(struct converter *b)
 {
     umf_device_unref(b->device);
     for (int i = 0; i < 3; i++) {
@@ -179,7 +181,7 @@ can_convert(void)
     pid_t pid;
     int status;
     IN_CHILD(pid, {
-        struct bureau b = open_bureau();
+        struct converter b = open_converter();
         _exit(choose(&b, ways) > 0);
     });
     CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
@@ -189,7 +191,7 @@ can_convert(void)
 void
 convert(struct pair *pair, struct process *process, int sock)
 {
-    struct bureau b = open_bureau();
+    struct converter b = open_converter();
     conversion *ways[8];
     unsigned n = choose(&b, ways);
     struct umf_page *own, *others = recv_page(sock);
@@ -228,7 +230,7 @@ convert(struct pair *pair, struct process *process, int sock)
     umf_fence_unref(b.released);
     umf_page_unref(own);
     umf_page_unref(others);
-    close_bureau(&b);
+    close_converter(&b);
 }
 
 /* Signals the converted fence, partly far ahead. */

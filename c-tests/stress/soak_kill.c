@@ -49,7 +49,8 @@ start_signalers(struct pair *pair, struct process *process, int sock)
         IN_CHILD(pid, signal_for_ever(fd, sock));
         if (fd >= 0)
             close(fd);
-        CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) &&
+              WTERMSIG(status) == SIGKILL);
         tell(sock, 0);
         count(process, ROUNDS, 1);
         at_rest(process);
@@ -59,7 +60,7 @@ start_signalers(struct pair *pair, struct process *process, int sock)
 
 /* The three that a loop tells: a watch, a queue's job, and the tie of the fence to the process.
  * Each signals that it was told. */
-struct heirs {
+struct survivors {
     struct umf_fence *told;
     uint64_t count;
 };
@@ -81,8 +82,8 @@ on_tie(void *data, int result)
 static void
 on_release(void *data)
 {
-    struct heirs *heirs = data;
-    OK(umf_fence_signal(heirs->told, ++heirs->count));
+    struct survivors *survivors = data;
+    OK(umf_fence_signal(survivors->told, ++survivors->count));
 }
 
 static void
@@ -94,7 +95,8 @@ on_job_release(void *data, int result)
 
 /* life counts from 1. */
 static void
-one_life(struct umf_page *own, struct umf_loop *loop, struct umf_queue *queue, struct heirs *heirs, int sock, uint64_t life)
+one_life(struct umf_page *own, struct umf_loop *loop, struct umf_queue *queue,
+         struct survivors *survivors, int sock, uint64_t life)
 {
     struct umf_fence *fence;
     struct umf_page *page;
@@ -108,17 +110,23 @@ one_life(struct umf_page *own, struct umf_loop *loop, struct umf_queue *queue, s
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     CHECK(pidfd >= 0);
 
-    const struct umf_callback to_tie = { on_tie, on_release, heirs }, to_watch = { on_call, on_release, heirs };
+    const struct umf_callback to_tie = { on_tie, on_release, survivors },
+                              to_watch = { on_call, on_release, survivors };
     const struct umf_wait wait = { .fence = fence, .value = UINT64_MAX };
-    const struct umf_job job = { .size = sizeof(job), .wait_count = 1, .waits = &wait, .run = must_not_run,
-                                 .release = on_job_release, .data = heirs };
+    const struct umf_job job = { .size = sizeof(job),
+                                 .wait_count = 1,
+                                 .waits = &wait,
+                                 .run = must_not_run,
+                                 .release = on_job_release,
+                                 .data = survivors };
     if (life % 2)
         OK(umf_loop_tie_page(loop, page, pidfd, 0, &to_tie, NULL));
     else
         OK(umf_loop_tie_fence(loop, fence, pidfd, 0, &to_tie, NULL));
     OK(umf_loop_watch(loop, &wait, 0, &to_watch, NULL));
     OK(umf_queue_submit(queue, &job, 0));
-    struct follower followers[2] = { { .fence = fence }, { .fence = fence, .by_bell = true } };
+    struct follower followers[2] = { { .fence = fence },
+                                     { .fence = fence, .by_event_count = true } };
     for (int i = 0; i < 2; i++)
         CHECK(pthread_create(&followers[i].thread, NULL, follow, &followers[i]) == 0);
     nanosleep(&(struct timespec){ .tv_nsec = rand() % (300 * 1000) }, NULL);
@@ -126,7 +134,7 @@ one_life(struct umf_page *own, struct umf_loop *loop, struct umf_queue *queue, s
     CHECK(kill(pid, SIGKILL) == 0);
     for (int i = 0; i < 2; i++)
         CHECK(pthread_join(followers[i].thread, NULL) == 0);
-    OK(umf_fence_wait(heirs->told, 3 * life, FOREVER));
+    OK(umf_fence_wait(survivors->told, 3 * life, FOREVER));
     EXPECT(0, (int64_t)hear(sock));
     close(pidfd);
     umf_fence_unref(fence);
@@ -136,7 +144,7 @@ one_life(struct umf_page *own, struct umf_loop *loop, struct umf_queue *queue, s
 void
 kill_signalers(struct pair *pair, struct process *process, int sock)
 {
-    struct heirs heirs = { 0 };
+    struct survivors survivors = { 0 };
     struct umf_page *own;
     struct umf_loop *loop;
     struct umf_queue *queue;
@@ -144,14 +152,14 @@ kill_signalers(struct pair *pair, struct process *process, int sock)
     (void)pair;
     OK(umf_set_spin(0, 0, 0));
     OK(umf_page_create(1, 0, &own));
-    OK(umf_fence_create(own, 0, 0, &heirs.told));
+    OK(umf_fence_create(own, 0, 0, &survivors.told));
     OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
     OK(umf_queue_create(loop, 0, &queue));
     for (unsigned generation = 0; generation < 2 || !is_last(process); generation++) {
         struct umf_page *page;
         OK(umf_page_create(4 * DEATHS, 0, &page));
         for (int i = 0; i < DEATHS; i++) {
-            one_life(page, loop, queue, &heirs, sock, ++life);
+            one_life(page, loop, queue, &survivors, sock, ++life);
             count(process, KILLS, 1);
             count(process, TOLD, 5);
             count(process, ROUNDS, 1);
@@ -164,6 +172,6 @@ kill_signalers(struct pair *pair, struct process *process, int sock)
     until_leave(process);
     umf_queue_unref(queue);
     umf_loop_unref(loop);
-    umf_fence_unref(heirs.told);
+    umf_fence_unref(survivors.told);
     umf_page_unref(own);
 }

@@ -20,7 +20,8 @@ one(struct side *s, uint64_t value)
 static int
 any(struct side *s, uint64_t value)
 {
-    const struct umf_wait list[2] = { { .fence = s->idle[0], .value = 1 }, { .fence = s->theirs, .value = value } };
+    const struct umf_wait list[2] = { { .fence = s->idle[0], .value = 1 },
+                                      { .fence = s->theirs, .value = value } };
     uint32_t index = 2;
     int result = umf_wait(list, 2, UMF_WAIT_ANY, FOREVER, &index);
     CHECK(index == 1);
@@ -39,9 +40,9 @@ any_of_many(struct side *s, uint64_t value)
 static int
 all(struct side *s, uint64_t value)
 {
-    const struct umf_wait list[3] = {
-        { .fence = s->met, .value = 1 }, { .fence = s->theirs, .value = value - 1 }, { .fence = s->theirs, .value = value }
-    };
+    const struct umf_wait list[3] = { { .fence = s->met, .value = 1 },
+                                      { .fence = s->theirs, .value = value - 1 },
+                                      { .fence = s->theirs, .value = value } };
     return umf_wait(list, 3, 0, FOREVER, NULL);
 }
 
@@ -53,8 +54,9 @@ static const struct way {
     unsigned ahead;
     unsigned rounds;
 } ways[] = {
-    { one, true, 1, 2000 },     { one, false, 1, 1000 }, { one, false, 64, 20000 },        { any, false, 1, 500 },
-    { any, true, 64, 10000 },   { all, false, 1, 500 },  { any_of_many, false, 16, 1000 }, { all, true, 64, 10000 },
+    { one, true, 1, 2000 },           { one, false, 1, 1000 },  { one, false, 64, 20000 },
+    { any, false, 1, 500 },           { any, true, 64, 10000 }, { all, false, 1, 500 },
+    { any_of_many, false, 16, 1000 }, { all, true, 64, 10000 },
 };
 #define WAYS (ARRAY_SIZE(ways))
 
@@ -107,7 +109,8 @@ ping(struct pair *pair, struct process *process, int sock)
     for (unsigned batch = 0; batch < WAYS || !is_last(process); batch++) {
         const struct way *way = &ways[batch % WAYS];
         begin(way);
-        uint64_t first = value + 1, end = value + rounds(way->rounds, way->rounds / 50), seen = value;
+        uint64_t first = value + 1, end = value + rounds(way->rounds, way->rounds / 50),
+                 seen = value;
         while (value < end) {
             OK(umf_fence_signal(s.mine, ++value));
             if (value >= first + way->ahead - 1)

@@ -70,8 +70,13 @@ arm(struct hall *hall, uint64_t value)
     const struct umf_callback callback = { on_call, on_release, hall };
     struct umf_watch *watch;
     switch (value % 4) {
-    case 0: OK(umf_loop_export_eventfd(hall->loop, &wait, 0, hall->eventfd, &callback, NULL)); break;
-    case 1: OK(umf_loop_export_fence(hall->loop, hall->theirs, value, hall->copy, value, 0, &callback, NULL)); break;
+    case 0:
+        OK(umf_loop_export_eventfd(hall->loop, &wait, 0, hall->eventfd, &callback, NULL));
+        break;
+    case 1:
+        OK(umf_loop_export_fence(hall->loop, hall->theirs, value, hall->copy, value, 0, &callback,
+                                 NULL));
+        break;
     case 2: OK(umf_loop_watch(hall->loop, &wait, 0, &callback, NULL)); break;
     case 3:
         /* The peer may not signal this yet, so it can still be canceled. */
@@ -88,8 +93,14 @@ submit(struct hall *hall, uint64_t value)
 {
     const struct umf_wait wait = { .fence = hall->theirs, .value = value };
     const struct umf_signal signal = { hall->done, value };
-    const struct umf_job job = { .size = sizeof(job), .wait_count = 1, .signal_count = 1, .waits = &wait,
-                                 .signals = &signal, .run = on_job, .release = on_job_release, .data = hall };
+    const struct umf_job job = { .size = sizeof(job),
+                                 .wait_count = 1,
+                                 .signal_count = 1,
+                                 .waits = &wait,
+                                 .signals = &signal,
+                                 .run = on_job,
+                                 .release = on_job_release,
+                                 .data = hall };
     OK(umf_queue_submit(hall->queue, &job, 0));
 }
 
@@ -107,7 +118,8 @@ attend(struct hall *hall, uint64_t from)
     wait_in(hall, hall->released, releases + 2 * CROWD);
     CHECK(hall->calls == calls + CROWD - CROWD / 4 && hall->jobs == jobs + CROWD);
     CHECK(hall->releases == releases + 2 * CROWD);
-    CHECK(umf_fence_value(hall->done) == from + CROWD && umf_fence_value(hall->copy) == from + CROWD - 3);
+    CHECK(umf_fence_value(hall->done) == from + CROWD &&
+          umf_fence_value(hall->copy) == from + CROWD - 3);
     CHECK(read(hall->eventfd, &events, sizeof(events)) == sizeof(events) && events == CROWD / 4);
     CHECK(read(hall->eventfd, &events, sizeof(events)) < 0 && errno == EAGAIN);
     count(hall->process, CALLED, hall->calls - calls);

@@ -195,7 +195,7 @@ watches(uint64_t mode)
         OK(umf_fence_create(page, 0, 0, &owed));
         IN_CHILD(pid, (close(ends[1]), read(ends[0], &count, 1)));
         int pidfd = (int)syscall(434 /* pidfd_open */, pid, 0);
-        struct umf_callback callback = tell_of(&gone);
+        struct umf_callback callback = callback_to(&gone);
         if (pidfd >= 0)
             OK(umf_loop_tie_fence(loop, owed, pidfd, 0, &callback, NULL));
         close(pidfd);

@@ -69,8 +69,9 @@
         int64_t expected_ = (expected), got_ = (call);                                             \
         if (got_ != expected_) {                                                                   \
             fprintf(stderr, "%s:%d: %s: %s returned %" PRId64 " (%s), not %" PRId64 " (%s)\n",     \
-                    __FILE__, __LINE__, __func__, #call, got_, strerror(got_ < 0 ? -(int)got_ : 0), \
-                    expected_, strerror(expected_ < 0 ? -(int)expected_ : 0));                     \
+                    __FILE__, __LINE__, __func__, #call, got_,                                     \
+                    strerror(got_ < 0 ? -(int)got_ : 0), expected_,                                \
+                    strerror(expected_ < 0 ? -(int)expected_ : 0));                                \
             exit(1);                                                                               \
         }                                                                                          \
     } while (0)
@@ -92,11 +93,13 @@
 
 /* Ends the test where a call of a table did something wrong. */
 static inline void
-check_row(const char *file, int line, const char *call, const char *wrong, int64_t expected, int64_t got)
+check_row(const char *file, int line, const char *call, const char *wrong, int64_t expected,
+          int64_t got)
 {
     if (!wrong)
         return;
-    fprintf(stderr, "%s:%d: %s %s: %" PRId64 ", not %" PRId64 "\n", file, line, call, wrong, got, expected);
+    fprintf(stderr, "%s:%d: %s %s: %" PRId64 ", not %" PRId64 "\n", file, line, call, wrong, got,
+            expected);
     exit(1);
 }
 

@@ -51,8 +51,10 @@ on_device_memory_release(void *data)
 static inline struct umf_mapping
 device_memory_at(struct device_memory *m, uint64_t offset)
 {
-    return (struct umf_mapping){ .size = sizeof(struct umf_mapping), .value = m->cpu + offset, .data = m,
-                                .release = on_device_memory_release };
+    return (struct umf_mapping){ .size = sizeof(struct umf_mapping),
+                                 .value = m->cpu + offset,
+                                 .data = m,
+                                 .release = on_device_memory_release };
 }
 
 static inline void

@@ -160,12 +160,14 @@ count_signal(int signal)
     atomic_fetch_add(handled, 1);
 }
 
-/* From here on SIGUSR1 interrupts system calls of this process and its children. Returns what it did before. */
+/* From here on SIGUSR1 interrupts system calls of this process and its children. Returns what it
+ * did before. */
 static inline struct sigaction
 let_signals_interrupt(void)
 {
     struct sigaction action = { .sa_handler = count_signal }, old; /* without SA_RESTART */
-    handled = mmap(NULL, sizeof(*handled), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    handled =
+        mmap(NULL, sizeof(*handled), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(handled != MAP_FAILED);
     CHECK(sigaction(SIGUSR1, &action, &old) == 0);
     return old;

@@ -7,7 +7,7 @@
 /* It sleeps on the fence's futex word, or on the page's event count. */
 struct follower {
     struct umf_fence *fence;
-    bool by_bell;
+    bool by_event_count;
     pthread_t thread;
 };
 
@@ -27,7 +27,7 @@ follow(void *data)
     int result = 0;
     while (result == 0) {
         struct umf_wait wait = { .fence = f->fence, .value = umf_fence_value(f->fence) + 3 };
-        result = f->by_bell ? umf_wait(&wait, 1, UMF_WAIT_ANY, FOREVER, NULL)
+        result = f->by_event_count ? umf_wait(&wait, 1, UMF_WAIT_ANY, FOREVER, NULL)
                             : umf_fence_wait(f->fence, wait.value, FOREVER);
     }
     EXPECT(-EOWNERDEAD, result);

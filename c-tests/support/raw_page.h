@@ -1,6 +1,6 @@
 /*
- * A page as bytes, as every holder of its descriptor sees it. The layout is written here once more, by hand, for
- * tests that play a hostile peer, a device, or a process that writes wait records.
+ * A page as bytes, as every holder of its descriptor sees it. The layout is written here once more,
+ * by hand, for tests that play a hostile peer, a device, or a process that writes wait records.
  */
 #ifndef RAW_PAGE_H
 #define RAW_PAGE_H

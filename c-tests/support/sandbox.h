@@ -18,7 +18,7 @@ install_filter(struct sock_filter *steps, unsigned short count)
     struct sock_fprog filter = { count, steps };
     CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
     if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) {
-        printf("not here: seccomp filters\n");
+        printf("not available: seccomp filters\n");
         fflush(stdout);
         _exit(SKIPPED);
     }

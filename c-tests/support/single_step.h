@@ -57,12 +57,13 @@ start_stopped(int (*run)(void))
     return WIFSTOPPED(status) ? pid : -1;
 }
 
-/* Makes each run of a call go the same way. False, with the reason printed, where no call can be stepped through. */
+/* Makes each run of a call go the same way. False, with the reason printed, where no call can be
+ * stepped through. */
 static inline bool
 prepare_to_step(void)
 {
     if (!CAN_STEP) {
-        printf("not here: breakpoints in the library\n");
+        printf("not available: breakpoints in the library\n");
         return false;
     }
     OK(umf_set_spin(0, 0, 0)); /* a spin takes as long as it takes */
@@ -138,7 +139,7 @@ can_be_stopped(int (*run)(void))
     if (pid > 0)
         end_child(pid);
     else
-        printf("not here: ptrace\n");
+        printf("not available: ptrace\n");
     return pid > 0;
 }
 

@@ -1,6 +1,6 @@
 /*
- * Threads that sleep in the library, and how a test knows without guessing at times that one sleeps.
- * The watchdog ends a test that misses a wake-up.
+ * Threads that sleep in the library, and how a test knows without guessing at times that one
+ * sleeps. The watchdog ends a test that misses a wake-up.
  */
 #ifndef SLEEPER_H
 #define SLEEPER_H
@@ -13,7 +13,7 @@ static int complaints = STDERR_FILENO;
 static inline void
 overdue(int signal)
 {
-    static const char text[] = "still waiting: something was slept through\n";
+    static const char text[] = "still waiting: a wake-up was lost, or the machine is too slow\n";
     (void)signal;
     if (write(complaints, text, sizeof(text) - 1) < 0)
         _exit(2);

@@ -45,7 +45,7 @@ on_release(void *data)
 }
 
 static inline struct umf_callback
-tell_of(struct told *told)
+callback_to(struct told *told)
 {
     atomic_store(&told->calls, 0);
     atomic_store(&told->releases, 0);
@@ -109,7 +109,7 @@ turn_loop(struct umf_loop *loop)
     } while (0)
 
 static inline void
-until_over(struct umf_loop *loop, struct told *told)
+until_complete(struct umf_loop *loop, struct told *told)
 {
     UNTIL(loop, atomic_load(&told->releases) > 0);
     CHECK(told->releases == 1);
@@ -119,7 +119,7 @@ until_over(struct umf_loop *loop, struct told *told)
 static inline void
 until_called(struct umf_loop *loop, struct told *told, int result)
 {
-    until_over(loop, told);
+    until_complete(loop, told);
     EXPECT(1, told->calls);
     EXPECT(result, told->result);
 }
@@ -128,7 +128,7 @@ static inline struct umf_watch *
 watch_value(struct umf_loop *loop, struct umf_fence *fence, uint64_t value, struct told *told)
 {
     struct umf_wait wait = { fence, value, UMF_OP_GE, 0, 0 };
-    struct umf_callback callback = tell_of(told);
+    struct umf_callback callback = callback_to(told);
     struct umf_watch *watch;
     OK(umf_loop_watch(loop, &wait, 0, &callback, &watch));
     return watch;
@@ -189,7 +189,8 @@ loop_threads(pid_t *tids, int count)
     return found;
 }
 
-/* Returns once there are so many threads. The kernel lists a joined thread for a moment longer, an emulator more so. */
+/* Returns once there are so many threads. The kernel lists a joined thread for a moment longer, an
+ * emulator more so. */
 static inline void
 until_threads(int count)
 {
@@ -199,8 +200,9 @@ until_threads(int count)
 }
 
 /*
- * Returns once each thread of the process's only loop sleeps: whatever the loop must notice next has to wake it.
- * Lists the threads anew each time, since a thread of the loop before may still be listed as it exits.
+ * Returns once each thread of the process's only loop sleeps: whatever the loop must notice next
+ * has to wake it. Lists the threads anew each time, since a thread of the loop before may still be
+ * listed as it exits.
  */
 static inline void
 until_loop_sleeps(void)

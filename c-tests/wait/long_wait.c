@@ -12,7 +12,8 @@
 #include <sys/resource.h>
 
 enum { PLAIN, MANY, NOTIFIED, NOT_NOTIFIED, WAYS };
-static const char *const names[WAYS] = { "umf_fence_wait()", "umf_wait(), any of 100", "device with a notifier", "device without" };
+static const char *const names[WAYS] = { "umf_fence_wait()", "umf_wait(), any of 100",
+                                         "device with a notifier", "device without" };
 
 static struct umf_page *page;
 static struct umf_fence *fences[100], *devices[2];
@@ -109,16 +110,20 @@ main(int argc, char **argv)
 
     for (int way = 0; way < WAYS; way++) {
         const struct cost *cost = &costs[way];
-        printf("%-24s %6.1f s, slept %ld times, %7.3f ms of CPU time: %.4f%% of a core\n", names[way], cost->wall_s, cost->sleeps,
-               cost->cpu_ms, cost->cpu_ms / cost->wall_s / 10);
+        printf("%-24s %6.1f s, slept %ld times, %7.3f ms of CPU time: %.4f%% of a core\n",
+               names[way], cost->wall_s, cost->sleeps, cost->cpu_ms,
+               cost->cpu_ms / cost->wall_s / 10);
         /* A wait sleeps once, and maybe at the barrier. It polls a device's word 20 or 250 times
          * a second. */
-        double most = way == NOTIFIED ? 60 + cost->wall_s * 25 : way == NOT_NOTIFIED ? 200 + cost->wall_s * 300 : 10;
+        double most = way == NOTIFIED       ? 60 + cost->wall_s * 25
+                      : way == NOT_NOTIFIED ? 200 + cost->wall_s * 300
+                                            : 10;
         if (!is_emulated())
             CHECK((double)cost->sleeps <= most);
     }
     if (is_emulated())
-        printf("not checked: how often a thread slept, since it also sleeps for the emulator's locks\n");
+        printf("not checked: how often a thread slept, since it also sleeps for the emulator's "
+               "locks\n");
     umf_watch_unref(watch);
     umf_loop_unref(loop);
     for (int i = 0; i < 100; i++)

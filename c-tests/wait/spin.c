@@ -94,7 +94,8 @@ two_on_one_processor(struct umf_page *page)
         floor = cpu_of_sharing_a_processor(page);
         OK(umf_set_spin(1000, 1000000, 0));
         spinning = cpu_of_sharing_a_processor(page);
-        printf("two on one processor: a wait takes %" PRIu64 " ns, %" PRIu64 " ns with spinning\n", floor, spinning);
+        printf("two on one processor: a wait takes %" PRIu64 " ns, %" PRIu64 " ns with spinning\n",
+               floor, spinning);
     }
     CHECK(spinning / 4 < floor);
 

@@ -67,7 +67,7 @@ woken_by(uint64_t start, uint64_t waited_for, uint64_t signaled)
 }
 
 static void
-no_jump_is_slept_through(void)
+no_jump_is_missed(void)
 {
     const uint64_t g = UINT64_C(1) << 32, max = UINT64_MAX;
     const uint64_t jumps[][3] = {
@@ -98,7 +98,7 @@ no_jump_is_slept_through(void)
 /* From every residue, by every kind of step: waits for the first value passed, the last, and one
  * between. */
 static void
-no_step_is_slept_through(void)
+no_step_is_missed(void)
 {
     const uint64_t steps[] = { 1, 2, 17, 31, 32, 33 };
     for (uint64_t start = 1000; start < 1032; start += rounds(1, 11)) {
@@ -112,7 +112,8 @@ no_step_is_slept_through(void)
 
 /* Each waiter falls asleep for its own value: the first one, and every step after it. */
 static void
-fall_asleep_in_steps(struct sleeper *sleepers, int count, struct umf_fence *fence, uint64_t first, uint64_t step)
+fall_asleep_in_steps(struct sleeper *sleepers, int count, struct umf_fence *fence, uint64_t first,
+                     uint64_t step)
 {
     memset(sleepers, 0, (size_t)count * sizeof(*sleepers));
     for (int i = 0; i < count; i++) {
@@ -123,7 +124,7 @@ fall_asleep_in_steps(struct sleeper *sleepers, int count, struct umf_fence *fenc
 }
 
 static void
-one_value_wakes_only_those_who_waited_for_it(void)
+one_value_wakes_only_its_waiter(void)
 {
     enum { THREADS = 64 };
     struct umf_fence *fence = fence_at(100);
@@ -158,7 +159,7 @@ one_jump_wakes_all_it_passes(void)
 
 /* Values that are 32 apart share a waiter bit. */
 static void
-who_waits_for_32_more_sleeps_on_and_is_woken_in_turn(void)
+a_waiter_for_32_more_sleeps_until_its_own_value(void)
 {
     struct umf_fence *fence = fence_at(0);
     struct sleeper sleepers[4];
@@ -274,7 +275,7 @@ cpu_ns(void)
 }
 
 static void
-who_waits_uses_no_cpu(void)
+a_waiter_uses_no_cpu(void)
 {
     struct umf_fence *fence = fence_at(0);
     struct umf_wait entry = { fence, 1, UMF_OP_GE, 0, 0 };
@@ -295,15 +296,15 @@ main(void)
     OK(umf_page_create(4, 0, &page));
     deadlines_are_not_early();
     a_deadline_in_584_years_is_one();
-    no_jump_is_slept_through();
-    no_step_is_slept_through();
-    one_value_wakes_only_those_who_waited_for_it();
+    no_jump_is_missed();
+    no_step_is_missed();
+    one_value_wakes_only_its_waiter();
     one_jump_wakes_all_it_passes();
-    who_waits_for_32_more_sleeps_on_and_is_woken_in_turn();
+    a_waiter_for_32_more_sleeps_until_its_own_value();
     signal_handlers_do_not_end_a_wait();
     a_process_that_was_stopped_waits_on();
     if (!RUNNING_ON_VALGRIND)
-        who_waits_uses_no_cpu();
+        a_waiter_uses_no_cpu();
     umf_page_unref(page);
     return 0;
 }

@@ -210,7 +210,7 @@ the_same_fence_may_come_again(uint32_t pages)
 }
 
 static void
-pending_waits_end_with_a_promise(uint32_t pages)
+pending_waits_end_with_a_submission(uint32_t pages)
 {
     struct world w = create(pages, 3, 3);
     for (int kind = 0; kind < 2; kind++) {
@@ -305,7 +305,7 @@ everything(void)
     for (uint32_t pages = 1; pages <= 3; pages++) {
         what_is_met_counts_before_what_failed(pages);
         the_same_fence_may_come_again(pages);
-        pending_waits_end_with_a_promise(pages);
+        pending_waits_end_with_a_submission(pages);
     }
     a_hundred_thousand_entries(1);
     a_hundred_thousand_entries(200);
