@@ -10,16 +10,16 @@ use crate::sys::futex::{self, Sleep, WAITV_MAX, Word};
 use crate::sys::time::Deadline;
 use std::num::NonZeroU32;
 
-/// Whether a thread can block on so many words at once. If not, it has to poll.
-pub(crate) fn can_block_on(words: usize) -> bool {
-    words <= 1 || words <= WAITV_MAX && futex::has_waitv()
+/// The number of words that a thread can block on at once. With more, it has to poll for the rest.
+pub(crate) fn max_words() -> usize {
+    if futex::has_waitv() { WAITV_MAX } else { 1 }
 }
 
 /// Blocks until a word differs from what is expected of it, a wake-up, or the deadline. The word
 /// of owner_death.rs is one more if the caller read its `epoch`. `bits` applies to a single word.
 ///
-/// If the thread cannot block on all of them, it blocks on the first alone: see [`can_block_on`].
-/// If futex_waitv turns out to be forbidden during the call, it returns as if woken.
+/// The caller passes at most [`max_words`] words, counting that one. If futex_waitv is forbidden
+/// since the caller asked, this returns as if woken, and the caller asks again.
 pub(crate) fn on<'a>(
     words: impl Iterator<Item = Word<'a>>,
     bits: NonZeroU32,
@@ -28,10 +28,12 @@ pub(crate) fn on<'a>(
 ) -> Result<Sleep> {
     let mut words = words.chain(epoch.and_then(owner_death::futex_word));
     let first = words.next().ok_or(Error::Unexpected)?;
-    let second = words.next().filter(|_| futex::has_waitv());
-    let Some(second) = second else {
+    let Some(second) = words.next() else {
         return futex::wait(first.word, first.expected, bits, deadline);
     };
+    if !futex::has_waitv() {
+        return Ok(Sleep::Woken);
+    }
     match futex::wait_many([first, second].into_iter().chain(words), deadline) {
         Err(error) if futex::lost_waitv(error) => Ok(Sleep::Woken),
         slept => slept,

@@ -50,7 +50,7 @@ fn block_since(start: u64, condition: Condition<'_>, deadline: Deadline) -> Resu
     let needs_epoch = !fence.page().is_writable();
     let mut skip_notifier = false;
     loop {
-        let can_block = !needs_epoch || block::can_block_on(2);
+        let can_block = !needs_epoch || block::max_words() >= 2;
         let epoch = (needs_epoch && can_block).then(owner_death::epoch);
         let must_poll = fence.is_device() || !can_block;
         let poll_end = || fence.wait_times.poll_interval(start, time::now());

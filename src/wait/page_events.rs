@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::fence::poll_interval::poll_interval;
 use crate::shm::owner_death;
 use crate::shm::page::Page;
-use crate::sys::futex::{self, Sleep, WAITV_MAX, Word};
+use crate::sys::futex::{Sleep, WAITV_MAX, Word};
 use crate::sys::time::{self, Deadline};
 use crate::util::atomic::Ordering;
 use std::num::NonZeroU32;
@@ -46,7 +46,7 @@ struct PageEpoch<'a> {
 
 impl<'a> PageEvents<'a> {
     pub(super) fn of(conditions: &'a impl Conditions) -> Result<PageEvents<'a>> {
-        let max_pages = if futex::has_waitv() { WAITV_MAX } else { 1 };
+        let max_pages = block::max_words();
         let mut events = PageEvents {
             pages: [const { None }; WAITV_MAX],
             count: 0,
@@ -146,22 +146,23 @@ impl<'a> PageEvents<'a> {
     /// A thread cannot block on more than 128 pages, nor on several without futex_waitv, nor on a
     /// device that wakes nobody. Then it polls.
     pub(super) fn sleep(&mut self, deadline: Deadline) -> Result<WakeReason> {
-        if !self.too_many_pages && self.count > 1 && !futex::has_waitv() {
-            // A sandbox forbids futex_waitv since `of` asked. Check everything, and poll from now
-            // on.
+        let max_words = block::max_words();
+        if self.count > max_words && !self.too_many_pages {
+            // futex_waitv is forbidden since `of` asked. Check everything, and poll from now on.
             (self.too_many_pages, self.must_poll) = (true, true);
             return Ok(WakeReason::after(Sleep::Woken, deadline, deadline));
         }
-        let words = self.count + usize::from(self.owner_epoch.is_some());
-        let must_poll = self.must_poll || !block::can_block_on(words);
+        let can_block = self.count + usize::from(self.owner_epoch.is_some()) <= max_words;
+        let epoch = self.owner_epoch.filter(|_| can_block);
         let poll_end = || poll_interval(self.start, time::now());
-        let until = if must_poll { deadline.min(poll_end()) } else { deadline };
+        let until = if self.must_poll || !can_block { deadline.min(poll_end()) } else { deadline };
         let words = self
             .pages
             .iter()
             .flatten()
-            .map(|epoch| Word { word: epoch.page.events().sequence(), expected: epoch.sequence });
-        let slept = block::on(words, NonZeroU32::MAX, self.owner_epoch, until)?;
+            .take(max_words)
+            .map(|page| Word { word: page.page.events().sequence(), expected: page.sequence });
+        let slept = block::on(words, NonZeroU32::MAX, epoch, until)?;
         Ok(WakeReason::after(slept, until, deadline))
     }
 }
