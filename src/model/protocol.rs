@@ -472,6 +472,105 @@ fn a_bell_that_rang_more_often_than_it_remembers_is_no_reason_to_sleep_on() {
     });
 }
 
+#[test]
+fn a_signal_wakes_a_waiter_that_cannot_register() {
+    check(|| {
+        let page = Page::create(1).unwrap();
+        let fence = Fence::create(&page, Kind { always_wake: true, ..Kind::PLAIN }, 0).unwrap();
+        let waiter = waits(&fence, 1);
+        assert_eq!(fence.signal(1), Ok(()));
+        assert_eq!(waiter.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_signal_that_comes_after_the_end_of_its_fence_is_stale() {
+    check(|| {
+        let (page, ended) = fence(0);
+        let late = signals(&ended, 1);
+        ended.slot().retire(ended.generation(), EventSink { events: page.events(), slot: 0 });
+        // The next fence starts beyond the value that is signaled.
+        let (_, next) = page.claim(Kind::PLAIN, 2).unwrap();
+        ended.slot().publish(next);
+        assert!(matches!(late.join().unwrap(), Ok(()) | Err(Error::Stale)));
+    });
+}
+
+#[test]
+fn a_device_that_interrupts_only_beyond_the_monitored_value_reaches_the_value_and_stops() {
+    check(|| {
+        let page = Page::create(1).unwrap();
+        let fence = Fence::create(&page, Kind { device: true, ..Kind::PLAIN }, 0).unwrap();
+        let waiter = waits(&fence, 2);
+        for value in 1..=2 {
+            if fence.slot().device_writes_and_would_interrupt(value) {
+                assert_eq!(fence.notify(), Ok(()));
+            }
+        }
+        assert_eq!(waiter.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_wait_for_any_hears_the_second_of_two_pages() {
+    check(|| {
+        let ((_p, a), (_q, b)) = (fence(0), fence(0));
+        let signal = signals(&b, 1);
+        assert_eq!(
+            wait::any(&Many(vec![(&a, 1), (&b, 1)], Until::Signaled), Deadline::NEVER),
+            Ok(1)
+        );
+        assert_eq!(signal.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_wait_for_all_hears_of_the_end_of_a_fence_it_has_not_got_to() {
+    check(|| {
+        let (page, a, b) = two_fences();
+        let ends = {
+            let (page, b) = (page.clone(), b.clone());
+            thread::spawn(move || {
+                b.slot()
+                    .retire(b.generation(), EventSink { events: page.events(), slot: b.index() });
+            })
+        };
+        let conditions = Many(vec![(&a, 1), (&b, 1)], Until::Signaled);
+        assert_eq!(wait::all(&conditions, Deadline::NEVER), Err(Error::Stale));
+        ends.join().unwrap();
+    });
+}
+
+#[test]
+fn a_wait_for_any_hears_its_signal_among_more_events_than_the_page_remembers() {
+    check(|| {
+        let (_page, a, b) = two_fences();
+        let publishes = {
+            let (a, b) = (a.clone(), b.clone());
+            thread::spawn(move || {
+                a.signal(1)?;
+                (0..2).try_for_each(|_| b.notify())
+            })
+        };
+        assert_eq!(wait::any(&Many(vec![(&a, 1)], Until::Signaled), Deadline::NEVER), Ok(0));
+        assert_eq!(publishes.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_wait_for_a_submission_does_not_take_that_of_the_next_fence_for_its_own() {
+    check(|| {
+        let (page, ended) = fence(0);
+        let waiter = waits_for_submission(&ended, 1);
+        let sink = EventSink { events: page.events(), slot: 0 };
+        ended.slot().retire(ended.generation(), sink);
+        let (_, next) = page.claim(Kind::PLAIN, 0).unwrap();
+        ended.slot().publish(next);
+        assert_eq!(ended.slot().submit(next, sink, 1), Ok(()));
+        assert_eq!(waiter.join().unwrap(), Err(Error::Stale));
+    });
+}
+
 // Watches: the order of events/ear.rs, without its room.
 
 /// An ear of one page, and the watches that are not over: each a fence and the value it is to
