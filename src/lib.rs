@@ -33,7 +33,7 @@
 //!
 //! `unsafe` lives in `sys`, `util`, `fence/external_memory.rs`, `shm/page.rs` and `capi`. Elsewhere
 //! `#![forbid(unsafe_code)]` makes it a compile error.
-#![cfg_attr(loom, allow(dead_code))]
+#![cfg_attr(loom, allow(dead_code, unused_imports))]
 
 // Under loom, only what the model checker runs is compiled.
 #[cfg(not(loom))]
@@ -49,7 +49,6 @@ mod fence;
 mod model;
 #[cfg(not(loom))]
 mod queue;
-#[cfg(not(loom))]
 mod reactor;
 mod shm;
 mod sys;

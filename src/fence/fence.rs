@@ -10,7 +10,6 @@ use super::wait_record::WaitRecord;
 use crate::error::{Error, FenceErrno, Result};
 use crate::shm::event_count::EventSink;
 use crate::shm::generation::{Generation, Kind};
-#[cfg(not(loom))]
 use crate::shm::owner_death;
 use crate::shm::page::{Page, SlotHandle};
 use crate::shm::participant::Participant;
@@ -235,7 +234,6 @@ impl Fence {
     }
 
     /// A reference to the page, for callers that keep it longer than the fence.
-    #[cfg(not(loom))]
     pub(crate) fn shared_page(&self) -> Ref<Page> {
         self.slot.shared_page()
     }
@@ -457,7 +455,6 @@ impl Fence {
 
     /// The signaler died. Fails the fence for every process, or, if only its creator may write to
     /// the page, for this process.
-    #[cfg(not(loom))]
     pub(crate) fn fail_owner_died(&self) -> Result<()> {
         if self.is_writable {
             return self.set_error(Error::OwnerDead.errno());

@@ -78,6 +78,8 @@ pub(crate) fn lost_waitv(_: Error) -> bool {
     false
 }
 
+pub(crate) fn sleep_briefly(_: Deadline) {}
+
 fn sleep(words: &[Word<'_>], bits: u32, deadline: Deadline) -> Result<Sleep> {
     let mut queue = queue();
     if words.iter().any(|word| word.word.load(Ordering::Relaxed) != word.expected) {

@@ -38,6 +38,14 @@ impl Page {
         true
     }
 
+    pub(crate) fn fail_owner_died(&self) -> Result<()> {
+        Err(Error::NotSupported)
+    }
+
+    pub(crate) fn wake_all(&self) {
+        self.events.wake_all();
+    }
+
     pub(crate) fn owner_died(&self) -> bool {
         false
     }
@@ -61,6 +69,10 @@ pub(crate) struct SlotHandle {
 impl SlotHandle {
     pub(crate) fn new(page: &Ref<Page>, index: u32) -> Result<SlotHandle> {
         Ok(SlotHandle { page: page.clone(), index })
+    }
+
+    pub(crate) fn shared_page(&self) -> Ref<Page> {
+        self.page.clone()
     }
 
     pub(crate) fn page(&self) -> &Page {

@@ -1,8 +1,8 @@
 //! The wake protocol under the model checker: every interleaving, and every value that the memory
-//! model lets a load return, of the code in slot.rs, fence.rs and wait.rs as it is. A lost wake-up
-//! is a deadlock, which loom reports.
+//! model lets a load return, of the code in shm/, fence/ and wait/ as it is. A lost wake-up is a
+//! deadlock, which loom reports.
 //!
-//! Run by ci/prove, which also breaks the protocol on purpose and sees these models fail.
+//! ci/prove runs these models. It also breaks the protocol on purpose and demands that they fail.
 
 use crate::error::{Error, FenceErrno, Result};
 use crate::fence::Fence;
@@ -12,31 +12,29 @@ use crate::shm::page::Page;
 use crate::shm::residue::Width;
 use crate::sys::futex;
 use crate::sys::time::Deadline;
-use crate::util::atomic::Ordering;
 use crate::util::refs::Ref;
 use crate::wait::{self, Condition, Conditions, Op, Until};
 use loom::sync::Arc;
 use loom::thread;
-use std::num::NonZeroU32;
 
 /// A deadline that passes when the model says so: `futex::expire`.
 const SOMETIME: Deadline = Deadline::at(1);
 
 /// Every schedule with up to three preemptions, or LOOM_MAX_PREEMPTIONS.
-fn check(model: impl Fn() + Sync + Send + 'static) {
+pub(super) fn check(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(3));
     builder.check(model);
 }
 
-fn fence(value: u64) -> (Ref<Page>, Ref<Fence>) {
+pub(super) fn fence(value: u64) -> (Ref<Page>, Ref<Fence>) {
     let page = Page::create(1).unwrap();
     let fence = Fence::create(&page, Kind::PLAIN, value).unwrap();
     (page, fence)
 }
 
 /// Of one page.
-fn two_fences() -> (Ref<Page>, Ref<Fence>, Ref<Fence>) {
+pub(super) fn two_fences() -> (Ref<Page>, Ref<Fence>, Ref<Fence>) {
     let page = Page::create(2).unwrap();
     let (a, b) = (
         Fence::create(&page, Kind::PLAIN, 0).unwrap(),
@@ -45,7 +43,7 @@ fn two_fences() -> (Ref<Page>, Ref<Fence>, Ref<Fence>) {
     (page, a, b)
 }
 
-fn signals(fence: &Ref<Fence>, value: u64) -> thread::JoinHandle<Result<()>> {
+pub(super) fn signals(fence: &Ref<Fence>, value: u64) -> thread::JoinHandle<Result<()>> {
     let fence = fence.clone();
     thread::spawn(move || fence.signal(value))
 }
@@ -568,70 +566,5 @@ fn a_wait_for_a_submission_does_not_take_that_of_the_next_fence_for_its_own() {
         ended.slot().publish(next);
         assert_eq!(ended.slot().submit(next, sink, 1), Ok(()));
         assert_eq!(waiter.join().unwrap(), Err(Error::Stale));
-    });
-}
-
-// Watches: the order of events/ear.rs, without its room.
-
-/// An ear of one page, and the watches that are not over: each a fence and the value it is to
-/// reach.
-struct Ear {
-    page: Ref<Page>,
-    heard: loom::sync::Mutex<(u32, Vec<(Ref<Fence>, u64)>)>,
-}
-
-impl Ear {
-    fn add(&self, fence: &Ref<Fence>, value: u64) {
-        let mut heard = self.heard.lock().unwrap();
-        if !is_over(fence, value) {
-            heard.1.push((fence.clone(), value));
-        }
-    }
-
-    /// W1, and a look at who rang; the sequence to sleep on, unless all are over.
-    fn listen(&self) -> Option<u32> {
-        let mut heard = self.heard.lock().unwrap();
-        let bell = self.page.events();
-        let (before, now) = (heard.0, bell.sequence().load(Ordering::Acquire));
-        let rang: Option<Vec<u32>> = bell.signaled_since(before, now).and_then(Iterator::collect);
-        let may_be_over =
-            |fence: &Fence| rang.as_ref().is_none_or(|rang| rang.contains(&fence.index()));
-        heard.1.retain(|(fence, value)| !(may_be_over(fence) && is_over(fence, *value)));
-        heard.0 = now;
-        (!heard.1.is_empty()).then_some(now)
-    }
-}
-
-/// W2 and W3.
-fn is_over(fence: &Fence, value: u64) -> bool {
-    let condition = Condition::reached(fence, value).unwrap();
-    condition.met().unwrap() || {
-        condition.register_waiter();
-        condition.met().unwrap()
-    }
-}
-
-#[test]
-fn a_watch_that_is_added_while_the_ear_listens_hears_its_signal() {
-    check(|| {
-        let (page, a, b) = two_fences();
-        let heard =
-            loom::sync::Mutex::new((page.events().sequence().load(Ordering::Acquire), Vec::new()));
-        let ear = Arc::new(Ear { page, heard });
-        ear.add(&a, 1);
-        let listens = {
-            let ear = ear.clone();
-            thread::spawn(move || {
-                while let Some(sequence) = ear.listen() {
-                    let bell = ear.page.events().sequence();
-                    futex::wait(bell, sequence, NonZeroU32::MAX, Deadline::NEVER).unwrap();
-                }
-            })
-        };
-        let signal = signals(&b, 1);
-        ear.add(&b, 1);
-        assert_eq!(a.signal(1), Ok(()));
-        listens.join().unwrap();
-        assert_eq!(signal.join().unwrap(), Ok(()));
     });
 }

@@ -32,13 +32,13 @@ use crate::shm::page::Page;
 use crate::sys::futex::{self, Sleep, WAITV_MAX, Word};
 use crate::sys::thread::{Run, Thread};
 use crate::sys::time::{self, Deadline};
+use crate::util::atomic::{AtomicU32, Mutex, MutexGuard, Ordering};
 use crate::util::key_map::KeyMap;
 use crate::util::refs::Ref;
 use crate::wait::Predicate;
 use std::ffi::CStr;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 /// Polls the fences of some pages.
 pub(crate) struct FencePoller {

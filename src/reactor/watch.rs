@@ -21,14 +21,14 @@ use crate::fence::Fence;
 use crate::fence::WaitRecord;
 use crate::shm::page::Page;
 use crate::sys::eventfd;
+use crate::util::atomic::{AtomicBool, Mutex, MutexGuard, Ordering};
 use crate::util::process_bound::ProcessBound;
 use crate::util::refs::Ref;
 use crate::util::user_data::UserData;
 use crate::wait::{Condition, Predicate};
 use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 /// How a wait ended.
 pub(crate) type Outcome = std::result::Result<(), Failure>;

@@ -92,7 +92,6 @@ impl EventCount {
     }
 
     /// Wakes every waiter, although no slot changed.
-    #[cfg(not(loom))]
     pub(super) fn wake_all(&self) {
         self.publish(u32::MAX);
     }

@@ -13,7 +13,6 @@ pub(crate) mod drm;
 pub(crate) mod env;
 #[cfg(not(loom))]
 pub(crate) mod epoll;
-#[cfg(not(loom))]
 pub(crate) mod eventfd;
 #[cfg_attr(loom, path = "../model/futex.rs")]
 pub(crate) mod futex;
@@ -26,7 +25,7 @@ pub(crate) mod process;
 mod retry;
 #[cfg(not(loom))]
 pub(crate) mod sync_file;
-#[cfg(not(loom))]
+#[cfg_attr(loom, path = "../model/thread.rs")]
 pub(crate) mod thread;
 pub(crate) mod time;
 #[cfg(not(loom))]

@@ -9,8 +9,6 @@ mod one;
 mod page_events;
 mod records;
 
-#[cfg(not(loom))]
-pub(crate) use condition::Predicate;
-pub(crate) use condition::{Condition, Op, Until};
+pub(crate) use condition::{Condition, Op, Predicate, Until};
 pub(crate) use many::{Conditions, all, any};
 pub(crate) use one::one;

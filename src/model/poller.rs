@@ -1,0 +1,194 @@
+//! Watches under the model checker: the code of fence_poller.rs, fence_watches.rs and watch.rs as it
+//! is, with the poller's thread. Only the event loop is replaced: by a scheduler that counts what is
+//! due. A watch that misses its signal is a deadlock, which loom reports.
+
+use super::protocol::{check, fence, signals, two_fences};
+use crate::error::{Error, FenceErrno};
+use crate::fence::Fence;
+use crate::reactor::{Action, FencePoller, Scheduler, Token, Watch};
+use crate::util::refs::Ref;
+use crate::wait::{Condition, Op, Until};
+use loom::sync::{Condvar, Mutex};
+
+/// Counts the watches that are due.
+struct Due {
+    count: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Scheduler for Due {
+    fn unreserve(&self) {}
+
+    fn enqueue(&self, _: &Ref<Watch>) {
+        *self.count.lock().unwrap() += 1;
+        self.changed.notify_all();
+    }
+
+    fn run_due(&self) {}
+
+    fn wake(&self) {}
+
+    fn untrack(&self, _: &Watch) {}
+
+    fn deregister_fd(&self, _: Token) {}
+}
+
+/// A fence poller with its thread, and where its watches become due.
+struct Poller {
+    poller: Ref<FencePoller>,
+    due: Ref<Due>,
+}
+
+impl Poller {
+    fn start() -> Poller {
+        let due = Ref::try_new(|| Ok(Due { count: Mutex::new(0), changed: Condvar::new() }));
+        let due = due.unwrap();
+        let poller = FencePoller::start(due.clone().unsize::<dyn Scheduler>(|due| due)).unwrap();
+        Poller { poller, due }
+    }
+
+    /// Adds a watch.
+    fn add(&self, condition: Condition<'_>, fence: &Ref<Fence>) -> Ref<Watch> {
+        let scheduler = self.due.clone().unsize::<dyn Scheduler>(|due| due);
+        let watch = Watch::new(scheduler, Action::None, &mut None).unwrap();
+        assert_eq!(FencePoller::add(&self.poller, fence, condition.predicate(), &watch), Ok(true));
+        watch
+    }
+
+    /// Adds a watch that is over once the fence has reached the value.
+    fn watch(&self, fence: &Ref<Fence>, value: u64) -> Ref<Watch> {
+        self.add(Condition::reached(fence, value).unwrap(), fence)
+    }
+
+    /// Waits until this many watches became due.
+    fn wait_for(&self, count: usize) {
+        let mut due = self.due.count.lock().unwrap();
+        while *due < count {
+            due = self.due.changed.wait(due).unwrap();
+        }
+        assert_eq!(*due, count);
+    }
+
+    /// The same, and ends the poller.
+    fn end_after(self, count: usize) {
+        self.wait_for(count);
+        self.poller.end(true);
+    }
+}
+
+#[test]
+fn a_watch_that_is_added_while_the_poller_listens_hears_its_signal() {
+    check(|| {
+        let (_page, a, b) = two_fences();
+        let poller = Poller::start();
+        poller.watch(&a, 1);
+        let signal = signals(&b, 1);
+        poller.watch(&b, 1);
+        assert_eq!(a.signal(1), Ok(()));
+        poller.end_after(2);
+        assert_eq!(signal.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn two_watches_of_a_fence_hear_each_their_signal() {
+    check(|| {
+        let (_page, a) = fence(0);
+        let poller = Poller::start();
+        poller.watch(&a, 2);
+        poller.watch(&a, 1);
+        assert_eq!(a.signal(1), Ok(()));
+        poller.wait_for(1);
+        assert_eq!(a.signal(2), Ok(()));
+        poller.end_after(2);
+    });
+}
+
+#[test]
+fn watches_without_an_order_hear_each_their_signal() {
+    check(|| {
+        let (_page, a) = fence(0);
+        let poller = Poller::start();
+        for bit in [1, 2] {
+            poller.add(Condition::new(&a, Op::Ne, 0, bit, Until::Signaled).unwrap(), &a);
+        }
+        assert_eq!(a.signal(1), Ok(()));
+        poller.wait_for(1);
+        assert_eq!(a.signal(3), Ok(()));
+        poller.end_after(2);
+    });
+}
+
+#[test]
+fn a_watch_hears_its_signal_after_others_of_the_same_residue() {
+    check(|| {
+        let (_page, a) = fence(0);
+        let poller = Poller::start();
+        poller.watch(&a, 96);
+        for value in [32, 64, 96] {
+            assert_eq!(a.signal(value), Ok(()));
+        }
+        poller.end_after(1);
+    });
+}
+
+#[test]
+fn a_watch_hears_its_signal_among_more_events_than_the_page_remembers() {
+    check(|| {
+        let (_page, a, b) = two_fences();
+        let poller = Poller::start();
+        poller.watch(&a, 1);
+        assert_eq!(a.signal(1), Ok(()));
+        for _ in 0..2 {
+            assert_eq!(b.notify(), Ok(()));
+        }
+        poller.end_after(1);
+    });
+}
+
+#[test]
+fn a_watch_hears_of_the_failure_of_its_fence() {
+    check(|| {
+        let (_page, a) = fence(0);
+        let poller = Poller::start();
+        poller.watch(&a, 1);
+        assert_eq!(a.set_error(FenceErrno::new(5).unwrap()), Ok(()));
+        poller.end_after(1);
+    });
+}
+
+#[test]
+fn a_watch_hears_its_signal_after_another_is_canceled() {
+    check(|| {
+        let (_page, a) = fence(0);
+        let poller = Poller::start();
+        let canceled = poller.watch(&a, 1);
+        poller.watch(&a, 2);
+        assert_eq!(canceled.cancel(), Ok(()));
+        assert_eq!(a.signal(2), Ok(()));
+        poller.end_after(1);
+    });
+}
+
+#[test]
+fn a_watch_hears_its_signal_after_the_page_was_forgotten() {
+    check(|| {
+        let (_page, a) = fence(0);
+        let poller = Poller::start();
+        assert_eq!(poller.watch(&a, 1).cancel(), Ok(()));
+        poller.watch(&a, 1);
+        assert_eq!(a.signal(1), Ok(()));
+        poller.end_after(1);
+    });
+}
+
+#[test]
+fn the_end_of_the_poller_cancels_its_watches() {
+    check(|| {
+        let (_page, a) = fence(0);
+        let poller = Poller::start();
+        let watch = poller.watch(&a, 1);
+        poller.end_after(0);
+        assert_eq!(watch.result(), Err(Error::Canceled));
+    });
+}
