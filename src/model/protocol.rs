@@ -21,7 +21,12 @@ use loom::thread;
 const SOMETIME: Deadline = Deadline::at(1);
 
 /// Every schedule with up to three preemptions, or LOOM_MAX_PREEMPTIONS.
+///
+/// With LIBUMF_FAIL_FAST the first failure ends the program: of a mutant, one is enough.
 pub(super) fn check(model: impl Fn() + Sync + Send + 'static) {
+    if std::env::var_os("LIBUMF_FAIL_FAST").is_some() {
+        std::panic::set_hook(Box::new(|_| std::process::exit(101)));
+    }
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(3));
     builder.check(model);

@@ -35,7 +35,7 @@ use crate::sys::time::{self, Deadline};
 use crate::util::atomic::{AtomicU32, Mutex, MutexGuard, Ordering};
 use crate::util::key_map::KeyMap;
 use crate::util::refs::Ref;
-use crate::wait::Predicate;
+use crate::wait::{Predicate, block};
 use std::ffi::CStr;
 use std::num::NonZeroU32;
 use std::sync::PoisonError;
@@ -302,19 +302,16 @@ impl FencePoller {
             .iter()
             .flatten()
             .map(|(page, sequence)| Word { word: page.events().sequence(), expected: *sequence });
+        let (bits, until) = (NonZeroU32::MAX, set.until);
         if set.has_waitv {
-            return futex::wait_many(
-                std::iter::once(control)
-                    .chain(owner_death::futex_word(set.owner_deaths))
-                    .chain(pages),
-                set.until,
-            );
+            let words = std::iter::once(control).chain(pages);
+            return block::on(words, bits, Some(set.owner_deaths), until);
         }
-        let word = match (pages.next(), pages.next()) {
+        let only = match (pages.next(), pages.next()) {
             (Some(only), None) => only,
             _ => control,
         };
-        futex::wait(word.word, word.expected, NonZeroU32::MAX, set.until)
+        block::on([only].into_iter(), bits, None, until)
     }
 }
 
@@ -347,8 +344,6 @@ impl Run for FencePoller {
             self.scheduler.run_due();
             match self.sleep(&set) {
                 Ok(_) => {}
-                // The next round does without futex_waitv.
-                Err(error) if futex::lost_waitv(error) => {}
                 Err(_) => futex::sleep_briefly(set.until),
             }
         }

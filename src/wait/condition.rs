@@ -255,3 +255,11 @@ impl<'a> Condition<'a> {
         }
     }
 }
+
+/// A list of conditions, looked up one at a time: the array that C passes needs no copy.
+pub(crate) trait Conditions {
+    /// The number of conditions, at least one.
+    fn count(&self) -> usize;
+    /// The condition at `index`, below `count`.
+    fn get(&self, index: usize) -> Result<Condition<'_>>;
+}

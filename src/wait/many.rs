@@ -1,19 +1,11 @@
 //! Blocking waits for any or for all of many conditions.
 
-use super::condition::Condition;
+use super::condition::Conditions;
 use super::page_events::{PageEvents, WakeReason};
 use super::records::{record_wait, record_waits};
+use super::scan::{Register, Scan, SlotIndex};
 use crate::error::{Error, Result};
-use crate::shm::page::Page;
 use crate::sys::time::Deadline;
-
-/// A list of conditions, looked up one at a time: the array that C passes needs no copy.
-pub(crate) trait Conditions {
-    /// The number of conditions, at least one.
-    fn count(&self) -> usize;
-    /// The condition at `index`, below `count`.
-    fn get(&self, index: usize) -> Result<Condition<'_>>;
-}
 
 /// Waits until one of the conditions is met, and returns its index. A condition that is met takes
 /// precedence over one that cannot be met any more, which ends the wait with its error.
@@ -41,8 +33,8 @@ pub(crate) fn any(conditions: &impl Conditions, deadline: Deadline) -> Result<us
             break;
         }
         let mut scan = Scan::default();
-        let is_complete =
-            reason != WakeReason::Poll && events.check_signaled(conditions, &index, &mut scan)?;
+        let is_complete = reason != WakeReason::Poll
+            && index.check_signaled(&mut events, conditions, &mut scan)?;
         if !is_complete && scan.met.is_none() {
             events.listen();
             scan.check_all(conditions, Register::Yes)?;
@@ -59,128 +51,10 @@ pub(crate) fn any(conditions: &impl Conditions, deadline: Deadline) -> Result<us
     scan_all(conditions, Register::No)?.unwrap_or(Err(Error::TimedOut))
 }
 
-/// Whether the thread registers as a waiter before it checks a condition.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Register {
-    Yes,
-    No,
-}
-
-/// What was found among conditions of which one is enough.
-#[derive(Default)]
-pub(super) struct Scan {
-    met: Option<usize>,
-    failure: Option<Error>,
-}
-
-impl Scan {
-    /// Checks each condition until one is met.
-    fn check_all(&mut self, conditions: &impl Conditions, register: Register) -> Result<()> {
-        for index in 0..conditions.count() {
-            if self.met.is_some() {
-                break;
-            }
-            let condition = conditions.get(index)?;
-            if register == Register::Yes {
-                condition.register_waiter();
-            }
-            self.check(index, condition);
-        }
-        Ok(())
-    }
-
-    /// Checks a condition that was registered before, and registers it again only if it is still
-    /// not met: a bit that nobody needs costs the next signal a system call.
-    fn recheck(&mut self, index: usize, condition: Condition<'_>) {
-        if !self.check(index, condition) {
-            condition.register_waiter();
-            self.check(index, condition);
-        }
-    }
-
-    fn check(&mut self, index: usize, condition: Condition<'_>) -> bool {
-        match condition.met() {
-            Ok(true) => self.met = Some(index),
-            Ok(false) => return false,
-            Err(error) => self.failure = self.failure.or(Some(error)),
-        }
-        true
-    }
-
-    fn answer(self) -> Option<Result<usize>> {
-        self.met.map(Ok).or(self.failure.map(Err))
-    }
-}
-
 fn scan_all(conditions: &impl Conditions, register: Register) -> Result<Option<Result<usize>>> {
     let mut scan = Scan::default();
     scan.check_all(conditions, register)?;
     Ok(scan.answer())
-}
-
-/// Finds the conditions on a slot.
-pub(super) enum SlotIndex {
-    /// By going through all of them: for short lists, and if there is no memory.
-    Linear,
-    /// (number of the page in [`PageEvents`], slot, index of the condition), sorted.
-    Sorted(Vec<(usize, u32, usize)>),
-}
-
-/// Lists up to this long need no memory.
-const LINEAR_MAX: usize = 128;
-
-impl SlotIndex {
-    fn of(conditions: &impl Conditions, events: &PageEvents<'_>) -> Result<SlotIndex> {
-        let count = conditions.count();
-        let mut entries = Vec::new();
-        // With too many pages everything is checked anyway.
-        if count <= LINEAR_MAX || events.too_many_pages || entries.try_reserve_exact(count).is_err()
-        {
-            return Ok(SlotIndex::Linear);
-        }
-        for condition in 0..count {
-            let fence = conditions.get(condition)?.fence;
-            let page = events.number_of(fence.page()).ok_or(Error::Unexpected)?;
-            entries.push((page, fence.index(), condition));
-        }
-        entries.sort_unstable();
-        Ok(SlotIndex::Sorted(entries))
-    }
-
-    /// Whether looking up what may be hundreds of slots is cheaper than one check of everything.
-    pub(super) fn is_quick(&self, count: usize) -> bool {
-        matches!(self, SlotIndex::Sorted(_)) || count <= LINEAR_MAX
-    }
-
-    /// Has `scan` check every condition on a slot of a page.
-    pub(super) fn check(
-        &self,
-        (number, page): (usize, &Page),
-        slot: u32,
-        conditions: &impl Conditions,
-        scan: &mut Scan,
-    ) -> Result<()> {
-        match self {
-            SlotIndex::Linear => {
-                for index in 0..conditions.count() {
-                    let condition = conditions.get(index)?;
-                    let fence = condition.fence;
-                    if fence.index() == slot && std::ptr::eq(fence.page(), page) {
-                        scan.recheck(index, condition);
-                    }
-                }
-            }
-            SlotIndex::Sorted(entries) => {
-                let key = |entry: &(usize, u32, usize)| (entry.0, entry.1);
-                let first = entries.partition_point(|entry| key(entry) < (number, slot));
-                let found = entries.iter().skip(first);
-                for entry in found.take_while(|entry| key(entry) == (number, slot)) {
-                    scan.recheck(entry.2, conditions.get(entry.2)?);
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Waits until each of the conditions was met. A condition that cannot be met any more ends the

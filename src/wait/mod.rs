@@ -8,7 +8,8 @@ mod many;
 mod one;
 mod page_events;
 mod records;
+mod scan;
 
-pub(crate) use condition::{Condition, Op, Predicate, Until};
-pub(crate) use many::{Conditions, all, any};
+pub(crate) use condition::{Condition, Conditions, Op, Predicate, Until};
+pub(crate) use many::{all, any};
 pub(crate) use one::one;

@@ -1,7 +1,7 @@
 //! The eventcounts of the pages that a wait for many fences is about.
 
 use super::block;
-use super::many::{Conditions, Scan, SlotIndex};
+use super::condition::Conditions;
 use crate::error::Result;
 use crate::fence::poll_interval::poll_interval;
 use crate::shm::owner_death;
@@ -96,34 +96,26 @@ impl<'a> PageEvents<'a> {
         failed
     }
 
-    /// W1 again, and checks the conditions on the slots with events since the last time. Returns
-    /// false if the logs cannot tell all of those slots.
-    pub(super) fn check_signaled(
+    /// W1 again, and calls `check` for each slot with an event since the last time, with the page and
+    /// its number. Returns false if the logs cannot tell all of those slots.
+    pub(super) fn for_each_signaled(
         &mut self,
-        conditions: &impl Conditions,
-        index: &SlotIndex,
-        scan: &mut Scan,
+        mut check: impl FnMut((usize, &Page), u32) -> Result<()>,
     ) -> Result<bool> {
-        if self.too_many_pages || !index.is_quick(conditions.count()) {
-            return Ok(false);
-        }
         let mut is_complete = !self.read_owner_epoch();
         for (number, epoch) in self.pages.iter_mut().flatten().enumerate() {
             let events = epoch.page.events();
             let seen = epoch.sequence;
             // W1 for this page: before the thread registers with any of its slots again.
             epoch.sequence = events.sequence().load(Ordering::Acquire);
-            match events.signaled_since(seen, epoch.sequence) {
-                None => is_complete = false,
-                Some(slots) => {
-                    for slot in slots {
-                        match slot {
-                            None => is_complete = false,
-                            Some(slot) => {
-                                index.check((number, epoch.page), slot, conditions, scan)?;
-                            }
-                        }
-                    }
+            let Some(slots) = events.signaled_since(seen, epoch.sequence) else {
+                is_complete = false;
+                continue;
+            };
+            for slot in slots {
+                match slot {
+                    None => is_complete = false,
+                    Some(slot) => check((number, epoch.page), slot)?,
                 }
             }
         }

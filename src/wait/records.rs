@@ -1,7 +1,6 @@
 //! The wait records of blocking waits, which only LIBUMF_DEBUG asks for.
 
-use super::condition::Condition;
-use super::many::Conditions;
+use super::condition::{Condition, Conditions};
 use crate::config;
 use crate::error::Result;
 use crate::fence::WaitRecord;

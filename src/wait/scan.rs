@@ -1,0 +1,142 @@
+//! One pass over the conditions of a wait for any, and the index that finds those on a slot.
+
+use super::condition::{Condition, Conditions};
+use super::page_events::PageEvents;
+use crate::error::{Error, Result};
+use crate::shm::page::Page;
+
+/// Whether the thread registers as a waiter before it checks a condition.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Register {
+    Yes,
+    No,
+}
+
+/// What was found among conditions of which one is enough.
+#[derive(Default)]
+pub(super) struct Scan {
+    pub(super) met: Option<usize>,
+    pub(super) failure: Option<Error>,
+}
+
+impl Scan {
+    /// Checks each condition until one is met.
+    pub(super) fn check_all(
+        &mut self,
+        conditions: &impl Conditions,
+        register: Register,
+    ) -> Result<()> {
+        for index in 0..conditions.count() {
+            if self.met.is_some() {
+                break;
+            }
+            let condition = conditions.get(index)?;
+            if register == Register::Yes {
+                condition.register_waiter();
+            }
+            self.check(index, condition);
+        }
+        Ok(())
+    }
+
+    /// Checks a condition that was registered before, and registers it again only if it is still
+    /// not met: a bit that nobody needs costs the next signal a system call.
+    fn recheck(&mut self, index: usize, condition: Condition<'_>) {
+        if !self.check(index, condition) {
+            condition.register_waiter();
+            self.check(index, condition);
+        }
+    }
+
+    fn check(&mut self, index: usize, condition: Condition<'_>) -> bool {
+        match condition.met() {
+            Ok(true) => self.met = Some(index),
+            Ok(false) => return false,
+            Err(error) => self.failure = self.failure.or(Some(error)),
+        }
+        true
+    }
+
+    pub(super) fn answer(self) -> Option<Result<usize>> {
+        self.met.map(Ok).or(self.failure.map(Err))
+    }
+}
+
+/// Finds the conditions on a slot.
+pub(super) enum SlotIndex {
+    /// By going through all of them: for short lists, and if there is no memory.
+    Linear,
+    /// (number of the page in [`PageEvents`], slot, index of the condition), sorted.
+    Sorted(Vec<(usize, u32, usize)>),
+}
+
+/// Lists up to this long need no memory.
+const LINEAR_MAX: usize = 128;
+
+impl SlotIndex {
+    pub(super) fn of(conditions: &impl Conditions, events: &PageEvents<'_>) -> Result<SlotIndex> {
+        let count = conditions.count();
+        let mut entries = Vec::new();
+        // With too many pages everything is checked anyway.
+        if count <= LINEAR_MAX || events.too_many_pages || entries.try_reserve_exact(count).is_err()
+        {
+            return Ok(SlotIndex::Linear);
+        }
+        for condition in 0..count {
+            let fence = conditions.get(condition)?.fence;
+            let page = events.number_of(fence.page()).ok_or(Error::Unexpected)?;
+            entries.push((page, fence.index(), condition));
+        }
+        entries.sort_unstable();
+        Ok(SlotIndex::Sorted(entries))
+    }
+
+    /// Has `scan` check the conditions on the slots with events since the last time. Returns false if
+    /// they are not known, or too many to look up: then everything has to be checked.
+    pub(super) fn check_signaled(
+        &self,
+        events: &mut PageEvents<'_>,
+        conditions: &impl Conditions,
+        scan: &mut Scan,
+    ) -> Result<bool> {
+        if events.too_many_pages || !self.is_quick(conditions.count()) {
+            return Ok(false);
+        }
+        events.for_each_signaled(|page, slot| self.check(page, slot, conditions, scan))
+    }
+
+    /// Whether looking up what may be hundreds of slots is cheaper than one check of everything.
+    fn is_quick(&self, count: usize) -> bool {
+        matches!(self, SlotIndex::Sorted(_)) || count <= LINEAR_MAX
+    }
+
+    /// Has `scan` check every condition on a slot of a page.
+    fn check(
+        &self,
+        (number, page): (usize, &Page),
+        slot: u32,
+        conditions: &impl Conditions,
+        scan: &mut Scan,
+    ) -> Result<()> {
+        match self {
+            SlotIndex::Linear => {
+                for index in 0..conditions.count() {
+                    let condition = conditions.get(index)?;
+                    let fence = condition.fence;
+                    if fence.index() == slot && std::ptr::eq(fence.page(), page) {
+                        scan.recheck(index, condition);
+                    }
+                }
+            }
+            SlotIndex::Sorted(entries) => {
+                let key = |entry: &(usize, u32, usize)| (entry.0, entry.1);
+                let first = entries.partition_point(|entry| key(entry) < (number, slot));
+                let found = entries.iter().skip(first);
+                for entry in found.take_while(|entry| key(entry) == (number, slot)) {
+                    scan.recheck(entry.2, conditions.get(entry.2)?);
+                }
+            }
+        }
+        Ok(())
+    }
+}
