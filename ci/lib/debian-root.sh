@@ -20,20 +20,30 @@ quietly() {
 
 # Print the address of the Debian archive that this machine's apt uses.
 mirror() {
-    [ -z "${LIBUMF_DEBIAN_MIRROR:-}" ] || { echo "$LIBUMF_DEBIAN_MIRROR"; return; }
+    local address=${LIBUMF_DEBIAN_MIRROR:-}
+    # A container image comes without apt's lists, which tell the archive from others.
+    # shellcheck disable=SC2086 # an empty $sudo is no word
+    [ -n "$address" ] || address=$(apt_archive) ||
+        { quietly $sudo apt-get update -qq && address=$(apt_archive); } ||
+        { echo 'apt knows no archive of Debian; name one in LIBUMF_DEBIAN_MIRROR' >&2; return 1; }
+    echo "$address"
+}
+
+apt_archive() {
     # shellcheck disable=SC2016 # the dollar is apt's
-    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | sed -n 1p
+    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | grep -m 1 .
 }
 
 # Make a root of a Debian suite. It appears under its name only when it is complete.
 make_root() { # make_root ROOT SUITE MMDEBSTRAP_OPTION...
-    local root=$1 suite=$2 directory
+    local root=$1 suite=$2 archive directory
     shift 2
+    archive=$(mirror)
     mkdir -p "$(dirname "$root")"
     $sudo rm -rf "$root" "$root.new"
     # shellcheck disable=SC2086 # an empty $sudo is no word
     quietly $sudo mmdebstrap --quiet --mode=root "$@" "$suite" "$root.new" \
-        "deb [signed-by=$keyring] $(mirror) $suite main"
+        "deb [signed-by=$keyring] $archive $suite main"
     # --variant=extract runs no maintainer scripts, so make the links that they would make.
     for directory in bin sbin lib lib64; do
         [ -L "$root.new/$directory" ] || $sudo ln -s "usr/$directory" "$root.new/$directory"
