@@ -1,8 +1,10 @@
 # shellcheck shell=bash
 #
-# Debian systems in folders ("roots"), for builds that must not depend on what this machine has. To be sourced:
+# Debian systems in folders ("roots"), for builds that must not depend on what this machine has. To
+# be sourced:
 #
 #     make_root ROOT SUITE MMDEBSTRAP_OPTION...
+#     can_mount
 #     inside ROOT [--bind SOURCE TARGET]... [--no-network] [VARIABLE=VALUE]... COMMAND...
 #     mirror
 #     quietly COMMAND...
@@ -12,13 +14,13 @@
 sudo=$([ "$(id -u)" -eq 0 ] || echo sudo)
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
-# Run a command, and print its output only if it fails.
+# Runs a command, and prints its output only if it fails.
 quietly() {
     local output
     output=$("$@" 2>&1) || { echo "$output" >&2; return 1; }
 }
 
-# Print the address of the Debian archive that this machine's apt uses.
+# Prints the address of the Debian archive that this machine's apt uses.
 mirror() {
     local address=${LIBUMF_DEBIAN_MIRROR:-}
     # A container image comes without apt's lists, which tell the archive from others.
@@ -34,7 +36,7 @@ apt_archive() {
     apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | grep -m 1 .
 }
 
-# Make a root of a Debian suite. It appears under its name only when it is complete.
+# Makes a root of a Debian suite. It appears under its name only when it is complete.
 make_root() { # make_root ROOT SUITE MMDEBSTRAP_OPTION...
     local root=$1 suite=$2 archive directory
     shift 2
@@ -44,7 +46,7 @@ make_root() { # make_root ROOT SUITE MMDEBSTRAP_OPTION...
     # shellcheck disable=SC2086 # an empty $sudo is no word
     quietly $sudo mmdebstrap --quiet --mode=root "$@" "$suite" "$root.new" \
         "deb [signed-by=$keyring] $archive $suite main"
-    # --variant=extract runs no maintainer scripts, so make the links that they would make.
+    # --variant=extract runs no maintainer scripts, so the links that they make are made here.
     for directory in bin sbin lib lib64; do
         [ -L "$root.new/$directory" ] || $sudo ln -s "usr/$directory" "$root.new/$directory"
     done
@@ -52,7 +54,12 @@ make_root() { # make_root ROOT SUITE MMDEBSTRAP_OPTION...
     $sudo mv "$root.new" "$root"
 }
 
-# Run a command in a root, with this machine's /proc, /sys and /dev and an empty environment.
+# Whether this process may mount, which inside() takes.
+can_mount() {
+    $sudo unshare --mount mount --bind /proc /proc 2>/dev/null
+}
+
+# Runs a command in a root, with this machine's /proc, /sys and /dev and an empty environment.
 inside() { # inside ROOT [--bind SOURCE TARGET]... [--no-network] [VARIABLE=VALUE]... COMMAND...
     local root=$1 namespaces=(--mount) binds=()
     shift
