@@ -1,5 +1,10 @@
 fn main() {
     println!("cargo::rerun-if-changed=calls.c");
     println!("cargo::rerun-if-changed=../include/libumf.h");
-    cc::Build::new().file("calls.c").include("../include").flag("-Wall").flag("-Wextra").compile("calls");
+    cc::Build::new()
+        .file("calls.c")
+        .include("../include")
+        .flag("-Wall")
+        .flag("-Wextra")
+        .compile("calls");
 }

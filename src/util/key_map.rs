@@ -10,9 +10,9 @@ pub(crate) type KeyMap<K, V> = HashMap<K, V, BuildHasherDefault<KeyHasher>>;
 
 /// Mixes each integer of a key by one multiplication, as FxHash and foldhash do.
 ///
-/// It has no random seed: that would need a system call. It needs none, since the keys are file ids,
-/// slot indices and addresses of what this process opened. It is several times faster than SipHash,
-/// which shows when a fence is created.
+/// It has no random seed: that would need a system call. It needs none, since the keys are file
+/// ids, slot indices and addresses of what this process opened. It is several times faster than
+/// SipHash, which shows when a fence is created.
 #[derive(Default)]
 pub(crate) struct KeyHasher(u64);
 

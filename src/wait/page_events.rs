@@ -96,8 +96,8 @@ impl<'a> PageEvents<'a> {
         failed
     }
 
-    /// W1 again, and calls `check` for each slot with an event since the last time, with the page and
-    /// its number. Returns false if the logs cannot tell all of those slots.
+    /// W1 again, and calls `check` for each slot with an event since the last time, with the page
+    /// and its number. Returns false if the logs cannot tell all of those slots.
     pub(super) fn for_each_signaled(
         &mut self,
         mut check: impl FnMut((usize, &Page), u32) -> Result<()>,

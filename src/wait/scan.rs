@@ -91,8 +91,8 @@ impl SlotIndex {
         Ok(SlotIndex::Sorted(entries))
     }
 
-    /// Has `scan` check the conditions on the slots with events since the last time. Returns false if
-    /// they are not known, or too many to look up: then everything has to be checked.
+    /// Has `scan` check the conditions on the slots with events since the last time. Returns false
+    /// if they are not known, or too many to look up: then everything has to be checked.
     pub(super) fn check_signaled(
         &self,
         events: &mut PageEvents<'_>,
