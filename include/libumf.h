@@ -10,7 +10,8 @@
  *
  * GETTING STARTED
  *
- * One process signals and another waits. Results are not checked here, to keep it short.
+ * One process signals and another waits. Results are not checked here, to keep it short. Link with
+ * -lumf-fence (pkg-config libumf). The header needs C99 or C++11.
  *
  *     // The signaler makes a page and a fence, and sends page_fd and index over a socket.
  *     struct umf_page *page;
@@ -24,7 +25,7 @@
  *     ...                                             // the work
  *     umf_fence_signal(fence, 1);
  *     ...                                             // until the waiter is done, keep the fence:
- *     umf_fence_unref(fence);                         // this ends it, and waits get -ESTALE
+ *     umf_fence_unref(fence);                         // the end: unmet waits get -ESTALE
  *     umf_page_unref(page);
  *
  *     // The waiter receives page_fd and index.
@@ -44,16 +45,25 @@
  *
  * CONVENTIONS
  *
+ * Words.
+ *   Met: the condition of a wait holds. For UMF_OP_GE, the fence has reached the value.
+ *   Due: the condition of a watch is met or can no longer be met. Its action comes next.
+ *   Over: the action of a watch is done or never will be. For a job, see umf_queue_drain().
+ *   End: a reference ends with unref, and a fence with its creator's last one: umf_fence_create().
  * Results. A function that can fail returns 0, or a negative errno from the list in its
  *   documentation, or -EPROTO for an event that the library does not expect. It does not change
  *   errno. A call that fails changes nothing and writes no output, unless its documentation says
  *   otherwise.
- * Time. A timeout is an absolute time: nanoseconds on CLOCK_MONOTONIC, as in Vulkan and DRM. 0
- *   checks once, and returns -ETIME if the condition is not met. UINT64_MAX waits forever. Signals
- *   do not interrupt a wait.
+ * Time. A timeout is an absolute time: nanoseconds on CLOCK_MONOTONIC, as in DRM and unlike in
+ *   vkWaitSemaphores(). 0 checks once, and returns -ETIME if the condition is not met. UINT64_MAX
+ *   waits forever. To a relative timeout, first add the clock's time; if the sum overflows, pass
+ *   UINT64_MAX. POSIX signals do not interrupt a wait.
  * Handles. struct umf_page, umf_fence, umf_device, umf_loop, umf_watch, umf_syncobj and umf_queue
- *   are opaque and reference counted. A call of create, import, open, watch or ref gives the caller
- *   a reference, which it ends with unref. All threads may use a handle, also at the same time.
+ *   are opaque and reference counted. The outputs out_page, out_fence, out_device, out_loop,
+ *   out_watch, out_syncobj and out_queue each give the caller a reference, and so does each ref
+ *   function. The caller ends it with unref. All threads may use a handle, also at the same time.
+ *   Watches, ties of fences and jobs hold references to their fences. In the process that created
+ *   it, a fence does not end before they are over.
  * File descriptors. One that is passed in stays the caller's. One that is returned is
  *   close-on-exec, and the caller closes it.
  * Flags. Unknown bits return -EINVAL, so that a program can detect an older library. Reserved
@@ -67,16 +77,24 @@
  * Environment. LIBUMF_SPIN (umf_set_spin()) and LIBUMF_DEBUG (umf_graph_write()) are read once,
  *   when the process creates or imports its first page.
  * Blocking. Functions with a timeout block. umf_loop_unref(), umf_queue_unref() and
- *   umf_graph_write() may block. No other function does. To wait without blocking, use
- *   umf_loop_watch(), the conversions that take a loop, and umf_queue_submit().
+ *   umf_graph_write() may block. No other function does, but one that runs your callbacks, jobs or
+ *   release functions takes as long as these. To wait without blocking, use umf_loop_watch(), the
+ *   conversions that take a loop, and umf_queue_submit().
  * Callbacks. A function that the library calls must return normally. It must not throw a C++
  *   exception, call longjmp() out of itself, call pthread_exit(), or be canceled with
  *   pthread_cancel(): the process may abort or deadlock. What else it may do stands where its
  *   struct is declared.
+ * Release functions. Each is called once, after the last use of its data, on any thread. Often it
+ *   runs within a call of yours: any unref, umf_watch_cancel(), umf_queue_cancel(),
+ *   umf_queue_fail(), umf_queue_submit(), umf_loop_dispatch(), umf_fence_open_in() or
+ *   umf_fence_set_notifier(). During these, hold no lock that a release function takes. It may
+ *   call any function of the library. On a loop's thread it should not block, like a callback.
  * Fork. A child may use the handles that it inherits, except loops, watches and queues: it can only
- *   end its references to these, and other calls with them return -ESTALE. Fences that the parent
- *   created stay the parent's: they do not end with the child's references. If several threads ran,
- *   only async-signal-safe functions may be called between fork() and exec(), as POSIX says.
+ *   end its references to these, and other calls with them return -ESTALE. Their callbacks, jobs
+ *   and release functions never run in the child. A fence that the parent created ends with the
+ *   parent's references: those of the child neither end it nor keep it. A fence that the child
+ *   creates ends with the child's. If several threads ran, only async-signal-safe functions may be
+ *   called between fork() and exec(), as POSIX says.
  * Peers. A process that was given a page can signal, fail and garble its fences at any time (but
  *   see UMF_PAGE_SINGLE_WRITER). It can so delay or deceive the processes that wait for them. It
  *   cannot crash or corrupt them, or touch other pages.
@@ -89,13 +107,15 @@
  *                backwards
  *   -ETIME       the condition was not met by the deadline
  *   -EIO         the fence carries an error, which umf_fence_error() returns
- *   -EOWNERDEAD  as -EIO, and the error is EOWNERDEAD: the signaler died, as
+ *   -EOWNERDEAD  as -EIO, and the error is -EOWNERDEAD: the signaler died, as
  *                umf_loop_tie_fence() found or a process said with umf_fence_set_error()
  *   -ERANGE      the fence's value is beyond where the condition could be met
  *   -ESTALE      the fence ended: its creator ended its last reference. Or the loop, watch or
- *                queue belongs to the process that this one was forked from
+ *                queue belongs to another process: the one that this process was forked from.
+ *                Each function of loops, watches and queues says which applies
  *   -EALREADY    what is to be canceled has happened
- *   -ECANCELED   it was canceled
+ *   -ECANCELED   it was canceled. Only watches and jobs report this. A wait for a fence that
+ *                carries -ECANCELED returns -EIO
  *   -ENOSPC      every slot of the page is in use
  *   -ENOENT      the index or the handle names nothing
  *   -EBADF       the file descriptor is not open
@@ -143,10 +163,10 @@ uint32_t umf_version(void);
 /**
  * Bit of umf_caps.flags: one wait can sleep on the fences of up to 128 pages.
  *
- * It needs Linux 5.16 and no sandbox that forbids futex_waitv. Without it, these waits poll at
- * intervals, as those on fences with UMF_FENCE_DEVICE do: umf_wait() on fences of more than one
- * page, and every wait for a fence that only another process may signal (UMF_PAGE_SINGLE_WRITER).
- * Since 0.1.
+ * Read it before you rely on two kinds of waits, which poll at intervals without it, as those on
+ * fences with UMF_FENCE_DEVICE do. These are umf_wait() on fences of more than one page, and every
+ * wait for a fence that only another process may signal (UMF_PAGE_SINGLE_WRITER). It needs Linux
+ * 5.16 and no sandbox that forbids futex_waitv. Since 0.1.
  */
 #define UMF_CAP_WAIT_MANY_PAGES (UINT64_C(1) << 0)
 
@@ -213,8 +233,8 @@ int umf_set_spin(uint32_t vain_permille, uint32_t limit_ns, uint64_t flags);
 /* --- Pages ------------------------------------------------------------------------------------ */
 
 /*
- * A page is one shared-memory object that holds fences. It is passed to another process as a file
- * descriptor, with all its fences.
+ * A page is one shared-memory object: an array of slots, each of which holds at most one fence. It
+ * is passed to another process as a file descriptor, with all its fences.
  */
 
 /** The maximum number of fences in one page. Since 0.1. */
@@ -239,7 +259,7 @@ struct umf_page;
  * The page is a sealed memfd that can be passed to other processes. It takes 64 bytes for each
  * fence and 4096 bytes more, allocated by this call.
  *
- * @fence_count: the number of fences, 1 to UMF_PAGE_MAX_FENCES.
+ * @fence_count: the number of slots, and so of fences, 1 to UMF_PAGE_MAX_FENCES.
  * @flags: UMF_PAGE_SINGLE_WRITER, or 0.
  * @out_page: receives a reference, which the caller ends with umf_page_unref(). Written only on
  *     success.
@@ -1087,8 +1107,9 @@ void umf_device_unref(struct umf_device *device);
 
 /*
  * These block until the source is signaled. A kernel fence that they make is signaled from the
- * start. The conversions of an event loop (umf_loop_export_syncobj() and what follows it) do not
- * block.
+ * start. Imports do not raise the pending value: if waiters use UMF_WAIT_PENDING, call
+ * umf_fence_submit() first. The conversions of an event loop (umf_loop_export_syncobj() and what
+ * follows it) do not block.
  */
 
 /**
@@ -1110,12 +1131,12 @@ void umf_device_unref(struct umf_device *device);
  *                     the wait
  *   -ETIME            the deadline passed first
  *   -EIO              the fence failed before it reached @value; umf_fence_error() has the cause
- *   -EOWNERDEAD       as -EIO; the error is EOWNERDEAD: the signaler died
+ *   -EOWNERDEAD       as -EIO; the error is -EOWNERDEAD: the signaler died
  *   -ESTALE           the fence ended before it reached @value: see umf_fence_create()
  *   -ENOMEM           no memory is left
  *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
  *
- * Signals do not interrupt the wait. Thread-safe. Since 0.1.
+ * POSIX signals do not interrupt the wait. Thread-safe. Since 0.1.
  */
 int umf_fence_export_sync_file(struct umf_fence *fence,
                                uint64_t value,
@@ -1142,13 +1163,13 @@ int umf_fence_export_sync_file(struct umf_fence *fence,
  *   -EBADF       @sync_file_fd is not open, or is below -1
  *   -ETIME       the deadline passed first. Nothing changed
  *   -EIO         the sync_file failed, or the fence carried an error before
- *   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD
+ *   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD
  *   -ESTALE      the fence ended: see umf_fence_create()
  *   -EACCES      this process may not signal the fence: UMF_PAGE_SINGLE_WRITER,
  *                umf_fence_create_in()
  *   -ENOMEM      no memory is left
  *
- * Signals do not interrupt the wait. Thread-safe. Since 0.1.
+ * POSIX signals do not interrupt the wait. Thread-safe. Since 0.1.
  */
 int umf_fence_import_sync_file(struct umf_fence *fence,
                                uint64_t value,
@@ -1179,12 +1200,12 @@ int umf_fence_import_sync_file(struct umf_fence *fence,
  *   -EOPNOTSUPP  the device has no syncobjs; or @point is not 0, and it has no timelines
  *   -ETIME       the deadline passed first
  *   -EIO         the fence failed before it reached @value; umf_fence_error() has the cause
- *   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD: the signaler died
+ *   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD: the signaler died
  *   -ESTALE      the fence ended before it reached @value: see umf_fence_create()
  *   -ENOMEM      no memory is left
  *
- * Signals do not interrupt the wait. Thread-safe, but threads that add points to one timeline must
- * do so in order. Since 0.1.
+ * POSIX signals do not interrupt the wait. Thread-safe, but see umf_loop_export_syncobj() for
+ * threads that add points to one timeline at the same time. Since 0.1.
  */
 int umf_fence_export_syncobj(struct umf_fence *fence,
                              uint64_t value,
@@ -1217,14 +1238,14 @@ int umf_fence_export_syncobj(struct umf_fence *fence,
  *   -ETIME            the deadline passed before the point was submitted or before it signaled.
  *                     Nothing changed
  *   -EIO              the fence of the point failed, or @fence carried an error before
- *   -EOWNERDEAD       as -EIO; the error is EOWNERDEAD
+ *   -EOWNERDEAD       as -EIO; the error is -EOWNERDEAD
  *   -ESTALE           @fence ended: see umf_fence_create()
  *   -EACCES           this process may not signal @fence: UMF_PAGE_SINGLE_WRITER,
  *                     umf_fence_create_in()
  *   -ENOMEM           no memory is left
  *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
  *
- * Signals do not interrupt the wait. Thread-safe. Since 0.1.
+ * POSIX signals do not interrupt the wait. Thread-safe. Since 0.1.
  */
 int umf_fence_import_syncobj(struct umf_fence *fence,
                              uint64_t value,
@@ -1271,12 +1292,12 @@ int umf_fence_import_syncobj(struct umf_fence *fence,
  *                     /dev/udmabuf; returned before the wait
  *   -ETIME            the deadline passed first
  *   -EIO              the fence failed before it reached @value; umf_fence_error() has the cause
- *   -EOWNERDEAD       as -EIO; the error is EOWNERDEAD: the signaler died
+ *   -EOWNERDEAD       as -EIO; the error is -EOWNERDEAD: the signaler died
  *   -ESTALE           the fence ended before it reached @value: see umf_fence_create()
  *   -ENOMEM           no memory is left
  *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
  *
- * Signals do not interrupt the wait. Thread-safe. Since 0.1.
+ * POSIX signals do not interrupt the wait. Thread-safe. Since 0.1.
  */
 int umf_fence_export_dma_buf(struct umf_fence *fence,
                              uint64_t value,
@@ -1307,14 +1328,14 @@ int umf_fence_export_dma_buf(struct umf_fence *fence,
  *   -EOPNOTSUPP       the kernel cannot do it
  *   -ETIME            the deadline passed first. Nothing changed
  *   -EIO              a fence of the buffer failed, or @fence carried an error before
- *   -EOWNERDEAD       as -EIO; the error is EOWNERDEAD
+ *   -EOWNERDEAD       as -EIO; the error is -EOWNERDEAD
  *   -ESTALE           @fence ended: see umf_fence_create()
  *   -EACCES           this process may not signal @fence: UMF_PAGE_SINGLE_WRITER,
  *                     umf_fence_create_in()
  *   -ENOMEM           no memory is left
  *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
  *
- * Signals do not interrupt the wait. Thread-safe. Since 0.1.
+ * POSIX signals do not interrupt the wait. Thread-safe. Since 0.1.
  */
 int umf_fence_import_dma_buf(struct umf_fence *fence,
                              uint64_t value,

@@ -1,8 +1,9 @@
 //! Conversions that wait.
 //!
 //! These block until the source is signaled. A kernel fence that they make is signaled from the
-//! start. The conversions of an event loop (umf_loop_export_syncobj() and what follows it) do not
-//! block.
+//! start. Imports do not raise the pending value: if waiters use UMF_WAIT_PENDING, call
+//! umf_fence_submit() first. The conversions of an event loop (umf_loop_export_syncobj() and what
+//! follows it) do not block.
 
 use super::args::{borrow_fd, non_null};
 use super::contract::c_contract;
@@ -34,12 +35,12 @@ use std::ffi::c_int;
 ///                     the wait
 ///   -ETIME            the deadline passed first
 ///   -EIO              the fence failed before it reached @value; umf_fence_error() has the cause
-///   -EOWNERDEAD       as -EIO; the error is EOWNERDEAD: the signaler died
+///   -EOWNERDEAD       as -EIO; the error is -EOWNERDEAD: the signaler died
 ///   -ESTALE           the fence ended before it reached @value: see umf_fence_create()
 ///   -ENOMEM           no memory is left
 ///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
 ///
-/// Signals do not interrupt the wait. Thread-safe. Since 0.1.
+/// POSIX signals do not interrupt the wait. Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_export_sync_file(
     fence: *mut umf_fence,
@@ -75,13 +76,13 @@ pub unsafe extern "C" fn umf_fence_export_sync_file(
 ///   -EBADF       @sync_file_fd is not open, or is below -1
 ///   -ETIME       the deadline passed first. Nothing changed
 ///   -EIO         the sync_file failed, or the fence carried an error before
-///   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD
+///   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD
 ///   -ESTALE      the fence ended: see umf_fence_create()
 ///   -EACCES      this process may not signal the fence: UMF_PAGE_SINGLE_WRITER,
 ///                umf_fence_create_in()
 ///   -ENOMEM      no memory is left
 ///
-/// Signals do not interrupt the wait. Thread-safe. Since 0.1.
+/// POSIX signals do not interrupt the wait. Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_import_sync_file(
     fence: *mut umf_fence,
@@ -119,12 +120,12 @@ pub unsafe extern "C" fn umf_fence_import_sync_file(
 ///   -EOPNOTSUPP  the device has no syncobjs; or @point is not 0, and it has no timelines
 ///   -ETIME       the deadline passed first
 ///   -EIO         the fence failed before it reached @value; umf_fence_error() has the cause
-///   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD: the signaler died
+///   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD: the signaler died
 ///   -ESTALE      the fence ended before it reached @value: see umf_fence_create()
 ///   -ENOMEM      no memory is left
 ///
-/// Signals do not interrupt the wait. Thread-safe, but threads that add points to one timeline must
-/// do so in order. Since 0.1.
+/// POSIX signals do not interrupt the wait. Thread-safe, but see umf_loop_export_syncobj() for
+/// threads that add points to one timeline at the same time. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_export_syncobj(
     fence: *mut umf_fence,
@@ -168,14 +169,14 @@ pub unsafe extern "C" fn umf_fence_export_syncobj(
 ///   -ETIME            the deadline passed before the point was submitted or before it signaled.
 ///                     Nothing changed
 ///   -EIO              the fence of the point failed, or @fence carried an error before
-///   -EOWNERDEAD       as -EIO; the error is EOWNERDEAD
+///   -EOWNERDEAD       as -EIO; the error is -EOWNERDEAD
 ///   -ESTALE           @fence ended: see umf_fence_create()
 ///   -EACCES           this process may not signal @fence: UMF_PAGE_SINGLE_WRITER,
 ///                     umf_fence_create_in()
 ///   -ENOMEM           no memory is left
 ///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
 ///
-/// Signals do not interrupt the wait. Thread-safe. Since 0.1.
+/// POSIX signals do not interrupt the wait. Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_import_syncobj(
     fence: *mut umf_fence,
@@ -229,12 +230,12 @@ pub const UMF_DMA_BUF_WRITE: u64 = 1 << 1;
 ///                     /dev/udmabuf; returned before the wait
 ///   -ETIME            the deadline passed first
 ///   -EIO              the fence failed before it reached @value; umf_fence_error() has the cause
-///   -EOWNERDEAD       as -EIO; the error is EOWNERDEAD: the signaler died
+///   -EOWNERDEAD       as -EIO; the error is -EOWNERDEAD: the signaler died
 ///   -ESTALE           the fence ended before it reached @value: see umf_fence_create()
 ///   -ENOMEM           no memory is left
 ///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
 ///
-/// Signals do not interrupt the wait. Thread-safe. Since 0.1.
+/// POSIX signals do not interrupt the wait. Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_export_dma_buf(
     fence: *mut umf_fence,
@@ -279,14 +280,14 @@ pub unsafe extern "C" fn umf_fence_export_dma_buf(
 ///   -EOPNOTSUPP       the kernel cannot do it
 ///   -ETIME            the deadline passed first. Nothing changed
 ///   -EIO              a fence of the buffer failed, or @fence carried an error before
-///   -EOWNERDEAD       as -EIO; the error is EOWNERDEAD
+///   -EOWNERDEAD       as -EIO; the error is -EOWNERDEAD
 ///   -ESTALE           @fence ended: see umf_fence_create()
 ///   -EACCES           this process may not signal @fence: UMF_PAGE_SINGLE_WRITER,
 ///                     umf_fence_create_in()
 ///   -ENOMEM           no memory is left
 ///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
 ///
-/// Signals do not interrupt the wait. Thread-safe. Since 0.1.
+/// POSIX signals do not interrupt the wait. Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_import_dma_buf(
     fence: *mut umf_fence,

@@ -30,10 +30,10 @@ pub extern "C" fn umf_version() -> u32 {
 
 /// Bit of umf_caps.flags: one wait can sleep on the fences of up to 128 pages.
 ///
-/// It needs Linux 5.16 and no sandbox that forbids futex_waitv. Without it, these waits poll at
-/// intervals, as those on fences with UMF_FENCE_DEVICE do: umf_wait() on fences of more than one
-/// page, and every wait for a fence that only another process may signal (UMF_PAGE_SINGLE_WRITER).
-/// Since 0.1.
+/// Read it before you rely on two kinds of waits, which poll at intervals without it, as those on
+/// fences with UMF_FENCE_DEVICE do. These are umf_wait() on fences of more than one page, and every
+/// wait for a fence that only another process may signal (UMF_PAGE_SINGLE_WRITER). It needs Linux
+/// 5.16 and no sandbox that forbids futex_waitv. Since 0.1.
 pub const UMF_CAP_WAIT_MANY_PAGES: u64 = 1 << 0;
 
 /// Bit of umf_caps.flags: this process can open /dev/udmabuf.

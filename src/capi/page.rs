@@ -1,7 +1,7 @@
 //! Pages.
 //!
-//! A page is one shared-memory object that holds fences. It is passed to another process as a file
-//! descriptor, with all its fences.
+//! A page is one shared-memory object: an array of slots, each of which holds at most one fence. It
+//! is passed to another process as a file descriptor, with all its fences.
 
 use super::args::{borrow_fd, no_flags, non_null};
 use super::contract::c_contract;
@@ -40,7 +40,7 @@ pub const UMF_PAGE_SINGLE_WRITER: u64 = 1 << 0;
 /// The page is a sealed memfd that can be passed to other processes. It takes 64 bytes for each
 /// fence and 4096 bytes more, allocated by this call.
 ///
-/// @fence_count: the number of fences, 1 to UMF_PAGE_MAX_FENCES.
+/// @fence_count: the number of slots, and so of fences, 1 to UMF_PAGE_MAX_FENCES.
 /// @flags: UMF_PAGE_SINGLE_WRITER, or 0.
 /// @out_page: receives a reference, which the caller ends with umf_page_unref(). Written only on
 ///     success.
