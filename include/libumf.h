@@ -403,6 +403,10 @@ void umf_page_unref(struct umf_page *page);
  * umf_wait(), in any process that has the page, sleep until it is reached. A second number, the
  * pending value, says how far the submitted work will signal. A fence that fails carries an error,
  * and ends every wait for a value that it has not reached.
+ *
+ * A process that has a fence open remembers the greatest value that it saw. That value stays
+ * reached in this process, whatever a peer writes, and even after the fence ended (but see
+ * UMF_FENCE_32BIT).
  */
 
 /**
@@ -414,14 +418,18 @@ struct umf_fence;
 /**
  * Flag of umf_fence_create(): the value has 32 bits and wraps around.
  *
- * Sequence numbers of hardware do that. A value is greater than another if it is less than 2^31
- * ahead of it. All comparisons work that way. This process does not remember the values that it
- * saw reached, as it does for 64 bits: every wait reads the value again. Since 0.1.
+ * Set it for sequence numbers of hardware that do that. A value is greater than another if it is
+ * less than 2^31 ahead of it. All comparisons work that way. This process does not remember the
+ * values that it saw reached, as it does for 64 bits: every wait reads the value again. Since 0.1.
  */
 #define UMF_FENCE_32BIT (UINT64_C(1) << 0)
 
 /**
  * Flag of umf_fence_create(): a device writes the value and wakes no waiter.
+ *
+ * Set it if a GPU or other hardware writes the value at umf_fence_offset(). The process that
+ * submits the work to the device calls umf_fence_submit(), since a device does not raise the
+ * pending value.
  *
  * umf_fence_wait() uses the notifier of umf_fence_set_notifier(). Without one, and always in
  * umf_wait(), a waiter polls the value at intervals until umf_fence_notify() wakes it. The
@@ -434,10 +442,10 @@ struct umf_fence;
 /**
  * Flag of umf_fence_create(): the fence lives as long as its page.
  *
- * It does not end with its creator's last reference. It lives until the last mapping and the last
- * file descriptor of the page are closed. Any process that has one of them can open the fence
- * again. Its slot is not reused. This is for pages that are handed over with all their contents,
- * such as the payload of a Vulkan semaphore. Since 0.1.
+ * Set it for pages that are handed over with all their contents, such as the payload of a Vulkan
+ * semaphore. The fence does not end with its creator's last reference. It lives until the last
+ * mapping and the last file descriptor of the page are closed. Any process that has one of them
+ * can open the fence again. Its slot is not reused. Since 0.1.
  */
 #define UMF_FENCE_LASTING (UINT64_C(1) << 2)
 
@@ -445,13 +453,16 @@ struct umf_fence;
  * Create a fence in a free slot of a page.
  *
  * The fence lives until this process ends its last reference (but see UMF_FENCE_LASTING): keep one
- * until every waiter is done. When the fence ends, its waiters in all processes get -ESTALE, and
- * the slot becomes free for a new fence. Handles to the old fence never see the new one. What was
- * signaled before the end can still be read until the slot is reused. Slots are reused in turn, so
- * that is as far away as the page has free slots.
+ * until every waiter is done. Watches and jobs of this process hold references too.
  *
- * A process that dies without umf_fence_unref() ends nothing: its slots stay in use, and its
- * waiters sleep until a process fails the fences that it should have signaled.
+ * When the fence ends, waits in all processes for values that it has not reached return -ESTALE.
+ * The slot becomes free for a new fence, which handles to the old fence never see. Waits for
+ * values that it has reached succeed until the slot is reused. From then on they return -ESTALE,
+ * except in a process that saw the value reached. Slots are reused in turn, so that is as far away
+ * as the page has free slots.
+ *
+ * A process that exits or dies without umf_fence_unref() ends nothing. Its slots stay in use, and
+ * its waiters sleep until a process fails the fences that it should have signaled.
  * umf_loop_tie_fence() and umf_loop_tie_page() do that.
  *
  * @page: the page. The fence keeps a reference to it.
@@ -464,7 +475,7 @@ struct umf_fence;
  *   -EINVAL      @page or @out_fence is NULL, @flags has unknown bits, or @value is above
  *                UINT32_MAX for a 32-bit fence
  *   -ENOSPC      all slots of the page are in use
- *   -EACCES      another process created the page, with UMF_PAGE_SINGLE_WRITER
+ *   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER
  *   -EOPNOTSUPP  UMF_FENCE_DEVICE in a page with UMF_PAGE_SINGLE_WRITER: its waiters could not
  *                tell the device that they wait
  *   -ENOMEM      no memory is left
@@ -552,7 +563,7 @@ uint32_t umf_fence_index(const struct umf_fence *fence);
  *   -EINVAL      @fence is NULL, its value is already beyond @value, or @value does not fit in 32
  *                bits. Nothing changed
  *   -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed
- *   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD. Nothing changed
+ *   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD. Nothing changed
  *   -ESTALE      the fence ended: see umf_fence_create()
  *   -EACCES      this process may not signal the fence: UMF_PAGE_SINGLE_WRITER,
  *                umf_fence_create_in()
@@ -567,6 +578,9 @@ int umf_fence_signal(struct umf_fence *fence, uint64_t value);
  * A value that this process saw once, through this call or a wait, stays: nothing that a peer
  * writes makes it smaller here (but see UMF_FENCE_32BIT). Memory that the signaler wrote before it
  * signaled this value is then visible to the caller.
+ *
+ * Do not use it to detect the end of a fence: it goes on returning a value. umf_fence_error()
+ * returns -ESTALE then.
  *
  * @fence: the fence.
  *
@@ -588,7 +602,7 @@ uint64_t umf_fence_value(const struct umf_fence *fence);
  * Return: 0 on success, or
  *   -EINVAL      @fence is NULL, or @value does not fit in 32 bits
  *   -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed
- *   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD. Nothing changed
+ *   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD. Nothing changed
  *   -ESTALE      the fence ended: see umf_fence_create()
  *   -EACCES      this process may not signal the fence: UMF_PAGE_SINGLE_WRITER
  *
@@ -721,27 +735,30 @@ struct umf_notifier {
     /** sizeof(struct umf_notifier). */
     uint32_t size;
     /**
-     * A descriptor that becomes readable after the device's interrupt, or -1 for none. A zeroed
-     * struct names descriptor 0. The library reads it and discards the data. It must not block
-     * (O_NONBLOCK): otherwise another reader could keep a wait beyond its deadline.
+     * A descriptor that becomes readable after the device's interrupt. Set -1 if wait is given: a
+     * zeroed struct names descriptor 0, the standard input. The library reads it and discards the
+     * data. It must not block (O_NONBLOCK): otherwise another reader could keep a wait beyond its
+     * deadline.
      */
     int fd;
     /**
      * Sleeps until the device interrupted, at most until @abs_timeout_ns.
      *
-     * The reason for the interrupt may be that the device wrote @value, or any other. The result
-     * is ignored. It runs on the thread of a wait, in a signal handler if the wait is in one. Only
-     * one wait at a time calls it, and only while it waits. It must not wait for this fence, end
-     * it, or change its notifier. NULL for none.
+     * The reason for the interrupt may be that the device wrote @value, or any other. Return any
+     * value: it is ignored. It runs on the thread of a wait, in a signal handler if the wait is in
+     * one. Only one wait at a time calls it, and only while it waits. It must not wait for this
+     * fence, end it, or change its notifier. NULL for none.
      */
     int (*wait)(void *data, uint64_t value, uint64_t abs_timeout_ns);
     /** Passed to wait and release. */
     void *data;
     /**
-     * Called once, on any thread, when wait will not be called again.
+     * Called once, on any thread, when wait will not be called again. See "Release functions"
+     * above.
      *
      * That is after it was replaced, or after this process ended its last reference to the fence.
-     * May be NULL. Not called for fd, nor if umf_fence_set_notifier() fails.
+     * If a wait in a signal handler was the last to use the notifier, release is called there. May
+     * be NULL. Not called for fd, nor if umf_fence_set_notifier() fails.
      */
     void (*release)(void *data);
 };
@@ -790,7 +807,8 @@ struct umf_mapping {
     /** Passed to release. */
     void *data;
     /**
-     * Called once, on any thread, when the library will not read the value again.
+     * Called once, on any thread, when the library will not read the value again. See "Release
+     * functions" above.
      *
      * That is after this process ended its last reference to the fence. The function may unmap and
      * free the memory. The child of a fork has a reference, a mapping and a call of its own. May
@@ -835,7 +853,7 @@ struct umf_mapping {
  *                the first version of the struct; memory->reserved is not 0; memory->value is not
  *                aligned; @flags has unknown bits
  *   -ENOSPC      all slots of the page are in use
- *   -EACCES      another process created the page, with UMF_PAGE_SINGLE_WRITER
+ *   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER
  *   -EOPNOTSUPP  this process created the page with UMF_PAGE_SINGLE_WRITER: see umf_fence_create()
  *   -ENOMEM      no memory is left
  *
@@ -900,12 +918,12 @@ int umf_fence_open_in(struct umf_page *page,
  * Return: 0 on success, or
  *   -ETIME       the deadline passed first, or the one check did not find the value reached
  *   -EIO         the fence failed before it reached @value; umf_fence_error() has the cause
- *   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD: the signaler died
+ *   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD: the signaler died
  *   -ESTALE      the fence ended before it reached @value: see umf_fence_create()
  *   -EINVAL      @fence is NULL, or @value does not fit in 32 bits
  *
- * Signals do not interrupt the wait. Thread-safe and async-signal-safe, unless the fence has a
- * notifier whose wait function is not. Since 0.1.
+ * POSIX signals do not interrupt the wait. Thread-safe and async-signal-safe, unless the fence has
+ * a notifier whose wait function is not. Since 0.1.
  */
 int umf_fence_wait(struct umf_fence *fence, uint64_t value, uint64_t abs_timeout_ns);
 
@@ -972,7 +990,8 @@ struct umf_wait {
  * An entry that is met stays met, whatever happens to its fence during the wait. If a fence fails
  * or ends before its entry is met, the wait returns that error, even if others could still be met.
  * With UMF_WAIT_ANY, an entry that is already met takes precedence over a failure. Use
- * umf_fence_error() to find the fence that failed.
+ * umf_fence_error() to find the fence that failed, and remove its entry before the next call: it
+ * would end that wait too.
  *
  * A wait for all checks the entries in order. For UMF_OP_GE and UMF_OP_GT the order makes no
  * difference. An entry with another operator is met if it holds when the wait reaches it.
@@ -984,8 +1003,8 @@ struct umf_wait {
  * @flags: UMF_WAIT_* bits. 0 waits until all values are signaled.
  * @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
  *     forever.
- * @out_index: with UMF_WAIT_ANY, receives the index of an entry that is met. May be NULL. Written
- *     only on success, and only with UMF_WAIT_ANY.
+ * @out_index: with UMF_WAIT_ANY, receives the index of an entry that is met. May be NULL. Not
+ *     written on failure: it does not name a fence that failed. Not written without UMF_WAIT_ANY.
  *
  * Return: 0 on success, or
  *   -EINVAL      @waits is NULL, @count is out of range, or @flags has unknown bits; an entry's
@@ -996,11 +1015,11 @@ struct umf_wait {
  *   -ERANGE      the value of a 64-bit fence is beyond where its entry, which has no mask, could
  *                still be met
  *   -EIO         a fence failed before its entry was met: see umf_fence_error()
- *   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD: the signaler died
+ *   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD: the signaler died
  *   -ESTALE      a fence ended before its entry was met: see umf_fence_create()
  *
- * Signals do not interrupt the wait. Thread-safe; async-signal-safe for up to 128 entries, for
- * which it needs no memory. With more entries, it is faster if it gets some. Since 0.1.
+ * POSIX signals do not interrupt the wait. Thread-safe; async-signal-safe for up to 128 entries,
+ * for which it needs no memory. With more entries, it is faster if it gets some. Since 0.1.
  */
 int umf_wait(const struct umf_wait *waits,
              uint32_t count,

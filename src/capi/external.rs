@@ -92,23 +92,26 @@ pub unsafe extern "C" fn umf_fence_notify(fence: *mut umf_fence) -> c_int {
 pub struct umf_notifier {
     /// sizeof(struct umf_notifier).
     pub size: u32,
-    /// A descriptor that becomes readable after the device's interrupt, or -1 for none. A zeroed
-    /// struct names descriptor 0. The library reads it and discards the data. It must not block
-    /// (O_NONBLOCK): otherwise another reader could keep a wait beyond its deadline.
+    /// A descriptor that becomes readable after the device's interrupt. Set -1 if wait is given: a
+    /// zeroed struct names descriptor 0, the standard input. The library reads it and discards the
+    /// data. It must not block (O_NONBLOCK): otherwise another reader could keep a wait beyond its
+    /// deadline.
     pub fd: c_int,
     /// Sleeps until the device interrupted, at most until @abs_timeout_ns.
     ///
-    /// The reason for the interrupt may be that the device wrote @value, or any other. The result
-    /// is ignored. It runs on the thread of a wait, in a signal handler if the wait is in one. Only
-    /// one wait at a time calls it, and only while it waits. It must not wait for this fence, end
-    /// it, or change its notifier. NULL for none.
+    /// The reason for the interrupt may be that the device wrote @value, or any other. Return any
+    /// value: it is ignored. It runs on the thread of a wait, in a signal handler if the wait is in
+    /// one. Only one wait at a time calls it, and only while it waits. It must not wait for this
+    /// fence, end it, or change its notifier. NULL for none.
     pub wait: Option<extern "C" fn(data: *mut c_void, value: u64, abs_timeout_ns: u64) -> c_int>,
     /// Passed to wait and release.
     pub data: *mut c_void,
-    /// Called once, on any thread, when wait will not be called again.
+    /// Called once, on any thread, when wait will not be called again. See "Release functions"
+    /// above.
     ///
     /// That is after it was replaced, or after this process ended its last reference to the fence.
-    /// May be NULL. Not called for fd, nor if umf_fence_set_notifier() fails.
+    /// If a wait in a signal handler was the last to use the notifier, release is called there. May
+    /// be NULL. Not called for fd, nor if umf_fence_set_notifier() fails.
     pub release: Option<extern "C" fn(data: *mut c_void)>,
 }
 
@@ -184,7 +187,8 @@ pub struct umf_mapping {
     pub value: *const c_void,
     /// Passed to release.
     pub data: *mut c_void,
-    /// Called once, on any thread, when the library will not read the value again.
+    /// Called once, on any thread, when the library will not read the value again. See "Release
+    /// functions" above.
     ///
     /// That is after this process ended its last reference to the fence. The function may unmap and
     /// free the memory. The child of a fork has a reference, a mapping and a call of its own. May
@@ -227,7 +231,7 @@ pub struct umf_mapping {
 ///                the first version of the struct; memory->reserved is not 0; memory->value is not
 ///                aligned; @flags has unknown bits
 ///   -ENOSPC      all slots of the page are in use
-///   -EACCES      another process created the page, with UMF_PAGE_SINGLE_WRITER
+///   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER
 ///   -EOPNOTSUPP  this process created the page with UMF_PAGE_SINGLE_WRITER: see umf_fence_create()
 ///   -ENOMEM      no memory is left
 ///

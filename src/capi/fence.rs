@@ -4,6 +4,10 @@
 //! umf_wait(), in any process that has the page, sleep until it is reached. A second number, the
 //! pending value, says how far the submitted work will signal. A fence that fails carries an error,
 //! and ends every wait for a value that it has not reached.
+//!
+//! A process that has a fence open remembers the greatest value that it saw. That value stays
+//! reached in this process, whatever a peer writes, and even after the fence ended (but see
+//! UMF_FENCE_32BIT).
 
 use super::args::{no_flags, non_null};
 use super::contract::c_contract;
@@ -28,12 +32,16 @@ impl Handle for umf_fence {
 
 /// Flag of umf_fence_create(): the value has 32 bits and wraps around.
 ///
-/// Sequence numbers of hardware do that. A value is greater than another if it is less than 2^31
-/// ahead of it. All comparisons work that way. This process does not remember the values that it
-/// saw reached, as it does for 64 bits: every wait reads the value again. Since 0.1.
+/// Set it for sequence numbers of hardware that do that. A value is greater than another if it is
+/// less than 2^31 ahead of it. All comparisons work that way. This process does not remember the
+/// values that it saw reached, as it does for 64 bits: every wait reads the value again. Since 0.1.
 pub const UMF_FENCE_32BIT: u64 = 1 << 0;
 
 /// Flag of umf_fence_create(): a device writes the value and wakes no waiter.
+///
+/// Set it if a GPU or other hardware writes the value at umf_fence_offset(). The process that
+/// submits the work to the device calls umf_fence_submit(), since a device does not raise the
+/// pending value.
 ///
 /// umf_fence_wait() uses the notifier of umf_fence_set_notifier(). Without one, and always in
 /// umf_wait(), a waiter polls the value at intervals until umf_fence_notify() wakes it. The
@@ -44,22 +52,25 @@ pub const UMF_FENCE_DEVICE: u64 = 1 << 1;
 
 /// Flag of umf_fence_create(): the fence lives as long as its page.
 ///
-/// It does not end with its creator's last reference. It lives until the last mapping and the last
-/// file descriptor of the page are closed. Any process that has one of them can open the fence
-/// again. Its slot is not reused. This is for pages that are handed over with all their contents,
-/// such as the payload of a Vulkan semaphore. Since 0.1.
+/// Set it for pages that are handed over with all their contents, such as the payload of a Vulkan
+/// semaphore. The fence does not end with its creator's last reference. It lives until the last
+/// mapping and the last file descriptor of the page are closed. Any process that has one of them
+/// can open the fence again. Its slot is not reused. Since 0.1.
 pub const UMF_FENCE_LASTING: u64 = 1 << 2;
 
 /// Create a fence in a free slot of a page.
 ///
 /// The fence lives until this process ends its last reference (but see UMF_FENCE_LASTING): keep one
-/// until every waiter is done. When the fence ends, its waiters in all processes get -ESTALE, and
-/// the slot becomes free for a new fence. Handles to the old fence never see the new one. What was
-/// signaled before the end can still be read until the slot is reused. Slots are reused in turn, so
-/// that is as far away as the page has free slots.
+/// until every waiter is done. Watches and jobs of this process hold references too.
 ///
-/// A process that dies without umf_fence_unref() ends nothing: its slots stay in use, and its
-/// waiters sleep until a process fails the fences that it should have signaled.
+/// When the fence ends, waits in all processes for values that it has not reached return -ESTALE.
+/// The slot becomes free for a new fence, which handles to the old fence never see. Waits for
+/// values that it has reached succeed until the slot is reused. From then on they return -ESTALE,
+/// except in a process that saw the value reached. Slots are reused in turn, so that is as far away
+/// as the page has free slots.
+///
+/// A process that exits or dies without umf_fence_unref() ends nothing. Its slots stay in use, and
+/// its waiters sleep until a process fails the fences that it should have signaled.
 /// umf_loop_tie_fence() and umf_loop_tie_page() do that.
 ///
 /// @page: the page. The fence keeps a reference to it.
@@ -72,7 +83,7 @@ pub const UMF_FENCE_LASTING: u64 = 1 << 2;
 ///   -EINVAL      @page or @out_fence is NULL, @flags has unknown bits, or @value is above
 ///                UINT32_MAX for a 32-bit fence
 ///   -ENOSPC      all slots of the page are in use
-///   -EACCES      another process created the page, with UMF_PAGE_SINGLE_WRITER
+///   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER
 ///   -EOPNOTSUPP  UMF_FENCE_DEVICE in a page with UMF_PAGE_SINGLE_WRITER: its waiters could not
 ///                tell the device that they wait
 ///   -ENOMEM      no memory is left
@@ -187,7 +198,7 @@ pub unsafe extern "C" fn umf_fence_index(fence: *const umf_fence) -> u32 {
 ///   -EINVAL      @fence is NULL, its value is already beyond @value, or @value does not fit in 32
 ///                bits. Nothing changed
 ///   -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed
-///   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD. Nothing changed
+///   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD. Nothing changed
 ///   -ESTALE      the fence ended: see umf_fence_create()
 ///   -EACCES      this process may not signal the fence: UMF_PAGE_SINGLE_WRITER,
 ///                umf_fence_create_in()
@@ -207,6 +218,9 @@ pub unsafe extern "C" fn umf_fence_signal(fence: *mut umf_fence, value: u64) -> 
 /// A value that this process saw once, through this call or a wait, stays: nothing that a peer
 /// writes makes it smaller here (but see UMF_FENCE_32BIT). Memory that the signaler wrote before it
 /// signaled this value is then visible to the caller.
+///
+/// Do not use it to detect the end of a fence: it goes on returning a value. umf_fence_error()
+/// returns -ESTALE then.
 ///
 /// @fence: the fence.
 ///
@@ -229,7 +243,7 @@ pub unsafe extern "C" fn umf_fence_value(fence: *const umf_fence) -> u64 {
 /// Return: 0 on success, or
 ///   -EINVAL      @fence is NULL, or @value does not fit in 32 bits
 ///   -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed
-///   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD. Nothing changed
+///   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD. Nothing changed
 ///   -ESTALE      the fence ended: see umf_fence_create()
 ///   -EACCES      this process may not signal the fence: UMF_PAGE_SINGLE_WRITER
 ///

@@ -29,12 +29,12 @@ use std::ffi::c_int;
 /// Return: 0 on success, or
 ///   -ETIME       the deadline passed first, or the one check did not find the value reached
 ///   -EIO         the fence failed before it reached @value; umf_fence_error() has the cause
-///   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD: the signaler died
+///   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD: the signaler died
 ///   -ESTALE      the fence ended before it reached @value: see umf_fence_create()
 ///   -EINVAL      @fence is NULL, or @value does not fit in 32 bits
 ///
-/// Signals do not interrupt the wait. Thread-safe and async-signal-safe, unless the fence has a
-/// notifier whose wait function is not. Since 0.1.
+/// POSIX signals do not interrupt the wait. Thread-safe and async-signal-safe, unless the fence has
+/// a notifier whose wait function is not. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_wait(
     fence: *mut umf_fence,
@@ -108,7 +108,8 @@ pub struct umf_wait {
 /// An entry that is met stays met, whatever happens to its fence during the wait. If a fence fails
 /// or ends before its entry is met, the wait returns that error, even if others could still be met.
 /// With UMF_WAIT_ANY, an entry that is already met takes precedence over a failure. Use
-/// umf_fence_error() to find the fence that failed.
+/// umf_fence_error() to find the fence that failed, and remove its entry before the next call: it
+/// would end that wait too.
 ///
 /// A wait for all checks the entries in order. For UMF_OP_GE and UMF_OP_GT the order makes no
 /// difference. An entry with another operator is met if it holds when the wait reaches it.
@@ -120,8 +121,8 @@ pub struct umf_wait {
 /// @flags: UMF_WAIT_* bits. 0 waits until all values are signaled.
 /// @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
 ///     forever.
-/// @out_index: with UMF_WAIT_ANY, receives the index of an entry that is met. May be NULL. Written
-///     only on success, and only with UMF_WAIT_ANY.
+/// @out_index: with UMF_WAIT_ANY, receives the index of an entry that is met. May be NULL. Not
+///     written on failure: it does not name a fence that failed. Not written without UMF_WAIT_ANY.
 ///
 /// Return: 0 on success, or
 ///   -EINVAL      @waits is NULL, @count is out of range, or @flags has unknown bits; an entry's
@@ -132,11 +133,11 @@ pub struct umf_wait {
 ///   -ERANGE      the value of a 64-bit fence is beyond where its entry, which has no mask, could
 ///                still be met
 ///   -EIO         a fence failed before its entry was met: see umf_fence_error()
-///   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD: the signaler died
+///   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD: the signaler died
 ///   -ESTALE      a fence ended before its entry was met: see umf_fence_create()
 ///
-/// Signals do not interrupt the wait. Thread-safe; async-signal-safe for up to 128 entries, for
-/// which it needs no memory. With more entries, it is faster if it gets some. Since 0.1.
+/// POSIX signals do not interrupt the wait. Thread-safe; async-signal-safe for up to 128 entries,
+/// for which it needs no memory. With more entries, it is faster if it gets some. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_wait(
     waits: *const umf_wait,
