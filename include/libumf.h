@@ -1470,12 +1470,13 @@ int umf_loop_dispatch(struct umf_loop *event_loop, uint64_t flags);
 /* --- Watches ---------------------------------------------------------------------------------- */
 
 /*
- * A watch is a wait that blocks no thread. When it is over, the loop performs its action (signal a
- * fence, write an eventfd, and so on) and then calls the callback. A watch takes no descriptor and
- * no CPU time while it waits, unless its function says otherwise.
+ * A watch is a wait that blocks no thread. When it is due, the loop performs its action (signal a
+ * fence, write an eventfd, and so on) and then calls the callback. If several watches are due, the
+ * order of their callbacks is not defined. A watch takes no descriptor and no CPU time while it
+ * waits, unless its function says otherwise.
  */
 
-/** A watch: a wait that performs an action when it is over. Reference counted. Since 0.1. */
+/** A watch: a wait that performs an action when it is due. Reference counted. Since 0.1. */
 struct umf_watch;
 
 /** The function that is called when a watch is over. Since 0.1. */
@@ -1483,12 +1484,15 @@ struct umf_callback {
     /**
      * Called at most once, on the loop's thread or in umf_loop_dispatch(). It may call any
      * function of the library, and end the last reference to its fence, its watch or its loop.
-     * Nothing else of the loop runs meanwhile, so it should not block, and in particular not wait
-     * for a fence. @result is 0 or a negative errno: what umf_watch_result() returns.
+     * @result is 0 or a negative errno: what umf_watch_result() returns.
+     *
+     * No other callback and no job of the loop runs meanwhile, except jobs that UMF_QUEUE_INLINE
+     * runs on the thread of a submitter. The function should not block, and in particular not wait
+     * for a fence: the loop cannot go on meanwhile.
      */
     void (*call)(void *data, int result);
     /**
-     * Called exactly once, when @data is no longer used.
+     * Called exactly once, when @data is no longer used. See "Release functions" above.
      *
      * That is after call, or instead of it in umf_watch_cancel() or umf_loop_unref(). May be NULL.
      * Not called if the function that was given the callback fails.
@@ -1518,7 +1522,8 @@ struct umf_callback {
  *   -EINVAL  @event_loop, @wait, @callback or callback->call is NULL, @flags has unknown bits, or
  *            umf_wait() would refuse the entry
  *   -ENOMEM  no memory or thread is left
- *   -ESTALE  the loop belongs to another process
+ *   -ESTALE  the loop belongs to another process. If the fence ends first, the callback gets
+ *            -ESTALE
  *
  * Thread-safe. Since 0.1.
  */
@@ -1531,8 +1536,8 @@ int umf_loop_watch(struct umf_loop *event_loop,
 /**
  * Add 1 to an eventfd when a wait for a fence is over.
  *
- * It is over when the condition is met or can no longer be met. To find out which, read the fence
- * or call umf_watch_result(). With UMF_LOOP_THREAD this takes no longer than a thread of the
+ * The wait is over when the condition is met or can no longer be met. To find out which, read the
+ * fence or call umf_watch_result(). With UMF_LOOP_THREAD this takes no longer than a thread of the
  * caller's that waits and writes.
  *
  * @event_loop: the loop.
@@ -1552,7 +1557,8 @@ int umf_loop_watch(struct umf_loop *event_loop,
  *   -EBADF   @eventfd is not open
  *   -ENOMEM  no memory or thread is left
  *   -EMFILE  no file descriptor is left in the process
- *   -ESTALE  the loop belongs to another process
+ *   -ESTALE  the loop belongs to another process. If the fence ends first, the eventfd is written,
+ *            and umf_watch_result() returns -ESTALE
  *
  * Thread-safe. Since 0.1.
  */
@@ -1567,7 +1573,8 @@ int umf_loop_export_eventfd(struct umf_loop *event_loop,
  * Signal a second fence when a fence reaches a value.
  *
  * The fences may be of different pages. If the first fence fails or ends, the second fails with
- * the same error, or with ESTALE.
+ * the same error, or with -ESTALE. The call does not raise the pending value of @target: if
+ * waiters use UMF_WAIT_PENDING, call umf_fence_submit() first.
  *
  * @event_loop: the loop.
  * @fence: the fence to wait for. The watch keeps a reference to both fences until it is over.
@@ -1584,7 +1591,7 @@ int umf_loop_export_eventfd(struct umf_loop *event_loop,
  *            does not fit in 32 bits for a 32-bit fence
  *   -EACCES  this process may not signal @target: UMF_PAGE_SINGLE_WRITER, umf_fence_create_in()
  *   -ENOMEM  no memory or thread is left
- *   -ESTALE  the loop belongs to another process
+ *   -ESTALE  the loop belongs to another process. If a fence ends first, the callback gets -ESTALE
  *
  * Thread-safe. Since 0.1.
  */
@@ -1598,28 +1605,38 @@ int umf_loop_export_fence(struct umf_loop *event_loop,
                           struct umf_watch **out_watch);
 
 /**
- * Fail a fence with EOWNERDEAD when its signaler dies.
+ * Fail a fence with -EOWNERDEAD when its signaler dies.
  *
  * Every wait, watch, queue and conversion, in every process, that waits for a value that the fence
  * has not reached then ends. A signaler that is killed after it wrote a value and before it woke
  * the waiters leaves them asleep; this wakes them.
  *
- * If the page has UMF_PAGE_SINGLE_WRITER and another process created it, this process cannot write
- * the error there. The fence then fails for this process only, as long as this process has it
- * open. Each process that waits on such a page must tie it itself.
+ * Any end of the process counts, also exit(0). Cancel the watch before a planned exit.
  *
- * With a socket, the library holds a duplicate of @peer_fd until the watch is over: if the caller
- * closes its own end, the connection stays open, and the peer does not see it end. Cancel the
- * watch first.
+ * If this process imported the page, and the page has UMF_PAGE_SINGLE_WRITER, this process cannot
+ * write the error there. The fence then fails for this process only, as long as this process has
+ * it open. Each process that waits on such a page must tie it itself.
  *
- * @event_loop: the loop. With UMF_LOOP_THREAD the call reacts as fast as the kernel reports the
- *     end.
+ * A socket reports the end (EPOLLRDHUP or EPOLLHUP) when the last descriptor of the other end is
+ * closed. A peer that lives on can close it, and another process can keep it open. The socket also
+ * reports the end after shutdown(SHUT_WR) by the peer, or shutdown(SHUT_RD) by this process. The
+ * library reads nothing from the socket, and the caller may go on using it.
+ *
+ * The library holds a duplicate of @peer_fd until the watch is over. If the caller closes its own
+ * end of a socket, the connection stays open, and the peer does not see it end. Cancel the watch
+ * first.
+ *
+ * The callback gets 0 once the fence has failed. If the fence had ended, it gets -ESTALE, or 0 if
+ * this process cannot write to the page.
+ *
+ * @event_loop: the loop. It fails the fence as soon as the kernel reports the end, but without
+ *     UMF_LOOP_THREAD only in umf_loop_dispatch().
  * @fence: a fence that the process has to signal. The watch keeps a reference to it until it is
  *     over. Cancel the watch to untie the fence.
- * @peer_fd: a pidfd (pidfd_open(), SO_PEERPIDFD), which reports that its process ended; or a
- *     socket connected to the process, which reports that no process has the other end open: also
- *     if the peer closed it, and not while another process still has it. Stays the caller's, which
- *     may close it after the call: the library duplicates it.
+ * @peer_fd: a pidfd (pidfd_open(), SO_PEERPIDFD), or a connected SOCK_STREAM or SOCK_SEQPACKET
+ *     socket whose other end the process has. Do not pass other sockets: they report no end, or
+ *     report one at once. Stays the caller's, which may close it after the call: the library
+ *     duplicates it.
  * @flags: must be 0.
  * @callback: what to call after that. Copied. NULL for none.
  * @out_watch: as in umf_loop_watch().
@@ -1630,7 +1647,7 @@ int umf_loop_export_fence(struct umf_loop *event_loop,
  *   -EBADF   @peer_fd is not open
  *   -ENOMEM  no memory or thread is left
  *   -EMFILE  no file descriptor is left in the process
- *   -ESTALE  the loop belongs to another process
+ *   -ESTALE  the loop belongs to another process. If the fence ended, the call succeeds: see above
  *
  * Thread-safe. Since 0.1.
  */
@@ -1642,11 +1659,13 @@ int umf_loop_tie_fence(struct umf_loop *event_loop,
                        struct umf_watch **out_watch);
 
 /**
- * Fail all fences of a page with EOWNERDEAD when their signaler dies.
+ * Fail all fences of a page with -EOWNERDEAD when their signaler dies.
  *
  * This does for every fence that lives in the page at that time what umf_loop_tie_fence() does for
- * one. If another process created the page with UMF_PAGE_SINGLE_WRITER, all its fences fail for
- * this process, as long as this process has the page open.
+ * one; read there what counts as the end. The callback gets 0.
+ *
+ * If this process imported the page, and the page has UMF_PAGE_SINGLE_WRITER, all its fences fail
+ * for this process only. They do as long as this process has the page open.
  *
  * Tie a page only to the process that created it, not to one that passed it on. Importing a page
  * that is open already gives the same object, which may be this process's own page.
@@ -1654,9 +1673,9 @@ int umf_loop_tie_fence(struct umf_loop *event_loop,
  * As with umf_loop_tie_fence(), the library holds a duplicate of @peer_fd until the watch is over:
  * closing the caller's end of a socket does not disconnect the peer. Cancel the watch first.
  *
- * @event_loop: the loop.
- * @page: the page. The watch keeps a reference to it until it is over.
- * @peer_fd: a pidfd or a socket, as in umf_loop_tie_fence().
+ * @event_loop: the loop, as in umf_loop_tie_fence().
+ * @page: the page. The watch keeps a reference to it, but not to its fences, until it is over.
+ * @peer_fd: a pidfd or a connected socket, as in umf_loop_tie_fence().
  * @flags: must be 0.
  * @callback: what to call after that. Copied. NULL for none.
  * @out_watch: as in umf_loop_watch().
@@ -1667,7 +1686,7 @@ int umf_loop_tie_fence(struct umf_loop *event_loop,
  *   -EBADF   @peer_fd is not open
  *   -ENOMEM  no memory or thread is left
  *   -EMFILE  no file descriptor is left in the process
- *   -ESTALE  the loop belongs to another process
+ *   -ESTALE  the loop belongs to another process. Never because a fence ended
  *
  * Thread-safe. Since 0.1.
  */
@@ -1703,17 +1722,18 @@ void umf_watch_unref(struct umf_watch *watch);
 /**
  * Cancel a watch whose action has not begun.
  *
- * The result is definite. After 0, neither the action nor the callback has happened or ever will,
- * and the callback's release has been called. A watch that was canceled before returns 0 too.
- * After -EALREADY, the action has happened, and the callback has run, is running, or is about to
- * run; its release tells when that is over.
+ * The result is definite. After 0, neither the action nor the callback has happened or ever will.
+ * This call has called the callback's release: hold no lock that it takes. A watch that is due can
+ * still be canceled. A watch that was canceled before returns 0 too. After -EALREADY, the action
+ * has begun, and the callback has run, is running, or is about to run; its release tells when that
+ * is over.
  *
  * @watch: the watch. The reference stays the caller's.
  *
  * Return: 0 on success, or
  *   -EINVAL    @watch is NULL
- *   -EALREADY  the watch is over, or about to be
- *   -ESTALE    its loop belongs to another process
+ *   -EALREADY  the watch is over, or its action has begun
+ *   -ESTALE    its loop belongs to another process. Never because a fence ended
  *
  * Thread-safe. Since 0.1.
  */
@@ -1729,7 +1749,7 @@ int umf_watch_cancel(struct umf_watch *watch);
  *   -ETIME       the watch is not over
  *   -ECANCELED   the watch was canceled, or its loop ended
  *   -EIO         the fence or kernel fence that it waited for failed: see umf_fence_error()
- *   -EOWNERDEAD  as -EIO; the error is EOWNERDEAD
+ *   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD
  *   -ERANGE      the value is beyond where the condition could still be met
  *   -ESTALE      the fence ended: see umf_fence_create(); or the loop belongs to another process
  *
