@@ -1366,12 +1366,12 @@ int umf_fence_import_dma_buf(struct umf_fence *fence,
 
 /*
  * An event loop runs what is due: callbacks of watches, conversions, and jobs of queues. It runs
- * one at a time.
+ * one at a time. Only a queue with UMF_QUEUE_INLINE runs jobs beside it.
  */
 
 /**
- * An event loop: it runs watches and jobs, never two at the same time. Reference counted. Since
- * 0.1.
+ * An event loop: it runs watches and jobs, one at a time (but see UMF_QUEUE_INLINE). Reference
+ * counted. Since 0.1.
  */
 struct umf_loop;
 
@@ -1386,7 +1386,8 @@ struct umf_loop;
  * Create an event loop.
  *
  * A loop with UMF_LOOP_THREAD has threads of its own. They start with its first watch and end with
- * the loop; they are named "umf-loop" and block all signals. Everything that is due runs there.
+ * the loop; they are named "umf-loop" and block all POSIX signals. Everything that is due runs
+ * there, one at a time (but see UMF_QUEUE_INLINE).
  *
  * Without UMF_LOOP_THREAD, everything runs in umf_loop_dispatch(), which the caller calls whenever
  * umf_loop_fd() is readable: so the loop becomes part of the caller's own. The library still
@@ -1424,9 +1425,10 @@ struct umf_loop *umf_loop_ref(struct umf_loop *event_loop);
 /**
  * End a reference to an event loop.
  *
- * With the last reference the loop ends: watches that are not over are canceled, and its threads
- * are gone when the call returns. The call therefore waits for a callback that runs on such a
- * thread. Called from a callback, it does not wait; the thread ends when the callback returns.
+ * With the last reference the loop ends: watches that are not over are canceled, and their release
+ * functions are called. The loop's threads are gone when the call returns. The call therefore
+ * waits for a callback that runs on such a thread: hold no lock that callbacks take. Called from a
+ * callback, it does not wait; the thread ends when the callback returns.
  *
  * @event_loop: the loop. NULL does nothing.
  *
@@ -1437,7 +1439,8 @@ void umf_loop_unref(struct umf_loop *event_loop);
 /**
  * Get the descriptor that is readable (POLLIN) while umf_loop_dispatch() has work.
  *
- * It stays the loop's, and is valid as long as the loop. The caller must not read or close it.
+ * It stays the loop's, and is valid as long as the loop. The caller must not read or close it. It
+ * may be readable although nothing is due, for example after a due watch was canceled.
  *
  * @event_loop: a loop without UMF_LOOP_THREAD.
  *
@@ -1453,6 +1456,9 @@ int umf_loop_fd(const struct umf_loop *event_loop);
  * Run what is due now, without waiting for more.
  *
  * What becomes due meanwhile makes umf_loop_fd() readable again.
+ *
+ * Let one thread poll the descriptor and dispatch. Any thread may call this. But while one
+ * dispatches, the calls of others return -EALREADY at once, and the descriptor may stay readable.
  *
  * @event_loop: a loop without UMF_LOOP_THREAD.
  * @flags: must be 0.
@@ -1997,7 +2003,12 @@ struct umf_queue;
 /**
  * Flag of umf_queue_create(): run a job within umf_queue_submit() if it can run at once.
  *
- * It then runs on the caller's thread. Since 0.1.
+ * The job then runs on the thread of that call, even if the loop has UMF_LOOP_THREAD. A callback
+ * of the loop, or a job of another of its queues, may run on another thread meanwhile. Protect
+ * what they share with a lock. The jobs of one queue still run one at a time.
+ *
+ * The call also runs jobs that other threads submit meanwhile. So a job may run on the thread of
+ * another submitter, and the call may take long. Since 0.1.
  */
 #define UMF_QUEUE_INLINE (UINT64_C(1) << 0)
 
@@ -2007,7 +2018,8 @@ struct umf_queue;
  * Jobs run in the order of submission, each when all its waits are met. A queue whose first job is
  * blocked blocks no other queue, not even one of the same loop. A job whose waits can no longer be
  * met (a fence failed) does not run: its signals fail with the same error, and the queue goes on
- * with the next job.
+ * with the next job. The next job does not begin before the release of the one before has
+ * returned.
  *
  * @event_loop: the loop that runs the jobs; the queue keeps a reference to it. With
  *     UMF_LOOP_THREAD it replaces a submit thread.
@@ -2030,14 +2042,20 @@ int umf_queue_create(struct umf_loop *event_loop, uint64_t flags, struct umf_que
 /**
  * Result of umf_job.run: the work goes on.
  *
- * The driver or its device signals the job's signals. The next job does not wait for them. Since
- * 0.1.
+ * The driver or its device signals the job's signals. The next job does not wait for them.
+ *
+ * A fence of umf_fence_create_in() cannot be one of the signals: umf_queue_submit() returns
+ * -EACCES. Announce its value with umf_fence_submit() instead, and fail it with
+ * umf_fence_set_error() if the device is lost. Since 0.1.
  */
 #define UMF_JOB_SUBMITTED 1
 
 /** A value that a job signals. Since 0.1. */
 struct umf_signal {
-    /** The fence. Stays the caller's; the job keeps a reference. */
+    /**
+     * The fence. Stays the caller's. The job keeps a reference, so the fence does not end before
+     * the job is over.
+     */
     struct umf_fence *fence;
     /** The value to signal. At most UINT32_MAX for a 32-bit fence. */
     uint64_t value;
@@ -2065,17 +2083,29 @@ struct umf_job {
      * umf_loop_dispatch(), or with UMF_QUEUE_INLINE in umf_queue_submit(); never for two jobs of a
      * queue at the same time. Returns UMF_JOB_DONE, UMF_JOB_SUBMITTED, or a negative errno: the
      * device is then lost, as by umf_queue_fail(). Any other result counts as -EPROTO. It may call
-     * any function of the library. Nothing else of its loop runs meanwhile.
+     * any function of the library.
+     *
+     * No callback and no other job of its loop runs meanwhile, except with UMF_QUEUE_INLINE. This
+     * job, or a job of another queue, may then run on the thread of a submitter, beside the loop.
      */
     int (*run)(void *data);
     /**
-     * Called exactly once, when @data is no longer used.
+     * Called exactly once, when @data is no longer used. See "Release functions" above.
      *
-     * The result is 0 after run, or what one of the signals failed with. Otherwise it tells why
-     * the job did not run or failed:
+     * After UMF_JOB_DONE, the job's signals are signaled first. The result is 0, or the error of
+     * the first signal that failed: -EINVAL if its fence had passed the value, -EIO, -EOWNERDEAD
+     * or -ESTALE.
+     *
+     * After UMF_JOB_SUBMITTED, it is called as soon as run has returned, with 0. The device may
+     * still be working: do not take it for completion.
+     *
+     * If the job did not run or failed, its signals fail first, and the result tells why:
      *
      *   -ECANCELED         umf_queue_cancel(), or the queue ended
-     *   -EIO, -EOWNERDEAD  a fence that the job waited for failed, or the device was lost
+     *   -EIO               a fence that the job waited for failed, run returned an error, or the
+     *                      device was lost. umf_fence_error() of a fence that the job signals has
+     *                      the cause
+     *   -EOWNERDEAD        as -EIO; the cause is -EOWNERDEAD
      *   -ESTALE, -ERANGE   a wait can no longer be met
      *   -ENOMEM            no memory is left
      *
@@ -2092,6 +2122,12 @@ struct umf_job {
  * The pending values of its signals rise at once, as with umf_fence_submit(), so waiters with
  * UMF_WAIT_PENDING go on. The call allocates one block of memory.
  *
+ * A value that its fence has passed is not refused. It is found after run returned UMF_JOB_DONE,
+ * and release gets -EINVAL.
+ *
+ * With UMF_QUEUE_INLINE, the call may run this job and others, and their release functions: hold
+ * no lock that these take.
+ *
  *     struct umf_wait wait = { .fence = acquire, .value = 5, .op = UMF_OP_GE };
  *     struct umf_signal signal = { .fence = release, .value = 9 };
  *     struct umf_job job = { .size = sizeof(job), .wait_count = 1, .signal_count = 1,
@@ -2106,11 +2142,13 @@ struct umf_job {
  *   -EINVAL            @queue or @job is NULL, job->size is less than the first version of the
  *                      struct, job->run is NULL, or job->reserved or @flags is not 0; a count
  *                      without its array, or counts above UMF_WAIT_MAX together; an entry that
- *                      umf_wait() would refuse, or a signal that its fence cannot take
+ *                      umf_wait() would refuse; a signal whose fence is NULL, or whose value does
+ *                      not fit in 32 bits for a 32-bit fence
  *   -EIO, -EOWNERDEAD  the device was lost, or the fence of a signal carries an error
- *   -ESTALE            the fence of a signal ended; or the queue belongs to another process
+ *   -ESTALE            the fence of a signal ended; or the queue belongs to another process. If
+ *                      the fence of a wait ended, release gets -ESTALE
  *   -EACCES            this process may not signal the fence of a signal: UMF_PAGE_SINGLE_WRITER,
- *                      umf_fence_create_in()
+ *                      umf_fence_create_in(), even if run returns UMF_JOB_SUBMITTED
  *   -ENOMEM            no memory is left
  *
  * Thread-safe. Since 0.1.
@@ -2120,31 +2158,35 @@ int umf_queue_submit(struct umf_queue *queue, const struct umf_job *job, uint64_
 /**
  * Wait until the jobs that were submitted before are over.
  *
- * A job is over when it has run and its signals are signaled, or when that can no longer happen:
- * the call does not wait for jobs that failed or were canceled. This call and umf_queue_submit()
- * drop the references to fences of jobs that have signaled; an idle queue keeps those of its last
- * job.
+ * A job is over when it has run and its signals are signaled, or when that can no longer happen.
+ * The call does not wait for jobs that failed or were canceled. When it returns 0, the release of
+ * each job that ran has returned. If another thread cancels or fails jobs meanwhile, their release
+ * may still be running.
+ *
+ * Pass 0 if the loop has no UMF_LOOP_THREAD, or in a callback or job of the loop. A later deadline
+ * returns -EINVAL there while jobs are unfinished.
+ *
+ * After UMF_JOB_SUBMITTED, the queue keeps its references to the job's fences. It drops them in a
+ * later call of this function or of umf_queue_submit(), once the signals are signaled or failed.
  *
  * @queue: the queue.
  * @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
  *     forever.
  *
  * Return: 0 on success, or
- *   -EINVAL  @queue is NULL; or the call would wait for what cannot happen meanwhile: it was made
- *            in a callback or job of the loop, or the caller dispatches the loop (check with
- *            @abs_timeout_ns 0 there)
+ *   -EINVAL  @queue is NULL; or jobs are unfinished, and the call cannot wait for them: see above
  *   -ETIME   the deadline passed first
- *   -ESTALE  the queue belongs to another process
+ *   -ESTALE  the queue belongs to another process. Never because a fence ended
  *
- * Signals do not interrupt the wait. Thread-safe. Since 0.1.
+ * POSIX signals do not interrupt the wait. Thread-safe. Since 0.1.
  */
 int umf_queue_drain(struct umf_queue *queue, uint64_t abs_timeout_ns);
 
 /**
  * Cancel every job that has not begun to run.
  *
- * These jobs never run, their signals fail with ECANCELED, and their release is called within this
- * call. The queue accepts new jobs afterwards.
+ * These jobs never run. Their signals fail with -ECANCELED, so waits for those values return -EIO.
+ * Their release is then called within this call. The queue accepts new jobs afterwards.
  *
  * @queue: the queue.
  *
@@ -2159,9 +2201,9 @@ int umf_queue_cancel(struct umf_queue *queue);
 /**
  * Report that the device is lost: fail all jobs of a queue.
  *
- * Jobs that have not begun to run never will, and their release is called within this call. Their
- * signals fail with the error, and so do signals that are not signaled yet of jobs that returned
- * UMF_JOB_SUBMITTED. The queue accepts no more jobs. The first error stays.
+ * Jobs that have not begun to run never will. Their signals fail with the error, and their release
+ * is then called within this call. Signals that are not signaled yet of jobs that returned
+ * UMF_JOB_SUBMITTED fail too. The queue accepts no more jobs. The first error stays.
  *
  * @queue: the queue.
  * @error: a negative errno, -4095 to -1, as in umf_fence_set_error().
@@ -2190,8 +2232,8 @@ struct umf_queue *umf_queue_ref(struct umf_queue *queue);
  *
  * With the last reference, jobs that have not begun to run are canceled, as by umf_queue_cancel().
  * The call does not wait for a job that is running on another thread; that job's release tells
- * when it is over. But if the queue had the loop's last reference, the loop ends too, and the call
- * waits as umf_loop_unref() does.
+ * when its run has returned. But if the queue had the loop's last reference, the loop ends too,
+ * and the call waits as umf_loop_unref() does.
  *
  * @queue: the queue. NULL does nothing.
  *

@@ -1,7 +1,7 @@
 //! Event loops.
 //!
 //! An event loop runs what is due: callbacks of watches, conversions, and jobs of queues. It runs
-//! one at a time.
+//! one at a time. Only a queue with UMF_QUEUE_INLINE runs jobs beside it.
 
 use super::args::{no_flags, non_null};
 use super::contract::c_contract;
@@ -12,8 +12,8 @@ use crate::reactor::{LoopHandle, Mode};
 use rustix::fd::AsRawFd;
 use std::ffi::c_int;
 
-/// An event loop: it runs watches and jobs, never two at the same time. Reference counted. Since
-/// 0.1.
+/// An event loop: it runs watches and jobs, one at a time (but see UMF_QUEUE_INLINE). Reference
+/// counted. Since 0.1.
 pub struct umf_loop {
     _opaque: (),
 }
@@ -30,7 +30,8 @@ pub const UMF_LOOP_THREAD: u64 = 1 << 0;
 /// Create an event loop.
 ///
 /// A loop with UMF_LOOP_THREAD has threads of its own. They start with its first watch and end with
-/// the loop; they are named "umf-loop" and block all signals. Everything that is due runs there.
+/// the loop; they are named "umf-loop" and block all POSIX signals. Everything that is due runs
+/// there, one at a time (but see UMF_QUEUE_INLINE).
 ///
 /// Without UMF_LOOP_THREAD, everything runs in umf_loop_dispatch(), which the caller calls whenever
 /// umf_loop_fd() is readable: so the loop becomes part of the caller's own. The library still
@@ -79,9 +80,10 @@ pub unsafe extern "C" fn umf_loop_ref(event_loop: *mut umf_loop) -> *mut umf_loo
 
 /// End a reference to an event loop.
 ///
-/// With the last reference the loop ends: watches that are not over are canceled, and its threads
-/// are gone when the call returns. The call therefore waits for a callback that runs on such a
-/// thread. Called from a callback, it does not wait; the thread ends when the callback returns.
+/// With the last reference the loop ends: watches that are not over are canceled, and their release
+/// functions are called. The loop's threads are gone when the call returns. The call therefore
+/// waits for a callback that runs on such a thread: hold no lock that callbacks take. Called from a
+/// callback, it does not wait; the thread ends when the callback returns.
 ///
 /// @event_loop: the loop. NULL does nothing.
 ///
@@ -93,7 +95,8 @@ pub unsafe extern "C" fn umf_loop_unref(event_loop: *mut umf_loop) {
 
 /// Get the descriptor that is readable (POLLIN) while umf_loop_dispatch() has work.
 ///
-/// It stays the loop's, and is valid as long as the loop. The caller must not read or close it.
+/// It stays the loop's, and is valid as long as the loop. The caller must not read or close it. It
+/// may be readable although nothing is due, for example after a due watch was canceled.
 ///
 /// @event_loop: a loop without UMF_LOOP_THREAD.
 ///
@@ -115,6 +118,9 @@ pub unsafe extern "C" fn umf_loop_fd(event_loop: *const umf_loop) -> c_int {
 /// Run what is due now, without waiting for more.
 ///
 /// What becomes due meanwhile makes umf_loop_fd() readable again.
+///
+/// Let one thread poll the descriptor and dispatch. Any thread may call this. But while one
+/// dispatches, the calls of others return -EALREADY at once, and the descriptor may stay readable.
 ///
 /// @event_loop: a loop without UMF_LOOP_THREAD.
 /// @flags: must be 0.

@@ -27,7 +27,12 @@ impl Handle for umf_queue {
 
 /// Flag of umf_queue_create(): run a job within umf_queue_submit() if it can run at once.
 ///
-/// It then runs on the caller's thread. Since 0.1.
+/// The job then runs on the thread of that call, even if the loop has UMF_LOOP_THREAD. A callback
+/// of the loop, or a job of another of its queues, may run on another thread meanwhile. Protect
+/// what they share with a lock. The jobs of one queue still run one at a time.
+///
+/// The call also runs jobs that other threads submit meanwhile. So a job may run on the thread of
+/// another submitter, and the call may take long. Since 0.1.
 pub const UMF_QUEUE_INLINE: u64 = 1 << 0;
 
 /// Create a queue on an event loop.
@@ -35,7 +40,8 @@ pub const UMF_QUEUE_INLINE: u64 = 1 << 0;
 /// Jobs run in the order of submission, each when all its waits are met. A queue whose first job is
 /// blocked blocks no other queue, not even one of the same loop. A job whose waits can no longer be
 /// met (a fence failed) does not run: its signals fail with the same error, and the queue goes on
-/// with the next job.
+/// with the next job. The next job does not begin before the release of the one before has
+/// returned.
 ///
 /// @event_loop: the loop that runs the jobs; the queue keeps a reference to it. With
 ///     UMF_LOOP_THREAD it replaces a submit thread.
@@ -74,15 +80,19 @@ const _: () = assert!(UMF_JOB_DONE == queue::DONE);
 
 /// Result of umf_job.run: the work goes on.
 ///
-/// The driver or its device signals the job's signals. The next job does not wait for them. Since
-/// 0.1.
+/// The driver or its device signals the job's signals. The next job does not wait for them.
+///
+/// A fence of umf_fence_create_in() cannot be one of the signals: umf_queue_submit() returns
+/// -EACCES. Announce its value with umf_fence_submit() instead, and fail it with
+/// umf_fence_set_error() if the device is lost. Since 0.1.
 pub const UMF_JOB_SUBMITTED: c_int = 1;
 const _: () = assert!(UMF_JOB_SUBMITTED == queue::SUBMITTED);
 
 /// A value that a job signals. Since 0.1.
 #[repr(C)]
 pub struct umf_signal {
-    /// The fence. Stays the caller's; the job keeps a reference.
+    /// The fence. Stays the caller's. The job keeps a reference, so the fence does not end before
+    /// the job is over.
     pub fence: *mut umf_fence,
     /// The value to signal. At most UINT32_MAX for a 32-bit fence.
     pub value: u64,
@@ -109,15 +119,27 @@ pub struct umf_job {
     /// umf_loop_dispatch(), or with UMF_QUEUE_INLINE in umf_queue_submit(); never for two jobs of a
     /// queue at the same time. Returns UMF_JOB_DONE, UMF_JOB_SUBMITTED, or a negative errno: the
     /// device is then lost, as by umf_queue_fail(). Any other result counts as -EPROTO. It may call
-    /// any function of the library. Nothing else of its loop runs meanwhile.
-    pub run: Option<extern "C" fn(data: *mut c_void) -> c_int>,
-    /// Called exactly once, when @data is no longer used.
+    /// any function of the library.
     ///
-    /// The result is 0 after run, or what one of the signals failed with. Otherwise it tells why
-    /// the job did not run or failed:
+    /// No callback and no other job of its loop runs meanwhile, except with UMF_QUEUE_INLINE. This
+    /// job, or a job of another queue, may then run on the thread of a submitter, beside the loop.
+    pub run: Option<extern "C" fn(data: *mut c_void) -> c_int>,
+    /// Called exactly once, when @data is no longer used. See "Release functions" above.
+    ///
+    /// After UMF_JOB_DONE, the job's signals are signaled first. The result is 0, or the error of
+    /// the first signal that failed: -EINVAL if its fence had passed the value, -EIO, -EOWNERDEAD
+    /// or -ESTALE.
+    ///
+    /// After UMF_JOB_SUBMITTED, it is called as soon as run has returned, with 0. The device may
+    /// still be working: do not take it for completion.
+    ///
+    /// If the job did not run or failed, its signals fail first, and the result tells why:
     ///
     ///   -ECANCELED         umf_queue_cancel(), or the queue ended
-    ///   -EIO, -EOWNERDEAD  a fence that the job waited for failed, or the device was lost
+    ///   -EIO               a fence that the job waited for failed, run returned an error, or the
+    ///                      device was lost. umf_fence_error() of a fence that the job signals has
+    ///                      the cause
+    ///   -EOWNERDEAD        as -EIO; the cause is -EOWNERDEAD
     ///   -ESTALE, -ERANGE   a wait can no longer be met
     ///   -ENOMEM            no memory is left
     ///
@@ -131,6 +153,12 @@ pub struct umf_job {
 ///
 /// The pending values of its signals rise at once, as with umf_fence_submit(), so waiters with
 /// UMF_WAIT_PENDING go on. The call allocates one block of memory.
+///
+/// A value that its fence has passed is not refused. It is found after run returned UMF_JOB_DONE,
+/// and release gets -EINVAL.
+///
+/// With UMF_QUEUE_INLINE, the call may run this job and others, and their release functions: hold
+/// no lock that these take.
 ///
 ///     struct umf_wait wait = { .fence = acquire, .value = 5, .op = UMF_OP_GE };
 ///     struct umf_signal signal = { .fence = release, .value = 9 };
@@ -146,11 +174,13 @@ pub struct umf_job {
 ///   -EINVAL            @queue or @job is NULL, job->size is less than the first version of the
 ///                      struct, job->run is NULL, or job->reserved or @flags is not 0; a count
 ///                      without its array, or counts above UMF_WAIT_MAX together; an entry that
-///                      umf_wait() would refuse, or a signal that its fence cannot take
+///                      umf_wait() would refuse; a signal whose fence is NULL, or whose value does
+///                      not fit in 32 bits for a 32-bit fence
 ///   -EIO, -EOWNERDEAD  the device was lost, or the fence of a signal carries an error
-///   -ESTALE            the fence of a signal ended; or the queue belongs to another process
+///   -ESTALE            the fence of a signal ended; or the queue belongs to another process. If
+///                      the fence of a wait ended, release gets -ESTALE
 ///   -EACCES            this process may not signal the fence of a signal: UMF_PAGE_SINGLE_WRITER,
-///                      umf_fence_create_in()
+///                      umf_fence_create_in(), even if run returns UMF_JOB_SUBMITTED
 ///   -ENOMEM            no memory is left
 ///
 /// Thread-safe. Since 0.1.
@@ -196,23 +226,27 @@ unsafe fn read_job(job: &umf_job) -> Result<Job> {
 
 /// Wait until the jobs that were submitted before are over.
 ///
-/// A job is over when it has run and its signals are signaled, or when that can no longer happen:
-/// the call does not wait for jobs that failed or were canceled. This call and umf_queue_submit()
-/// drop the references to fences of jobs that have signaled; an idle queue keeps those of its last
-/// job.
+/// A job is over when it has run and its signals are signaled, or when that can no longer happen.
+/// The call does not wait for jobs that failed or were canceled. When it returns 0, the release of
+/// each job that ran has returned. If another thread cancels or fails jobs meanwhile, their release
+/// may still be running.
+///
+/// Pass 0 if the loop has no UMF_LOOP_THREAD, or in a callback or job of the loop. A later deadline
+/// returns -EINVAL there while jobs are unfinished.
+///
+/// After UMF_JOB_SUBMITTED, the queue keeps its references to the job's fences. It drops them in a
+/// later call of this function or of umf_queue_submit(), once the signals are signaled or failed.
 ///
 /// @queue: the queue.
 /// @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
 ///     forever.
 ///
 /// Return: 0 on success, or
-///   -EINVAL  @queue is NULL; or the call would wait for what cannot happen meanwhile: it was made
-///            in a callback or job of the loop, or the caller dispatches the loop (check with
-///            @abs_timeout_ns 0 there)
+///   -EINVAL  @queue is NULL; or jobs are unfinished, and the call cannot wait for them: see above
 ///   -ETIME   the deadline passed first
-///   -ESTALE  the queue belongs to another process
+///   -ESTALE  the queue belongs to another process. Never because a fence ended
 ///
-/// Signals do not interrupt the wait. Thread-safe. Since 0.1.
+/// POSIX signals do not interrupt the wait. Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_queue_drain(queue: *mut umf_queue, abs_timeout_ns: u64) -> c_int {
     c_return_preserving_errno(|| {
@@ -222,8 +256,8 @@ pub unsafe extern "C" fn umf_queue_drain(queue: *mut umf_queue, abs_timeout_ns: 
 
 /// Cancel every job that has not begun to run.
 ///
-/// These jobs never run, their signals fail with ECANCELED, and their release is called within this
-/// call. The queue accepts new jobs afterwards.
+/// These jobs never run. Their signals fail with -ECANCELED, so waits for those values return -EIO.
+/// Their release is then called within this call. The queue accepts new jobs afterwards.
 ///
 /// @queue: the queue.
 ///
@@ -242,9 +276,9 @@ pub unsafe extern "C" fn umf_queue_cancel(queue: *mut umf_queue) -> c_int {
 
 /// Report that the device is lost: fail all jobs of a queue.
 ///
-/// Jobs that have not begun to run never will, and their release is called within this call. Their
-/// signals fail with the error, and so do signals that are not signaled yet of jobs that returned
-/// UMF_JOB_SUBMITTED. The queue accepts no more jobs. The first error stays.
+/// Jobs that have not begun to run never will. Their signals fail with the error, and their release
+/// is then called within this call. Signals that are not signaled yet of jobs that returned
+/// UMF_JOB_SUBMITTED fail too. The queue accepts no more jobs. The first error stays.
 ///
 /// @queue: the queue.
 /// @error: a negative errno, -4095 to -1, as in umf_fence_set_error().
@@ -279,8 +313,8 @@ pub unsafe extern "C" fn umf_queue_ref(queue: *mut umf_queue) -> *mut umf_queue 
 ///
 /// With the last reference, jobs that have not begun to run are canceled, as by umf_queue_cancel().
 /// The call does not wait for a job that is running on another thread; that job's release tells
-/// when it is over. But if the queue had the loop's last reference, the loop ends too, and the call
-/// waits as umf_loop_unref() does.
+/// when its run has returned. But if the queue had the loop's last reference, the loop ends too,
+/// and the call waits as umf_loop_unref() does.
 ///
 /// @queue: the queue. NULL does nothing.
 ///
