@@ -1,7 +1,8 @@
 //! Conversions that do not block.
 //!
 //! These return at once; an event loop performs them when their source is signaled. Each makes a
-//! watch, which umf_watch_cancel() cancels.
+//! watch, which umf_watch_cancel() cancels. Imports do not raise the pending value: if waiters use
+//! UMF_WAIT_PENDING, call umf_fence_submit() first.
 
 use super::args::{borrow_fd, no_flags, non_null};
 use super::contract::c_contract;
@@ -27,7 +28,9 @@ impl Handle for umf_syncobj {
 
 /// Take a reference to a syncobj, binary or timeline.
 ///
-/// The library gets a handle of its own: the caller may destroy its handle after the call.
+/// The library gets a handle of its own: the caller may destroy its handle after the call. Opening
+/// the same handle twice gives two objects, which are not ordered with each other: use one for all
+/// exports to a timeline.
 ///
 /// @device: the device that @handle belongs to. The syncobj keeps a reference to it.
 /// @handle: the syncobj. Stays the caller's.
@@ -96,6 +99,12 @@ pub unsafe extern "C" fn umf_syncobj_unref(syncobj: *mut umf_syncobj) {
 /// error: a timeline cannot tell waiters of the lost point from waiters of a later one. Points that
 /// are requested afterwards start afresh.
 ///
+/// All threads may export to one umf_syncobj at the same time: a point that comes after a higher
+/// one was signaled gets -EINVAL. Other ways to add points are ordered neither with this nor with
+/// each other: a second umf_syncobj, umf_fence_export_syncobj(), a driver, another process. If two
+/// points are added at the same moment and the lower one comes second, the kernel accepts it, and
+/// neither signals. The callers must order these calls themselves.
+///
 /// @event_loop: the loop.
 /// @fence: the fence. The watch keeps references to it and to @syncobj until it is over.
 /// @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.
@@ -113,10 +122,10 @@ pub unsafe extern "C" fn umf_syncobj_unref(syncobj: *mut umf_syncobj) {
 ///                would accept it and never signal), or was requested before
 ///   -EOPNOTSUPP  @point is not 0, and the device has no timelines
 ///   -ENOMEM      no memory or thread is left
-///   -ESTALE      the loop belongs to another process
+///   -ESTALE      the loop belongs to another process. If the fence ends first, the callback gets
+///                -ESTALE
 ///
-/// Thread-safe, but threads that add points to one timeline by other ways at the same time must do
-/// so in order. Since 0.1.
+/// Thread-safe; for other ways to add points at the same time, see above. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_loop_export_syncobj(
     event_loop: *mut umf_loop,
