@@ -9,7 +9,7 @@
 #include <sys/reboot.h>
 #include <unistd.h>
 
-static const char orphan_trace[] = "/tmp/orphan-lived";
+static const char daemon_trace[] = "/tmp/daemon-lived";
 
 static void write_to(const char *path, const char *text)
 {
@@ -41,13 +41,13 @@ static int fake(void)
 	return 1 + ways;
 }
 
-static int orphan(void)
+static int daemonize(void)
 {
 	if (fork() == 0) {
 		setsid();
 		signal(SIGTERM, SIG_IGN);
 		sleep(1);
-		close(open(orphan_trace, O_CREAT | O_WRONLY, 0600));
+		close(open(daemon_trace, O_CREAT | O_WRONLY, 0600));
 	}
 	return 0;
 }
@@ -65,15 +65,15 @@ int main(int argc, char **argv)
 		return 77;
 	}
 	if (strcmp(end, "crash") == 0)
-		*(volatile char *)orphan_trace = 0;
+		*(volatile char *)daemon_trace = 0;
 	if (strcmp(end, "hang") == 0)
 		pause();
 	if (strcmp(end, "fake") == 0)
 		return fake();
-	if (strcmp(end, "orphan") == 0)
-		return orphan();
+	if (strcmp(end, "daemon") == 0)
+		return daemonize();
 	if (strcmp(end, "alone") == 0)
-		return access(orphan_trace, F_OK) == 0;
+		return access(daemon_trace, F_OK) == 0;
 	if (strcmp(end, "flood") == 0) {
 		for (int line = 1; line <= 200000; line++)
 			printf("%d\n", line);
