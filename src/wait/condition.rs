@@ -18,8 +18,8 @@ pub(crate) enum Until {
     Submitted,
 }
 
-/// How a fence's value is compared with the condition's. These are the comparisons that hardware
-/// waits offer: xe's wait_user_fence, HSA's signals, CUDA's stream memory operations.
+/// How a fence's value is compared with the condition's: an [`Op`] as [`Condition::new`] simplified
+/// it. `>` and `<=` became `>=` and `<` of the next value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Comparison {
     /// At least the condition's. For a 32-bit fence, not behind it.
@@ -34,7 +34,10 @@ pub(crate) enum Comparison {
     Masked { mask: u64, op: Op },
 }
 
-/// A comparison of two plain numbers.
+/// What the caller asks for, UMF_OP_*: a comparison of two plain numbers.
+///
+/// These are the comparisons that hardware waits offer: xe's wait_user_fence, HSA's signals, CUDA's
+/// stream memory operations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Op {
     Ge,
@@ -177,7 +180,7 @@ impl<'a> Condition<'a> {
                 Comparison::Before => value >= self.value,
                 Comparison::Equal => value > self.value,
                 Comparison::Differs => value == u64::MAX,
-                _ => false,
+                Comparison::Reached | Comparison::Masked { .. } => false,
             }
     }
 
@@ -199,17 +202,23 @@ impl<'a> Condition<'a> {
         }
         match self.comparison {
             Comparison::Masked { .. } => residue::ALL,
-            _ => residue::residue(self.first_value()),
+            Comparison::Reached | Comparison::Before | Comparison::Equal | Comparison::Differs => {
+                residue::residue(self.first_value())
+            }
         }
     }
 
     /// The first value at which the condition, which is not met now, may become met, if the value
     /// only grows. `None` if there is no such order: a value that wraps, a mask, a pending value.
     pub(crate) fn threshold(&self) -> Option<u64> {
-        let is_ordered = self.fence.width() == Width::Bits64
-            && self.until == Until::Signaled
-            && !matches!(self.comparison, Comparison::Masked { .. });
-        is_ordered.then(|| self.first_value())
+        let is_ordered = match self.comparison {
+            Comparison::Reached | Comparison::Before | Comparison::Equal | Comparison::Differs => {
+                true
+            }
+            Comparison::Masked { .. } => false,
+        };
+        let only_grows = self.fence.width() == Width::Bits64 && self.until == Until::Signaled;
+        (is_ordered && only_grows).then(|| self.first_value())
     }
 
     /// The first value at which the condition, which is not met now, may become met.
