@@ -77,7 +77,7 @@ impl Poller {
 }
 
 #[test]
-fn a_watch_that_is_added_while_the_poller_listens_hears_its_signal() {
+fn a_watch_that_is_added_while_the_poller_runs_gets_its_signal() {
     check(|| {
         let (_page, a, b) = two_fences();
         let poller = Poller::start();
@@ -91,7 +91,7 @@ fn a_watch_that_is_added_while_the_poller_listens_hears_its_signal() {
 }
 
 #[test]
-fn two_watches_of_a_fence_hear_each_their_signal() {
+fn two_watches_of_a_fence_each_get_their_signal() {
     check(|| {
         let (_page, a) = fence(0);
         let poller = Poller::start();
@@ -105,7 +105,7 @@ fn two_watches_of_a_fence_hear_each_their_signal() {
 }
 
 #[test]
-fn watches_without_an_order_hear_each_their_signal() {
+fn watches_without_an_order_each_get_their_signal() {
     check(|| {
         let (_page, a) = fence(0);
         let poller = Poller::start();
@@ -120,7 +120,7 @@ fn watches_without_an_order_hear_each_their_signal() {
 }
 
 #[test]
-fn a_watch_hears_its_signal_after_others_of_the_same_residue() {
+fn a_watch_gets_its_signal_after_others_of_the_same_residue() {
     check(|| {
         let (_page, a) = fence(0);
         let poller = Poller::start();
@@ -133,7 +133,7 @@ fn a_watch_hears_its_signal_after_others_of_the_same_residue() {
 }
 
 #[test]
-fn a_watch_hears_its_signal_among_more_events_than_the_page_remembers() {
+fn a_watch_gets_its_signal_among_more_events_than_the_log_holds() {
     check(|| {
         let (_page, a, b) = two_fences();
         let poller = Poller::start();
@@ -147,7 +147,7 @@ fn a_watch_hears_its_signal_among_more_events_than_the_page_remembers() {
 }
 
 #[test]
-fn a_watch_hears_of_the_failure_of_its_fence() {
+fn the_failure_of_a_fence_completes_its_watch() {
     check(|| {
         let (_page, a) = fence(0);
         let poller = Poller::start();
@@ -158,7 +158,7 @@ fn a_watch_hears_of_the_failure_of_its_fence() {
 }
 
 #[test]
-fn a_watch_hears_its_signal_after_another_is_canceled() {
+fn a_watch_gets_its_signal_after_another_is_canceled() {
     check(|| {
         let (_page, a) = fence(0);
         let poller = Poller::start();
@@ -171,7 +171,7 @@ fn a_watch_hears_its_signal_after_another_is_canceled() {
 }
 
 #[test]
-fn a_watch_hears_its_signal_after_the_page_was_forgotten() {
+fn a_watch_gets_its_signal_after_the_page_was_forgotten() {
     check(|| {
         let (_page, a) = fence(0);
         let poller = Poller::start();

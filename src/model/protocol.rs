@@ -84,7 +84,7 @@ impl Conditions for Many<'_> {
 }
 
 #[test]
-fn a_waiter_hears_its_signal() {
+fn a_signal_wakes_its_waiter() {
     check(|| {
         let (_page, fence) = fence(0);
         let signal = signals(&fence, 1);
@@ -94,14 +94,14 @@ fn a_waiter_hears_its_signal() {
 }
 
 #[test]
-fn what_came_before_the_signal_is_visible_after_the_wait() {
+fn writes_before_the_signal_are_visible_after_the_wait() {
     check(|| {
         let (_page, fence) = fence(0);
         let work = Arc::new(loom::cell::UnsafeCell::new(0));
         let signal = {
             let (fence, work) = (fence.clone(), work.clone());
             thread::spawn(move || {
-                // SAFETY: nobody reads before the fence is signalled; loom checks just that.
+                // SAFETY: nobody reads before the fence is signaled; loom checks just that.
                 work.with_mut(|work| unsafe { *work = 7 });
                 fence.signal(1)
             })
@@ -124,7 +124,7 @@ fn what_came_before_the_signal_is_visible_after_the_wait() {
 }
 
 #[test]
-fn two_signallers_and_a_waiter_for_the_higher_value() {
+fn two_signalers_and_a_waiter_for_the_higher_value() {
     check(|| {
         let (_page, fence) = fence(0);
         let (low, high) = (signals(&fence, 1), signals(&fence, 2));
@@ -137,7 +137,7 @@ fn two_signallers_and_a_waiter_for_the_higher_value() {
 }
 
 #[test]
-fn two_signallers_whose_values_alias() {
+fn two_signalers_whose_values_alias() {
     check(|| {
         let (_page, fence) = fence(0);
         let (low, high) = (signals(&fence, 1), signals(&fence, 33));
@@ -195,24 +195,24 @@ fn a_jump_by_a_multiple_of_2_to_the_32_and_one_to_the_end() {
 }
 
 #[test]
-fn a_timeout_races_a_signal_and_takes_it_from_nobody() {
+fn a_timeout_races_a_signal_and_the_other_waiter_still_wakes() {
     check(|| {
         let (_page, fence) = fence(0);
-        let mortal = {
+        let with_deadline = {
             let fence = fence.clone();
             thread::spawn(move || wait::one(Condition::reached(&fence, 1)?, SOMETIME))
         };
-        let patient = waits(&fence, 1);
+        let without_deadline = waits(&fence, 1);
         let clock = thread::spawn(futex::expire);
         assert_eq!(fence.signal(1), Ok(()));
-        assert!(matches!(mortal.join().unwrap(), Ok(()) | Err(Error::TimedOut)));
-        assert_eq!(patient.join().unwrap(), Ok(()));
+        assert!(matches!(with_deadline.join().unwrap(), Ok(()) | Err(Error::TimedOut)));
+        assert_eq!(without_deadline.join().unwrap(), Ok(()));
         clock.join().unwrap();
     });
 }
 
 #[test]
-fn an_error_ends_a_wait_for_what_will_not_come() {
+fn an_error_ends_a_wait_for_a_value_that_will_not_come() {
     check(|| {
         let (_page, fence) = fence(0);
         let waiter = waits(&fence, 1);
@@ -222,18 +222,18 @@ fn an_error_ends_a_wait_for_what_will_not_come() {
 }
 
 #[test]
-fn an_error_races_a_signal_and_the_waiter_hears_of_one() {
+fn an_error_races_a_signal_and_one_wakes_the_waiter() {
     check(|| {
         let (_page, fence) = fence(0);
         let signal = signals(&fence, 1);
         let waiter = waits(&fence, 1);
         assert_eq!(fence.set_error(FenceErrno::new(5).unwrap()), Ok(()));
-        let signalled = signal.join().unwrap();
+        let signaled = signal.join().unwrap();
         let waited = waiter.join().unwrap();
-        assert!(matches!(signalled, Ok(()) | Err(Error::FenceFailed)));
+        assert!(matches!(signaled, Ok(()) | Err(Error::FenceFailed)));
         assert!(matches!(waited, Ok(()) | Err(Error::FenceFailed)));
-        // Who was told that the value is reached was told the truth.
-        assert!(waited.is_err() || signalled.is_ok());
+        // If the waiter saw the value as reached, the signal succeeded.
+        assert!(waited.is_err() || signaled.is_ok());
     });
 }
 
@@ -249,7 +249,7 @@ fn a_device_writes_and_somebody_notifies() {
 }
 
 #[test]
-fn a_device_writes_and_who_heard_it_passes_it_on() {
+fn a_device_writes_and_the_leader_wakes_the_others() {
     check(|| {
         let (_page, fence) = fence(0);
         let waiter = waits(&fence, 3);
@@ -260,7 +260,7 @@ fn a_device_writes_and_who_heard_it_passes_it_on() {
 }
 
 #[test]
-fn a_device_that_interrupts_only_beyond_the_monitored_value_is_heard() {
+fn a_device_that_interrupts_only_beyond_the_monitored_value_wakes_its_waiter() {
     check(|| {
         let page = Page::create(1).unwrap();
         let fence = Fence::create(&page, Kind { device: true, ..Kind::PLAIN }, 0).unwrap();
@@ -275,7 +275,7 @@ fn a_device_that_interrupts_only_beyond_the_monitored_value_is_heard() {
 }
 
 #[test]
-fn a_submission_wakes_who_waits_for_the_pending_value() {
+fn a_submission_wakes_a_waiter_for_the_pending_value() {
     check(|| {
         let (_page, fence) = fence(0);
         let waiter = waits_for_submission(&fence, 2);
@@ -285,7 +285,7 @@ fn a_submission_wakes_who_waits_for_the_pending_value() {
 }
 
 #[test]
-fn a_signal_wakes_who_waits_for_the_pending_value() {
+fn a_signal_wakes_a_waiter_for_the_pending_value() {
     check(|| {
         let (_page, fence) = fence(0);
         let waiter = waits_for_submission(&fence, 2);
@@ -299,10 +299,10 @@ fn the_end_of_a_fence_ends_its_waits_and_the_next_fence_of_the_slot_is_another()
     check(|| {
         let page = Page::create(1).unwrap();
         let slot_user = Fence::create(&page, Kind::PLAIN, 0).unwrap();
-        let tag = slot_user.generation();
+        let generation = slot_user.generation();
         let waiter = waits(&slot_user, 1);
         // What the creator's last unref does, in another process than the waiter's.
-        slot_user.slot().retire(tag, EventSink { events: page.events(), slot: 0 });
+        slot_user.slot().retire(generation, EventSink { events: page.events(), slot: 0 });
         let (_, next) = page.claim(Kind::PLAIN, 1).unwrap();
         slot_user.slot().publish(next);
         // The next fence starts at the very value that was waited for: the waiter must not take it
@@ -316,10 +316,10 @@ fn the_end_of_a_fence_ends_its_waits_and_the_next_fence_of_the_slot_is_another()
 fn the_last_value_is_reached_though_its_fence_ends_at_once() {
     check(|| {
         let (page, fence) = fence(0);
-        let tag = fence.generation();
+        let generation = fence.generation();
         let waiter = waits(&fence, 1);
         assert_eq!(fence.signal(1), Ok(()));
-        fence.slot().retire(tag, EventSink { events: page.events(), slot: 0 });
+        fence.slot().retire(generation, EventSink { events: page.events(), slot: 0 });
         assert_eq!(waiter.join().unwrap(), Ok(()));
     });
 }
@@ -328,8 +328,8 @@ fn the_last_value_is_reached_though_its_fence_ends_at_once() {
 fn a_claim_that_is_given_back_shows_old_handles_nothing() {
     check(|| {
         let (page, fence) = fence(5);
-        let tag = fence.generation();
-        fence.slot().retire(tag, EventSink { events: page.events(), slot: 0 });
+        let generation = fence.generation();
+        fence.slot().retire(generation, EventSink { events: page.events(), slot: 0 });
         let waiter = waits(&fence, 500);
         // A creation that fails half-way: no memory for the handle.
         let (_, claimed) = page.claim(Kind::PLAIN, 1000).unwrap();
@@ -340,7 +340,7 @@ fn a_claim_that_is_given_back_shows_old_handles_nothing() {
 }
 
 #[test]
-fn a_wait_for_any_hears_either_fence() {
+fn either_fence_wakes_a_wait_for_any() {
     check(|| {
         let (_page, a, b) = two_fences();
         let signal = signals(&b, 1);
@@ -353,7 +353,7 @@ fn a_wait_for_any_hears_either_fence() {
 }
 
 #[test]
-fn a_wait_for_any_hears_fences_of_two_pages() {
+fn fences_of_two_pages_wake_a_wait_for_any() {
     check(|| {
         let ((_p, a), (_q, b)) = (fence(0), fence(0));
         let (one, other) = (signals(&a, 1), signals(&b, 1));
@@ -364,7 +364,7 @@ fn a_wait_for_any_hears_fences_of_two_pages() {
 }
 
 #[test]
-fn a_wait_for_one_and_a_wait_for_any_hear_the_same_signal() {
+fn one_signal_wakes_a_wait_for_one_and_a_wait_for_any() {
     check(|| {
         let (_page, a) = fence(0);
         let waiter = waits(&a, 1);
@@ -376,7 +376,7 @@ fn a_wait_for_one_and_a_wait_for_any_hear_the_same_signal() {
 }
 
 #[test]
-fn a_wait_for_all_hears_both_signals_in_any_order() {
+fn both_signals_wake_a_wait_for_all_in_any_order() {
     check(|| {
         let (_page, a, b) = two_fences();
         let (one, other) = (signals(&a, 1), signals(&b, 1));
@@ -390,7 +390,7 @@ fn a_wait_for_all_hears_both_signals_in_any_order() {
 }
 
 #[test]
-fn a_wait_for_all_hears_of_the_failure_of_a_fence_it_has_not_got_to() {
+fn the_failure_of_a_fence_that_it_has_not_got_to_wakes_a_wait_for_all() {
     check(|| {
         let (_page, a, b) = two_fences();
         let fails = {
@@ -403,8 +403,8 @@ fn a_wait_for_all_hears_of_the_failure_of_a_fence_it_has_not_got_to() {
     });
 }
 
-/// A fence at `start` is signalled to each of `steps`, while somebody waits for `op value & mask`.
-fn op_hears(width: Width, start: u64, steps: &'static [u64], op: Op, value: u64, mask: u64) {
+/// A fence at `start` is signaled to each of `steps`, while somebody waits for `op value & mask`.
+fn op_wakes(width: Width, start: u64, steps: &'static [u64], op: Op, value: u64, mask: u64) {
     check(move || {
         let page = Page::create(1).unwrap();
         let fence = Fence::create(&page, Kind { width, ..Kind::PLAIN }, start).unwrap();
@@ -423,29 +423,29 @@ fn op_hears(width: Width, start: u64, steps: &'static [u64], op: Op, value: u64,
 }
 
 #[test]
-fn every_operator_hears_the_value_that_meets_it() {
-    op_hears(Width::Bits64, 0, &[1, 2], Op::Ge, 2, 0);
-    op_hears(Width::Bits64, 0, &[1, 2], Op::Gt, 1, 0);
-    op_hears(Width::Bits64, 0, &[5], Op::Eq, 5, 0);
-    op_hears(Width::Bits64, 5, &[6], Op::Ne, 5, 0);
-    op_hears(Width::Bits64, 5, &[5 + (1 << 32)], Op::Ne, 5, 0);
-    op_hears(Width::Bits64, 0, &[1, 2], Op::Eq, 2, 2);
-    op_hears(Width::Bits64, 7, &[8], Op::Lt, 1, 7);
+fn the_value_that_meets_an_operator_wakes_its_waiter() {
+    op_wakes(Width::Bits64, 0, &[1, 2], Op::Ge, 2, 0);
+    op_wakes(Width::Bits64, 0, &[1, 2], Op::Gt, 1, 0);
+    op_wakes(Width::Bits64, 0, &[5], Op::Eq, 5, 0);
+    op_wakes(Width::Bits64, 5, &[6], Op::Ne, 5, 0);
+    op_wakes(Width::Bits64, 5, &[5 + (1 << 32)], Op::Ne, 5, 0);
+    op_wakes(Width::Bits64, 0, &[1, 2], Op::Eq, 2, 2);
+    op_wakes(Width::Bits64, 7, &[8], Op::Lt, 1, 7);
 }
 
 #[test]
-fn a_32_bit_fence_is_heard_across_its_wrap() {
+fn a_32_bit_fence_wakes_its_waiters_across_its_wrap() {
     const LAST: u64 = u32::MAX as u64;
-    op_hears(Width::Bits32, LAST, &[0, 1], Op::Ge, 1, 0);
-    op_hears(Width::Bits32, LAST - 1, &[LAST, 0], Op::Gt, LAST, 0);
-    op_hears(Width::Bits32, LAST, &[0], Op::Ne, LAST, 0);
+    op_wakes(Width::Bits32, LAST, &[0, 1], Op::Ge, 1, 0);
+    op_wakes(Width::Bits32, LAST - 1, &[LAST, 0], Op::Gt, LAST, 0);
+    op_wakes(Width::Bits32, LAST, &[0], Op::Ne, LAST, 0);
     // The other half of the circle is before.
-    op_hears(Width::Bits32, 5, &[0x7fff_ffff, 0x8000_0006], Op::Lt, 5, 0);
-    op_hears(Width::Bits32, LAST, &[3], Op::Le, 3, 0xff);
+    op_wakes(Width::Bits32, 5, &[0x7fff_ffff, 0x8000_0006], Op::Lt, 5, 0);
+    op_wakes(Width::Bits32, LAST, &[3], Op::Le, 3, 0xff);
 }
 
 #[test]
-fn two_waits_for_any_on_one_page_hear_each_their_own() {
+fn two_waits_for_any_on_one_page_each_wake_for_their_own_signal() {
     check(|| {
         let (_page, a, b) = two_fences();
         let other = {
@@ -461,13 +461,13 @@ fn two_waits_for_any_on_one_page_hear_each_their_own() {
 }
 
 #[test]
-fn a_bell_that_rang_more_often_than_it_remembers_is_no_reason_to_sleep_on() {
+fn a_log_that_overflowed_is_no_reason_to_sleep_on() {
     check(|| {
         let (_page, a) = fence(0);
         let signal = {
             let a = a.clone();
-            // Each of these is announced as residue of the value that is waited for, or of one that
-            // was before.
+            // Each of these is registered under the residue of the value that is waited for, or of
+            // one before it.
             thread::spawn(move || (1..=3).try_for_each(|step| a.signal(step * 32)))
         };
         assert_eq!(wait::any(&Many(vec![(&a, 96)], Until::Signaled), Deadline::NEVER), Ok(0));
@@ -515,7 +515,7 @@ fn a_device_that_interrupts_only_beyond_the_monitored_value_reaches_the_value_an
 }
 
 #[test]
-fn a_wait_for_any_hears_the_second_of_two_pages() {
+fn the_second_of_two_pages_wakes_a_wait_for_any() {
     check(|| {
         let ((_p, a), (_q, b)) = (fence(0), fence(0));
         let signal = signals(&b, 1);
@@ -528,7 +528,7 @@ fn a_wait_for_any_hears_the_second_of_two_pages() {
 }
 
 #[test]
-fn a_wait_for_all_hears_of_the_end_of_a_fence_it_has_not_got_to() {
+fn the_end_of_a_fence_that_it_has_not_got_to_wakes_a_wait_for_all() {
     check(|| {
         let (page, a, b) = two_fences();
         let ends = {
@@ -545,7 +545,7 @@ fn a_wait_for_all_hears_of_the_end_of_a_fence_it_has_not_got_to() {
 }
 
 #[test]
-fn a_wait_for_any_hears_its_signal_among_more_events_than_the_page_remembers() {
+fn a_signal_among_more_events_than_the_log_holds_wakes_a_wait_for_any() {
     check(|| {
         let (_page, a, b) = two_fences();
         let publishes = {
