@@ -308,7 +308,7 @@ static const struct {
     { "wait before signal, across processes", driver_submits_late, compositor_waits_first },
     { "UMF to a timeline point, handed over before it exists", driver_hands_over_a_point,
       compositor_waits_for_a_point },
-    { "UMF to a sync_file, which has signaled from birth", driver_completes_a_frame,
+    { "UMF to a sync_file, which is created signaled", driver_completes_a_frame,
       compositor_makes_a_sync_file },
     { "a pending sync_file to a UMF", driver_imports_a_sync_file,
       compositor_waits_for_a_kernel_fence },

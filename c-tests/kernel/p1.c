@@ -1,7 +1,7 @@
 /*
  * No kernel fence waits for a UMF. A kernel fence is made only once the UMF has reached its value,
- * and is signaled from birth. So if a signaler never gets there, a call that fails leaves nothing
- * in the kernel.
+ * and is created signaled. So if a signaler never gets there, a call that fails leaves nothing in
+ * the kernel.
  */
 #include "drm_machine.h"
 #include "process.h"
