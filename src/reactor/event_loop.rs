@@ -21,7 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 /// Which thread runs what is due.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// The loop's own threads.
+    /// The threads of the loop's pollers, one at a time.
     Thread,
     /// The caller's, in dispatch. A descriptor is readable while there is something to do.
     Caller,

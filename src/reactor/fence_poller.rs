@@ -6,17 +6,19 @@
 //!
 //! ```text
 //!   poller                                add a watch                       signal (slot.rs)
-//!   W1  s = the page's event count        (lock) insert it into the table   S1  value
-//!       (lock) check what signaled by s   W2  register it as a waiter       S2  read waiter bits
-//!   W4  FUTEX_WAIT(event count == s)      W3  check the value; (unlock)     S3..S5, event count
+//!       (lock)                                (lock) insert it into the table
+//!   W1  s = the page's event count        W2  register it as a waiter       S1  value
+//!       check the slots that signaled     W3  check the value               S2  read waiter bits
+//!       (unlock)                              (unlock)                      S3..S5, event count
+//!   W4  FUTEX_WAIT(event count == s)
 //! ```
 //!
 //! W2 and W3 are those of slot.rs. By its argument, either the adding thread sees the value, or the
 //! signaler sees the waiter bit and increments the event count. In the second case the count moves
 //! on from what it was when the watch was inserted. The poller's last W1 was under the lock:
 //!
-//! - If that was before the increment, W4 does not sleep, or is woken.
-//! - If it was after, the poller checks the slot that signaled. It finds the watch, which was
+//! - If the poller read the count before the increment, W4 does not sleep, or is woken.
+//! - If it read it after, the poller checks the slot that signaled. It finds the watch, which was
 //!   inserted under the lock, before W2.
 //!
 //! So a thread that adds a watch to a page that is polled already need not wake the poller.

@@ -3,8 +3,8 @@
 //! A *watch* is a wait with an action. It belongs to an *event loop*, which has two kinds of
 //! poller. A *fence poller* is a thread in futex_waitv, since only a sleeping thread can be woken
 //! by a fence. The *fd poller* is an epoll instance for kernel fences. Watches whose wait has ended
-//! are *due*. The loop runs them one after another, on its threads or where the caller dispatches.
-//! So two actions or callbacks of a loop never run at the same time.
+//! are *due*. The loop runs them one at a time (the turn), on a thread of one of its pollers or
+//! where the caller dispatches. So two actions or callbacks of a loop never run at the same time.
 //!
 //! | file | subject |
 //! |---|---|

@@ -11,7 +11,8 @@ use rustix::fd::{AsFd, OwnedFd};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A syncobj, and the watches that will add points to it.
+/// The object behind `umf_syncobj`: a syncobj, and the watches that will add points to it. A binary
+/// syncobj has only point 0.
 pub(crate) struct Timeline {
     syncobj: Ref<Syncobj>,
     /// Sorted by point. A watch that completes early waits for those before it: the kernel would
