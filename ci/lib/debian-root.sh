@@ -9,7 +9,8 @@
 #     mirror
 #     quietly COMMAND...
 #
-# Whoever sources this may use $sudo (empty for root) and $keyring (the keys of Debian's archive).
+# A script that sources this may use $sudo (empty for root) and $keyring (the keys of Debian's
+# archive).
 
 sudo=$([ "$(id -u)" -eq 0 ] || echo sudo)
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
