@@ -391,10 +391,10 @@ a_full_wait_table_says_so_and_takes_records_of_the_dead(pid_t dead)
     struct sleeper sleeper = { .fence = fences[5], .value = 3 };
     fall_asleep(&sleeper);
     char *text = graph(0, 0);
-    CHECK(says(text, "59 waits, 0 deadlocks\nnot complete: 1 note found no room"));
+    CHECK(says(text, "59 waits, 0 deadlocks\nnot complete: 1 record was dropped"));
     CHECK(says_nothing_of(text, "thread"));
     is_dot(graph(UMF_GRAPH_DOT, 0));
-    CHECK(says(graph(UMF_GRAPH_DOT, 0), "not complete: 1 note found no room"));
+    CHECK(says(graph(UMF_GRAPH_DOT, 0), "not complete: 1 record was dropped"));
     OK(umf_fence_signal(fences[5], 3));
     OK(end_of(&sleeper));
     CHECK(says_nothing_of(graph(0, 0), "not complete"));

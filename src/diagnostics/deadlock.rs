@@ -21,9 +21,9 @@ pub(crate) struct Wait {
     /// The number of the participant.
     pub(crate) participant: usize,
     /// The number of alternatives, of which this is one. 1 if the wait is required.
-    pub(crate) of: u8,
+    pub(crate) alternatives: u8,
     /// Whether a signaler outside of the graph may end it.
-    pub(crate) open: bool,
+    pub(crate) may_end_outside: bool,
 }
 
 /// What is known of a participant. The worst comes first.
@@ -73,16 +73,16 @@ struct BlockedCounts {
     /// Required waits that are blocked.
     required: u32,
     /// Alternatives that were recorded, those of them that are blocked, and how many there are.
-    alternatives: u32,
+    recorded_alternatives: u32,
     blocked_alternatives: u32,
-    of: u32,
+    alternatives: u32,
 }
 
 impl BlockedCounts {
     fn is_blocked(&self) -> bool {
-        let no_alternative = self.of > 0
-            && self.alternatives >= self.of
-            && self.blocked_alternatives == self.alternatives;
+        let no_alternative = self.alternatives > 0
+            && self.recorded_alternatives >= self.alternatives
+            && self.blocked_alternatives == self.recorded_alternatives;
         self.required > 0 || no_alternative
     }
 }
@@ -108,15 +108,15 @@ impl BlockedSet {
         for (wait, _) in edges {
             if let (Some(is_blocked), Some(wait)) = (blocked.waits.get_mut(*wait), waits.get(*wait))
             {
-                *is_blocked = !wait.open;
+                *is_blocked = !wait.may_end_outside;
             }
         }
         for (wait, is_blocked) in waits.iter().zip(&blocked.waits) {
             let Some(counts) = blocked.participants.get_mut(wait.participant) else { continue };
-            if wait.of > 1 {
-                counts.alternatives += 1;
+            if wait.alternatives > 1 {
+                counts.recorded_alternatives += 1;
                 counts.blocked_alternatives += u32::from(*is_blocked);
-                counts.of = counts.of.max(wait.of.into());
+                counts.alternatives = counts.alternatives.max(wait.alternatives.into());
             } else {
                 counts.required += u32::from(*is_blocked);
             }
@@ -161,8 +161,11 @@ impl BlockedSet {
         }
         let counts = self.participants.get_mut(wait.participant)?;
         let was_blocked = counts.is_blocked();
-        let count =
-            if wait.of > 1 { &mut counts.blocked_alternatives } else { &mut counts.required };
+        let count = if wait.alternatives > 1 {
+            &mut counts.blocked_alternatives
+        } else {
+            &mut counts.required
+        };
         *count = count.saturating_sub(1);
         (was_blocked && !counts.is_blocked()).then_some(wait.participant)
     }
@@ -326,16 +329,17 @@ mod tests {
     use super::Status::{Behind, Deadlocked, Unblocked};
     use super::*;
 
-    /// (the participant that waits, the number of alternatives, open, those that promised).
+    /// (the participant that waits, the number of alternatives, whether it may end outside, those
+    /// that promised).
     type Row<'a> = (usize, u8, bool, &'a [usize]);
 
     fn statuses(participants: usize, rows: &[Row<'_>]) -> Vec<Status> {
         let waits: Vec<Wait> = rows
             .iter()
-            .map(|(participant, of, open, _)| Wait {
+            .map(|(participant, alternatives, may_end_outside, _)| Wait {
                 participant: *participant,
-                of: *of,
-                open: *open,
+                alternatives: *alternatives,
+                may_end_outside: *may_end_outside,
             })
             .collect();
         let edges: Vec<(usize, usize)> = rows

@@ -91,9 +91,10 @@ pub(crate) struct Record {
     pub(crate) fence: usize,
     pub(crate) value: u64,
     pub(crate) role: Role,
-    pub(crate) of: u8,
+    /// The number of alternatives, of which this wait is one. 1 if it is required.
+    pub(crate) alternatives: u8,
     /// For a wait: a signaler that has no record may end it, since it has submitted work.
-    pub(crate) is_open: bool,
+    pub(crate) may_end_outside: bool,
     /// Identifies the record, and which use of it.
     at: (usize, u64),
 }
@@ -140,9 +141,16 @@ impl Graph {
             let Ok(fence) = fences.binary_search_by_key(&key, |fence| fence.key) else {
                 continue;
             };
-            let RecordSnapshot { role, alternatives: of, value, record: at, state, .. } = *snapshot;
-            let record =
-                Record { participant, fence, value, role, of, is_open: false, at: (at, state) };
+            let RecordSnapshot { role, alternatives, value, record: at, state, .. } = *snapshot;
+            let record = Record {
+                participant,
+                fence,
+                value,
+                role,
+                alternatives,
+                may_end_outside: false,
+                at: (at, state),
+            };
             push(if role == Role::Signal { &mut promises } else { &mut waits }, record)?;
         }
         let dropped = pages.iter().map(|page| u64::from(page.wait_table().dropped())).sum();
@@ -337,7 +345,7 @@ fn connect(
         }
     }
     // A wait for a submission ends with one, and any process may submit.
-    wait.is_open = unaccounted || wait.role == Role::WaitPending;
+    wait.may_end_outside = unaccounted || wait.role == Role::WaitPending;
     Ok(())
 }
 
@@ -350,11 +358,18 @@ fn find_deadlocks(
     edges: &[(usize, usize)],
 ) -> Result<Deadlocks> {
     let mut list = Vec::new();
-    for Record { participant, of, is_open, .. } in waits {
+    for Record { participant, alternatives, may_end_outside, .. } in waits {
         let works = participants
             .get(*participant)
             .is_some_and(|node| node.participant.kind() == Some(ParticipantKind::Work));
-        push(&mut list, Wait { participant: *participant, of: *of, open: *is_open || works })?;
+        push(
+            &mut list,
+            Wait {
+                participant: *participant,
+                alternatives: *alternatives,
+                may_end_outside: *may_end_outside || works,
+            },
+        )?;
     }
     let mut signalers = Vec::new();
     for (wait, promise) in edges {

@@ -254,7 +254,7 @@ fn the_report_says_when_records_were_dropped() -> Result<()> {
     assert!(
         scene
             .text()?
-            .contains("\nnot complete: 2 notes found no room, so promises may be missing\n")
+            .contains("\nnot complete: 2 records were dropped, so promises may be missing\n")
     );
     Ok(())
 }

@@ -19,8 +19,8 @@ pub(crate) fn text(graph: &Graph, out: &mut impl Write) -> fmt::Result {
     if graph.dropped > 0 {
         writeln!(
             out,
-            "not complete: {} found no room, so promises may be missing",
-            Count(graph.dropped as usize, "note")
+            "not complete: {} dropped, so promises may be missing",
+            Records(graph.dropped)
         )?;
     }
     let mut heading = None;
@@ -45,7 +45,7 @@ fn line(graph: &Graph, number: usize, wait: &Record, out: &mut impl Write) -> fm
     else {
         return Ok(());
     };
-    let alternative = if wait.of > 1 { "any of several, one " } else { "" };
+    let alternative = if wait.alternatives > 1 { "any of several, one " } else { "" };
     let submission = if wait.role == Role::WaitPending { "a submission of " } else { "" };
     write!(
         out,
@@ -71,7 +71,7 @@ fn signalers(
         write!(out, "{}{node}{dead}", if nobody { "promised by " } else { "; by " })?;
         nobody = false;
     }
-    match (nobody, fence.is_pending(wait.value) && wait.is_open) {
+    match (nobody, fence.is_pending(wait.value) && wait.may_end_outside) {
         (true, false) => out.write_str("nobody has submitted a signal for this"),
         (true, true) => out.write_str("submitted"),
         (false, true) => out.write_str("; and submitted by somebody else"),
@@ -96,17 +96,13 @@ fn promises(graph: &Graph, wait: usize) -> impl Iterator<Item = &Record> {
 pub(crate) fn dot(graph: &Graph, out: &mut impl Write) -> fmt::Result {
     writeln!(out, "digraph libumf {{")?;
     if graph.dropped > 0 {
-        writeln!(
-            out,
-            "    label=\"not complete: {} found no room\";",
-            Count(graph.dropped as usize, "note")
-        )?;
+        writeln!(out, "    label=\"not complete: {} dropped\";", Records(graph.dropped))?;
     }
     for (number, node) in
         graph.participants.iter().enumerate().filter(|(_, node)| node.is_mentioned)
     {
         let dead = if node.is_dead { ", gone" } else { "" };
-        writeln!(out, "    owner{number} [label=\"{node}{dead}\"{}];", color(graph, number))?;
+        writeln!(out, "    participant{number} [label=\"{node}{dead}\"{}];", color(graph, number))?;
     }
     for (number, fence) in graph.fences.iter().enumerate().filter(|(_, fence)| fence.is_mentioned) {
         let FenceNode { value, pending, .. } = fence;
@@ -115,13 +111,13 @@ pub(crate) fn dot(graph: &Graph, out: &mut impl Write) -> fmt::Result {
             "    fence{number} [shape=box, label=\"{fence}\\nnow {value}, pending {pending}\"];"
         )?;
     }
-    for Record { participant, fence, value, role, of, .. } in &graph.waits {
-        let alternative = if *of > 1 { "any: " } else { "" };
+    for Record { participant, fence, value, role, alternatives, .. } in &graph.waits {
+        let alternative = if *alternatives > 1 { "any: " } else { "" };
         let submission = if *role == Role::WaitPending { "submission of " } else { "" };
         let color = color(graph, *participant);
         writeln!(
             out,
-            "    owner{participant} -> fence{fence} \
+            "    participant{participant} -> fence{fence} \
              [label=\"{alternative}{submission}>= {value}\"{color}];"
         )?;
     }
@@ -129,7 +125,7 @@ pub(crate) fn dot(graph: &Graph, out: &mut impl Write) -> fmt::Result {
         let color = color(graph, *participant);
         writeln!(
             out,
-            "    fence{fence} -> owner{participant} \
+            "    fence{fence} -> participant{participant} \
              [style=dashed, label=\"up to {value}\"{color}];"
         )?;
     }
@@ -146,6 +142,16 @@ struct Count(usize, &'static str);
 impl Display for Count {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}{}", self.0, self.1, if self.0 == 1 { "" } else { "s" })
+    }
+}
+
+/// "1 record was", "2 records were".
+struct Records(u64);
+
+impl Display for Records {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let verb = if self.0 == 1 { "was" } else { "were" };
+        write!(f, "{} {verb}", Count(self.0 as usize, "record"))
     }
 }
 
