@@ -68,7 +68,8 @@ static struct umf_page *page;
 static struct umf_fence *done[QUEUES], *input;
 static struct raw raw;
 static uint64_t monitored_at[QUEUES]; /* the driver tells the firmware where */
-static int doorbell, interrupt;
+static int doorbell; /* an eventfd that stands for the doorbell register */
+static int interrupt;
 
 static void
 say(const char *who, const char *format, ...)

@@ -4,7 +4,7 @@
  * sleep on its words. Meanwhile this process waits, watches, queues, signals, creates, opens,
  * imports, converts and writes the graph.
  *
- * Demanded: no crash and no SIGBUS; every call returns a documented result by its deadline; seen
+ * Checks: no crash and no SIGBUS; every call returns a documented result by its deadline; seen
  * values stay; every callback's data is released exactly once; no descriptor and no mapping of a
  * page is left; waits for fences of another page go on. While the peer rests, this process rests
  * too, whatever is in the page: it uses a tenth of one processor at most. A wait without deadline

@@ -3,7 +3,7 @@
  * queues, conversions where the machine supports any, and signalers that are killed and started
  * again. Every signal and every wake-up is counted.
  *
- * Demanded: nothing is lost. Once everything has been done once, nothing grows: memory,
+ * Checks that nothing is lost. Once everything has been done once, nothing grows: memory,
  * descriptors, threads, mappings, syncobj handles; and the kernel's memory, on a machine that runs
  * nothing else.
  *
