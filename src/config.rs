@@ -3,6 +3,8 @@
 //! The environment is read once, when this process maps its first page. It is not read later, since
 //! waits may run in signal handlers, where getenv() is not allowed.
 
+#![forbid(unsafe_code)]
+
 use crate::error::{Error, Result};
 use crate::sys::env;
 use once_cell::race::OnceBool;

@@ -2,6 +2,8 @@
 //!
 //! Callers may rely on the list: a kernel error that is not in it becomes [`Error::Unexpected`].
 
+#![forbid(unsafe_code)]
+
 /// Why a call failed. The discriminant is the errno value.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! epoll, Linux 2.6.27 (epoll_create1).
 //!
 //! Each descriptor is registered with a token of the caller's, and [`wait`] returns tokens.
+#![forbid(unsafe_code)]
 
 use super::time::Deadline;
 use crate::error::Result;

@@ -1,4 +1,5 @@
 //! eventfd2, Linux 2.6.27: a counter that is readable while it is above zero.
+#![forbid(unsafe_code)]
 
 use crate::error::{Error, Result};
 use rustix::event::EventfdFlags;

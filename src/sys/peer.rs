@@ -1,6 +1,7 @@
 //! fstat, and waitid(P_PIDFD) of Linux 5.4: how a descriptor reports that a process exited.
 //!
 //! The descriptor is a pidfd (Linux 5.3) or a socket that is connected to the process.
+#![forbid(unsafe_code)]
 
 use crate::error::{Error, Result};
 use rustix::fd::BorrowedFd;

@@ -1,5 +1,7 @@
 //! ppoll, Linux 2.6.16: wait until one descriptor is readable.
 
+#![forbid(unsafe_code)]
+
 use super::time::Deadline;
 use crate::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags};

@@ -2,6 +2,8 @@
 //!
 //! They identify processes and pid namespaces, and show whether a process still runs and its name.
 
+#![forbid(unsafe_code)]
+
 use super::retry::retry;
 use crate::error::Result;
 use rustix::fs::{Mode, OFlags};

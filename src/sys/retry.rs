@@ -1,5 +1,7 @@
 //! Repeats interrupted system calls.
 
+#![forbid(unsafe_code)]
+
 use rustix::io::{Errno, Result};
 
 /// Repeat a call until it neither was interrupted nor asks to be tried again. A call with a

@@ -1,4 +1,5 @@
 //! The process that an object belongs to.
+#![forbid(unsafe_code)]
 
 use rustix::process::{Pid, getpid};
 

@@ -1,4 +1,5 @@
 //! A pointer of a C caller's, with the function that releases it.
+#![forbid(unsafe_code)]
 
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicPtr, Ordering};
