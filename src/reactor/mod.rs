@@ -15,7 +15,7 @@
 //! | `timeline` | the points of a syncobj, in order |
 //! | `fd_poller` | epoll |
 //! | `event_loop` | the due list, and the pollers |
-//! | `register` | one function for each kind of watch |
+//! | `watch_builder` | one function for each kind of watch |
 
 #![forbid(unsafe_code)]
 
@@ -33,19 +33,19 @@ mod fd_poller;
 #[cfg(not(loom))]
 mod event_loop;
 #[cfg(not(loom))]
-mod register;
+mod watch_builder;
 
 #[cfg(not(loom))]
 pub(crate) use event_loop::{EventLoop, LoopHandle, Mode};
 #[cfg(loom)]
 pub(crate) use fence_poller::FencePoller;
 #[cfg(not(loom))]
-pub(crate) use register::WatchBuilder;
-#[cfg(not(loom))]
 pub(crate) use timeline::Timeline;
 pub(crate) use watch::{Action, Callback, Failure, Resume, TiedTarget, Watch};
 #[cfg(loom)]
 pub(crate) use watch::{Scheduler, Token};
+#[cfg(not(loom))]
+pub(crate) use watch_builder::WatchBuilder;
 
 use std::ffi::CStr;
 
