@@ -259,7 +259,7 @@ impl FdPoller {
             return Err(Error::Unexpected);
         };
         points.unsubmitted.try_reserve(1).map_err(|_| Error::NoMemory)?;
-        points.listen(self.fd(), token, event)?;
+        points.poll_event(self.fd(), token, event)?;
         watch.set_registration(Registration::Fd(token));
         points.unsubmitted.push(Unsubmitted { point: Reverse(point), watch: watch.clone() });
         Ok(())
@@ -280,10 +280,12 @@ impl FdPoller {
             }
             let fence = match points.timeline.fence(next.point.0) {
                 Ok(Submission::Fence(fence)) => Ok(fence),
-                Ok(Submission::NotYet(event)) => match points.listen(self.fd(), token, &event) {
-                    Ok(()) => break,
-                    Err(error) => Err(error),
-                },
+                Ok(Submission::NotYet(event)) => {
+                    match points.poll_event(self.fd(), token, &event) {
+                        Ok(()) => break,
+                        Err(error) => Err(error),
+                    }
+                }
                 Err(error) => Err(error),
             };
             let Some(next) = points.unsubmitted.pop() else { break };
@@ -326,7 +328,7 @@ impl Entry {
 
 impl Points {
     /// Polls this event in place of the one before.
-    fn listen(
+    fn poll_event(
         &mut self,
         epoll: BorrowedFd<'_>,
         token: Token,

@@ -1,6 +1,6 @@
 //! A thread in futex_waitv, which polls the fences of up to 126 pages for an event loop.
 //!
-//! A signal can only wake a futex, and only a thread can sleep on one. This is an eventcount wait
+//! A signal can only wake a futex, and only a thread can sleep on one. This is an event-count wait
 //! (see slot.rs for its proof), except that the thread which adds a watch is not the one that
 //! sleeps:
 //!
@@ -180,7 +180,7 @@ impl FencePoller {
         let Some(at) = state.pages.iter().position(|polled| polled.is(key.page)) else { return };
         let Some(page) = state.pages.get_mut(at) else { return };
         if let Some(watches) = page.watches(key) {
-            watches.forget(watch);
+            watches.count_canceled(watch);
         }
         page.purge(key.slot, &mut state.drops);
         let is_empty = page.is_empty();

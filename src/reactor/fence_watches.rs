@@ -102,7 +102,7 @@ impl FenceWatches {
     }
 
     /// Counts a watch as canceled, and sometimes purges those that are.
-    pub(crate) fn forget(&mut self, watch: &Watch) {
+    pub(crate) fn count_canceled(&mut self, watch: &Watch) {
         if !watch.set_counted(false) {
             // A check has removed it.
             return;
@@ -111,7 +111,8 @@ impl FenceWatches {
         if self.canceled >= PURGE_FROM
             && self.canceled * 2 > self.by_threshold.len() + self.unordered.len()
         {
-            // A watch that was canceled this moment is still counted. It stays until its own call.
+            // A watch that was canceled this moment still counts as one that waits. It stays until
+            // its own call.
             let stays = |entry: &WatchEntry| entry.watch.is_counted();
             self.by_threshold.retain(stays);
             self.unordered.retain(stays);
@@ -137,7 +138,7 @@ impl FenceWatches {
             match checked {
                 Checked::Waiting => break,
                 Checked::Completed => found = true,
-                Checked::CanceledEarlier => self.canceled -= 1,
+                Checked::CanceledCounted => self.canceled -= 1,
                 Checked::Canceled => {}
             }
             self.by_threshold.pop();
@@ -147,7 +148,7 @@ impl FenceWatches {
             let checked = Self::check_entry(fence, entry);
             match checked {
                 Checked::Completed => found = true,
-                Checked::CanceledEarlier => *canceled -= 1,
+                Checked::CanceledCounted => *canceled -= 1,
                 Checked::Waiting | Checked::Canceled => {}
             }
             matches!(checked, Checked::Waiting)
@@ -189,11 +190,11 @@ enum Checked {
     /// Canceled; `canceled` does not count it yet.
     Canceled,
     /// Canceled; `canceled` counts it.
-    CanceledEarlier,
+    CanceledCounted,
 }
 
 impl Checked {
     fn of_canceled(entry: &WatchEntry) -> Checked {
-        if entry.watch.set_counted(false) { Checked::Canceled } else { Checked::CanceledEarlier }
+        if entry.watch.set_counted(false) { Checked::Canceled } else { Checked::CanceledCounted }
     }
 }

@@ -188,8 +188,8 @@ impl Callback {
 pub(crate) struct Watch {
     creator: ProcessBound,
     state: Mutex<State>,
-    /// Whether `FenceWatches` counts it as one that waits. Changed only under the fence poller's
-    /// lock.
+    /// Whether `FenceWatches` has it and counts it as one that waits, not as canceled. Changed only
+    /// under the fence poller's lock.
     counted: AtomicBool,
 }
 
