@@ -1,4 +1,4 @@
-//! The eventcounts of the pages that a wait for many fences is about.
+//! The event counts of the pages that a wait for many fences is about.
 
 use super::block;
 use super::condition::Conditions;
@@ -11,9 +11,9 @@ use crate::sys::time::{self, Deadline};
 use crate::util::atomic::Ordering;
 use std::num::NonZeroU32;
 
-/// The eventcounts, each as it was read before the fences of its page were checked.
+/// The event counts, each as it was read before the fences of its page were checked.
 pub(super) struct PageEvents<'a> {
-    pages: [Option<PageEpoch<'a>>; WAITV_MAX],
+    pages: [Option<PageReading<'a>>; WAITV_MAX],
     count: usize,
     /// There are more pages than a thread can block on. Those that found no place are not in
     /// `pages`, so after each sleep all fences are checked.
@@ -37,8 +37,8 @@ pub(super) enum WakeReason {
     Deadline,
 }
 
-/// What was read from a page's eventcount before the fences of the page were checked.
-struct PageEpoch<'a> {
+/// What was read from a page's event count before the fences of the page were checked.
+struct PageReading<'a> {
     page: &'a Page,
     sequence: u32,
     failures: u32,
@@ -75,7 +75,7 @@ impl<'a> PageEvents<'a> {
         }
         match self.pages.get_mut(self.count) {
             Some(free) if self.count < max_pages => {
-                *free = Some(PageEpoch { page, sequence: 0, failures: 0 });
+                *free = Some(PageReading { page, sequence: 0, failures: 0 });
                 self.count += 1;
             }
             _ => (self.too_many_pages, self.must_poll) = (true, true),
@@ -86,12 +86,12 @@ impl<'a> PageEvents<'a> {
     /// of these pages may have failed since the last call.
     pub(super) fn listen(&mut self) -> bool {
         let mut failed = self.too_many_pages | self.read_owner_epoch();
-        for epoch in self.pages.iter_mut().flatten() {
-            let events = epoch.page.events();
-            epoch.sequence = events.sequence().load(Ordering::Acquire);
+        for reading in self.pages.iter_mut().flatten() {
+            let events = reading.page.events();
+            reading.sequence = events.sequence().load(Ordering::Acquire);
             let failures = events.failures();
-            failed |= failures != epoch.failures;
-            epoch.failures = failures;
+            failed |= failures != reading.failures;
+            reading.failures = failures;
         }
         failed
     }
@@ -103,19 +103,19 @@ impl<'a> PageEvents<'a> {
         mut check: impl FnMut((usize, &Page), u32) -> Result<()>,
     ) -> Result<bool> {
         let mut is_complete = !self.read_owner_epoch();
-        for (number, epoch) in self.pages.iter_mut().flatten().enumerate() {
-            let events = epoch.page.events();
-            let seen = epoch.sequence;
+        for (number, reading) in self.pages.iter_mut().flatten().enumerate() {
+            let events = reading.page.events();
+            let seen = reading.sequence;
             // W1 for this page: before the thread registers with any of its slots again.
-            epoch.sequence = events.sequence().load(Ordering::Acquire);
-            let Some(slots) = events.signaled_since(seen, epoch.sequence) else {
+            reading.sequence = events.sequence().load(Ordering::Acquire);
+            let Some(slots) = events.signaled_since(seen, reading.sequence) else {
                 is_complete = false;
                 continue;
             };
             for slot in slots {
                 match slot {
                     None => is_complete = false,
-                    Some(slot) => check((number, epoch.page), slot)?,
+                    Some(slot) => check((number, reading.page), slot)?,
                 }
             }
         }
@@ -130,7 +130,7 @@ impl<'a> PageEvents<'a> {
     }
 
     pub(super) fn number_of(&self, page: &Page) -> Option<usize> {
-        self.pages.iter().flatten().position(|epoch| std::ptr::eq(epoch.page, page))
+        self.pages.iter().flatten().position(|reading| std::ptr::eq(reading.page, page))
     }
 
     /// W4: sleeps until one of the pages has an event that `listen` has not seen.
