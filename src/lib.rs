@@ -22,7 +22,7 @@
 //! | `convert` | blocking conversion to and from kernel fences, one file a kernel object |
 //! | `wait` | blocking waits: for one condition, for any, for all |
 //! | `fence` | a fence as this process has it open |
-//! | `shm` | what lies in shared memory: slots and the wake protocol, eventcount, wait table |
+//! | `shm` | what lies in shared memory: slots and the wake protocol, event count, wait table |
 //! | `config` | LIBUMF_SPIN, LIBUMF_DEBUG, umf_set_spin() |
 //! | `sys` | the kernel's interfaces: typed calls and nothing else |
 //! | `util` | counted references, registries, atomics |

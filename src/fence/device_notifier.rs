@@ -1,11 +1,11 @@
-//! Where this process hears a device's interrupt: what the driver gave for a fence.
+//! Where this process receives a device's interrupt: what the driver gave for a fence.
 //!
 //! The best driver calls `umf_fence_notify` from its interrupt path: then waits sleep as for any
-//! other fence. If the interrupt arrives in a blocking call (xe's wait_user_fence ioctl) or as a
-//! readable descriptor, one waiter at a time sleeps *there*, as the leader, and wakes the others
-//! when it returns: the leader/followers pattern. Both happen only while somebody waits. The
-//! monitored value in the slot tells the device from which value on anybody waits, as the kernel's
-//! lazy enable_signaling does.
+//! other fence. The interrupt may also arrive in a blocking call (xe's wait_user_fence ioctl) or as
+//! a readable descriptor. Then one waiter at a time sleeps *there*, as the leader, and wakes the
+//! others when it returns: the leader/followers pattern. The device interrupts, and a leader
+//! sleeps, only while somebody waits. The monitored value in the slot tells the device from which
+//! value on anybody waits, as the kernel's lazy enable_signaling does.
 //!
 //! The leader cannot sleep on a futex at the same time, so it checks from time to time for signals
 //! and errors from programs.
@@ -22,7 +22,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::{c_int, c_void};
 use std::sync::{Mutex, PoisonError, TryLockError};
 
-/// How long a leader sleeps without hearing a futex.
+/// How long a leader sleeps without checking for signals and errors from programs.
 const LEADER_SLEEP_NS: u64 = 50_000_000;
 
 /// A driver's blocking wait. It returns when its device interrupted, at the deadline, or at any

@@ -46,7 +46,7 @@ pub(crate) struct Fence {
     owner_died: AtomicBool,
     /// Whether spinning for this fence pays.
     pub(crate) spin: SpinHistory,
-    /// Where a device's interrupt for this fence is heard.
+    /// Where this process receives a device's interrupt for this fence.
     pub(crate) notifier: DeviceNotifier,
     /// When to poll for a device's value if there is no notifier.
     pub(crate) wait_times: WaitTimePredictor,
@@ -249,8 +249,8 @@ impl Fence {
         self.slot.offset() + MONITORED_OFFSET as u64
     }
 
-    /// Whether waiters register. If not, its signals always wake; a peer that forged a fence which
-    /// does neither deceives its own waiters.
+    /// Whether waiters register. If not, its signals always wake. A peer can forge a fence for
+    /// which neither holds, but harms only the waiters of that fence.
     #[inline]
     pub(crate) fn accepts_waiters(&self) -> bool {
         self.is_writable && !self.generation.always_wakes()
@@ -373,15 +373,15 @@ impl Fence {
         self.generation.is_inline_u64() && self.value() >= value
     }
 
-    /// A value that wraps cannot be latched: it may be behind what was seen because a peer took it
-    /// back, or because it went on by more than 2^31 while nobody here checked.
+    /// A value that wraps cannot be latched. If it is behind what was seen, a peer may have taken
+    /// it back, or it advanced by more than 2^31 while nobody here checked.
     #[inline]
     fn latches(&self) -> bool {
         self.width() == Width::Bits64
     }
 
-    /// Whether the predicate holds for the value. If it does not and the fence failed or ended,
-    /// returns that error.
+    /// Returns whether the predicate holds for the value, or the error of a fence that failed or
+    /// ended before it did.
     #[inline]
     pub(crate) fn check(&self, holds: impl Fn(u64) -> bool) -> Result<bool> {
         if holds(self.value()) {
@@ -410,7 +410,7 @@ impl Fence {
         self.slot().notify(self.generation, self.sink())
     }
 
-    /// Wakes the other waiters of a fence whose device the calling waiter heard.
+    /// Wakes the other waiters of a fence, after the leader received the device's interrupt.
     pub(crate) fn relay_wake(&self) -> Result<()> {
         self.check_writable()?;
         self.slot().relay_wake(self.generation, self.sink())
@@ -431,7 +431,7 @@ impl Fence {
         }
     }
 
-    /// Writes a wait record about this fence. It stands until it is dropped.
+    /// Writes a wait record about this fence. It is valid until it is dropped.
     pub(crate) fn record(&self, participant: Participant, contents: RecordContents) -> WaitRecord {
         WaitRecord::new(&self.slot, self.generation, participant, contents)
     }

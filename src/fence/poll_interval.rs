@@ -1,10 +1,10 @@
 //! How often to check a value that is written without a wake-up.
 //!
 //! No device calls FUTEX_WAKE. A wait that no notifier serves therefore polls. Without a prediction
-//! the interval grows with the time already waited: a wait of a millisecond is late by at most an
-//! eighth of it, and a wait of hours wakes 250 times a second to read one word. If recent waits on
-//! the fence took a similar time, the wait polls rarely at first and often around the expected
-//! time: see [`WaitTimePredictor`].
+//! the interval grows with the time already waited. A wait of a millisecond is late by at most an
+//! eighth of it. A wait of hours wakes 250 times a second to read one word. If recent waits on the
+//! fence took a similar time, the wait polls rarely at first and often around the expected time:
+//! see [`WaitTimePredictor`].
 
 #![forbid(unsafe_code)]
 
@@ -109,8 +109,8 @@ mod tests {
         predictor.learn(80_000_000);
         let (count, late) = polls(&predictor, 16_100_000);
         assert!(count <= 30 && late <= 60_000, "{count} polls, {late} ns late");
-        // An early value is seen after a quarter of the time, or twice its time; a late one after
-        // an eighth of the delay.
+        // An early value is seen at the latest after a quarter of the expected time, or after twice
+        // the time that it took. A late one is seen after an eighth of the delay.
         for took in [100_000, 3_000_000, 9_000_000] {
             assert!(polls(&predictor, took).1 <= took.max(4_000_000));
         }

@@ -29,7 +29,7 @@ const SLEEPS_PER_SAMPLE: u32 = 16;
 /// paid for. They mislead if the signaler needs the processor that the spin occupies.
 const COOLDOWN: u64 = 10;
 
-/// Looks at the condition between two reads of the clock.
+/// Checks the condition between two reads of the clock.
 const SPINS_PER_CLOCK: u32 = 32;
 
 /// The time at which the wasted spins so far are paid for. A spin may begin while that is at most a

@@ -1,4 +1,4 @@
-//! A record in a page's wait table that stands as long as its guard lives.
+//! A record in a page's wait table that is valid until its guard is dropped.
 
 #![forbid(unsafe_code)]
 
@@ -21,7 +21,8 @@ enum Place {
     Table(RecordKey),
     /// The table was full.
     Dropped,
-    /// It would be the parent's, or this process cannot write to the page.
+    /// There is none: the participant belongs to the parent of this process, or this process cannot
+    /// write to the page.
     Nowhere,
 }
 

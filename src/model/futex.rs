@@ -1,8 +1,8 @@
 //! The kernel's futexes as the model checker sees them: what sys/futex.rs does with system calls,
 //! on loom's threads.
 //!
-//! As in the kernel, one lock covers both looking at the word before a sleep and looking for
-//! sleepers at a wake. There is one queue for all words. Time passes when a model says so: see
+//! As in the kernel, one lock covers the check of the word before a sleep and the search for
+//! sleepers at a wake. There is one queue for all words. Deadlines pass when a model calls
 //! [`expire`].
 
 use crate::error::{Error, Result};
@@ -109,7 +109,7 @@ pub(crate) fn wake(word: &AtomicU32, bits: NonZeroU32) {
     });
 }
 
-/// From now on every deadline has passed, but that which never comes.
+/// Makes every deadline pass but `Deadline::NEVER`.
 pub(crate) fn expire() {
     queue().expired = true;
     end(Sleep::TimedOut, |sleeper| sleeper.deadline != Deadline::NEVER);

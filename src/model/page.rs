@@ -1,4 +1,4 @@
-//! A page for the model checker: the same slots and eventcount as in shm/page.rs, on the heap,
+//! A page for the model checker: the same slots and event count as in shm/page.rs, on the heap,
 //! since loom's atomics cannot be mapped.
 
 use super::event_count::{EventCount, EventSink};

@@ -17,7 +17,7 @@ use crate::wait::{self, Condition, Conditions, Op, Until};
 use loom::sync::Arc;
 use loom::thread;
 
-/// A deadline that passes when the model says so: `futex::expire`.
+/// A deadline that passes when the model calls `futex::expire`.
 const SOMETIME: Deadline = Deadline::at(1);
 
 /// Every schedule with up to three preemptions, or LOOM_MAX_PREEMPTIONS.

@@ -1,9 +1,9 @@
-//! An eventcount in shared memory, with a log of the slots that changed.
+//! An event count in shared memory, with a log of the slots that changed.
 //!
 //! A waiter reads the sequence number, checks its conditions, and sleeps on the number with a
 //! futex. A signaler changes its fence, increments the number and wakes the waiters. This is Dmitry
-//! Vyukov's eventcount. What is added is a log of the last 256 events with the slot of each, so
-//! that a thread that waits for 100,000 fences checks only those that changed. Each waiter keeps
+//! Vyukov's "eventcount". What is added is a log of the last 256 events with the slot of each. So a
+//! thread that waits for 100,000 fences checks only those that changed. Each waiter keeps
 //! its own position in the log, so the log serves any number of waiters, and nobody clears it. A
 //! waiter checks all of its fences if the log cannot tell: it missed more than 256 events, or an
 //! entry is not written yet.
@@ -17,7 +17,7 @@ use crate::sys::futex;
 use crate::util::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::num::NonZeroU32;
 
-/// The eventcount of a page: for threads that wait for many of its fences.
+/// The event count of a page: for threads that wait for many of its fences.
 #[repr(C, align(64))]
 pub(crate) struct EventCount {
     /// The futex word: the number of events, modulo 2^32.
@@ -33,7 +33,7 @@ pub(crate) struct EventCount {
 /// The number of events in the log. The model checker has two, and so sees the log overflow too.
 const LOG: usize = if cfg!(loom) { 2 } else { 256 };
 
-/// Where the events of one slot are published: its page's eventcount, under the slot's index.
+/// Where the events of one slot are published: its page's event count, under the slot's index.
 #[derive(Clone, Copy)]
 pub(crate) struct EventSink<'a> {
     pub(crate) events: &'a EventCount,
@@ -57,8 +57,8 @@ impl EventCount {
     }
 
     /// The slots of the events from `seen` up to but not including `now`, both read from the
-    /// sequence with acquire. `None`, for all or for one, if the log cannot tell. A slot may appear
-    /// twice, and so may whatever a peer wrote.
+    /// sequence with acquire. Returns `None` if events were lost; an item is `None` if its entry is
+    /// not written yet. A slot may appear twice, or be one that a peer invented.
     pub(crate) fn signaled_since(
         &self,
         seen: u32,

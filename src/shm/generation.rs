@@ -1,8 +1,8 @@
 //! The state word of a slot: which of its fences lives there, and of which kind.
 //!
-//! A slot is reused after the end of its fence. A counter in the state word, the usual answer to
-//! the ABA problem, distinguishes the fences: a handle holds the word as it was while its fence
-//! lived, and compares.
+//! A slot is reused after the end of its fence. A counter in the state word distinguishes the
+//! fences, which is the usual answer to the ABA problem. A handle holds the word as it was while
+//! its fence lived, and compares.
 
 #![forbid(unsafe_code)]
 

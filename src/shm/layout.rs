@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   offset    0  header: magic, layout version, number of fences, where to look for a free slot
-//!   offset   64  eventcount, and the log of the slots that changed
+//!   offset   64  event count, and the log of the slots that changed
 //!   offset 2176  wait table: who waits, and who will signal
 //!   offset 4096  slot 0, slot 1, ... 64 bytes each
 //! ```
@@ -20,8 +20,8 @@ pub(crate) const MAX_FENCES: u32 = 1 << 20;
 /// "umf page", read as a little-endian number.
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"umf page");
 
-/// Any change of the layout or of the meaning of the header, the slots, the eventcount or the wait
-/// table is a new version.
+/// Any change of the layout or of the meaning of the header, the slots, the event count or the
+/// wait table is a new version.
 pub(super) const VERSION: u32 = 3;
 
 #[repr(C, align(64))]

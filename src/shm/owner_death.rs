@@ -1,4 +1,4 @@
-//! How waits learn that the exporter of a page died, if this process cannot write to the page.
+//! How waits learn that the creator of a page died, if this process cannot write to the page.
 //!
 //! A process that can write to a page fails the fences of a dead signaler there, for every process.
 //! A single-writer page stays as it is, so each process that waits there has to know by itself: it
@@ -7,7 +7,7 @@
 //! checked and does not sleep yet. So they sleep on one more word, which belongs to this process:
 //!
 //! ```text
-//!   the exporter died               wait (slot.rs)
+//!   the creator died                wait (slot.rs)
 //!   O1  mark the page               W1  s = the page's sequence; e = EPOCH
 //!   O2  EPOCH += 1                  W3  check the value, and the mark
 //!   O3  FUTEX_WAKE(EPOCH)           W4  futex_waitv(sequence == s, EPOCH == e)

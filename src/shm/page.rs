@@ -143,7 +143,7 @@ impl Page {
         unsafe { self.at(layout::EVENTS_OFFSET).cast::<EventCount>().as_ref() }
     }
 
-    /// Wakes every thread that sleeps on the eventcount, although no fence changed. A process that
+    /// Wakes every thread that sleeps on the event count, although no fence changed. A process that
     /// cannot write to the page wakes nobody; its threads wake up by a deadline of their own.
     pub(crate) fn wake_all(&self) {
         if self.is_writable {

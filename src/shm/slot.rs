@@ -3,9 +3,9 @@
 //! # The words
 //!
 //! The value is at offset 0, so that a device needs one address and nothing else. Futexes are 32
-//! bits wide in every kernel, so the value itself cannot be the futex word: a waiter would sleep
-//! through a jump by a multiple of 2^32 between its check and its sleep. Waiters sleep on a
-//! sequence number beside the value, and register for *what* they wait: bit `T % 32` of `waiters`
+//! bits wide in every kernel, so the value itself cannot be the futex word. A waiter would sleep
+//! through a jump by a multiple of 2^32 between its check and its sleep. So waiters sleep on a
+//! sequence number beside the value, and register for *what* they wait. Bit `T % 32` of `waiters`
 //! says that somebody waits for a value T of that residue (residue.rs). A signal from `old` to
 //! `new` concerns exactly the residues of old+1 ..= new, and wakes no other waiter. The low half of
 //! `waiters` is for threads that sleep on this slot's sequence. The high half is for threads that
@@ -30,9 +30,9 @@
 //!
 //! *If the signaler sees the bit, the waiter does not sleep on.* Let S3 be the first clearing of
 //! this waiter's bit after its W2. Had W1 read the sequence of S4 or a later one, then by release
-//! (S4) and acquire (W1) S3 would come before W2. So `s` is older than S4. Either FUTEX_WAIT finds
-//! the sequence changed, or the waiter is in the kernel's queue before S5 looks there, with a bit
-//! that S5 names. The waiter starts over and reads the value.
+//! (S4) and acquire (W1) S3 would come before W2, a contradiction. So `s` is older than S4. Either
+//! FUTEX_WAIT finds the sequence changed, or the waiter is in the kernel's queue before S5 looks
+//! there, with a bit that S5 names. The waiter starts over and reads the value.
 //!
 //! *If another signaler cleared the bit first*, S3 of that one comes before S2 or S3 of ours in the
 //! order of `waiters`. The waiter that it wakes sets its bit again with an RMW that reads from
@@ -43,14 +43,13 @@
 //! wake-up, never a missed one.
 //!
 //! What remains, as with every futex: a waiter that is preempted between W1 and W4 for exactly 2^32
-//! wake-ups of its slot sleeps through the last of them. At one per microsecond that is 71 minutes
-//! without the processor, to the wake-up.
+//! wake-ups of its slot misses the last. At one wake-up per microsecond that takes 71 minutes.
 //!
 //! Timeouts and interrupted sleeps leave a bit behind, at the price of one needless FUTEX_WAKE
 //! later.
 //!
 //! Errors, the end of a fence and `notify` concern every residue. They wake without reading
-//! `waiters`: S3, S4, S5, and the same on the eventcount. Two things follow. A wait for *all* of
+//! `waiters`: S3, S4, S5, and the same on the event count. Two things follow. A wait for *all* of
 //! many fences can sleep on one fence and still notice that another failed. A waiter whose signaler
 //! died between S3 and S5 is woken after all.
 //!
@@ -77,7 +76,7 @@ pub(crate) struct Slot {
     /// The highest value that work was submitted for. Means something only while it is above
     /// `value`.
     pending: AtomicU64,
-    /// Residues waited for: low half on `sequence`, high half on the page's eventcount.
+    /// Residues waited for: low half on `sequence`, high half on the page's event count.
     waiters: AtomicU64,
     /// The futex word.
     sequence: AtomicU32,
@@ -108,7 +107,7 @@ pub(crate) const MONITORED_OFFSET: usize = 40;
 pub(crate) enum WaitTarget {
     /// The slot's own sequence.
     Slot,
-    /// The page's eventcount.
+    /// The page's event count.
     Page,
 }
 
@@ -301,9 +300,9 @@ impl Slot {
         Ok(())
     }
 
-    /// The same, called by a waiter that heard the device, for the registered waiters. S3 alone
-    /// replaces S2: a waiter that comes after it in the order of `waiters` reads from it, and so
-    /// sees what was written before the device was heard.
+    /// The same, called by the leader after the device's interrupt, for the registered waiters. S3
+    /// alone replaces S2: a waiter that comes after it in the order of `waiters` reads from it, and
+    /// so sees what was written before the interrupt.
     pub(crate) fn relay_wake(&self, generation: Generation, sink: EventSink<'_>) -> Result<()> {
         self.check_live(generation)?;
         self.monitored.store(UNMONITORED, Ordering::Relaxed);
@@ -312,18 +311,18 @@ impl Slot {
     }
 
     /// Tells the device that somebody waits for `value`. The device has to interrupt when it writes
-    /// that value or a further one, and the driver that hears the interrupt has to call `notify`.
+    /// that value or a further one. The driver that receives the interrupt has to call `notify`.
     ///
     /// The order is that of WDDM's native fences: the waiter publishes the monitored value, *then*
     /// reads the value; the device writes the value, *then* reads the monitored value. So one of
-    /// them sees the other. The caller has registered before, passes the value as it was `lately`,
-    /// and reads the value after.
-    pub(crate) fn monitor(&self, width: Width, value: u64, lately: u64) {
+    /// them sees the other. The caller has registered before, passes the value as last read
+    /// (`last_value`), and reads the value after.
+    pub(crate) fn monitor(&self, width: Width, value: u64, last_value: u64) {
         let below = value.wrapping_sub(1) & width.mask();
         // What was published for other waiters stays if it is lower, unless the value is beyond it:
         // then those waiters are done.
         let publish = |now: u64| {
-            let is_idle = now == UNMONITORED || width.is_before(now, lately);
+            let is_idle = now == UNMONITORED || width.is_before(now, last_value);
             (is_idle || width.is_before(below, now)).then_some(below)
         };
         let _ = self.monitored.fetch_update(Ordering::SeqCst, Ordering::Relaxed, publish);

@@ -10,8 +10,8 @@
 //! A participant takes a record by a compare-exchange of its `participant` word from 0. It writes
 //! the contents next, and `state`, which makes them valid, last. It releases the record in the
 //! reverse order. A reader reads `state` before and after the rest. The sequence number in `state`
-//! changes with every use of the record, all stores are releases and all loads acquires: a reader
-//! that sees a word of a later use also sees the later state. So what it reads is of one use,
+//! changes with every use of the record. All stores are releases and all loads acquires, so a
+//! reader that sees a word of a later use also sees the later state. What it reads is of one use,
 //! except for the value, which may be raised meanwhile. That is enough for a diagnosis. It needs no
 //! model, since no wake-up depends on it.
 //!
@@ -37,7 +37,7 @@ pub(crate) const RECORDS: usize = 59;
 /// All records of a page.
 #[repr(C, align(64))]
 pub(crate) struct WaitTable {
-    /// The number of records that are wanted now and found no room.
+    /// The number of records that are wanted now and were dropped.
     dropped: AtomicU32,
     reserved: [AtomicU32; 7],
     records: [Record; RECORDS],
@@ -241,7 +241,7 @@ impl WaitTable {
         self.records.iter().enumerate().filter_map(|(index, record)| record.read(index))
     }
 
-    /// The number of records that found no room.
+    /// The number of records that are wanted now and were dropped.
     pub(crate) fn dropped(&self) -> u32 {
         self.dropped.load(Ordering::Relaxed)
     }

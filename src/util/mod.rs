@@ -1,4 +1,4 @@
-//! Tools that know nothing of fences.
+//! General code that does not depend on fences.
 
 pub(crate) mod atomic;
 pub(crate) mod key_map;

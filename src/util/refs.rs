@@ -10,8 +10,8 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The allocation behind a [`Ref`]. Private to this folder but for its name, which
-/// [`Ref::unsize`] needs.
+/// The allocation behind a [`Ref`]. Only this folder can use it. Its name is visible to the crate
+/// since the signature of [`Ref::unsize`] has it.
 pub(crate) struct Counted<T: ?Sized> {
     /// 64 bits on every platform: no caller can count far enough to wrap it.
     count: AtomicU64,

@@ -144,7 +144,7 @@ mod tests {
         let mut all: Vec<u32> = LISTED.all()?.iter().map(|object| **object).collect();
         all.sort_unstable();
         assert_eq!(all, [0, 1, 2, 3, 4]);
-        // These do not know how to leave.
+        // The drop of these objects does not call `forget`.
         kept.iter().for_each(|object| LISTED.forget(**object, object));
         assert!(LISTED.all()?.is_empty());
         Ok(())

@@ -10,7 +10,7 @@ use crate::sys::time::Deadline;
 /// Waits until one of the conditions is met, and returns its index. A condition that is met takes
 /// precedence over one that cannot be met any more, which ends the wait with its error.
 ///
-/// All conditions are checked, and registered, once. After that the eventcounts name the slots that
+/// All conditions are checked, and registered, once. Then the event counts name the slots that
 /// changed, and only those are checked again. The others are still registered: a signal that clears
 /// a registration publishes an event.
 pub(crate) fn any(conditions: &impl Conditions, deadline: Deadline) -> Result<usize> {
@@ -60,7 +60,7 @@ fn scan_all(conditions: &impl Conditions, register: Register) -> Result<Option<R
 /// Waits until each of the conditions was met. A condition that cannot be met any more ends the
 /// wait with its error, wherever it is in the list.
 ///
-/// The wait goes through the list once, and registers only with the fence that it has got to: the
+/// The wait goes through the list once, and registers only with the fence that it has got to. The
 /// fences behind it can be signaled without waking anybody. What is reached stays reached. Other
 /// conditions count as they are when their turn comes. Failures publish an event in any case.
 pub(crate) fn all(conditions: &impl Conditions, deadline: Deadline) -> Result<()> {

@@ -71,8 +71,8 @@ fn block_since(start: u64, condition: Condition<'_>, deadline: Deadline) -> Resu
             _ => Sleep::Woken,
         };
         if led == Ok(true) {
-            // The others sleep until the leader tells what it heard, and one of them leads next. If
-            // the fence has ended, the end has woken them.
+            // The others sleep until the leader wakes them, and one of them leads next. If the
+            // fence has ended, the end has woken them.
             let _ = fence.relay_wake();
         }
         // A source that is ready at once again and again must not keep this thread busy: it is

@@ -11,7 +11,7 @@ use crate::sys::time::{self, Deadline};
 use crate::util::atomic::Ordering;
 use std::num::NonZeroU32;
 
-/// The event counts, each as it was read before the fences of its page were checked.
+/// The eventcounts, each as it was read before the fences of its page were checked.
 pub(super) struct PageEvents<'a> {
     pages: [Option<PageReading<'a>>; WAITV_MAX],
     count: usize,
@@ -37,7 +37,7 @@ pub(super) enum WakeReason {
     Deadline,
 }
 
-/// What was read from a page's event count before the fences of the page were checked.
+/// What was read from a page's eventcount before the fences of the page were checked.
 struct PageReading<'a> {
     page: &'a Page,
     sequence: u32,
