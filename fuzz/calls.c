@@ -358,7 +358,7 @@ convert(unsigned place)
 }
 
 static int
-hear(void *data, uint64_t value, uint64_t abs_timeout_ns)
+wait_for_interrupt(void *data, uint64_t value, uint64_t abs_timeout_ns)
 {
     (void)data;
     (void)value;
@@ -398,7 +398,7 @@ device(unsigned place)
         if (place & 4)
             notifier.fd = any_fd();
         if (place & 8)
-            notifier.wait = hear;
+            notifier.wait = wait_for_interrupt;
         if (ONE_OF(umf_fence_set_notifier(ANY(fences), place > 250 ? NULL : &notifier), 0, -EINVAL,
                    -EBADF, -ESTALE) == 0)
             promised += place <= 250 && notifier.wait;
