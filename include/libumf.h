@@ -65,7 +65,9 @@
  *   Watches, ties of fences and jobs hold references to their fences. In the process that created
  *   it, a fence does not end before they are over.
  * File descriptors. One that is passed in stays the caller's. One that is returned is
- *   close-on-exec, and the caller closes it.
+ *   close-on-exec, and the caller closes it. Those that the library returns or keeps are above 2.
+ *   A file that a peer serves itself (FUSE) is refused with -EINVAL, and the peer is not asked.
+ *   umf_graph_write() alone writes to any file.
  * Flags. Unknown bits return -EINVAL, so that a program can detect an older library. Reserved
  *   members and unused flags must be 0.
  * Structs. Those that start with size may grow at the end in later versions. Zero the struct, then
@@ -267,7 +269,8 @@ struct umf_page;
  * Return: 0 on success, or
  *   -EINVAL           @fence_count is out of range, @flags has unknown bits, or @out_page is NULL
  *   -EOPNOTSUPP       UMF_PAGE_SINGLE_WRITER, and the kernel cannot keep others from writing
- *   -ENOMEM           no memory or address space is left
+ *   -ENOMEM           no memory or address space is left, or RLIMIT_FSIZE or RLIMIT_MEMLOCK allows
+ *                     no more
  *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
  *
  * Thread-safe. Since 0.1.
@@ -738,7 +741,8 @@ struct umf_notifier {
      * A descriptor that becomes readable after the device's interrupt. Set -1 if wait is given: a
      * zeroed struct names descriptor 0, the standard input. The library reads it and discards the
      * data. It must not block (O_NONBLOCK): otherwise another reader could keep a wait beyond its
-     * deadline.
+     * deadline. It is an eventfd, a socket, a pipe, a character device or the like, not a file of
+     * a file system.
      */
     int fd;
     /**
@@ -778,7 +782,7 @@ struct umf_notifier {
  * Return: 0 on success, or
  *   -EINVAL           @fence is NULL or has no UMF_FENCE_DEVICE; notifier->size is less than the
  *                     first version of the struct; both or neither of fd and wait are given; fd
- *                     can block
+ *                     can block, or is of a file in a file system
  *   -EBADF            notifier->fd is not open
  *   -ENOMEM           no memory is left
  *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
@@ -1187,6 +1191,7 @@ int umf_fence_export_sync_file(struct umf_fence *fence,
  *   -EACCES      this process may not signal the fence: UMF_PAGE_SINGLE_WRITER,
  *                umf_fence_create_in()
  *   -ENOMEM      no memory is left
+ *   -EMFILE      no file descriptor is left in the process
  *
  * POSIX signals do not interrupt the wait. Thread-safe. Since 0.1.
  */
@@ -1640,7 +1645,7 @@ int umf_loop_export_fence(struct umf_loop *event_loop,
  * @fence: a fence that the process has to signal. The watch keeps a reference to it until it is
  *     over. Cancel the watch to untie the fence.
  * @peer_fd: a pidfd (pidfd_open(), SO_PEERPIDFD), or a connected SOCK_STREAM or SOCK_SEQPACKET
- *     socket whose other end the process has. Do not pass other sockets: they report no end, or
+ *     socket whose other end the process has. Other sockets are refused: they report no end, or
  *     report one at once. Stays the caller's, which may close it after the call: the library
  *     duplicates it.
  * @flags: must be 0.
@@ -1649,7 +1654,7 @@ int umf_loop_export_fence(struct umf_loop *event_loop,
  *
  * Return: 0 on success, also if the process is already dead, or
  *   -EINVAL  @event_loop, @fence or callback->call is NULL, @flags is not 0, or @peer_fd is
- *            neither a pidfd nor a socket
+ *            neither a pidfd nor a connected SOCK_STREAM or SOCK_SEQPACKET socket
  *   -EBADF   @peer_fd is not open
  *   -ENOMEM  no memory or thread is left
  *   -EMFILE  no file descriptor is left in the process
@@ -1688,7 +1693,7 @@ int umf_loop_tie_fence(struct umf_loop *event_loop,
  *
  * Return: 0 on success, also if the process is already dead, or
  *   -EINVAL  @event_loop, @page or callback->call is NULL, @flags is not 0, or @peer_fd is neither
- *            a pidfd nor a socket
+ *            a pidfd nor a connected SOCK_STREAM or SOCK_SEQPACKET socket
  *   -EBADF   @peer_fd is not open
  *   -ENOMEM  no memory or thread is left
  *   -EMFILE  no file descriptor is left in the process
@@ -2283,7 +2288,7 @@ void umf_queue_unref(struct umf_queue *queue);
  *
  * @fd: where to write. Stays the caller's. If it is nonblocking, the call waits until it accepts
  *     everything. If a pipe or socket has no reader any more, the kernel raises SIGPIPE as for
- *     write().
+ *     write(); beyond RLIMIT_FSIZE it raises SIGXFSZ.
  * @flags: UMF_GRAPH_DOT, or 0.
  * @out_deadlocks: receives the number of deadlocks. May be NULL. Written only on success.
  *

@@ -78,7 +78,11 @@ impl From<rustix::io::Errno> for Error {
         use rustix::io::Errno as E;
         match errno {
             E::INVAL | E::NOTTY => Error::Invalid,
-            E::NOMEM | E::NOSPC => Error::NoMemory,
+            // EAGAIN is what mmap returns beyond RLIMIT_MEMLOCK, EFBIG what ftruncate returns
+            // beyond RLIMIT_FSIZE.
+            E::NOMEM | E::NOSPC | E::AGAIN | E::FBIG | E::DQUOT | E::NOBUFS | E::OVERFLOW => {
+                Error::NoMemory
+            }
             E::TIME | E::TIMEDOUT => Error::TimedOut,
             E::OPNOTSUPP | E::NOSYS => Error::NotSupported,
             E::BADF => Error::BadFd,

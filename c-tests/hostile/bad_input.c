@@ -109,6 +109,42 @@ null_arguments(void)
     ROW(0, (umf_page_unref(NULL), umf_fence_unref(NULL), umf_device_unref(NULL), 0));
 }
 
+/* Sockets that never report the end of a peer, or that report one which never was. */
+static void
+sockets_that_tell_nothing(void)
+{
+    struct umf_loop *event_loop;
+    int datagram[2], stream[2], lone = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int bound = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    int internet = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct sockaddr address = { .sa_family = AF_UNIX };
+    CHECK(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, datagram) == 0);
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, stream) == 0);
+    CHECK(bind(bound, &address, sizeof(address.sa_family)) == 0 && listen(bound, 1) == 0);
+    OK(umf_loop_create(0, &event_loop));
+    const int none[] = { datagram[0], lone, bound, internet };
+    for (size_t i = 0; i < ARRAY_SIZE(none); i++) {
+        if (none[i] < 0)
+            continue; /* no network */
+        ROW(-EINVAL, umf_loop_tie_fence(event_loop, fence, none[i], 0, NULL, NULL));
+        ROW(-EINVAL, umf_loop_tie_page(event_loop, page, none[i], 0, NULL, NULL));
+        close(none[i]);
+    }
+    /* A connection whose other end is closed already reports that. */
+    close(stream[1]);
+    struct umf_watch *watch;
+    struct umf_fence *lost;
+    OK(umf_fence_create(page, 0, 0, &lost));
+    ROW(0, umf_loop_tie_fence(event_loop, lost, stream[0], 0, NULL, &watch));
+    ROW(0, umf_loop_dispatch(event_loop, 0));
+    CHECK(umf_watch_result(watch) == 0 && error_of(lost) == -EOWNERDEAD);
+    umf_watch_unref(watch);
+    umf_loop_unref(event_loop);
+    umf_fence_unref(lost);
+    close(stream[0]);
+    close(datagram[1]);
+}
+
 static void
 where_the_graph_cannot_be_written_to(void)
 {
@@ -537,6 +573,7 @@ main(void)
     threaded = create_loop(UMF_LOOP_THREAD);
 
     null_arguments();
+    sockets_that_tell_nothing();
     where_the_graph_cannot_be_written_to();
     watches();
     numbers_out_of_range();

@@ -13,7 +13,7 @@
 static const long by_the_library[] = {
     SYS_futex,        FUTEX_WAITV,                                 /* to wait and to wake */
     SYS_memfd_create, SYS_ftruncate,     SYS_fallocate, SYS_fcntl, /* pages */
-    SYS_mmap,         SYS_munmap,        SYS_fstatfs,   SYS_close,
+    SYS_mmap,         SYS_munmap,        SYS_close,     SYS_prlimit64,
 #ifdef SYS_fstat
     SYS_fstat,
 #endif
@@ -22,7 +22,7 @@ static const long by_the_library[] = {
 #endif
     SYS_statx,        SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait,
     SYS_eventfd2, /* loops */
-    SYS_waitid,   /* ties to processes */
+    SYS_waitid,   SYS_getsockopt, SYS_getpeername, /* ties to processes */
     SYS_ppoll,
 #ifdef SYS_poll
     SYS_poll,

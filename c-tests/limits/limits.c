@@ -1,7 +1,7 @@
 /*
  * File descriptors, address space, mappings or threads run out: the call returns -EMFILE or -ENOMEM
  * and keeps nothing, and succeeds once there is enough again. (each_call.c does this for each
- * descriptor of each function.)
+ * descriptor of each function.) The standard descriptors stay free.
  */
 #include "sleeper.h"
 #include "watch.h"
@@ -260,6 +260,67 @@ without_threads(void)
     end_loop();
 }
 
+/* The process may lock hardly any memory, and locks each new mapping: mmap returns EAGAIN. */
+static void
+without_lockable_memory(void)
+{
+    struct rlimit limit = { 65536, 65536 };
+    struct umf_page *more;
+    /* Root may lock beyond the limit. */
+    if (geteuid() == 0)
+        CHECK(setresuid(1000, 1000, 1000) == 0);
+    CHECK(setrlimit(RLIMIT_MEMLOCK, &limit) == 0 && mlockall(MCL_FUTURE) == 0);
+    EXPECT(-ENOMEM, umf_page_create(4096, 0, &more));
+    EXPECT(-ENOMEM, umf_page_create(4096, UMF_PAGE_SINGLE_WRITER, &more));
+    CHECK(munlockall() == 0);
+    OK(umf_page_create(4096, 0, &more));
+    umf_page_unref(more);
+}
+
+/* Beyond RLIMIT_FSIZE, ftruncate would raise SIGXFSZ, which ends a process. */
+static void
+without_long_files(void)
+{
+    struct rlimit limit, before;
+    struct umf_page *more;
+    CHECK(getrlimit(RLIMIT_FSIZE, &before) == 0);
+    limit = before;
+    limit.rlim_cur = 65536;
+    CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    EXPECT(-ENOMEM, umf_page_create(4096, 0, &more));
+    EXPECT(-ENOMEM, umf_page_create(4096, UMF_PAGE_SINGLE_WRITER, &more));
+    OK(umf_page_create(64, 0, &more));
+    umf_page_unref(more);
+    CHECK(setrlimit(RLIMIT_FSIZE, &before) == 0);
+    OK(umf_page_create(4096, 0, &more));
+    umf_page_unref(more);
+}
+
+/* A program that closed its standard descriptors gets none of the library's in their place. */
+static void
+without_standard_descriptors(void)
+{
+    struct umf_page *own, *again;
+    struct umf_fence *fence;
+    struct umf_loop *caller, *thread;
+    int sock[2], event, exported;
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sock) == 0);
+    event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    CHECK(event > 2 && sock[0] > 2);
+    for (int fd = 0; fd < 3; fd++)
+        close(fd);
+    int ok = umf_page_create(4, 0, &own) == 0 && umf_fence_create(own, 0, 0, &fence) == 0 &&
+             umf_page_export(own, 0, &exported) == 0 && exported > 2 &&
+             umf_page_import(exported, 0, &again) == 0 && umf_loop_create(0, &caller) == 0 &&
+             umf_loop_fd(caller) > 2 && umf_loop_create(UMF_LOOP_THREAD, &thread) == 0;
+    struct umf_wait wait = { .fence = fence, .value = 1 };
+    ok = ok && umf_loop_export_eventfd(thread, &wait, 0, event, NULL, NULL) == 0 &&
+         umf_loop_tie_fence(thread, fence, sock[0], 0, NULL, NULL) == 0;
+    for (int fd = 0; fd < 3; fd++)
+        ok = ok && fcntl(fd, F_GETFD) < 0 && errno == EBADF;
+    _exit(ok ? 0 : 1);
+}
+
 int
 main(void)
 {
@@ -275,7 +336,11 @@ main(void)
     join_child(pid);
     IN_CHILD(pid, without_address_space());
     join_child(pid);
-    void (*const more[])(void) = { without_stacks, without_mappings, without_threads };
+    void (*const more[])(void) = {
+        without_stacks,     without_mappings,
+        without_threads,    without_standard_descriptors,
+        without_long_files, without_lockable_memory,
+    };
     for (size_t i = 0; i < ARRAY_SIZE(more); i++) {
         IN_CHILD(pid, (watchdog(20), more[i](), fflush(stdout)));
         join_child(pid);

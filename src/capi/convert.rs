@@ -81,6 +81,7 @@ pub unsafe extern "C" fn umf_fence_export_sync_file(
 ///   -EACCES      this process may not signal the fence: UMF_PAGE_SINGLE_WRITER,
 ///                umf_fence_create_in()
 ///   -ENOMEM      no memory is left
+///   -EMFILE      no file descriptor is left in the process
 ///
 /// POSIX signals do not interrupt the wait. Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]

@@ -16,7 +16,8 @@ use crate::fence::Fence;
 use crate::fence::device_notifier::InterruptSource;
 use crate::fence::external_memory::ExternalMemoryDesc;
 use crate::shm::residue::Width;
-use crate::sys::{memfd, poll};
+use crate::sys::file_kind::FileKind;
+use crate::sys::poll;
 use crate::util::refs::Ref;
 use crate::util::user_data::UserData;
 use std::ffi::{c_int, c_void};
@@ -95,7 +96,8 @@ pub struct umf_notifier {
     /// A descriptor that becomes readable after the device's interrupt. Set -1 if wait is given: a
     /// zeroed struct names descriptor 0, the standard input. The library reads it and discards the
     /// data. It must not block (O_NONBLOCK): otherwise another reader could keep a wait beyond its
-    /// deadline.
+    /// deadline. It is an eventfd, a socket, a pipe, a character device or the like, not a file of
+    /// a file system.
     pub fd: c_int,
     /// Sleeps until the device interrupted, at most until @abs_timeout_ns.
     ///
@@ -129,7 +131,7 @@ pub struct umf_notifier {
 /// Return: 0 on success, or
 ///   -EINVAL           @fence is NULL or has no UMF_FENCE_DEVICE; notifier->size is less than the
 ///                     first version of the struct; both or neither of fd and wait are given; fd
-///                     can block
+///                     can block, or is of a file in a file system
 ///   -EBADF            notifier->fd is not open
 ///   -ENOMEM           no memory is left
 ///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
@@ -164,7 +166,14 @@ fn source(given: &umf_notifier) -> Result<Ref<InterruptSource>> {
         (None, fd) if fd != -1 => {
             let fd = borrow_fd(fd)?;
             poll::require_nonblocking(fd)?;
-            Ref::try_new(|| Ok(InterruptSource::Fd(memfd::dup(fd)?)))
+            let kinds = [
+                FileKind::Anonymous,
+                FileKind::Socket,
+                FileKind::Pipe,
+                FileKind::Drm,
+                FileKind::Device,
+            ];
+            Ref::try_new(|| Ok(InterruptSource::Fd(FileKind::dup(&kinds, fd)?)))
         }
         _ => Err(Error::Invalid),
     }

@@ -37,7 +37,7 @@ pub const UMF_GRAPH_DOT: u64 = 1 << 0;
 ///
 /// @fd: where to write. Stays the caller's. If it is nonblocking, the call waits until it accepts
 ///     everything. If a pipe or socket has no reader any more, the kernel raises SIGPIPE as for
-///     write().
+///     write(); beyond RLIMIT_FSIZE it raises SIGXFSZ.
 /// @flags: UMF_GRAPH_DOT, or 0.
 /// @out_deadlocks: receives the number of deadlocks. May be NULL. Written only on success.
 ///

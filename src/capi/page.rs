@@ -48,7 +48,8 @@ pub const UMF_PAGE_SINGLE_WRITER: u64 = 1 << 0;
 /// Return: 0 on success, or
 ///   -EINVAL           @fence_count is out of range, @flags has unknown bits, or @out_page is NULL
 ///   -EOPNOTSUPP       UMF_PAGE_SINGLE_WRITER, and the kernel cannot keep others from writing
-///   -ENOMEM           no memory or address space is left
+///   -ENOMEM           no memory or address space is left, or RLIMIT_FSIZE or RLIMIT_MEMLOCK allows
+///                     no more
 ///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
 ///
 /// Thread-safe. Since 0.1.

@@ -16,10 +16,12 @@ use super::wait::{UMF_WAIT_PENDING, condition, umf_wait};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::reactor::{Action, Callback, TiedTarget, Watch, WatchBuilder};
-use crate::sys::{eventfd, memfd, poll};
+use crate::sys::file_kind::FileKind;
+use crate::sys::{eventfd, poll};
 use crate::util::refs::Ref;
 use crate::util::user_data::UserData;
 use crate::wait::{Condition, Predicate, Until};
+use rustix::fd::AsFd;
 use std::ffi::{c_int, c_void};
 
 /// A watch: a wait that performs an action when it is due. Reference counted. Since 0.1.
@@ -130,10 +132,10 @@ pub unsafe extern "C" fn umf_loop_export_eventfd(
 ) -> c_int {
     c_return_preserving_errno(|| {
         let (fence, predicate) = c_contract!(watched_condition(wait, flags)?);
-        let fd = borrow_fd(eventfd)?;
-        eventfd::require(fd)?;
-        poll::require_nonblocking(fd)?;
-        let action = Action::Eventfd(memfd::dup(fd)?);
+        let fd = FileKind::dup(&[FileKind::Anonymous], borrow_fd(eventfd)?)?;
+        eventfd::require(fd.as_fd())?;
+        poll::require_nonblocking(fd.as_fd())?;
+        let action = Action::Eventfd(fd);
         c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
             builder.watch(&fence, predicate, action)
         }))
@@ -219,7 +221,7 @@ pub unsafe extern "C" fn umf_loop_export_fence(
 /// @fence: a fence that the process has to signal. The watch keeps a reference to it until it is
 ///     over. Cancel the watch to untie the fence.
 /// @peer_fd: a pidfd (pidfd_open(), SO_PEERPIDFD), or a connected SOCK_STREAM or SOCK_SEQPACKET
-///     socket whose other end the process has. Do not pass other sockets: they report no end, or
+///     socket whose other end the process has. Other sockets are refused: they report no end, or
 ///     report one at once. Stays the caller's, which may close it after the call: the library
 ///     duplicates it.
 /// @flags: must be 0.
@@ -228,7 +230,7 @@ pub unsafe extern "C" fn umf_loop_export_fence(
 ///
 /// Return: 0 on success, also if the process is already dead, or
 ///   -EINVAL  @event_loop, @fence or callback->call is NULL, @flags is not 0, or @peer_fd is
-///            neither a pidfd nor a socket
+///            neither a pidfd nor a connected SOCK_STREAM or SOCK_SEQPACKET socket
 ///   -EBADF   @peer_fd is not open
 ///   -ENOMEM  no memory or thread is left
 ///   -EMFILE  no file descriptor is left in the process
@@ -277,7 +279,7 @@ pub unsafe extern "C" fn umf_loop_tie_fence(
 ///
 /// Return: 0 on success, also if the process is already dead, or
 ///   -EINVAL  @event_loop, @page or callback->call is NULL, @flags is not 0, or @peer_fd is neither
-///            a pidfd nor a socket
+///            a pidfd nor a connected SOCK_STREAM or SOCK_SEQPACKET socket
 ///   -EBADF   @peer_fd is not open
 ///   -ENOMEM  no memory or thread is left
 ///   -EMFILE  no file descriptor is left in the process

@@ -1,7 +1,8 @@
 //! A DRM device that the caller has opened, for syncobj calls.
 
 use crate::error::{Error, Result};
-use crate::sys::{drm, memfd};
+use crate::sys::drm;
+use crate::sys::file_kind::FileKind;
 use drm_sys::{DRM_CAP_SYNCOBJ, DRM_CAP_SYNCOBJ_TIMELINE};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -32,18 +33,21 @@ pub(crate) struct Device {
 impl Device {
     /// Opens a device. `Invalid` if `fd` is no DRM device.
     pub(crate) fn new(fd: BorrowedFd<'_>) -> Result<Device> {
-        let syncobj = drm::get_cap(fd, DRM_CAP_SYNCOBJ)? != 0;
+        let device = FileKind::dup(&[FileKind::Drm], fd)?;
+        let syncobj = drm::get_cap(device.as_fd(), DRM_CAP_SYNCOBJ)? != 0;
         // A kernel before 5.2 does not know this capability.
-        let timeline = syncobj && drm::get_cap(fd, DRM_CAP_SYNCOBJ_TIMELINE).unwrap_or(0) != 0;
+        let timeline =
+            syncobj && drm::get_cap(device.as_fd(), DRM_CAP_SYNCOBJ_TIMELINE).unwrap_or(0) != 0;
         let caps = DeviceCaps {
             syncobj,
             timeline,
-            eventfd: timeline && drm::has_eventfd(fd),
+            eventfd: timeline && drm::has_eventfd(device.as_fd()),
             deadline: false,
         };
-        let mut device = Device { fd: memfd::dup(fd)?, caps };
+        let mut device = Device { fd: device, caps };
         if syncobj {
-            let deadline = drm::has_deadline(fd, device.scratch_syncobj(Holds::Signaled)?.handle);
+            let deadline =
+                drm::has_deadline(device.fd(), device.scratch_syncobj(Holds::Signaled)?.handle);
             device.caps.deadline = deadline;
         }
         Ok(device)

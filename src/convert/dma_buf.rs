@@ -5,6 +5,7 @@ use super::sync_file::SignaledSource;
 use super::{Access, Device};
 use crate::error::Result;
 use crate::fence::Fence;
+use crate::sys::file_kind::FileKind;
 use crate::sys::time::Deadline;
 use crate::sys::{dma_buf, sync_file};
 use rustix::fd::{AsFd, BorrowedFd};
@@ -20,10 +21,11 @@ pub(crate) fn export_dma_buf(
     deadline: Deadline,
 ) -> Result<()> {
     let source = SignaledSource::find(device)?;
+    let buffer = FileKind::dup(&[FileKind::Anonymous], buffer)?;
     // Fails now if the import below would: no dma-buf, or a kernel without these ioctls.
-    drop(dma_buf::export_sync_file(buffer, access)?);
+    drop(dma_buf::export_sync_file(buffer.as_fd(), access)?);
     wait_until_reached(fence, value, deadline)?;
-    dma_buf::import_sync_file(buffer, access, source.signaled_sync_file()?.as_fd())
+    dma_buf::import_sync_file(buffer.as_fd(), access, source.signaled_sync_file()?.as_fd())
 }
 
 /// Waits for the fences that the buffer has now and that `access` has to wait for, then signals
@@ -36,7 +38,8 @@ pub(crate) fn import_dma_buf(
     deadline: Deadline,
 ) -> Result<()> {
     check_import(fence, value)?;
-    let fences = dma_buf::export_sync_file(buffer, access)?;
+    let buffer = FileKind::dup(&[FileKind::Anonymous], buffer)?;
+    let fences = dma_buf::export_sync_file(buffer.as_fd(), access)?;
     let outcome = sync_file::wait(fences.as_fd(), deadline)?;
     apply_outcome(fence, value, outcome)
 }

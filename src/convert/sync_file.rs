@@ -4,6 +4,7 @@ use super::device::Device;
 use super::rules::{apply_outcome, check_import, wait_until_reached};
 use crate::error::Result;
 use crate::fence::Fence;
+use crate::sys::file_kind::FileKind;
 use crate::sys::time::Deadline;
 use crate::sys::{dma_buf, memfd, sync_file, udmabuf};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,7 +30,10 @@ pub(crate) fn import_sync_file(
     deadline: Deadline,
 ) -> Result<()> {
     check_import(fence, value)?;
-    let outcome = fd.map_or(Ok(Ok(())), |fd| sync_file::wait(fd, deadline))?;
+    let outcome = match fd {
+        Some(fd) => sync_file::wait(FileKind::dup(&[FileKind::Anonymous], fd)?.as_fd(), deadline)?,
+        None => Ok(()),
+    };
     apply_outcome(fence, value, outcome)
 }
 

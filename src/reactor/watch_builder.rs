@@ -8,10 +8,11 @@ use crate::convert::{self, Access};
 use crate::error::Result;
 use crate::fence::Fence;
 use crate::shm::participant::{Participant, ParticipantKind};
-use crate::sys::{dma_buf, memfd, peer, sync_file};
+use crate::sys::file_kind::FileKind;
+use crate::sys::{dma_buf, peer, sync_file};
 use crate::util::refs::Ref;
 use crate::wait::Predicate;
-use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Builds a watch of an event loop, with an optional callback.
 pub(crate) struct WatchBuilder<'a> {
@@ -89,9 +90,10 @@ impl<'a> WatchBuilder<'a> {
         convert::check_import(fence, value)?;
         let fd = match fd {
             Some(fd) => {
+                let fd = FileKind::dup(&[FileKind::Anonymous], fd)?;
                 // Fails here if it is not a sync_file.
-                sync_file::outcome(fd)?;
-                Some(memfd::dup(fd)?)
+                sync_file::outcome(fd.as_fd())?;
+                Some(fd)
             }
             None => None,
         };
@@ -107,7 +109,8 @@ impl<'a> WatchBuilder<'a> {
         access: Access,
     ) -> Result<Ref<Watch>> {
         convert::check_import(fence, value)?;
-        let fences = dma_buf::export_sync_file(buffer, access)?;
+        let buffer = FileKind::dup(&[FileKind::Anonymous], buffer)?;
+        let fences = dma_buf::export_sync_file(buffer.as_fd(), access)?;
         self.import(fence, value, Some(fences))
     }
 
@@ -133,7 +136,8 @@ impl<'a> WatchBuilder<'a> {
 
     /// Watches the process behind a pidfd or a socket. Its death fails the fences tied to it.
     pub(crate) fn watch_peer(self, target: TiedTarget, peer: BorrowedFd<'_>) -> Result<Ref<Watch>> {
-        let (exit_event, peer) = (peer::exit_event(peer)?, memfd::dup(peer)?);
+        let peer = FileKind::dup(&[FileKind::Anonymous, FileKind::Socket], peer)?;
+        let exit_event = peer::exit_event(peer.as_fd())?;
         self.build(Action::FailTied(target), |event_loop, watch| {
             EventLoop::start_fd_poller(event_loop)?.add_peer(peer, exit_event, watch)
         })

@@ -8,6 +8,7 @@ use super::slot::Slot;
 use super::wait_table::WaitTable;
 use crate::config;
 use crate::error::{Error, Result};
+use crate::sys::descriptor::dup;
 use crate::sys::memfd::{self, FileId, Mapping, Writers};
 use crate::sys::udmabuf;
 use crate::util::refs::Ref;
@@ -58,6 +59,11 @@ impl Page {
 
     /// The page behind a descriptor that anybody may have made. The descriptor stays the caller's.
     pub(crate) fn import(fd: BorrowedFd<'_>) -> Result<Ref<Page>> {
+        // The seals identify a memfd, and no file system is asked for them. The duplicate is
+        // checked again: another thread may have given the number to another file.
+        memfd::sealed_len(fd)?;
+        let memfd = dup(fd)?;
+        let fd = memfd.as_fd();
         let (len, writers) = memfd::sealed_len(fd)?;
         if len < layout::page_len(1) as u64 {
             return Err(Error::Invalid);
@@ -81,7 +87,7 @@ impl Page {
             return Err(Error::Invalid);
         }
         let mapping = Mapping::new(fd, layout::page_len(fence_count), writers)?;
-        Page::register(mapping, memfd::dup(fd)?, (writers, writers == Writers::Anyone), fence_count)
+        Page::register(mapping, memfd, (writers, writers == Writers::Anyone), fence_count)
     }
 
     fn register(
@@ -101,7 +107,7 @@ impl Page {
 
     /// A new descriptor of the page, close-on-exec, for another process.
     pub(crate) fn export(&self) -> Result<OwnedFd> {
-        memfd::dup(&self.memfd)
+        dup(&self.memfd)
     }
 
     /// The page as a dma-buf, close-on-exec. Its holder can write to the memory, so `Denied` on a

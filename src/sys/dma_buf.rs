@@ -3,8 +3,9 @@
 //! They convert the implicit fences of a dma-buf to and from sync_files. Kernel header:
 //! include/uapi/linux/dma-buf.h.
 
+use super::descriptor::new_descriptor;
 use crate::error::{Error, Result};
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
 
@@ -39,14 +40,14 @@ const IMPORT_SYNC_FILE: Opcode = opcode::write::<SyncFile>(b'b', 3);
 
 /// Export the fences that an access has to wait for now as a sync_file.
 ///
-/// `Invalid` if the file is not a dma-buf, `NotSupported` before Linux 6.0.
+/// The caller has checked that the file is of [`FileKind::Anonymous`](super::file_kind). `Invalid`
+/// if it is not a dma-buf, `NotSupported` before Linux 6.0.
 pub(crate) fn export_sync_file(dma_buf: BorrowedFd<'_>, access: Access) -> Result<OwnedFd> {
     let mut arg = SyncFile { flags: access.bits(), fd: -1 };
     // SAFETY: the opcode encodes the size of this struct, and the struct holds no address.
     let result = unsafe { ioctl(dma_buf, Updater::<EXPORT_SYNC_FILE, _>::new(&mut arg)) };
     result.map_err(|errno| explain(dma_buf, errno))?;
-    // SAFETY: the call succeeded, so the descriptor is open (CLOEXEC) and has no other owner.
-    Ok(unsafe { OwnedFd::from_raw_fd(arg.fd) })
+    new_descriptor(arg.fd)
 }
 
 /// Add the fence of `sync_file` to the dma-buf, as the fence of a reader or of a writer.

@@ -7,11 +7,12 @@
 //! The kernel accepts a struct that is larger or smaller than its own: it zero-extends the struct,
 //! or ignores the rest. Today's structs therefore work on every kernel.
 
+use super::descriptor::new_descriptor;
 use super::retry::retry;
 use super::time::Deadline;
 use crate::error::{Error, Result};
 use drm_sys as drm;
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, Result as IoResult};
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 
@@ -32,6 +33,7 @@ const EVENTFD: Opcode = opcode::read_write::<drm::drm_syncobj_eventfd>(b'd', 0xc
 
 /// Issue one ioctl. `OPCODE` must be one of the constants above, and `T` the struct of that
 /// constant.
+/// The file must be of [`FileKind::Drm`](super::file_kind).
 fn call<const OPCODE: Opcode, T>(fd: BorrowedFd<'_>, arg: &mut T) -> IoResult<()> {
     retry(|| {
         // SAFETY: the opcode encodes the size of `T`, and the kernel reads and writes no more of
@@ -72,8 +74,7 @@ pub(crate) fn duplicate(fd: BorrowedFd<'_>, handle: u32) -> Result<u32> {
         Errno::INVAL => Error::NotFound,
         errno => errno.into(),
     })?;
-    // SAFETY: the call succeeded, so the descriptor is open (CLOEXEC) and has no other owner.
-    let syncobj = unsafe { OwnedFd::from_raw_fd(arg.fd) };
+    let syncobj = new_descriptor(arg.fd)?;
     let mut arg = drm::drm_syncobj_handle { fd: syncobj.as_raw_fd(), ..Default::default() };
     call::<FD_TO_HANDLE, _>(fd, &mut arg)?;
     Ok(arg.handle)
@@ -86,8 +87,7 @@ pub(crate) fn export_sync_file(fd: BorrowedFd<'_>, handle: u32) -> Result<OwnedF
     let flags = drm::DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE;
     let mut arg = drm::drm_syncobj_handle { handle, flags, fd: -1, ..Default::default() };
     call::<HANDLE_TO_FD, _>(fd, &mut arg)?;
-    // SAFETY: the call succeeded, so the descriptor is open (CLOEXEC) and has no other owner.
-    Ok(unsafe { OwnedFd::from_raw_fd(arg.fd) })
+    new_descriptor(arg.fd)
 }
 
 /// Wait until a binary syncobj holds a fence and the fence has signaled.

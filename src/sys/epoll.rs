@@ -3,6 +3,7 @@
 //! Each descriptor is registered with a token of the caller's, and [`wait`] returns tokens.
 #![forbid(unsafe_code)]
 
+use super::descriptor::above_stdio;
 use super::time::Deadline;
 use crate::error::Result;
 use rustix::event::epoll;
@@ -14,7 +15,7 @@ pub(crate) const EVENTS: usize = 32;
 
 /// Create an epoll instance without descriptors.
 pub(crate) fn create() -> Result<OwnedFd> {
-    Ok(epoll::create(epoll::CreateFlags::CLOEXEC)?)
+    above_stdio(epoll::create(epoll::CreateFlags::CLOEXEC)?)
 }
 
 /// Register `fd`: [`wait`] returns `token` while `fd` is readable.

@@ -1,6 +1,7 @@
 //! eventfd2, Linux 2.6.27: a counter that is readable while it is above zero.
 #![forbid(unsafe_code)]
 
+use super::descriptor::above_stdio;
 use crate::error::{Error, Result};
 use rustix::event::EventfdFlags;
 use rustix::fd::{BorrowedFd, OwnedFd};
@@ -8,19 +9,16 @@ use rustix::io::Errno;
 
 /// Create a non-blocking eventfd with the count zero.
 pub(crate) fn create() -> Result<OwnedFd> {
-    Ok(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
+    above_stdio(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
 }
 
 /// Return `Invalid` if `fd` is not an eventfd.
 ///
-/// The check is not exact. An eventfd is an anonymous inode, and no system call returns the kind
-/// of an anonymous inode. But eventfds are nearly the only ones that are open for writing. Others
-/// come from fanotify, bpf and vfio. /proc would tell them apart, but is not always mounted.
+/// The caller has checked that the file is of [`FileKind::Anonymous`](super::file_kind). The check
+/// is not exact: no system call returns the kind of an anonymous inode. But eventfds are nearly the
+/// only ones that are open for writing. Others come from fanotify, bpf and vfio. /proc would tell
+/// them apart, but is not always mounted.
 pub(crate) fn require(fd: BorrowedFd<'_>) -> Result<()> {
-    let mode = rustix::fs::fstat(fd)?.st_mode;
-    if rustix::fs::FileType::from_raw_mode(mode) != rustix::fs::FileType::Unknown {
-        return Err(Error::Invalid);
-    }
     // With an empty list of buffers, the kernel checks only whether the file can be written to,
     // and does not call the file's driver.
     match rustix::io::writev(fd, &[]) {

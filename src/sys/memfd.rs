@@ -1,5 +1,7 @@
-//! memfd_create and file seals, Linux 3.17; mmap: shared memory whose size cannot change.
+//! memfd_create and file seals, Linux 3.17; mmap; getrlimit: shared memory whose size cannot
+//! change.
 
+use super::descriptor::above_stdio;
 use crate::error::{Error, Result};
 use once_cell::race::OnceNonZeroUsize;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -63,9 +65,25 @@ fn create_unsealed(len: u64) -> Result<OwnedFd> {
         Err(Errno::INVAL) => rustix::fs::memfd_create(c"umf-page", flags)?,
         other => other?,
     };
+    let fd = above_stdio(fd)?;
+    if len > file_size_limit() {
+        // ftruncate would raise SIGXFSZ.
+        return Err(Error::NoMemory);
+    }
     rustix::fs::ftruncate(&fd, len)?;
     allocate(fd.as_fd(), len)?;
     Ok(fd)
+}
+
+/// Return the length beyond which a file may not grow: RLIMIT_FSIZE.
+///
+/// Calls libc and not rustix, which returns an arbitrary number if a sandbox forbids the call.
+#[allow(clippy::unnecessary_cast)] // the width of rlim_t differs by architecture
+fn file_size_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: `limit` is valid for writing. On an error it stays as it is.
+    unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) };
+    if limit.rlim_cur == libc::RLIM_INFINITY { u64::MAX } else { limit.rlim_cur as u64 }
 }
 
 /// Allocate the file's memory, so that a lack of memory is an error now and not a SIGBUS later.
@@ -87,18 +105,25 @@ fn allocate(fd: BorrowedFd<'_>, len: u64) -> Result<()> {
 /// Return the length of a file whose size is sealed, and the processes that can write to it.
 ///
 /// `Invalid` for any other kind of file.
-#[allow(clippy::unnecessary_cast)] // the widths of f_type and TMPFS_MAGIC differ by architecture
+#[allow(clippy::unnecessary_cast)] // the width of st_blksize differs by architecture
 pub(crate) fn sealed_len(fd: BorrowedFd<'_>) -> Result<(u64, Writers)> {
     // Read the seals before the length: once they are set, the length cannot change.
     let seals = rustix::fs::fcntl_get_seals(fd)?;
     if !seals.contains(FIXED_SIZE) {
         return Err(Error::Invalid);
     }
-    // Refuse hugetlbfs: huge pages can run out under a mapping, which causes SIGBUS.
-    if rustix::fs::fstatfs(fd)?.f_type as i64 != libc::TMPFS_MAGIC as i64 {
-        return Err(Error::Invalid);
+    let stat = rustix::fs::fstat(fd)?;
+    // Refuse hugetlbfs: huge pages can run out under a mapping, which causes SIGBUS. Its block is a
+    // huge page. A block of tmpfs is a page, or with transparent huge pages a huge one too: then
+    // compare with a memfd of this process. (fstatfs tells the two apart, and some sandboxes kill
+    // a process that calls it.)
+    if stat.st_blksize as usize != page_size() {
+        let own = rustix::fs::memfd_create(c"umf-page", MemfdFlags::CLOEXEC)?;
+        if rustix::fs::fstat(&own)?.st_dev != stat.st_dev {
+            return Err(Error::Invalid);
+        }
     }
-    let len = u64::try_from(rustix::fs::fstat(fd)?.st_size).map_err(|_| Error::Invalid)?;
+    let len = u64::try_from(stat.st_size).map_err(|_| Error::Invalid)?;
     let sealed = seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE);
     Ok((len, if sealed { Writers::CreatorOnly } else { Writers::Anyone }))
 }
@@ -108,11 +133,6 @@ pub(crate) fn sealed_len(fd: BorrowedFd<'_>) -> Result<(u64, Writers)> {
 pub(crate) fn file_id(fd: BorrowedFd<'_>) -> Result<FileId> {
     let stat = rustix::fs::fstat(fd)?;
     Ok((stat.st_dev as u64, stat.st_ino as u64))
-}
-
-/// Duplicate a descriptor, with CLOEXEC.
-pub(crate) fn dup(fd: impl AsFd) -> Result<OwnedFd> {
-    Ok(rustix::io::fcntl_dupfd_cloexec(fd, 0)?)
 }
 
 /// A shared mapping of a file. Dropping it unmaps the memory.

@@ -7,6 +7,8 @@
 //! itself and so leaves the caller's `errno` alone.
 
 #[cfg(not(loom))]
+pub(crate) mod descriptor;
+#[cfg(not(loom))]
 pub(crate) mod dma_buf;
 #[cfg(not(loom))]
 pub(crate) mod drm;
@@ -14,6 +16,8 @@ pub(crate) mod env;
 #[cfg(not(loom))]
 pub(crate) mod epoll;
 pub(crate) mod eventfd;
+#[cfg(not(loom))]
+pub(crate) mod file_kind;
 #[cfg_attr(loom, path = "../model/futex.rs")]
 pub(crate) mod futex;
 #[cfg(not(loom))]

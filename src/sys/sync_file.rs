@@ -35,6 +35,9 @@ struct FenceInfo {
 /// The number of fences in a container that [`outcome`] reads without allocating memory.
 const INLINE_FENCES: usize = 8;
 
+/// The number of fences in a container that [`outcome`] accepts: 5 MiB of memory.
+const MAX_FENCES: usize = 1 << 16;
+
 const FILE_INFO: Opcode = opcode::read_write::<FileInfo>(b'>', 4);
 
 /// The result of a signaled fence: success, or the error it signaled with.
@@ -68,6 +71,7 @@ pub(crate) fn wait(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<Outcome> {
 
 /// Read the result of the fence. `None` while it is pending.
 ///
+/// The caller has checked that the file is of [`FileKind::Anonymous`](super::file_kind).
 /// `Invalid` if `fd` is not a sync_file.
 pub(crate) fn outcome(fd: BorrowedFd<'_>) -> Result<Option<Outcome>> {
     let mut info = FileInfo::default();
@@ -77,6 +81,9 @@ pub(crate) fn outcome(fd: BorrowedFd<'_>) -> Result<Option<Outcome>> {
         // error. A timeline point is such a container (a chain). If the struct has room for the
         // fences inside, the kernel returns the first error among them as the status.
         let count = info.num_fences as usize;
+        if count > MAX_FENCES {
+            return Err(Error::NoMemory);
+        }
         // The count is nearly always one. A watch that completes must not need memory.
         let (mut array, mut many) = ([FenceInfo::default(); INLINE_FENCES], Vec::new());
         let inside = match array.get_mut(..count) {

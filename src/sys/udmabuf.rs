@@ -2,8 +2,9 @@
 //!
 //! Kernel header: include/uapi/linux/udmabuf.h.
 
+use super::descriptor::new_descriptor;
 use crate::error::{Error, Result};
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl, opcode};
@@ -31,8 +32,7 @@ pub(crate) fn create(memfd: BorrowedFd<'_>, len: u64) -> Result<OwnedFd> {
     // SAFETY: `Create` has the layout of struct udmabuf_create, and holds no address.
     let fd =
         unsafe { ioctl(&device, Create { memfd, flags: CREATE_CLOEXEC, offset: 0, size: len }) }?;
-    // SAFETY: the call succeeded, so the descriptor is open and has no other owner.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    new_descriptor(fd)
 }
 
 /// rustix has no type for an ioctl that reads a struct and returns a number.
