@@ -88,6 +88,9 @@ static const struct {
     { "clone3, before 5.3", { ALL_OF(CLONE3, ENOSYS) }, NOTHING_ELSE_CHANGES },
     /* Sandboxes. */
     { "futex_waitv", { ALL_OF(FUTEX_WAITV, EPERM) }, { .waits_for_many_pages_in_slices = true } },
+    { "futex_waitv, as if its arguments were wrong",
+      { ALL_OF(FUTEX_WAITV, EINVAL) },
+      { .waits_for_many_pages_in_slices = true } },
     { "memfd_create",
       { ALL_OF(SYS_memfd_create, EPERM) },
       { .create = -EACCES, .create_single_writer = -EACCES } },

@@ -77,13 +77,21 @@ pub(crate) fn wait_many<'a>(
 
 /// Check whether futex_waitv works: Linux 5.16 or later, and no sandbox forbids it.
 pub(crate) fn has_waitv() -> bool {
-    // If the call exists, it returns EINVAL for an empty list. It cannot be used after ENOSYS, or
-    // after EPERM from a seccomp filter.
-    let probe = || {
-        let result = futex::waitv(&[], futex::WaitvFlags::empty(), None, ClockId::Monotonic);
-        matches!(result, Err(Errno::INVAL))
-    };
-    !WAITV_LOST.load(Ordering::Relaxed) && HAS_WAITV.get_or_init(probe)
+    !WAITV_LOST.load(Ordering::Relaxed) && HAS_WAITV.get_or_init(probe_waitv)
+}
+
+/// Call futex_waitv with a word that does not hold the expected value.
+///
+/// Only the call itself returns EAGAIN for that. A seccomp filter returns ENOSYS, EPERM, EINVAL or
+/// any other error.
+fn probe_waitv() -> bool {
+    let word = AtomicU32::new(0);
+    let mut entry = futex::Wait::new();
+    entry.val = 1;
+    entry.uaddr = futex::WaitPtr::new(word.as_ptr().cast());
+    entry.flags = futex::WaitFlags::SIZE_U32;
+    let result = futex::waitv(&[entry], futex::WaitvFlags::empty(), None, ClockId::Monotonic);
+    matches!(result, Err(Errno::AGAIN))
 }
 
 /// Check whether the error of a sleep means that futex_waitv cannot be used anymore, and remember
@@ -91,7 +99,7 @@ pub(crate) fn has_waitv() -> bool {
 ///
 /// A process may enter its sandbox after the probe. Other errors may be temporary.
 pub(crate) fn lost_waitv(error: Error) -> bool {
-    let lost = matches!(error, Error::NotSupported | Error::Denied);
+    let lost = matches!(error, Error::NotSupported | Error::Denied) || !probe_waitv();
     if lost {
         WAITV_LOST.store(true, Ordering::Relaxed);
     }
