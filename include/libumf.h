@@ -57,7 +57,8 @@
  * Time. A timeout is an absolute time: nanoseconds on CLOCK_MONOTONIC, as in DRM and unlike in
  *   vkWaitSemaphores(). 0 checks once, and returns -ETIME if the condition is not met. UINT64_MAX
  *   waits forever. To a relative timeout, first add the clock's time; if the sum overflows, pass
- *   UINT64_MAX. POSIX signals do not interrupt a wait.
+ *   UINT64_MAX. POSIX signals do not interrupt a wait. In a time namespace, the clock is the
+ *   namespace's.
  * Handles. struct umf_page, umf_fence, umf_device, umf_loop, umf_watch, umf_syncobj and umf_queue
  *   are opaque and reference counted. The outputs out_page, out_fence, out_device, out_loop,
  *   out_watch, out_syncobj and out_queue each give the caller a reference, and so does each ref
@@ -751,7 +752,8 @@ struct umf_notifier {
      * The reason for the interrupt may be that the device wrote @value, or any other. Return any
      * value: it is ignored. It runs on the thread of a wait, in a signal handler if the wait is in
      * one. Only one wait at a time calls it, and only while it waits. It must not wait for this
-     * fence, end it, or change its notifier. NULL for none.
+     * fence, end it, or change its notifier. @abs_timeout_ns is on this process's CLOCK_MONOTONIC;
+     * in a time namespace, the ioctls of DRM count on the host's. NULL for none.
      */
     int (*wait)(void *data, uint64_t value, uint64_t abs_timeout_ns);
     /** Passed to wait and release. */
@@ -1055,6 +1057,7 @@ struct umf_device;
  *   -EINVAL           @drm_fd is not a DRM device, or @out_device is NULL
  *   -EBADF            @drm_fd is not open
  *   -EACCES           the kernel or a sandbox refuses the calls
+ *   -ENODEV           the device is gone: unplugged, unbound from its driver, or disabled
  *   -ENOMEM           no memory is left
  *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
  *
@@ -1156,6 +1159,7 @@ void umf_device_unref(struct umf_device *device);
  *   -EIO              the fence failed before it reached @value; umf_fence_error() has the cause
  *   -EOWNERDEAD       as -EIO; the error is -EOWNERDEAD: the signaler died
  *   -ESTALE           the fence ended before it reached @value: see umf_fence_create()
+ *   -ENODEV           the device is gone: unplugged, unbound from its driver, or disabled
  *   -ENOMEM           no memory is left
  *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
  *
@@ -1226,6 +1230,7 @@ int umf_fence_import_sync_file(struct umf_fence *fence,
  *   -EIO         the fence failed before it reached @value; umf_fence_error() has the cause
  *   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD: the signaler died
  *   -ESTALE      the fence ended before it reached @value: see umf_fence_create()
+ *   -ENODEV      the device is gone: unplugged, unbound from its driver, or disabled
  *   -ENOMEM      no memory is left
  *
  * POSIX signals do not interrupt the wait. Thread-safe, but see umf_loop_export_syncobj() for
@@ -1266,6 +1271,7 @@ int umf_fence_export_syncobj(struct umf_fence *fence,
  *   -ESTALE           @fence ended: see umf_fence_create()
  *   -EACCES           this process may not signal @fence: UMF_PAGE_SINGLE_WRITER,
  *                     umf_fence_create_in()
+ *   -ENODEV           the device is gone: unplugged, unbound from its driver, or disabled
  *   -ENOMEM           no memory is left
  *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
  *
@@ -1318,6 +1324,7 @@ int umf_fence_import_syncobj(struct umf_fence *fence,
  *   -EIO              the fence failed before it reached @value; umf_fence_error() has the cause
  *   -EOWNERDEAD       as -EIO; the error is -EOWNERDEAD: the signaler died
  *   -ESTALE           the fence ended before it reached @value: see umf_fence_create()
+ *   -ENODEV           the device is gone: unplugged, unbound from its driver, or disabled
  *   -ENOMEM           no memory is left
  *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
  *
@@ -1800,6 +1807,7 @@ struct umf_syncobj;
  *   -EINVAL           @device or @out_syncobj is NULL, or @flags is not 0
  *   -ENOENT           @handle names no syncobj
  *   -EOPNOTSUPP       the device has no syncobjs
+ *   -ENODEV           the device is gone: unplugged, unbound from its driver, or disabled
  *   -ENOMEM           no memory is left
  *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system; the call needs
  *                     one only while it runs
@@ -1868,6 +1876,7 @@ void umf_syncobj_unref(struct umf_syncobj *syncobj);
  *                @value does not fit in 32 bits; @point is not beyond the last one (the kernel
  *                would accept it and never signal), or was requested before
  *   -EOPNOTSUPP  @point is not 0, and the device has no timelines
+ *   -ENODEV      the device is gone: unplugged, unbound from its driver, or disabled
  *   -ENOMEM      no memory or thread is left
  *   -ESTALE      the loop belongs to another process. If the fence ends first, the callback gets
  *                -ESTALE
@@ -1950,6 +1959,7 @@ int umf_loop_import_sync_file(struct umf_loop *event_loop,
  *                      process
  *   -EACCES            this process may not signal the fence: UMF_PAGE_SINGLE_WRITER,
  *                      umf_fence_create_in()
+ *   -ENODEV            the device is gone: unplugged, unbound from its driver, or disabled
  *   -ENOMEM            no memory or thread is left
  *   -EMFILE, -ENFILE   no file descriptor is left, in the process or in the system
  *

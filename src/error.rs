@@ -39,6 +39,8 @@ pub(crate) enum Error {
     SystemFdLimit = libc::ENFILE,
     /// No object has this index or this syncobj handle.
     NotFound = libc::ENOENT,
+    /// The device is gone: unplugged, unbound from its driver, or disabled by it.
+    DeviceGone = libc::ENODEV,
     /// The kernel or a security policy refused the access.
     Denied = libc::EACCES,
     /// The kernel returned an error that the library does not know, or the library has a bug.
@@ -89,6 +91,7 @@ impl From<rustix::io::Errno> for Error {
             E::MFILE => Error::ProcessFdLimit,
             E::NFILE => Error::SystemFdLimit,
             E::NOENT => Error::NotFound,
+            E::NODEV | E::NXIO => Error::DeviceGone,
             E::ACCESS | E::PERM => Error::Denied,
             _ => Error::Unexpected,
         }

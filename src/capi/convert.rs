@@ -37,6 +37,7 @@ use std::ffi::c_int;
 ///   -EIO              the fence failed before it reached @value; umf_fence_error() has the cause
 ///   -EOWNERDEAD       as -EIO; the error is -EOWNERDEAD: the signaler died
 ///   -ESTALE           the fence ended before it reached @value: see umf_fence_create()
+///   -ENODEV           the device is gone: unplugged, unbound from its driver, or disabled
 ///   -ENOMEM           no memory is left
 ///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
 ///
@@ -123,6 +124,7 @@ pub unsafe extern "C" fn umf_fence_import_sync_file(
 ///   -EIO         the fence failed before it reached @value; umf_fence_error() has the cause
 ///   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD: the signaler died
 ///   -ESTALE      the fence ended before it reached @value: see umf_fence_create()
+///   -ENODEV      the device is gone: unplugged, unbound from its driver, or disabled
 ///   -ENOMEM      no memory is left
 ///
 /// POSIX signals do not interrupt the wait. Thread-safe, but see umf_loop_export_syncobj() for
@@ -174,6 +176,7 @@ pub unsafe extern "C" fn umf_fence_export_syncobj(
 ///   -ESTALE           @fence ended: see umf_fence_create()
 ///   -EACCES           this process may not signal @fence: UMF_PAGE_SINGLE_WRITER,
 ///                     umf_fence_create_in()
+///   -ENODEV           the device is gone: unplugged, unbound from its driver, or disabled
 ///   -ENOMEM           no memory is left
 ///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
 ///
@@ -233,6 +236,7 @@ pub const UMF_DMA_BUF_WRITE: u64 = 1 << 1;
 ///   -EIO              the fence failed before it reached @value; umf_fence_error() has the cause
 ///   -EOWNERDEAD       as -EIO; the error is -EOWNERDEAD: the signaler died
 ///   -ESTALE           the fence ended before it reached @value: see umf_fence_create()
+///   -ENODEV           the device is gone: unplugged, unbound from its driver, or disabled
 ///   -ENOMEM           no memory is left
 ///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
 ///

@@ -33,6 +33,7 @@ impl Handle for umf_device {
 ///   -EINVAL           @drm_fd is not a DRM device, or @out_device is NULL
 ///   -EBADF            @drm_fd is not open
 ///   -EACCES           the kernel or a sandbox refuses the calls
+///   -ENODEV           the device is gone: unplugged, unbound from its driver, or disabled
 ///   -ENOMEM           no memory is left
 ///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
 ///

@@ -42,6 +42,7 @@ impl Handle for umf_syncobj {
 ///   -EINVAL           @device or @out_syncobj is NULL, or @flags is not 0
 ///   -ENOENT           @handle names no syncobj
 ///   -EOPNOTSUPP       the device has no syncobjs
+///   -ENODEV           the device is gone: unplugged, unbound from its driver, or disabled
 ///   -ENOMEM           no memory is left
 ///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system; the call needs
 ///                     one only while it runs
@@ -121,6 +122,7 @@ pub unsafe extern "C" fn umf_syncobj_unref(syncobj: *mut umf_syncobj) {
 ///                @value does not fit in 32 bits; @point is not beyond the last one (the kernel
 ///                would accept it and never signal), or was requested before
 ///   -EOPNOTSUPP  @point is not 0, and the device has no timelines
+///   -ENODEV      the device is gone: unplugged, unbound from its driver, or disabled
 ///   -ENOMEM      no memory or thread is left
 ///   -ESTALE      the loop belongs to another process. If the fence ends first, the callback gets
 ///                -ESTALE
@@ -223,6 +225,7 @@ pub unsafe extern "C" fn umf_loop_import_sync_file(
 ///                      process
 ///   -EACCES            this process may not signal the fence: UMF_PAGE_SINGLE_WRITER,
 ///                      umf_fence_create_in()
+///   -ENODEV            the device is gone: unplugged, unbound from its driver, or disabled
 ///   -ENOMEM            no memory or thread is left
 ///   -EMFILE, -ENFILE   no file descriptor is left, in the process or in the system
 ///

@@ -139,9 +139,13 @@ impl Point<'_> {
 
     /// Waits until the point has a fence, or another point of the same device has. Returns whether
     /// this one has.
-    pub(crate) fn wait_materialized_or(&self, other: &Point<'_>) -> Result<bool> {
+    pub(crate) fn wait_materialized_or(
+        &self,
+        other: &Point<'_>,
+        deadline: Deadline,
+    ) -> Result<bool> {
         let (handles, points) = ([self.handle, other.handle], [self.point, other.point]);
-        Ok(drm::wait_materialized(self.device.fd(), &handles, &points, Deadline::NEVER)? == 0)
+        Ok(drm::wait_materialized(self.device.fd(), &handles, &points, deadline)? == 0)
     }
 
     /// Returns the fence of the point as a sync_file, or `None` if none was submitted.

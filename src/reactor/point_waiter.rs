@@ -8,11 +8,16 @@ use crate::convert::Syncobj;
 use crate::error::{Error, Result};
 use crate::sys::eventfd;
 use crate::sys::thread::{Run, Thread};
+use crate::sys::time::Deadline;
 use crate::util::process_bound::ProcessBound;
 use crate::util::refs::Ref;
 use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::CStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How long the thread waits in one ioctl. Once the device is gone, nothing ends a wait that has
+/// begun, and the next ioctl returns ENODEV.
+const SLICE_NS: u64 = 1_000_000_000;
 
 /// An eventfd that is readable once a point is submitted.
 pub(crate) type PointEvent = OwnedFd;
@@ -73,9 +78,10 @@ impl Drop for PointWaiter {
         // The child of a fork has no such thread, which may have held the lock.
         let Some(thread) = self.thread.take().filter(|_| self.creator.is_ours()) else { return };
         self.shared.lock().ended = true;
-        // If that fails, for want of memory, the thread exits only when the point is submitted.
-        let wakes = self.shared.control.at(0).signal().is_ok();
-        thread.end(wakes);
+        // If that fails, for want of memory or because the device is gone, the thread exits at the
+        // end of its slice.
+        let _ = self.shared.control.at(0).signal();
+        thread.end(true);
     }
 }
 
@@ -97,15 +103,17 @@ impl Shared {
             }
             request.expected
         };
-        match point {
-            Some(point) => {
-                if self.syncobj.at(point).wait_materialized_or(&control)? {
-                    self.notify(point);
-                }
-            }
-            None => {
-                control.wait_materialized_or(&control)?;
-            }
+        let waited = match point {
+            Some(point) => self.syncobj.at(point),
+            None => control,
+        };
+        let submitted =
+            match waited.wait_materialized_or(&control, Deadline::NEVER.within(SLICE_NS)) {
+                Err(Error::TimedOut) => false,
+                result => result?,
+            };
+        if let Some(point) = point.filter(|_| submitted) {
+            self.notify(point);
         }
         Ok(true)
     }

@@ -9,10 +9,11 @@
 
 use super::descriptor::new_descriptor;
 use super::retry::retry;
-use super::time::Deadline;
+use super::sync_file;
+use super::time::{self, Deadline};
 use crate::error::{Error, Result};
 use drm_sys as drm;
-use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, Result as IoResult};
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 
@@ -33,13 +34,27 @@ const EVENTFD: Opcode = opcode::read_write::<drm::drm_syncobj_eventfd>(b'd', 0xc
 
 /// Issue one ioctl. `OPCODE` must be one of the constants above, and `T` the struct of that
 /// constant.
-/// The file must be of [`FileKind::Drm`](super::file_kind).
+///
+/// The file must be of [`FileKind::Drm`](super::file_kind). ENODEV says that the device is gone, in
+/// whichever way its driver says so.
 fn call<const OPCODE: Opcode, T>(fd: BorrowedFd<'_>, arg: &mut T) -> IoResult<()> {
-    retry(|| {
+    let result = retry(|| {
         // SAFETY: the opcode encodes the size of `T`, and the kernel reads and writes no more of
         // `arg`. Addresses inside of the struct come from references that outlive the call: each
         // caller takes them from its own parameters or variables.
         unsafe { ioctl(fd, Updater::<OPCODE, T>::new(&mut *arg)) }
+    });
+    result.map_err(|errno| match errno {
+        // xe returns ECANCELED for a wedged device. Other drivers, such as amdgpu and nouveau,
+        // return the error with which the device failed to resume: the bus's or the firmware's.
+        Errno::CANCELED
+        | Errno::IO
+        | Errno::REMOTEIO
+        | Errno::TIMEDOUT
+        | Errno::BUSY
+        | Errno::HOSTDOWN
+        | Errno::SHUTDOWN => Errno::NODEV,
+        errno => errno,
     })
 }
 
@@ -95,7 +110,7 @@ pub(crate) fn wait(fd: BorrowedFd<'_>, handle: u32, deadline: Deadline) -> Resul
     let mut arg = drm::drm_syncobj_wait {
         handles: address(&handle),
         count_handles: 1,
-        timeout_nsec: deadline.signed_ns(),
+        timeout_nsec: timeout(fd, deadline),
         flags: drm::DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT,
         ..Default::default()
     };
@@ -119,12 +134,48 @@ pub(crate) fn wait_materialized<const N: usize>(
         handles: address(handles),
         points: address(points),
         count_handles: N as u32,
-        timeout_nsec: deadline.signed_ns(),
+        timeout_nsec: timeout(fd, deadline),
         flags,
         ..Default::default()
     };
     until_deadline(deadline, || call::<TIMELINE_WAIT, _>(fd, &mut arg))?;
     Ok(arg.first_signaled)
+}
+
+/// Convert a deadline to the absolute timeout of an ioctl.
+///
+/// These ioctls count in the CLOCK_MONOTONIC of the host, also in a time namespace (Linux 5.6),
+/// where this process sees another one. CRIU restores every container into a time namespace.
+fn timeout(fd: BorrowedFd<'_>, deadline: Deadline) -> i64 {
+    if deadline == Deadline::POLL || deadline == Deadline::NEVER || deadline.has_passed() {
+        return deadline.signed_ns();
+    }
+    deadline.signed_ns().saturating_add(host_clock_offset(fd).unwrap_or(0))
+}
+
+/// Return how far the host's CLOCK_MONOTONIC is ahead of the one that this process sees.
+///
+/// No call reads the host's clock. But a fence records the time at which it signals on that clock,
+/// and a new signaled syncobj holds a fence that signals at this moment.
+fn host_clock_offset(fd: BorrowedFd<'_>) -> Result<i64> {
+    let read = || {
+        let before = time::now();
+        let syncobj = create(fd, true)?;
+        let fence = export_sync_file(fd, syncobj);
+        destroy(fd, syncobj);
+        let host = sync_file::signal_time(fence?.as_fd())?;
+        Ok::<_, Error>((before, host, time::now()))
+    };
+    let (start, first, after) = read()?;
+    if start <= first && first <= after {
+        return Ok(0);
+    }
+    // Before Linux 5.13, all signaled syncobjs share one fence, whose time tells nothing.
+    let (before, host, end) = read()?;
+    if host <= first || host - first > end.saturating_sub(start) {
+        return Ok(0);
+    }
+    Ok(host.wrapping_sub(before) as i64)
 }
 
 /// Repeat a wait that timed out before its deadline. The kernel counts in jiffies, and so may time

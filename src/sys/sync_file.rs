@@ -104,6 +104,15 @@ pub(crate) fn outcome(fd: BorrowedFd<'_>) -> Result<Option<Outcome>> {
     })
 }
 
+/// Return when a signaled fence signaled, in nanoseconds of the host's CLOCK_MONOTONIC.
+pub(super) fn signal_time(fd: BorrowedFd<'_>) -> Result<u64> {
+    let mut fence = FenceInfo::default();
+    let fences = (&raw mut fence) as usize as u64;
+    let mut info = FileInfo { num_fences: 1, sync_fence_info: fences, ..FileInfo::default() };
+    file_info(fd, &mut info)?;
+    Ok(fence.timestamp_ns)
+}
+
 /// Issue SYNC_IOC_FILE_INFO.
 fn file_info(fd: BorrowedFd<'_>, info: &mut FileInfo) -> Result<()> {
     // SAFETY: the opcode encodes the size of this struct. `sync_fence_info` is 0 with `num_fences`

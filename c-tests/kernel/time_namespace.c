@@ -1,0 +1,76 @@
+/*
+ * A time namespace: this process's CLOCK_MONOTONIC differs from the one that the ioctls of DRM
+ * count in. A conversion's deadline is that of this process, and it sleeps until then.
+ */
+#include "drm_machine.h"
+#include "process.h"
+#include "sleeper.h"
+#include "syncobj.h"
+
+#include <sys/resource.h>
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80
+#endif
+
+/* Nobody signals. The wait ends at its deadline, long before the clocks' distance has passed. */
+static void
+ends_at_its_deadline(const struct machine *m, uint64_t point)
+{
+    struct umf_fence *fence = new_fence(m, 0);
+    uint32_t syncobj = syncobj_create(m->gpu, 0);
+    uint64_t start = now_ns(), busy = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    uint64_t deadline = in_ns(SECOND / 2);
+    EXPECT(-ETIME, umf_fence_import_syncobj(fence, 5, m->device, syncobj, point, deadline));
+    uint64_t took = now_ns() - start;
+    busy = clock_ns(CLOCK_THREAD_CPUTIME_ID) - busy;
+    printf("    point %u: ended after %u ms, busy for %u ms\n", (unsigned)point,
+           (unsigned)(took / MS), (unsigned)(busy / MS));
+    CHECK(now_ns() >= deadline && took < 10 * SECOND && busy < took / 2);
+    syncobj_destroy(m->gpu, syncobj);
+    umf_fence_unref(fence);
+}
+
+static void
+in_the_namespace(const struct machine *m)
+{
+    ends_at_its_deadline(m, 7);
+    ends_at_its_deadline(m, 0);
+}
+
+static void
+with_an_offset(const struct machine *m, const char *offset)
+{
+    pid_t outer, inner;
+    IN_CHILD(outer, {
+        printf("  %s\n", offset);
+        int fd = unshare(CLONE_NEWTIME) == 0
+                     ? open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC)
+                     : -1;
+        if (fd < 0) {
+            printf("not available: time namespaces\n");
+            fflush(stdout);
+            _exit(SKIPPED);
+        }
+        CHECK(write(fd, offset, strlen(offset)) == (ssize_t)strlen(offset));
+        IN_CHILD(inner, (in_the_namespace(m), fflush(stdout)));
+        join_child(inner);
+    });
+    if (!join_child_unless_skipped(outer))
+        exit(SKIPPED);
+}
+
+int
+main(void)
+{
+    struct machine m = open_machine();
+    watchdog(50);
+    if (!m.syncobj) {
+        printf("not available: syncobjs\n");
+        return SKIPPED;
+    }
+    RUN(in_the_namespace, &m);
+    with_an_offset(&m, "monotonic 20 0\n");
+    with_an_offset(&m, "monotonic -1 0\n");
+    return 0;
+}
