@@ -27,7 +27,9 @@ static const long by_the_library[] = {
 #ifdef SYS_poll
     SYS_poll,
 #endif
-    SYS_read,         SYS_write,         SYS_writev,    SYS_ioctl, /* the caller's descriptors */
+    SYS_io_setup,     SYS_io_submit,     SYS_io_getevents, SYS_io_destroy, /* eventfds */
+    SYS_preadv2,      SYS_read,          SYS_write,        SYS_writev,
+    SYS_ioctl, /* the caller's descriptors */
 #ifdef SYS_open
     SYS_open, /* /dev/udmabuf, /proc/PID/stat */
 #endif

@@ -104,9 +104,10 @@ pub unsafe extern "C" fn umf_loop_watch(
 /// @wait: the condition, as an entry of umf_wait(). Copied. The watch keeps a reference to the
 ///     fence until it is over.
 /// @flags: UMF_WAIT_PENDING, or 0.
-/// @eventfd: an eventfd with EFD_NONBLOCK: another holder could fill up one that blocks, and so
-///     stop the loop. Stays the caller's, which may close it after the call: the library duplicates
-///     it.
+/// @eventfd: an eventfd with EFD_NONBLOCK. Stays the caller's, which may close it after the call:
+///     the library duplicates it. Another process that has it may clear O_NONBLOCK and fill the
+///     counter: the loop does not block. Where a sandbox forbids io_setup() or io_submit(), it may,
+///     if that happens at the moment of the write.
 /// @callback: what to call after that. Copied. NULL for none.
 /// @out_watch: as in umf_loop_watch().
 ///

@@ -133,7 +133,7 @@ impl Action {
         match self {
             Action::None => reported,
             Action::Eventfd(fd) => {
-                eventfd::add(fd.as_fd());
+                eventfd::add_shared(fd.as_fd());
                 reported
             }
             Action::SignalFence { fence, value } => match outcome {

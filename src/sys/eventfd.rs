@@ -1,9 +1,10 @@
 //! eventfd2, Linux 2.6.27: a counter that is readable while it is above zero.
 #![forbid(unsafe_code)]
 
+use super::aio;
 use super::descriptor::above_stdio;
 use crate::error::{Error, Result};
-use rustix::event::EventfdFlags;
+use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
@@ -32,6 +33,24 @@ pub(crate) fn require(fd: BorrowedFd<'_>) -> Result<()> {
 /// Ignores a full counter (EAGAIN): it is readable already, so no wake-up is lost.
 pub(crate) fn add(fd: BorrowedFd<'_>) {
     let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
+}
+
+/// Add one to the counter of an eventfd that another process may have too. Never blocks.
+///
+/// Where a sandbox forbids AIO, another process that clears O_NONBLOCK and fills the counter at
+/// this moment can make the call block.
+pub(crate) fn add_shared(fd: BorrowedFd<'_>) {
+    // A full counter is readable already. AIO would add to it, and make it an error to poll.
+    if can_write_now(fd) && aio::signal_eventfd(fd).is_err() {
+        add(fd);
+    }
+}
+
+/// Check whether a write would add to the counter now.
+fn can_write_now(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
+    let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut fds, Some(&now)) == Ok(1)
 }
 
 /// Reset the counter to zero.

@@ -7,6 +7,8 @@
 //! itself and so leaves the caller's `errno` alone.
 
 #[cfg(not(loom))]
+mod aio;
+#[cfg(not(loom))]
 pub(crate) mod descriptor;
 #[cfg(not(loom))]
 pub(crate) mod dma_buf;

@@ -1,4 +1,4 @@
-//! ppoll, Linux 2.6.16: wait until one descriptor is readable.
+//! ppoll, Linux 2.6.16, and preadv2(RWF_NOWAIT), Linux 4.14: wait until one descriptor is readable.
 
 #![forbid(unsafe_code)]
 
@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::BorrowedFd;
 use rustix::fs::OFlags;
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
+use std::io::IoSliceMut;
 
 /// Return `Invalid` if reads of `fd` block.
 ///
@@ -29,12 +30,26 @@ pub(crate) fn readable(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<bool> {
     let mut fds = [PollFd::new(&fd, PollFlags::IN)];
     match rustix::event::poll(&mut fds, deadline.remaining().as_ref()) {
         Ok(0) | Err(Errno::INTR) => Ok(true),
-        Ok(_) if fds.iter().all(|fd| fd.revents().contains(PollFlags::IN)) => {
-            // One read resets an eventfd, or takes the events of a driver. The caller checks the
-            // fence's value, so the content does not matter.
-            Ok(rustix::io::read(fd, &mut [0u8; 256]) != Ok(0))
-        }
+        Ok(_) if fds.iter().all(|fd| fd.revents().contains(PollFlags::IN)) => Ok(discard(fd)),
         Ok(_) => Ok(false),
         Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Read from `fd` once, without blocking. Returns false if the other end is closed, or if a read
+/// could block.
+///
+/// One read resets an eventfd, or takes the events of a driver. The caller checks the fence's
+/// value, so the content does not matter.
+fn discard(fd: BorrowedFd<'_>) -> bool {
+    let mut buffer = [0u8; 256];
+    // Another process that has the file may clear O_NONBLOCK, and read the data first. Offset -1 is
+    // that of the file.
+    let mut parts = [IoSliceMut::new(&mut buffer)];
+    match rustix::io::preadv2(fd, &mut parts, u64::MAX, ReadWriteFlags::NOWAIT) {
+        Ok(count) => count > 0,
+        Err(Errno::AGAIN) => true,
+        // A driver whose files have no RWF_NOWAIT, or a sandbox that forbids preadv2.
+        Err(_) => require_nonblocking(fd).is_ok() && rustix::io::read(fd, &mut buffer) != Ok(0),
     }
 }
