@@ -18,6 +18,16 @@ pub const UMF_VERSION_MINOR: u32 = 1;
 /// The patch version. See UMF_VERSION_MAJOR.
 pub const UMF_VERSION_PATCH: u32 = 0;
 
+const fn is_number(text: &str, number: u32) -> bool {
+    matches!(u32::from_str_radix(text, 10), Ok(parsed) if parsed == number)
+}
+const _: () = assert!(
+    is_number(env!("CARGO_PKG_VERSION_MAJOR"), UMF_VERSION_MAJOR)
+        && is_number(env!("CARGO_PKG_VERSION_MINOR"), UMF_VERSION_MINOR)
+        && is_number(env!("CARGO_PKG_VERSION_PATCH"), UMF_VERSION_PATCH),
+    "UMF_VERSION_* differ from the version in Cargo.toml"
+);
+
 /// Get the version of the loaded library.
 ///
 /// Return: major << 16 | minor << 8 | patch.
