@@ -16,11 +16,11 @@ use crate::error::Result;
 use crate::sys::poll;
 use crate::sys::time::Deadline;
 use crate::util::atomic::{AtomicBool, Ordering};
+use crate::util::mutex::Mutex;
 use crate::util::refs::Ref;
 use crate::util::user_data::UserData;
 use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::{c_int, c_void};
-use std::sync::{Mutex, PoisonError, TryLockError};
 
 /// How long a leader sleeps without checking for signals and errors from programs.
 const LEADER_SLEEP_NS: u64 = 50_000_000;
@@ -51,10 +51,7 @@ impl DeviceNotifier {
     /// Replaces the source. A wait that sleeps in the old one keeps it until it returns.
     pub(crate) fn set(&self, source: Option<Ref<InterruptSource>>) {
         // Dropped after the lock is released.
-        let _before = std::mem::replace(
-            &mut *self.source.lock().unwrap_or_else(PoisonError::into_inner),
-            source,
-        );
+        let _before = std::mem::replace(&mut *self.source.lock(), source);
     }
 
     /// Sleeps until the device interrupts for `value`, for a while and at most until `deadline`, if
@@ -63,11 +60,7 @@ impl DeviceNotifier {
     pub(crate) fn wait_as_leader(&self, value: u64, deadline: Deadline) -> Result<bool> {
         // A wait may run in a signal handler that interrupted `set`, or in the child of a fork. If
         // the lock is taken, it does without the source until its next poll.
-        let source = match self.source.try_lock() {
-            Ok(source) => source.clone(),
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().clone(),
-            Err(TryLockError::WouldBlock) => None,
-        };
+        let source = self.source.try_lock().and_then(|source| source.clone());
         let Some(source) = source else { return Ok(false) };
         if self.has_leader.swap(true, Ordering::AcqRel) {
             return Ok(false);

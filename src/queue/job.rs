@@ -4,6 +4,7 @@
 use crate::error::{self, Error, FenceErrno, Result};
 use crate::fence::Fence;
 use crate::reactor::{Failure, Watch};
+use crate::util::callback;
 use crate::util::refs::Ref;
 use crate::wait::{Condition, Predicate};
 use std::ffi::{c_int, c_void};
@@ -74,13 +75,13 @@ impl Job {
 
     /// Calls the driver's function.
     pub(super) fn run(&self) -> c_int {
-        (self.run)(self.data.load(Ordering::Relaxed))
+        callback::call(|| (self.run)(self.data.load(Ordering::Relaxed)))
     }
 
     /// Releases the data.
     pub(super) fn release(&self, result: Result<()>) {
         if let Some(release) = self.release {
-            release(self.data.load(Ordering::Relaxed), error::code(result));
+            callback::call(|| release(self.data.load(Ordering::Relaxed), error::code(result)));
         }
     }
 

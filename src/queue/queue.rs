@@ -13,13 +13,13 @@ use crate::reactor::{Action, EventLoop, Failure, LoopHandle, Resume, Watch};
 use crate::shm::participant::Participant;
 use crate::sys::futex;
 use crate::sys::time::Deadline;
+use crate::util::mutex::{Guard, Mutex};
 use crate::util::refs::Ref;
 use crate::wait::{self, Condition};
 use rustix::thread::{Pid, gettid};
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The object behind a C handle. The last reference ends the queue.
 pub(crate) struct QueueHandle {
@@ -121,8 +121,8 @@ impl Queue {
         Ok(queue)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_, State> {
+        self.state.lock()
     }
 
     /// Appends a job. If that fails, nothing has changed, and its data stays the caller's.
@@ -158,8 +158,9 @@ impl Queue {
     }
 
     /// Runs the jobs that are ready, at most `limit`: then the event loop runs what else is due.
-    fn run_ready<'a>(&'a self, mut state: MutexGuard<'a, State>, limit: usize) {
+    fn run_ready<'a>(&'a self, mut state: Guard<'a, State>, limit: usize) {
         let mut left = limit;
+        let mut after_unlock = None;
         while state.runner.is_none() && !state.blocked {
             let State { jobs, blocked, watch, records, .. } = &mut *state;
             let Some(job) = jobs.front_mut() else { break };
@@ -178,7 +179,8 @@ impl Queue {
                         break;
                     }
                     match EventLoop::watch(&self.event_loop, fence, predicate, watch) {
-                        Ok(()) => {
+                        Ok(deferred) => {
+                            after_unlock = Some(deferred);
                             *blocked = true;
                             records.record_wait(fence, predicate);
                             break;
@@ -206,9 +208,10 @@ impl Queue {
             state.runner = None;
             self.notify_drainers(&state);
         }
-        if state.blocked {
-            let participant = state.record();
-            drop(state);
+        let participant = state.blocked.then(|| state.record());
+        drop(state);
+        drop(after_unlock);
+        if let Some(participant) = participant {
             diagnostics::report_new_deadlock(participant);
         }
     }
@@ -238,10 +241,10 @@ impl Queue {
     /// Remembers the signals of a job that others will make.
     fn track<'a>(
         &'a self,
-        mut state: MutexGuard<'a, State>,
+        mut state: Guard<'a, State>,
         number: u64,
         dependencies: Dependencies,
-    ) -> MutexGuard<'a, State> {
+    ) -> Guard<'a, State> {
         let Some(errno) = state.lost else {
             state.in_flight.push_back((number, dependencies));
             return state;
@@ -255,7 +258,7 @@ impl Queue {
 
     /// Forgets the first jobs in flight that have signaled. Not under the lock: the last reference
     /// to a fence releases its notifier, and that function of the driver may call the library.
-    fn retire<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn retire<'a>(&'a self, mut state: Guard<'a, State>) -> Guard<'a, State> {
         while let Some(dependencies) = state.retired() {
             drop(state);
             drop(dependencies);
@@ -289,16 +292,16 @@ impl Queue {
         }
     }
 
-    fn drop_jobs(&self, mut state: MutexGuard<'_, State>, failure: Failure) {
+    fn drop_jobs(&self, mut state: Guard<'_, State>, failure: Failure) {
         let jobs = std::mem::take(&mut state.jobs);
+        let mut after_unlock = None;
         if std::mem::take(&mut state.blocked) {
             state.records.clear();
-            if let Some(watch) = &state.watch {
-                watch.withdraw();
-            }
+            after_unlock = state.watch.as_ref().map(|watch| watch.withdraw());
         }
         self.notify_drainers(&state);
         drop(state);
+        drop(after_unlock);
         for job in jobs {
             job.fail(failure);
         }

@@ -3,20 +3,21 @@
 use super::THREAD_NAME;
 use super::fd_poller::FdPoller;
 use super::fence_poller::FencePoller;
-use super::watch::{Action, Callback, Scheduler, Token, Watch};
+use super::watch::{Action, AfterUnlock, Callback, Scheduler, Token, Watch};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::shm::page::Page;
 use crate::sys::thread::{Run, Thread};
 use crate::sys::time::Deadline;
 use crate::util::key_map::KeyMap;
+use crate::util::mutex::{Guard, Mutex};
 use crate::util::process_bound::ProcessBound;
 use crate::util::refs::Ref;
 use crate::wait::Predicate;
 use rustix::fd::BorrowedFd;
 use std::collections::VecDeque;
 use std::ffi::CStr;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{PoisonError, TryLockError};
 
 /// Which thread runs what is due.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,8 +62,9 @@ pub(crate) struct EventLoop {
     mode: Mode,
     creator: ProcessBound,
     due: Mutex<Due>,
-    /// Held while actions and callbacks run.
-    turn: Mutex<()>,
+    /// Held while actions and callbacks run. Not one of the library's counted locks: the only
+    /// threads that wait for it are the loop's own, which hold no other lock then.
+    turn: std::sync::Mutex<()>,
     fence_pollers: Mutex<Vec<Ref<FencePoller>>>,
     fd_poller: FdPoller,
     /// The thread that runs the fd poller. Started when something needs it.
@@ -111,7 +113,7 @@ impl EventLoop {
                 mode,
                 creator: ProcessBound::new(),
                 due: Mutex::new(due),
-                turn: Mutex::new(()),
+                turn: std::sync::Mutex::new(()),
                 fence_pollers: Mutex::new(Vec::new()),
                 fd_poller,
                 fd_thread: Mutex::new(None),
@@ -125,8 +127,8 @@ impl EventLoop {
         self.creator.is_ours()
     }
 
-    fn fd_thread(&self) -> MutexGuard<'_, Option<Thread>> {
-        self.fd_thread.lock().unwrap_or_else(PoisonError::into_inner)
+    fn fd_thread(&self) -> Guard<'_, Option<Thread>> {
+        self.fd_thread.lock()
     }
 
     /// Returns the fd poller, whose thread runs from then on if the loop has threads.
@@ -166,29 +168,29 @@ impl EventLoop {
         if self.mode == Mode::Caller { Ok(self.fd_poller.fd()) } else { Err(Error::Invalid) }
     }
 
-    fn due(&self) -> MutexGuard<'_, Due> {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    fn due(&self) -> Guard<'_, Due> {
+        self.due.lock()
     }
 
-    fn fence_pollers(&self) -> MutexGuard<'_, Vec<Ref<FencePoller>>> {
-        self.fence_pollers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn fence_pollers(&self) -> Guard<'_, Vec<Ref<FencePoller>>> {
+        self.fence_pollers.lock()
     }
 
-    /// Registers a watch for a fence's condition.
+    /// Registers a watch for a fence's condition. A caller that holds a lock drops the result after
+    /// it.
     pub(crate) fn watch(
         this: &Ref<EventLoop>,
         fence: &Ref<Fence>,
         predicate: Predicate,
         watch: &Ref<Watch>,
-    ) -> Result<()> {
-        // Another thread may fill a poller that had room for the page.
-        while !FencePoller::add(
-            &EventLoop::fence_poller_for(this, fence.page())?,
-            fence,
-            predicate,
-            watch,
-        )? {}
-        Ok(())
+    ) -> Result<AfterUnlock> {
+        loop {
+            let poller = EventLoop::fence_poller_for(this, fence.page())?;
+            // Another thread may fill a poller that had room for the page.
+            if let Some(added) = FencePoller::add(&poller, fence, predicate, watch)? {
+                return Ok(added);
+            }
+        }
     }
 
     /// Returns a fence poller that polls the page or has room for it.
@@ -214,8 +216,8 @@ impl EventLoop {
         Ok(Reservation(self))
     }
 
-    fn exports(&self) -> MutexGuard<'_, Exports> {
-        self.exports.lock().unwrap_or_else(PoisonError::into_inner)
+    fn exports(&self) -> Guard<'_, Exports> {
+        self.exports.lock()
     }
 
     /// Remembers a watch that will add a point to a timeline.

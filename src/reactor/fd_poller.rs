@@ -13,11 +13,11 @@ use crate::sys::peer::ExitEvent;
 use crate::sys::time::Deadline;
 use crate::sys::{eventfd, sync_file};
 use crate::util::key_map::KeyMap;
+use crate::util::mutex::{Guard, Mutex};
 use crate::util::refs::Ref;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The descriptors that an event loop polls.
 pub(crate) struct FdPoller {
@@ -86,8 +86,8 @@ impl FdPoller {
         Ok(FdPoller { epoll, wake, entries: Mutex::new(entries) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_, Entries> {
+        self.entries.lock()
     }
 
     /// Returns the epoll descriptor, which is readable while there is something to poll.

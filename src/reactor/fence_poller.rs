@@ -25,7 +25,7 @@
 
 use super::THREAD_NAME;
 use super::fence_watches::FenceWatches;
-use super::watch::{FenceKey, Registrar, Registration, Scheduler, Watch};
+use super::watch::{AfterUnlock, FenceKey, Registrar, Registration, Scheduler, Watch};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::fence::poll_interval::poll_interval;
@@ -34,13 +34,13 @@ use crate::shm::page::Page;
 use crate::sys::futex::{self, Sleep, WAITV_MAX, Word};
 use crate::sys::thread::{Run, Thread};
 use crate::sys::time::{self, Deadline};
-use crate::util::atomic::{AtomicU32, Mutex, MutexGuard, Ordering};
+use crate::util::atomic::{AtomicU32, Ordering};
 use crate::util::key_map::KeyMap;
+use crate::util::mutex::modeled::{Guard, Mutex};
 use crate::util::refs::Ref;
 use crate::wait::{Predicate, block};
 use std::ffi::CStr;
 use std::num::NonZeroU32;
-use std::sync::PoisonError;
 
 /// Polls the fences of some pages.
 pub(crate) struct FencePoller {
@@ -120,8 +120,8 @@ impl FencePoller {
         Ok(poller)
     }
 
-    fn lock(&self) -> MutexGuard<'_, PollState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_, PollState> {
+        self.state.lock()
     }
 
     /// Whether it polls the page.
@@ -134,26 +134,26 @@ impl FencePoller {
         self.lock().pages.len() < capacity()
     }
 
-    /// Adds a watch. Returns false if the page is new and the poller can take no more pages. If it
+    /// Adds a watch. Returns `None` if the page is new and the poller can take no more pages. If it
     /// fails, the watch is unchanged.
     pub(crate) fn add(
         this: &Ref<FencePoller>,
         fence: &Ref<Fence>,
         predicate: Predicate,
         watch: &Ref<Watch>,
-    ) -> Result<bool> {
+    ) -> Result<Option<AfterUnlock>> {
+        let registrar = || this.clone().unsize::<dyn Registrar>(|poller| poller);
         let mut guard = this.lock();
         let state = &mut *guard;
         if !state.pages.iter().any(|polled| polled.is(key(fence).page))
             && state.pages.len() >= capacity()
         {
-            return Ok(false);
+            return Ok(None);
         }
         let is_new = state.reserve(fence, predicate)?;
         let mut found = false;
         if let Some(page) = state.pages.iter_mut().find(|polled| polled.is(key(fence).page)) {
-            let at = this.clone().unsize::<dyn Registrar>(|poller| poller);
-            watch.set_registration(Registration::Fence { at, key: key(fence) });
+            watch.set_registration(Registration::Fence { at: registrar(), key: key(fence) });
             if let Some(watches) = page.watches(key(fence)) {
                 found = watches.add(predicate, watch.clone()) | watches.check();
             }
@@ -163,14 +163,13 @@ impl FencePoller {
             state.polling_since = time::now();
         }
         drop(guard);
-        this.drop_deferred();
         if is_new || fence.is_device() {
             this.wake();
         }
         if found {
             this.scheduler.wake();
         }
-        Ok(true)
+        Ok(Some(AfterUnlock(Some(registrar()))))
     }
 
     /// Removes a canceled watch, and the page with its last watch.
@@ -187,23 +186,12 @@ impl FencePoller {
         // Dropped after the lock.
         let page = is_empty.then(|| state.pages.swap_remove(at));
         drop(guard);
-        self.drop_deferred();
         if let Some(page) = page {
             // The thread keeps the page while it sleeps, and may sleep on its event count alone.
             if !futex::has_waitv() {
                 page.page.wake_all();
             }
             self.wake();
-        }
-    }
-
-    /// Drops the references to fences that have no watch left. No lock is held.
-    fn drop_deferred(&self) {
-        loop {
-            let fence = self.lock().drops.fences.pop();
-            if fence.is_none() {
-                break;
-            }
         }
     }
 
@@ -327,6 +315,15 @@ impl Registrar for FencePoller {
             }
         }
         self.forget(watch, key);
+    }
+
+    fn drop_deferred(&self) {
+        loop {
+            let fence = self.lock().drops.fences.pop();
+            if fence.is_none() {
+                break;
+            }
+        }
     }
 }
 

@@ -9,11 +9,11 @@ use crate::error::{Error, Result};
 use crate::sys::eventfd;
 use crate::sys::thread::{Run, Thread};
 use crate::sys::time::Deadline;
+use crate::util::mutex::{Guard, Mutex};
 use crate::util::process_bound::ProcessBound;
 use crate::util::refs::Ref;
 use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::CStr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How long the thread waits in one ioctl. Once the device is gone, nothing ends a wait that has
 /// begun, and the next ioctl returns ENODEV.
@@ -86,8 +86,8 @@ impl Drop for PointWaiter {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Request> {
-        self.request.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_, Request> {
+        self.request.lock()
     }
 
     /// Waits until the point is submitted or the request changes. Returns false at the end.

@@ -6,10 +6,10 @@ use super::watch::{Failure, Ordered, Outcome, Watch};
 use crate::convert::{Device, Syncobj};
 use crate::error::{Error, Result};
 use crate::sys::eventfd;
+use crate::util::mutex::{Guard, Mutex};
 use crate::util::refs::Ref;
 use rustix::fd::{AsFd, OwnedFd};
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The object behind `umf_syncobj`: a syncobj, and the watches that will add points to it. A binary
 /// syncobj has only point 0.
@@ -59,8 +59,8 @@ impl Timeline {
 
     // Adding points.
 
-    fn exports(&self) -> MutexGuard<'_, VecDeque<Export>> {
-        self.exports.lock().unwrap_or_else(PoisonError::into_inner)
+    fn exports(&self) -> Guard<'_, VecDeque<Export>> {
+        self.exports.lock()
     }
 
     /// Checks that a point can be added, as far as that is known now. `Invalid` if it is not beyond
@@ -116,8 +116,8 @@ impl Timeline {
 
     // Waiting for points.
 
-    fn waits(&self) -> MutexGuard<'_, Waits> {
-        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waits(&self) -> Guard<'_, Waits> {
+        self.waits.lock()
     }
 
     /// Checks that points can be waited for. `NotSupported` if the device has no timelines.

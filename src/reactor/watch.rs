@@ -21,14 +21,15 @@ use crate::fence::Fence;
 use crate::fence::WaitRecord;
 use crate::shm::page::Page;
 use crate::sys::eventfd;
-use crate::util::atomic::{AtomicBool, Mutex, MutexGuard, Ordering};
+use crate::util::atomic::{AtomicBool, Ordering};
+use crate::util::callback;
+use crate::util::mutex::modeled::{Guard, Mutex};
 use crate::util::process_bound::ProcessBound;
 use crate::util::refs::Ref;
 use crate::util::user_data::UserData;
 use crate::wait::{Condition, Predicate};
 use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::{c_int, c_void};
-use std::sync::PoisonError;
 
 /// How a wait ended.
 pub(crate) type Outcome = std::result::Result<(), Failure>;
@@ -87,8 +88,24 @@ pub(crate) trait Scheduler: Send + Sync {
 /// Where a watch for a fence is registered. Implemented by the fence poller.
 pub(crate) trait Registrar: Send + Sync {
     /// Removes a watch. With `reuse` the watch will be registered again, so no trace of it may stay
-    /// behind.
+    /// behind. The caller calls `drop_deferred` once it holds no lock.
     fn deregister(&self, watch: &Watch, key: FenceKey, reuse: bool);
+    /// Drops the references to fences that have no watch left. No lock is held: the end of a fence
+    /// calls release functions of the library's caller.
+    fn drop_deferred(&self);
+}
+
+/// Calls [`Registrar::drop_deferred`] when it is dropped. A caller that holds a lock drops it after
+/// the lock.
+#[must_use]
+pub(crate) struct AfterUnlock(pub(crate) Option<Ref<dyn Registrar>>);
+
+impl Drop for AfterUnlock {
+    fn drop(&mut self) {
+        if let Some(registrar) = &self.0 {
+            registrar.drop_deferred();
+        }
+    }
 }
 
 /// An action that has to keep an order with others. Implemented by the timeline; the key is a
@@ -180,7 +197,7 @@ pub(crate) struct Callback {
 
 impl Callback {
     fn run(self, result: Result<()>) {
-        (self.call)(self.data.get(), error::code(result));
+        callback::call(|| (self.call)(self.data.get(), error::code(result)));
     }
 }
 
@@ -281,8 +298,8 @@ impl Watch {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_, State> {
+        self.state.lock()
     }
 
     /// Remembers where the watch is registered. Returns false if it is not armed.
@@ -376,11 +393,11 @@ impl Watch {
 
     /// Deregisters a queue's watch from its fence. The watch stays armed. If it has completed at
     /// this moment, the queue is resumed all the same.
-    pub(crate) fn withdraw(&self) {
+    pub(crate) fn withdraw(&self) -> AfterUnlock {
         let registration = std::mem::replace(&mut self.lock().registration, Registration::None);
-        if let Registration::Fence { at, key } = registration {
-            at.deregister(self, key, true);
-        }
+        let Registration::Fence { at, key } = registration else { return AfterUnlock(None) };
+        at.deregister(self, key, true);
+        AfterUnlock(Some(at))
     }
 
     /// Arms a queue's watch that was due, and returns the outcome of its wait. Returns `None` if it
@@ -513,7 +530,10 @@ impl Watch {
     fn deregister(&self, scheduler: &dyn Scheduler, registration: Registration) {
         match registration {
             Registration::None => {}
-            Registration::Fence { at, key } => at.deregister(self, key, false),
+            Registration::Fence { at, key } => {
+                at.deregister(self, key, false);
+                at.drop_deferred();
+            }
             Registration::Fd(token) => scheduler.deregister_fd(token),
         }
     }

@@ -57,7 +57,7 @@ impl<'a> WatchBuilder<'a> {
         };
         self.build(action, |event_loop, watch| {
             record(watch, Some((fence, predicate)), target);
-            EventLoop::watch(event_loop, fence, predicate, watch)
+            EventLoop::watch(event_loop, fence, predicate, watch).map(drop)
         })
     }
 
@@ -76,7 +76,7 @@ impl<'a> WatchBuilder<'a> {
             event_loop.track_export(watch)?;
             timeline.enqueue(point, watch)?;
             record(watch, Some((fence, predicate)), None);
-            EventLoop::watch(event_loop, fence, predicate, watch)
+            EventLoop::watch(event_loop, fence, predicate, watch).map(drop)
         })
     }
 

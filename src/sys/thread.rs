@@ -4,6 +4,7 @@
 //! it starts a thread, and a failed allocation there aborts the process.
 
 use crate::error::{Error, Result};
+use crate::util::callback::without_cancellation;
 use crate::util::refs::Ref;
 use std::ffi::{CStr, c_void};
 use std::mem::MaybeUninit;
@@ -67,7 +68,8 @@ impl Thread {
         // and it consumes `self`.
         unsafe {
             if wait {
-                libc::pthread_join(self.id, std::ptr::null_mut());
+                // A cancellation point of glibc's. Canceled there, the thread would never be joined.
+                without_cancellation(|| libc::pthread_join(self.id, std::ptr::null_mut()));
             } else {
                 libc::pthread_detach(self.id);
             }

@@ -1,7 +1,9 @@
 //! General code that does not depend on fences.
 
 pub(crate) mod atomic;
+pub(crate) mod callback;
 pub(crate) mod key_map;
+pub(crate) mod mutex;
 pub(crate) mod process_bound;
 pub(crate) mod refs;
 pub(crate) mod registry;

@@ -2,10 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::util::key_map::KeyMap;
+use crate::util::mutex::{Guard, Mutex};
 use crate::util::refs::{Counted, Ref};
 use std::hash::{BuildHasherDefault, Hash};
 use std::ptr::NonNull;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// At most one live object for each key, however often it is asked for.
 ///
@@ -92,9 +92,9 @@ impl<K: Copy + Eq + Hash, T> Registry<K, T> {
         unsafe { Ref::upgrade(counted) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Objects<K, T>> {
+    fn lock(&self) -> Guard<'_, Objects<K, T>> {
         // Nothing panics while the lock is held; if it did, the map would still be one.
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+        self.objects.lock()
     }
 }
 

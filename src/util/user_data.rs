@@ -1,6 +1,7 @@
 //! A pointer of a C caller's, with the function that releases it.
 #![forbid(unsafe_code)]
 
+use super::callback;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -33,7 +34,7 @@ impl UserData {
 impl Drop for UserData {
     fn drop(&mut self) {
         if let Some(release) = self.release {
-            release(self.get());
+            callback::call(|| release(self.get()));
         }
     }
 }
