@@ -79,9 +79,9 @@
  *   a loop that ended in its own callback may still have to return.
  * Environment. LIBUMF_SPIN (umf_set_spin()) and LIBUMF_DEBUG (umf_graph_write()) are read once,
  *   when the process creates or imports its first page.
- * Blocking. Functions with a timeout block. umf_loop_unref(), umf_queue_unref() and
- *   umf_graph_write() may block. No other function does, but one that runs your callbacks, jobs or
- *   release functions takes as long as these. To wait without blocking, use umf_loop_watch(), the
+ * Blocking. Functions with a timeout block. umf_loop_unref(), umf_queue_unref(), umf_watch_cancel()
+ *   and umf_graph_write() may block. No other function does, but one that runs your callbacks, jobs
+ *   or release functions takes as long as these. To wait without blocking, use umf_loop_watch(), the
  *   conversions that take a loop, and umf_queue_submit().
  * Callbacks. A function that the library calls must return normally. It must not throw a C++
  *   exception, call longjmp() out of itself, call pthread_exit(), or be canceled with
@@ -1741,11 +1741,12 @@ void umf_watch_unref(struct umf_watch *watch);
 /**
  * Cancel a watch whose action has not begun.
  *
- * The result is definite. After 0, neither the action nor the callback has happened or ever will.
- * This call has called the callback's release: hold no lock that it takes. A watch that is due can
- * still be canceled. A watch that was canceled before returns 0 too. After -EALREADY, the action
- * has begun, and the callback has run, is running, or is about to run; its release tells when that
- * is over.
+ * The result is definite. After 0, neither the action nor the callback has happened or ever will,
+ * and the callback's release has returned. This call has called it, unless the watch was canceled
+ * before: hold no lock that it takes. If another thread is in the release, the call waits until it
+ * returns. Called from the release itself, it does not wait. A watch that is due can still be
+ * canceled. After -EALREADY, the action has begun, and the callback has run, is running, or is
+ * about to run; its release tells when that is over.
  *
  * @watch: the watch. The reference stays the caller's.
  *

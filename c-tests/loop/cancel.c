@@ -268,6 +268,70 @@ against_each_other(void)
     CHECK(pthread_join(canceler, NULL) == 0);
 }
 
+/* A second cancellation, while another thread is in the release function that the first one
+ * caused: by umf_watch_cancel(), or by the end of the loop. */
+static struct told slow_told;
+static atomic_bool in_slow_release, may_end;
+static _Atomic pid_t second_canceler;
+
+static void
+slow_release(void *data)
+{
+    atomic_store(&in_slow_release, true);
+    while (!atomic_load(&may_end))
+        sched_yield();
+    OK(umf_watch_cancel(shared)); /* its own watch, which does not wait for itself */
+    on_release(data);
+}
+
+static void *
+cancel_shared(void *unused)
+{
+    (void)unused;
+    OK(umf_watch_cancel(shared));
+    return NULL;
+}
+
+static void *
+end_loop(void *ending)
+{
+    umf_loop_unref(ending);
+    return NULL;
+}
+
+static void *
+cancel_second(void *unused)
+{
+    (void)unused;
+    atomic_store(&second_canceler, gettid());
+    OK(umf_watch_cancel(shared));
+    CHECK(slow_told.releases == 1);
+    return NULL;
+}
+
+static void
+beside_a_release(struct umf_loop *on, void *(*cancel)(void *))
+{
+    pthread_t first, second;
+    struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
+    struct umf_callback callback = callback_to(&slow_told);
+    callback.release = slow_release;
+    in_slow_release = may_end = false;
+    second_canceler = 0;
+    OK(umf_loop_watch(on, &wait, 0, &callback, (struct umf_watch **)&shared));
+    CHECK(pthread_create(&first, NULL, cancel, on) == 0);
+    while (!atomic_load(&in_slow_release))
+        sched_yield();
+    EXPECT(-ECANCELED, umf_watch_result(shared));
+    CHECK(pthread_create(&second, NULL, cancel_second, NULL) == 0);
+    while (atomic_load(&second_canceler) == 0)
+        sched_yield();
+    until_asleep(getpid(), second_canceler);
+    atomic_store(&may_end, true);
+    CHECK(pthread_join(first, NULL) == 0 && pthread_join(second, NULL) == 0);
+    was_canceled(shared, &slow_told);
+}
+
 /* So many canceled in turn, beside a few that stay: the memory of canceled watches is used
  * again. */
 static void
@@ -344,6 +408,8 @@ main(void)
         from_its_own_callback();
         against_its_signal();
         against_each_other();
+        beside_a_release(loop, cancel_shared);
+        beside_a_release(create_loop(mode), end_loop);
         thousands();
         umf_loop_unref(loop);
         a_burst_leaves_no_memory();

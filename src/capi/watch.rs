@@ -332,11 +332,12 @@ pub unsafe extern "C" fn umf_watch_unref(watch: *mut umf_watch) {
 
 /// Cancel a watch whose action has not begun.
 ///
-/// The result is definite. After 0, neither the action nor the callback has happened or ever will.
-/// This call has called the callback's release: hold no lock that it takes. A watch that is due can
-/// still be canceled. A watch that was canceled before returns 0 too. After -EALREADY, the action
-/// has begun, and the callback has run, is running, or is about to run; its release tells when that
-/// is over.
+/// The result is definite. After 0, neither the action nor the callback has happened or ever will,
+/// and the callback's release has returned. This call has called it, unless the watch was canceled
+/// before: hold no lock that it takes. If another thread is in the release, the call waits until it
+/// returns. Called from the release itself, it does not wait. A watch that is due can still be
+/// canceled. After -EALREADY, the action has begun, and the callback has run, is running, or is
+/// about to run; its release tells when that is over.
 ///
 /// @watch: the watch. The reference stays the caller's.
 ///

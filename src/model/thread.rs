@@ -28,3 +28,12 @@ impl Thread {
         }
     }
 }
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ThreadId;
+
+impl ThreadId {
+    pub(crate) fn current() -> ThreadId {
+        ThreadId
+    }
+}

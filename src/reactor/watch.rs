@@ -20,8 +20,10 @@ use crate::error::{self, Error, FenceErrno, Result};
 use crate::fence::Fence;
 use crate::fence::WaitRecord;
 use crate::shm::page::Page;
-use crate::sys::eventfd;
-use crate::util::atomic::{AtomicBool, Ordering};
+use crate::sys::thread::ThreadId;
+use crate::sys::time::Deadline;
+use crate::sys::{eventfd, futex};
+use crate::util::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::util::callback;
 use crate::util::mutex::modeled::{Guard, Mutex};
 use crate::util::process_bound::ProcessBound;
@@ -30,6 +32,7 @@ use crate::util::user_data::UserData;
 use crate::wait::{Condition, Predicate};
 use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::{c_int, c_void};
+use std::num::NonZeroU32;
 
 /// How a wait ended.
 pub(crate) type Outcome = std::result::Result<(), Failure>;
@@ -208,10 +211,14 @@ pub(crate) struct Watch {
     /// Whether `FenceWatches` has it and counts it as one that waits, not as canceled. Changed only
     /// under the fence poller's lock.
     counted: AtomicBool,
+    /// A futex word: not 0 once the callback of a canceled watch is released, if a thread waits.
+    released: AtomicU32,
 }
 
 struct State {
     stage: Stage,
+    /// Whether threads wait until the callback of a canceled watch is released.
+    has_cancelers: bool,
     /// Present until the watch has finished. So a handle on a finished watch does not keep the loop
     /// and its descriptors.
     scheduler: Option<Ref<dyn Scheduler>>,
@@ -254,6 +261,8 @@ enum Stage {
     /// Its action or callback runs.
     Running,
     Finished(Result<()>),
+    /// It is canceled, and this thread releases what it has.
+    Releasing(ThreadId),
     Canceled,
 }
 
@@ -290,11 +299,13 @@ impl Watch {
             let work = Work { action, callback: callback.take(), records: None };
             let state = Mutex::new(State {
                 stage: Stage::Armed,
+                has_cancelers: false,
                 scheduler: Some(scheduler),
                 work: Some(work),
                 registration: Registration::None,
             });
-            Ok(Watch { creator: ProcessBound::new(), state, counted: AtomicBool::new(false) })
+            let (counted, released) = (AtomicBool::new(false), AtomicU32::new(0));
+            Ok(Watch { creator: ProcessBound::new(), state, counted, released })
         })
     }
 
@@ -370,7 +381,7 @@ impl Watch {
         let is_due = match state.stage {
             Stage::Armed | Stage::Parked(_) => false,
             Stage::Due(_) => true,
-            Stage::Running | Stage::Finished(_) | Stage::Canceled => return,
+            Stage::Running | Stage::Finished(_) | Stage::Releasing(_) | Stage::Canceled => return,
         };
         state.stage = Stage::Due(Err(failure));
         let scheduler = state.scheduler.clone();
@@ -472,17 +483,18 @@ impl Watch {
         state.work.take().map_or(Start::Nothing, |work| Start::Work(work, outcome))
     }
 
-    /// Cancels the watch: no action, no callback. `Already` if it runs or has finished.
+    /// Cancels the watch: no action, no callback. `Already` if it runs or has finished. Another
+    /// thread that cancels it may still release what it has.
     pub(crate) fn cancel(&self) -> Result<()> {
         let mut state = self.lock();
         let is_due = match state.stage {
             Stage::Armed | Stage::Parked(_) => false,
             // The loop finds it in the due list, and skips it.
             Stage::Due(_) => true,
-            Stage::Canceled => return Ok(()),
+            Stage::Releasing(_) | Stage::Canceled => return Ok(()),
             Stage::Running | Stage::Finished(_) => return Err(Error::Already),
         };
-        state.stage = Stage::Canceled;
+        state.stage = Stage::Releasing(ThreadId::current());
         let registration = std::mem::replace(&mut state.registration, Registration::None);
         let work = state.work.take();
         let scheduler = state.scheduler.take();
@@ -505,13 +517,42 @@ impl Watch {
         }
         // Releases the callback's data.
         drop(work);
+        let mut state = self.lock();
+        state.stage = Stage::Canceled;
+        let has_cancelers = state.has_cancelers;
+        drop(state);
+        if has_cancelers {
+            self.released.store(1, Ordering::Release);
+            futex::wake(&self.released, NonZeroU32::MAX);
+        }
         Ok(())
     }
 
-    /// Cancels the watch for the caller of the library. `Stale` in the child of a fork, where the
-    /// loop's locks may be held by threads that do not exist.
+    /// Waits until another thread that cancels the watch has released what it has. If that is the
+    /// calling thread, a release function has called this.
+    fn wait_released(&self) {
+        loop {
+            let mut state = self.lock();
+            let Stage::Releasing(thread) = state.stage else { return };
+            if thread == ThreadId::current() {
+                return;
+            }
+            state.has_cancelers = true;
+            drop(state);
+            if futex::wait(&self.released, 0, NonZeroU32::MAX, Deadline::NEVER).is_err() {
+                futex::sleep_briefly(Deadline::NEVER);
+            }
+        }
+    }
+
+    /// Cancels the watch for the caller of the library: also what another thread is canceling is
+    /// released afterwards. `Stale` in the child of a fork, where the loop's locks may be held by
+    /// threads that do not exist.
     pub(crate) fn cancel_for_caller(&self) -> Result<()> {
-        if self.is_ours() { self.cancel() } else { Err(Error::Stale) }
+        if !self.is_ours() {
+            return Err(Error::Stale);
+        }
+        self.cancel().inspect(|()| self.wait_released())
     }
 
     /// Cancels the watch because the call that made it fails: the callback's data stays the
@@ -548,7 +589,7 @@ impl Watch {
                 Err(Error::TimedOut)
             }
             Stage::Finished(result) => result,
-            Stage::Canceled => Err(Error::Canceled),
+            Stage::Releasing(_) | Stage::Canceled => Err(Error::Canceled),
         }
     }
 }

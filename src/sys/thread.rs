@@ -18,6 +18,18 @@ pub(crate) trait Run: Send + Sync + 'static {
     fn run(&self);
 }
 
+/// Identifies a thread of this process while it lives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ThreadId(usize);
+
+impl ThreadId {
+    /// Return the id of the calling thread.
+    pub(crate) fn current() -> ThreadId {
+        // SAFETY: the call has no requirements.
+        ThreadId(unsafe { libc::pthread_self() } as usize)
+    }
+}
+
 /// A thread that was started. It must be joined or detached with [`Thread::end`].
 pub(crate) struct Thread {
     id: libc::pthread_t,
@@ -58,8 +70,8 @@ impl Thread {
 
     /// Check whether this is the calling thread.
     pub(crate) fn is_current(&self) -> bool {
-        // SAFETY: `self.id` is valid: only `end`, which consumes `self`, joins or detaches it.
-        unsafe { libc::pthread_equal(libc::pthread_self(), self.id) != 0 }
+        // Valid: only `end`, which consumes `self`, joins or detaches it.
+        ThreadId::current() == ThreadId(self.id as usize)
     }
 
     /// Join the thread if `wait` is true. Detach it otherwise.
