@@ -74,9 +74,10 @@
  * Structs. Those that start with size may grow at the end in later versions. Zero the struct, then
  *   set size to its sizeof.
  * Threads. Every function is thread-safe. Those that say so are also async-signal-safe: a signal
- *   handler may call them. The library installs no signal handler. It starts threads only for a
- *   struct umf_loop: see umf_loop_create(). After dlclose() the library stays loaded: a thread of
- *   a loop that ended in its own callback may still have to return.
+ *   handler may call them. Each of these takes at most 2 KiB of stack. The library installs no
+ *   signal handler. It starts threads only for a struct umf_loop: see umf_loop_create(). After
+ *   dlclose() the library stays loaded: a thread of a loop that ended in its own callback may still
+ *   have to return.
  * Environment. LIBUMF_SPIN (umf_set_spin()) and LIBUMF_DEBUG (umf_graph_write()) are read once,
  *   when the process creates or imports its first page.
  * Blocking. Functions with a timeout block. umf_loop_unref(), umf_queue_unref(), umf_watch_cancel()
@@ -1024,8 +1025,10 @@ struct umf_wait {
  *   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD: the signaler died
  *   -ESTALE      a fence ended before its entry was met: see umf_fence_create()
  *
- * POSIX signals do not interrupt the wait. Thread-safe; async-signal-safe for up to 128 entries,
- * for which it needs no memory. With more entries, it is faster if it gets some. Since 0.1.
+ * POSIX signals do not interrupt the wait. Thread-safe; async-signal-safe for up to 128 entries.
+ * Over fences of more than 8 pages, a wait that blocks maps some KiB of memory with mmap(), which
+ * it unmaps before it returns. If that fails, it polls. With more than 128 entries, it also
+ * allocates memory, and is slower if there is none. Since 0.1.
  */
 int umf_wait(const struct umf_wait *waits,
              uint32_t count,

@@ -136,8 +136,10 @@ pub struct umf_wait {
 ///   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD: the signaler died
 ///   -ESTALE      a fence ended before its entry was met: see umf_fence_create()
 ///
-/// POSIX signals do not interrupt the wait. Thread-safe; async-signal-safe for up to 128 entries,
-/// for which it needs no memory. With more entries, it is faster if it gets some. Since 0.1.
+/// POSIX signals do not interrupt the wait. Thread-safe; async-signal-safe for up to 128 entries.
+/// Over fences of more than 8 pages, a wait that blocks maps some KiB of memory with mmap(), which
+/// it unmaps before it returns. If that fails, it polls. With more than 128 entries, it also
+/// allocates memory, and is slower if there is none. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_wait(
     waits: *const umf_wait,

@@ -63,7 +63,18 @@ pub(crate) fn wait(
     sleep(&[Word { word, expected }], bits.get(), deadline)
 }
 
+pub(crate) const SHORT_LIST: usize = 2;
+
+pub(crate) struct WaitList;
+
+impl WaitList {
+    pub(crate) fn new() -> WaitList {
+        WaitList
+    }
+}
+
 pub(crate) fn wait_many<'a>(
+    _: &mut WaitList,
     words: impl Iterator<Item = Word<'a>>,
     deadline: Deadline,
 ) -> Result<Sleep> {

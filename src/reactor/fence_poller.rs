@@ -31,7 +31,7 @@ use crate::fence::Fence;
 use crate::fence::poll_interval::poll_interval;
 use crate::shm::owner_death;
 use crate::shm::page::Page;
-use crate::sys::futex::{self, Sleep, WAITV_MAX, Word};
+use crate::sys::futex::{self, Sleep, WAITV_MAX, WaitList, Word};
 use crate::sys::thread::{Run, Thread};
 use crate::sys::time::{self, Deadline};
 use crate::util::atomic::{AtomicU32, Ordering};
@@ -93,6 +93,7 @@ struct PollSet {
     /// The epoch of owner deaths, read before the fences were checked: see `owner_death`.
     owner_deaths: u32,
     pages: [Option<(Ref<Page>, u32)>; PAGES_MAX],
+    words: WaitList,
     until: Deadline,
 }
 
@@ -285,7 +286,7 @@ impl FencePoller {
         true
     }
 
-    fn sleep(&self, set: &PollSet) -> Result<Sleep> {
+    fn sleep(&self, set: &mut PollSet) -> Result<Sleep> {
         let control = Word { word: &self.control, expected: set.control };
         let mut pages = set
             .pages
@@ -295,13 +296,13 @@ impl FencePoller {
         let (bits, until) = (NonZeroU32::MAX, set.until);
         if set.has_waitv {
             let words = std::iter::once(control).chain(pages);
-            return block::on(words, bits, Some(set.owner_deaths), until);
+            return block::on(&mut set.words, words, bits, Some(set.owner_deaths), until);
         }
         let only = match (pages.next(), pages.next()) {
             (Some(only), None) => only,
             _ => control,
         };
-        block::on([only].into_iter(), bits, None, until)
+        block::on(&mut set.words, [only].into_iter(), bits, None, until)
     }
 }
 
@@ -336,12 +337,13 @@ impl Run for FencePoller {
             control: 0,
             owner_deaths: 0,
             pages: [const { None }; PAGES_MAX],
+            words: WaitList::new(),
             until: Deadline::NEVER,
         };
         while self.listen(&mut set) {
             self.drop_deferred();
             self.scheduler.run_due();
-            match self.sleep(&set) {
+            match self.sleep(&mut set) {
                 Ok(_) => {}
                 Err(_) => futex::sleep_briefly(set.until),
             }

@@ -3,6 +3,7 @@
 //! The words lie in memory that other processes map, so no call uses FUTEX_PRIVATE_FLAG.
 #![forbid(unsafe_code)]
 
+use super::list::List;
 use super::time::Deadline;
 use crate::error::{Error, Result};
 use crate::util::atomic::AtomicU32;
@@ -53,23 +54,38 @@ pub(crate) struct Word<'a> {
     pub(crate) expected: u32,
 }
 
+/// Memory for the list of words that the kernel reads in [`wait_many`].
+pub(crate) struct WaitList(List<futex::Wait, SHORT_LIST, WAITV_MAX>);
+
+/// Lists up to this long need no memory beyond the stack.
+pub(crate) const SHORT_LIST: usize = 8;
+
+impl WaitList {
+    pub(crate) fn new() -> WaitList {
+        WaitList(List::new())
+    }
+}
+
 /// Sleep while every word holds its expected value, until a wake or until the deadline.
 ///
 /// Takes at most [`WAITV_MAX`] words. Requires [`has_waitv`].
 pub(crate) fn wait_many<'a>(
+    list: &mut WaitList,
     words: impl Iterator<Item = Word<'a>>,
     deadline: Deadline,
 ) -> Result<Sleep> {
-    let mut list = [futex::Wait::new(); WAITV_MAX];
-    let mut count = 0;
-    for (entry, word) in list.iter_mut().zip(words) {
+    list.0.clear();
+    for word in words.take(WAITV_MAX) {
+        let mut entry = futex::Wait::new();
         entry.val = word.expected.into();
         entry.uaddr = futex::WaitPtr::new(word.word.as_ptr().cast());
         entry.flags = futex::WaitFlags::SIZE_U32;
-        count += 1;
+        if list.0.push(entry).is_err() {
+            return outcome(Err(Errno::NOMEM), deadline);
+        }
     }
     let timeout = deadline.timespec();
-    let list = list.get(..count).unwrap_or(&[]);
+    let list = list.0.as_slice();
     let result =
         futex::waitv(list, futex::WaitvFlags::empty(), timeout.as_ref(), ClockId::Monotonic);
     outcome(result.map(drop), deadline)

@@ -22,6 +22,7 @@ pub(crate) mod eventfd;
 pub(crate) mod file_kind;
 #[cfg_attr(loom, path = "../model/futex.rs")]
 pub(crate) mod futex;
+pub(crate) mod list;
 #[cfg(not(loom))]
 pub(crate) mod memfd;
 #[cfg(not(loom))]

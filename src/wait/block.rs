@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::shm::owner_death;
-use crate::sys::futex::{self, Sleep, WAITV_MAX, Word};
+use crate::sys::futex::{self, Sleep, WAITV_MAX, WaitList, Word};
 use crate::sys::time::Deadline;
 use std::num::NonZeroU32;
 
@@ -21,6 +21,7 @@ pub(crate) fn max_words() -> usize {
 /// The caller passes at most [`max_words`] words, counting that one. If futex_waitv is forbidden
 /// since the caller asked, this returns as if woken, and the caller asks again.
 pub(crate) fn on<'a>(
+    list: &mut WaitList,
     words: impl Iterator<Item = Word<'a>>,
     bits: NonZeroU32,
     epoch: Option<u32>,
@@ -34,7 +35,7 @@ pub(crate) fn on<'a>(
     if !futex::has_waitv() {
         return Ok(Sleep::Woken);
     }
-    match futex::wait_many([first, second].into_iter().chain(words), deadline) {
+    match futex::wait_many(list, [first, second].into_iter().chain(words), deadline) {
         Err(error) if futex::lost_waitv(error) => Ok(Sleep::Woken),
         slept => slept,
     }

@@ -2,7 +2,7 @@
 
 use super::condition::Conditions;
 use super::page_events::{PageEvents, WakeReason};
-use super::records::{record_wait, record_waits};
+use super::records::{MAX_RECORDS, record_wait, record_waits};
 use super::scan::{Register, Scan, SlotIndex};
 use crate::error::{Error, Result};
 use crate::sys::time::Deadline;
@@ -20,13 +20,22 @@ pub(crate) fn any(conditions: &impl Conditions, deadline: Deadline) -> Result<us
     if deadline == Deadline::POLL {
         return Err(Error::TimedOut);
     }
-    let mut events = PageEvents::of(conditions)?;
+    block_for_any(conditions, deadline)
+}
+
+/// The part of `any` that blocks. A function of its own, as `block_for_all` is: inlined, each would
+/// take its stack in addition to that of the other.
+#[inline(never)]
+fn block_for_any(conditions: &impl Conditions, deadline: Deadline) -> Result<usize> {
+    let mut events = PageEvents::new();
+    events.add_pages_of(conditions)?;
     events.listen();
     if let Some(answer) = scan_all(conditions, Register::Yes)? {
         return answer;
     }
     let index = SlotIndex::of(conditions, &events)?;
-    let _records = record_waits(conditions)?;
+    let mut records = [const { None }; MAX_RECORDS];
+    record_waits(conditions, &mut records)?;
     loop {
         let reason = events.sleep(deadline)?;
         if reason == WakeReason::Deadline {
@@ -64,41 +73,52 @@ fn scan_all(conditions: &impl Conditions, register: Register) -> Result<Option<R
 /// fences behind it can be signaled without waking anybody. What is reached stays reached. Other
 /// conditions count as they are when their turn comes. Failures publish an event in any case.
 pub(crate) fn all(conditions: &impl Conditions, deadline: Deadline) -> Result<()> {
-    let count = conditions.count();
-    let first_unmet = |from: usize| -> Result<usize> {
-        for index in from..count {
-            if !conditions.get(index)?.met()? {
-                return Ok(index);
-            }
-        }
-        Ok(count)
-    };
-    let check_failures =
-        |from: usize| (from..count).try_for_each(|index| conditions.get(index)?.met().map(drop));
-
-    let mut at = first_unmet(0)?;
-    check_failures(at)?;
-    if at == count {
+    let at = first_unmet(conditions, 0)?;
+    check_failures(conditions, at)?;
+    if at == conditions.count() {
         return Ok(());
     }
     if deadline == Deadline::POLL {
         return Err(Error::TimedOut);
     }
-    let mut events = PageEvents::of(conditions)?;
+    block_for_all(conditions, at, deadline)
+}
+
+/// Returns the index of the first condition from `from` on that is not met.
+fn first_unmet(conditions: &impl Conditions, from: usize) -> Result<usize> {
+    for index in from..conditions.count() {
+        if !conditions.get(index)?.met()? {
+            return Ok(index);
+        }
+    }
+    Ok(conditions.count())
+}
+
+/// Returns the error of a condition from `from` on that cannot be met any more.
+fn check_failures(conditions: &impl Conditions, from: usize) -> Result<()> {
+    (from..conditions.count()).try_for_each(|index| conditions.get(index)?.met().map(drop))
+}
+
+/// The part of `all` that blocks. The conditions before `at` are met.
+#[inline(never)]
+fn block_for_all(conditions: &impl Conditions, mut at: usize, deadline: Deadline) -> Result<()> {
+    let count = conditions.count();
+    let mut events = PageEvents::new();
+    events.add_pages_of(conditions)?;
     let mut recorded = None;
     while at < count {
         if events.listen() {
-            check_failures(at)?;
+            check_failures(conditions, at)?;
         }
         let condition = conditions.get(at)?;
         if condition.met()? {
             // Met before this thread registered: nobody needs to be woken for it.
-            at = first_unmet(at + 1)?;
+            at = first_unmet(conditions, at + 1)?;
             continue;
         }
         condition.register_waiter();
         if condition.met()? {
-            at = first_unmet(at + 1)?;
+            at = first_unmet(conditions, at + 1)?;
             continue;
         }
         if recorded.as_ref().is_none_or(|(recorded_at, _)| *recorded_at != at) {
@@ -107,7 +127,11 @@ pub(crate) fn all(conditions: &impl Conditions, deadline: Deadline) -> Result<()
             recorded = Some((at, record_wait(&condition)));
         }
         if events.sleep(deadline)? == WakeReason::Deadline {
-            return if first_unmet(at)? == count { Ok(()) } else { Err(Error::TimedOut) };
+            return if first_unmet(conditions, at)? == count {
+                Ok(())
+            } else {
+                Err(Error::TimedOut)
+            };
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use super::condition::Condition;
 use super::records::record_wait;
 use crate::error::{Error, Result};
 use crate::shm::owner_death;
-use crate::sys::futex::Sleep;
+use crate::sys::futex::{Sleep, WaitList};
 use crate::sys::time::{self, Deadline};
 use std::num::NonZeroU32;
 
@@ -67,7 +67,7 @@ fn block_since(start: u64, condition: Condition<'_>, deadline: Deadline) -> Resu
             led = fence.notifier.wait_as_leader(condition.first_value(), deadline);
         }
         let slept = match led {
-            Ok(false) => block::on([word].into_iter(), bits, epoch, until)?,
+            Ok(false) => block::on(&mut WaitList::new(), [word].into_iter(), bits, epoch, until)?,
             _ => Sleep::Woken,
         };
         if led == Ok(true) {

@@ -6,17 +6,19 @@ use crate::error::Result;
 use crate::fence::poll_interval::poll_interval;
 use crate::shm::owner_death;
 use crate::shm::page::Page;
-use crate::sys::futex::{Sleep, WAITV_MAX, Word};
+use crate::sys::futex::{SHORT_LIST, Sleep, WAITV_MAX, WaitList, Word};
+use crate::sys::list::List;
 use crate::sys::time::{self, Deadline};
 use crate::util::atomic::Ordering;
 use std::num::NonZeroU32;
 
 /// The eventcounts, each as it was read before the fences of its page were checked.
 pub(super) struct PageEvents<'a> {
-    pages: [Option<PageReading<'a>>; WAITV_MAX],
-    count: usize,
-    /// There are more pages than a thread can block on. Those that found no place are not in
-    /// `pages`, so after each sleep all fences are checked.
+    pages: List<PageReading<'a>, SHORT_LIST, WAITV_MAX>,
+    /// What the kernel reads of them.
+    words: WaitList,
+    /// There are more pages than a thread can block on, or no memory for them. Those that found no
+    /// place are not in `pages`, so after each sleep all fences are checked.
     pub(super) too_many_pages: bool,
     /// Something is written without an event: by a device, or on a page that has no place here.
     must_poll: bool,
@@ -38,6 +40,7 @@ pub(super) enum WakeReason {
 }
 
 /// What was read from a page's eventcount before the fences of the page were checked.
+#[derive(Clone, Copy)]
 struct PageReading<'a> {
     page: &'a Page,
     sequence: u32,
@@ -45,40 +48,43 @@ struct PageReading<'a> {
 }
 
 impl<'a> PageEvents<'a> {
-    pub(super) fn of(conditions: &'a impl Conditions) -> Result<PageEvents<'a>> {
-        let max_pages = block::max_words();
-        let mut events = PageEvents {
-            pages: [const { None }; WAITV_MAX],
-            count: 0,
+    /// Has no page yet. The caller calls `add_pages_of` next. (A function that did both would copy
+    /// the struct to return it, and this has to run on small stacks.)
+    pub(super) fn new() -> PageEvents<'a> {
+        PageEvents {
+            pages: List::new(),
+            words: WaitList::new(),
             too_many_pages: false,
             must_poll: false,
             owner_epoch: None,
             start: time::now(),
-        };
+        }
+    }
+
+    /// Adds the pages of the conditions' fences.
+    pub(super) fn add_pages_of(&mut self, conditions: &'a impl Conditions) -> Result<()> {
+        let max_pages = block::max_words();
         for index in 0..conditions.count() {
             let fence = conditions.get(index)?.fence;
-            events.must_poll |= fence.is_device();
+            self.must_poll |= fence.is_device();
             let page = fence.page();
             if !page.is_writable() {
-                events.owner_epoch = Some(0);
+                self.owner_epoch = Some(0);
             }
-            events.add(page, max_pages);
+            self.add(page, max_pages);
         }
-        Ok(events)
+        Ok(())
     }
 
     fn add(&mut self, page: &'a Page, max_pages: usize) {
         // The page that was added last comes first: neighbors in a list tend to share their page.
-        let mut known = self.pages.iter().take(self.count).flatten().rev();
+        let mut known = self.pages.as_slice().iter().rev();
         if known.any(|known| std::ptr::eq(known.page, page)) {
             return;
         }
-        match self.pages.get_mut(self.count) {
-            Some(free) if self.count < max_pages => {
-                *free = Some(PageReading { page, sequence: 0, failures: 0 });
-                self.count += 1;
-            }
-            _ => (self.too_many_pages, self.must_poll) = (true, true),
+        let reading = PageReading { page, sequence: 0, failures: 0 };
+        if self.pages.as_slice().len() >= max_pages || self.pages.push(reading).is_err() {
+            (self.too_many_pages, self.must_poll) = (true, true);
         }
     }
 
@@ -86,7 +92,7 @@ impl<'a> PageEvents<'a> {
     /// of these pages may have failed since the last call.
     pub(super) fn listen(&mut self) -> bool {
         let mut failed = self.too_many_pages | self.read_owner_epoch();
-        for reading in self.pages.iter_mut().flatten() {
+        for reading in self.pages.as_mut_slice() {
             let events = reading.page.events();
             reading.sequence = events.sequence().load(Ordering::Acquire);
             let failures = events.failures();
@@ -103,7 +109,7 @@ impl<'a> PageEvents<'a> {
         mut check: impl FnMut((usize, &Page), u32) -> Result<()>,
     ) -> Result<bool> {
         let mut is_complete = !self.read_owner_epoch();
-        for (number, reading) in self.pages.iter_mut().flatten().enumerate() {
+        for (number, reading) in self.pages.as_mut_slice().iter_mut().enumerate() {
             let events = reading.page.events();
             let seen = reading.sequence;
             // W1 for this page: before the thread registers with any of its slots again.
@@ -130,7 +136,7 @@ impl<'a> PageEvents<'a> {
     }
 
     pub(super) fn number_of(&self, page: &Page) -> Option<usize> {
-        self.pages.iter().flatten().position(|reading| std::ptr::eq(reading.page, page))
+        self.pages.as_slice().iter().position(|reading| std::ptr::eq(reading.page, page))
     }
 
     /// W4: sleeps until one of the pages has an event that `listen` has not seen.
@@ -139,22 +145,23 @@ impl<'a> PageEvents<'a> {
     /// device that wakes nobody. Then it polls.
     pub(super) fn sleep(&mut self, deadline: Deadline) -> Result<WakeReason> {
         let max_words = block::max_words();
-        if self.count > max_words && !self.too_many_pages {
+        let count = self.pages.as_slice().len();
+        if count > max_words && !self.too_many_pages {
             // futex_waitv is forbidden since `of` asked. Check everything, and poll from now on.
             (self.too_many_pages, self.must_poll) = (true, true);
             return Ok(WakeReason::after(Sleep::Woken, deadline, deadline));
         }
-        let can_block = self.count + usize::from(self.owner_epoch.is_some()) <= max_words;
+        let can_block = count + usize::from(self.owner_epoch.is_some()) <= max_words;
         let epoch = self.owner_epoch.filter(|_| can_block);
         let poll_end = || poll_interval(self.start, time::now());
         let until = if self.must_poll || !can_block { deadline.min(poll_end()) } else { deadline };
         let words = self
             .pages
+            .as_slice()
             .iter()
-            .flatten()
             .take(max_words)
             .map(|page| Word { word: page.page.events().sequence(), expected: page.sequence });
-        let slept = block::on(words, NonZeroU32::MAX, epoch, until)?;
+        let slept = block::on(&mut self.words, words, NonZeroU32::MAX, epoch, until)?;
         Ok(WakeReason::after(slept, until, deadline))
     }
 }

@@ -7,7 +7,7 @@ use crate::fence::WaitRecord;
 use crate::shm::participant::Participant;
 
 /// The most alternatives of a wait that are recorded.
-const MAX_RECORDS: usize = 8;
+pub(super) const MAX_RECORDS: usize = 8;
 
 /// Records that this thread waits for a condition.
 pub(super) fn record_wait(condition: &Condition<'_>) -> Option<WaitRecord> {
@@ -17,8 +17,8 @@ pub(super) fn record_wait(condition: &Condition<'_>) -> Option<WaitRecord> {
 /// Records that this thread waits for any of the conditions.
 pub(super) fn record_waits(
     conditions: &impl Conditions,
-) -> Result<[Option<WaitRecord>; MAX_RECORDS]> {
-    let mut records = [const { None }; MAX_RECORDS];
+    records: &mut [Option<WaitRecord>; MAX_RECORDS],
+) -> Result<()> {
     if config::is_debug() {
         let participant = Participant::this_thread();
         for (index, record) in records.iter_mut().enumerate().take(conditions.count()) {
@@ -26,5 +26,5 @@ pub(super) fn record_waits(
             *record = Some(condition.record_one_of(conditions.count(), participant));
         }
     }
-    Ok(records)
+    Ok(())
 }
