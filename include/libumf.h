@@ -206,7 +206,8 @@ struct umf_caps {
  *     caller's.
  *
  * Return: 0 on success, or
- *   -EINVAL  @caps is NULL, or caps->size is less than the first version of the struct
+ *   -EINVAL  @caps is NULL, or caps->size is less than the first version of the struct, or more
+ *            than 256
  *
  * Thread-safe. Since 0.1.
  */
@@ -1104,7 +1105,8 @@ struct umf_device_caps {
  *     caller's.
  *
  * Return: 0 on success, or
- *   -EINVAL  @device or @caps is NULL, or caps->size is less than the first version of the struct
+ *   -EINVAL  @device or @caps is NULL, or caps->size is less than the first version of the struct,
+ *            or more than 256
  *
  * Thread-safe. Since 0.1.
  */
@@ -1401,8 +1403,9 @@ struct umf_loop;
  * Create an event loop.
  *
  * A loop with UMF_LOOP_THREAD has threads of its own. They start with its first watch and end with
- * the loop; they are named "umf-loop" and block all POSIX signals. Everything that is due runs
- * there, one at a time (but see UMF_QUEUE_INLINE).
+ * the loop; they are named "umf-loop" and block all POSIX signals. They have the policy SCHED_OTHER
+ * and the CPU affinity of the process's main thread, whichever thread starts them. Everything that
+ * is due runs there, one at a time (but see UMF_QUEUE_INLINE).
  *
  * Without UMF_LOOP_THREAD, everything runs in umf_loop_dispatch(), which the caller calls whenever
  * umf_loop_fd() is readable: so the loop becomes part of the caller's own. The library still

@@ -442,6 +442,7 @@ sizes_of_caps(void)
     } sizes[] = {
         { 0, -EINVAL },     { 4, -EINVAL },      { known - 1, -EINVAL },
         { known, 0 },       { known + 1, 0 },    { known + 100, 0 },
+        { 256, 0 },         { 257, -EINVAL },    { UINT32_MAX, -EINVAL }, /* never set */
     };
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
         union {

@@ -34,7 +34,9 @@ static const long by_the_library[] = {
     SYS_open, /* /dev/udmabuf, /proc/PID/stat */
 #endif
     SYS_openat,       SYS_getpid,        SYS_gettid,    SYS_kill,
-    SYS_prctl, /* wait records; PR_SET_NAME */
+    SYS_prctl,        /* wait records; PR_SET_NAME */
+    SYS_madvise,      /* to notice a fork */
+    SYS_sched_getscheduler, SYS_sched_getaffinity, /* a loop's thread */
 };
 
 /* Made by the C library for threads and memory, and by this test. */
@@ -49,10 +51,8 @@ static const long by_others[] = {
     SYS_set_robust_list,
     SYS_brk,
     SYS_mprotect,
-    SYS_madvise,
     SYS_mremap,
     SYS_sched_yield,
-    SYS_sched_getaffinity,
     SYS_nanosleep,
     SYS_clock_nanosleep,
     SYS_clock_gettime,

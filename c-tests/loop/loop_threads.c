@@ -265,6 +265,46 @@ a_process_that_forks(void)
     umf_loop_unref(loop);
 }
 
+/* The policy and the processors of the loop's thread, where the thread that adds the first watch has
+ * others than the process. */
+static struct umf_loop *started_by_another;
+
+static void *
+add_from_a_special_thread(void *told)
+{
+    struct sched_param high = { .sched_priority = 1 }, none = { .sched_priority = 0 };
+    cpu_set_t one;
+    CHECK(sched_getaffinity(0, sizeof(one), &one) == 0);
+    for (int cpu = 0; CPU_COUNT(&one) > 1; cpu++)
+        CPU_CLR(cpu, &one);
+    CHECK(sched_setaffinity(0, sizeof(one), &one) == 0);
+    /* Real time takes a privilege. */
+    if (sched_setscheduler(0, SCHED_FIFO, &high) != 0)
+        CHECK(sched_setscheduler(0, SCHED_BATCH, &none) == 0);
+    umf_watch_unref(watch_value(started_by_another, fence, last + 1, told));
+    return NULL;
+}
+
+static void
+they_are_scheduled_as_the_process(void)
+{
+    struct told told;
+    pthread_t special;
+    pid_t tids[4];
+    cpu_set_t process, loop;
+    started_by_another = create_loop(mode);
+    CHECK(pthread_create(&special, NULL, add_from_a_special_thread, &told) == 0);
+    CHECK(pthread_join(special, NULL) == 0);
+    until_threads(2);
+    until_loop_sleeps();
+    CHECK(loop_threads(tids, 4) == 1);
+    EXPECT(SCHED_OTHER, sched_getscheduler(tids[0]));
+    CHECK(sched_getaffinity(0, sizeof(process), &process) == 0);
+    CHECK(sched_getaffinity(tids[0], sizeof(loop), &loop) == 0);
+    CHECK(CPU_EQUAL(&process, &loop));
+    umf_loop_unref(started_by_another);
+}
+
 int
 main(void)
 {
@@ -278,6 +318,8 @@ main(void)
         last = umf_fence_value(fence); /* the children have signaled it too */
         they_come_with_the_first_watch_and_go_with_the_loop();
         they_take_no_time_while_nothing_happens();
+        if (!is_emulated())
+            they_are_scheduled_as_the_process();
         a_process_that_forks();
         if (!RUNNING_ON_VALGRIND) {
             IN_CHILD(pid, (watchdog(20), forbid_threads(), where_no_thread_can_be_started()));

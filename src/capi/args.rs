@@ -55,8 +55,12 @@ pub(super) unsafe fn read_sized<'a, T>(given: *const T) -> Result<&'a T> {
     Ok(unsafe { &*given })
 }
 
+/// The largest size of a struct that the library writes, in any version.
+const MAX_OUTPUT: usize = 256;
+
 /// Writes `known` to a struct of the caller's that starts with its size in bytes. It may be newer
-/// than the library's; the rest is zeroed.
+/// than the library's; the rest is zeroed. `Invalid` for a size that no version will have: the
+/// caller has not set it.
 ///
 /// # Safety
 /// `out` is NULL or valid for as many bytes as its first member, a u32, says. `T` starts with that
@@ -66,7 +70,7 @@ pub(super) unsafe fn write_sized<T: Copy>(out: *mut T, known: &T) -> Result<()> 
     // SAFETY: by this function's contract.
     let size = unsafe { out.cast::<u32>().read() } as usize;
     // All versions so far have this size. Once a struct has grown, compare with the first size.
-    if size < size_of::<T>() {
+    if !(size_of::<T>()..=MAX_OUTPUT).contains(&size) {
         return Err(Error::Invalid);
     }
     // SAFETY: `size_of::<T>()` bytes are valid for writing, as just compared ...

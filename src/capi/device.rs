@@ -84,7 +84,8 @@ pub struct umf_device_caps {
 ///     caller's.
 ///
 /// Return: 0 on success, or
-///   -EINVAL  @device or @caps is NULL, or caps->size is less than the first version of the struct
+///   -EINVAL  @device or @caps is NULL, or caps->size is less than the first version of the struct,
+///            or more than 256
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]

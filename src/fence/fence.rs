@@ -17,9 +17,9 @@ use crate::shm::residue::{Residues, Width};
 use crate::shm::slot::{MONITORED_OFFSET, Slot, VALUE32_OFFSET, WaitTarget};
 use crate::shm::wait_table::{RecordContents, Role};
 use crate::util::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::util::process_bound::ProcessBound;
 use crate::util::refs::Ref;
 use crate::util::registry::Registry;
-use rustix::process::{Pid, getpid};
 
 /// A fence that is open in this process. There is one for each fence, however often it is opened.
 ///
@@ -39,7 +39,7 @@ pub(crate) struct Fence {
     is_signalable: bool,
     /// The process whose last handle ends the fence: the creator, if this is it and the fence is
     /// not a lasting one. The child of a fork inherits the handle, not the fence.
-    ends_with: Option<Pid>,
+    ends_with: Option<ProcessBound>,
     /// The value, if it is not in the slot.
     memory: Option<ExternalMemory>,
     /// Whether its signaler is known to be dead, if that cannot be written into the page.
@@ -56,7 +56,7 @@ pub(crate) struct Fence {
 struct Rights {
     is_writable: bool,
     is_signalable: bool,
-    ends_with: Option<Pid>,
+    ends_with: Option<ProcessBound>,
 }
 
 /// The open fences of this process, by page and slot.
@@ -69,7 +69,7 @@ impl Fence {
     /// A new fence at `value` in a free slot of `page`. It ends with the last handle of this
     /// process.
     pub(crate) fn create(page: &Ref<Page>, kind: Kind, value: u64) -> Result<Ref<Fence>> {
-        Fence::create_until(page, kind, value, Some(getpid()))
+        Fence::create_until(page, kind, value, Some(ProcessBound::new()))
     }
 
     /// A new fence that lives as long as its page, whatever becomes of its handles.
@@ -81,7 +81,7 @@ impl Fence {
         page: &Ref<Page>,
         kind: Kind,
         value: u64,
-        ends_with: Option<Pid>,
+        ends_with: Option<ProcessBound>,
     ) -> Result<Ref<Fence>> {
         if !kind.width.holds(value) {
             return Err(Error::Invalid);
@@ -97,14 +97,14 @@ impl Fence {
         desc: ExternalMemoryDesc,
     ) -> Result<Ref<Fence>> {
         let kind = Kind { width, device: true, external_value: true, ..Kind::PLAIN };
-        Fence::create_at(page, kind, desc.load(width), (Some(getpid()), Some(desc)))
+        Fence::create_at(page, kind, desc.load(width), (Some(ProcessBound::new()), Some(desc)))
     }
 
     fn create_at(
         page: &Ref<Page>,
         kind: Kind,
         value: u64,
-        (ends_with, desc): (Option<Pid>, Option<ExternalMemoryDesc>),
+        (ends_with, desc): (Option<ProcessBound>, Option<ExternalMemoryDesc>),
     ) -> Result<Ref<Fence>> {
         let (index, generation) = page.claim(kind, value)?;
         let slot = SlotHandle::new(page, index)?;
@@ -479,7 +479,7 @@ impl Fence {
 impl Drop for Fence {
     fn drop(&mut self) {
         FENCES.forget((self.page().id(), self.index()), self);
-        if self.ends_with == Some(getpid()) {
+        if self.ends_with.is_some_and(|creator| creator.is_ours()) {
             self.slot().retire(self.generation, self.sink());
         }
     }

@@ -6,6 +6,7 @@
 
 use super::retry::retry;
 use crate::error::Result;
+use crate::util::process_bound::fork_generation;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -27,15 +28,17 @@ pub(crate) fn thread_id() -> u32 {
 ///
 /// A process id identifies a process only within its namespace. Async-signal-safe.
 pub(crate) fn namespace() -> u32 {
-    // Read once by each process id: the child of a fork may be in another namespace.
+    // Read once by each process: the child of a fork may be in another namespace, with the same
+    // process id. An id has 22 bits.
     static KNOWN: AtomicU64 = AtomicU64::new(0);
     let known = KNOWN.load(Ordering::Relaxed);
-    if (known >> 32) as u32 == id() {
+    let process = id() | (fork_generation() as u32) << 22;
+    if (known >> 32) as u32 == process {
         return known as u32;
     }
     // Inode numbers of namespaces have 32 bits.
     let namespace = rustix::fs::stat(c"/proc/self/ns/pid").map_or(0, |stat| stat.st_ino as u32);
-    KNOWN.store(u64::from(id()) << 32 | u64::from(namespace), Ordering::Relaxed);
+    KNOWN.store(u64::from(process) << 32 | u64::from(namespace), Ordering::Relaxed);
     namespace
 }
 

@@ -1,4 +1,5 @@
-//! pthread_create and prctl(PR_SET_NAME), Linux 2.6.9: the threads of the library.
+//! pthread_create, prctl(PR_SET_NAME), Linux 2.6.9, and sched_setscheduler: the threads of the
+//! library.
 //!
 //! Each thread has a name and blocks all signals. std::thread is not used: it allocates memory when
 //! it starts a thread, and a failed allocation there aborts the process.
@@ -89,10 +90,37 @@ impl Thread {
     }
 }
 
+/// Schedule the calling thread as the process, and not as the thread that started it.
+///
+/// A thread inherits the policy and the affinity of its creator, which may be a real-time thread or
+/// one of a single core. The policy becomes SCHED_OTHER, and the affinity that of the main thread:
+/// it is what taskset gave the process. If the kernel refuses, the thread stays as it is.
+fn take_process_scheduling() {
+    // Up to 8,192 processors.
+    let (mut affinity, mut own) = ([0_u64; 128], [0_u64; 128]);
+    // What the kernel reads is the priority alone.
+    let ordinary: libc::c_int = 0;
+    // SAFETY: the kernel writes to either mask at most its size, and reads at most what it wrote.
+    // It reads `ordinary`. (The functions of musl do nothing, hence system calls.)
+    unsafe {
+        if libc::syscall(libc::SYS_sched_getscheduler, 0) != libc::SCHED_OTHER.into() {
+            libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_OTHER, &raw const ordinary);
+        }
+        let main = libc::getpid();
+        let size = size_of_val(&affinity);
+        let known = libc::syscall(libc::SYS_sched_getaffinity, main, size, &raw mut affinity);
+        libc::syscall(libc::SYS_sched_getaffinity, 0, size, &raw mut own);
+        if known > 0 && affinity != own {
+            libc::syscall(libc::SYS_sched_setaffinity, 0, known, &raw const affinity);
+        }
+    }
+}
+
 /// Run the object of a new thread.
 extern "C" fn main<T: Run>(object: *mut c_void) -> *mut c_void {
     // SAFETY: `start` passed a reference of this type, and gave up its ownership to this thread.
     let object = unsafe { Ref::<T>::from_raw(object.cast_const().cast()) };
+    take_process_scheduling();
     // The new thread names itself: naming another thread takes a descriptor, and /proc.
     let _ = rustix::thread::set_name(T::NAME);
     // A panic is a bug, but must not end the process. That includes a panic while the object is
