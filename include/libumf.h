@@ -85,14 +85,16 @@
  *   or release functions takes as long as these. To wait without blocking, use umf_loop_watch(), the
  *   conversions that take a loop, and umf_queue_submit().
  * Callbacks. A function that the library calls must return normally. It must not throw a C++
- *   exception, call longjmp() out of itself, call pthread_exit(), or be canceled with
- *   pthread_cancel(): the process may abort or deadlock. What else it may do stands where its
- *   struct is declared.
+ *   exception, call longjmp() out of itself, or call pthread_exit(): the process may abort or
+ *   deadlock. What else it may do stands where its struct is declared. It runs with cancellation
+ *   disabled, and under no lock of the library that another call of the program may need.
  * Release functions. Each is called once, after the last use of its data, on any thread. Often it
  *   runs within a call of yours: any unref, umf_watch_cancel(), umf_queue_cancel(),
  *   umf_queue_fail(), umf_queue_submit(), umf_loop_dispatch(), umf_fence_open_in() or
  *   umf_fence_set_notifier(). During these, hold no lock that a release function takes. It may
  *   call any function of the library. On a loop's thread it should not block, like a callback.
+ * Cancellation. No function is a cancellation point: pthread_cancel() stays pending until the thread
+ *   has returned from the library. Threads with asynchronous cancellation must not call it.
  * Fork. A child may use the handles that it inherits, except loops, watches and queues: it can only
  *   end its references to these, and other calls with them return -ESTALE. Their callbacks, jobs
  *   and release functions never run in the child. A fence that the parent created ends with the
@@ -753,9 +755,10 @@ struct umf_notifier {
      *
      * The reason for the interrupt may be that the device wrote @value, or any other. Return any
      * value: it is ignored. It runs on the thread of a wait, in a signal handler if the wait is in
-     * one. Only one wait at a time calls it, and only while it waits. It must not wait for this
-     * fence, end it, or change its notifier. @abs_timeout_ns is on this process's CLOCK_MONOTONIC;
-     * in a time namespace, the ioctls of DRM count on the host's. NULL for none.
+     * one. Only one wait at a time calls it, and only while it waits; another one may once a call
+     * is 100 ms overdue. It must not wait for this fence, end it, or change its notifier.
+     * @abs_timeout_ns is on this process's CLOCK_MONOTONIC; in a time namespace, the ioctls of DRM
+     * count on the host's. NULL for none.
      */
     int (*wait)(void *data, uint64_t value, uint64_t abs_timeout_ns);
     /** Passed to wait and release. */

@@ -103,9 +103,10 @@ pub struct umf_notifier {
     ///
     /// The reason for the interrupt may be that the device wrote @value, or any other. Return any
     /// value: it is ignored. It runs on the thread of a wait, in a signal handler if the wait is in
-    /// one. Only one wait at a time calls it, and only while it waits. It must not wait for this
-    /// fence, end it, or change its notifier. @abs_timeout_ns is on this process's CLOCK_MONOTONIC;
-    /// in a time namespace, the ioctls of DRM count on the host's. NULL for none.
+    /// one. Only one wait at a time calls it, and only while it waits; another one may once a call
+    /// is 100 ms overdue. It must not wait for this fence, end it, or change its notifier.
+    /// @abs_timeout_ns is on this process's CLOCK_MONOTONIC; in a time namespace, the ioctls of DRM
+    /// count on the host's. NULL for none.
     pub wait: Option<extern "C" fn(data: *mut c_void, value: u64, abs_timeout_ns: u64) -> c_int>,
     /// Passed to wait and release.
     pub data: *mut c_void,

@@ -7,7 +7,7 @@ use super::args::slice;
 use super::contract::c_contract;
 use super::fence::umf_fence;
 use super::handles::borrow;
-use super::returns::c_return_preserving_errno;
+use super::returns::c_return_from_wait;
 use crate::error::{Error, Result};
 use crate::sys::time::Deadline;
 use crate::wait::{self, Condition, Conditions, Op, Until};
@@ -45,7 +45,7 @@ pub unsafe extern "C" fn umf_fence_wait(
     if c_contract!(borrow(fence)).is_ok_and(|fence| fence.is_reached_inline(value)) {
         return 0;
     }
-    c_return_preserving_errno(|| {
+    c_return_from_wait(|| {
         let fence = c_contract!(borrow(fence)?);
         wait::one(Condition::reached(fence, value)?, Deadline::at(abs_timeout_ns))
     })
@@ -148,7 +148,7 @@ pub unsafe extern "C" fn umf_wait(
     abs_timeout_ns: u64,
     out_index: *mut u32,
 ) -> c_int {
-    c_return_preserving_errno(|| {
+    c_return_from_wait(|| {
         if flags & !(UMF_WAIT_ANY | UMF_WAIT_PENDING) != 0 {
             return Err(Error::Invalid);
         }

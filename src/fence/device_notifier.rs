@@ -14,8 +14,9 @@
 
 use crate::error::Result;
 use crate::sys::poll;
-use crate::sys::time::Deadline;
-use crate::util::atomic::{AtomicBool, Ordering};
+use crate::sys::time::{self, Deadline};
+use crate::util::atomic::{AtomicU64, Ordering};
+use crate::util::callback::without_cancellation;
 use crate::util::mutex::Mutex;
 use crate::util::refs::Ref;
 use crate::util::user_data::UserData;
@@ -24,6 +25,10 @@ use std::ffi::{c_int, c_void};
 
 /// How long a leader sleeps without checking for signals and errors from programs.
 const LEADER_SLEEP_NS: u64 = 50_000_000;
+
+/// A leader that is not back so long after its deadline may never be: a signal handler jumped out of
+/// the wait, or this is the child of a fork that has not that thread. Then another thread leads.
+const LEADER_GRACE_NS: u64 = 100_000_000;
 
 /// A driver's blocking wait. It returns when its device interrupted, at the deadline, or at any
 /// other time.
@@ -40,12 +45,13 @@ pub(crate) enum InterruptSource {
 /// The interrupt source of a fence, and whether a waiter sleeps there.
 pub(crate) struct DeviceNotifier {
     source: Mutex<Option<Ref<InterruptSource>>>,
-    has_leader: AtomicBool,
+    /// The time until which the leader leads at most. 0 if there is none.
+    leads_until_ns: AtomicU64,
 }
 
 impl DeviceNotifier {
     pub(crate) fn new() -> DeviceNotifier {
-        DeviceNotifier { source: Mutex::new(None), has_leader: AtomicBool::new(false) }
+        DeviceNotifier { source: Mutex::new(None), leads_until_ns: AtomicU64::new(0) }
     }
 
     /// Replaces the source. A wait that sleeps in the old one keeps it until it returns.
@@ -58,23 +64,38 @@ impl DeviceNotifier {
     /// there is a source and no leader. Returns whether it slept; the caller then wakes the other
     /// waiters.
     pub(crate) fn wait_as_leader(&self, value: u64, deadline: Deadline) -> Result<bool> {
+        // The driver's function may pass a cancellation point, and so does the end of the source.
+        without_cancellation(|| self.lead(value, deadline))
+    }
+
+    fn lead(&self, value: u64, deadline: Deadline) -> Result<bool> {
         // A wait may run in a signal handler that interrupted `set`, or in the child of a fork. If
         // the lock is taken, it does without the source until its next poll.
         let source = self.source.try_lock().and_then(|source| source.clone());
         let Some(source) = source else { return Ok(false) };
-        if self.has_leader.swap(true, Ordering::AcqRel) {
+        let deadline = deadline.within(LEADER_SLEEP_NS);
+        let leads_until = self.leads_until_ns.load(Ordering::Relaxed);
+        let until = deadline.ns().saturating_add(LEADER_GRACE_NS);
+        let leads = leads_until <= time::now()
+            && self
+                .leads_until_ns
+                .compare_exchange(leads_until, until, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok();
+        if !leads {
             return Ok(false);
         }
-        let deadline = deadline.within(LEADER_SLEEP_NS);
         let slept = match &*source {
             InterruptSource::Callback(wait, data) => {
-                // Whatever it returns, the value is checked next.
+                // Whatever it returns, the value is checked next. Not `callback::call`: this thread
+                // may hold a lock if it is in a signal handler, which may not take any.
                 wait(data.get(), value, deadline.ns());
                 Ok(true)
             }
             InterruptSource::Fd(fd) => poll::readable(fd.as_fd(), deadline),
         };
-        self.has_leader.store(false, Ordering::Release);
+        // If it took too long, another thread leads.
+        let _ =
+            self.leads_until_ns.compare_exchange(until, 0, Ordering::Release, Ordering::Relaxed);
         slept
     }
 }

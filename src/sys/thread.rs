@@ -125,6 +125,7 @@ extern "C" fn main<T: Run>(object: *mut c_void) -> *mut c_void {
     let _ = rustix::thread::set_name(T::NAME);
     // A panic is a bug, but must not end the process. That includes a panic while the object is
     // dropped.
-    let _ = catch_unwind(AssertUnwindSafe(move || object.run()));
+    let run = move || without_cancellation(|| object.run());
+    let _ = catch_unwind(AssertUnwindSafe(run));
     std::ptr::null_mut()
 }

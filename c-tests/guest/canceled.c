@@ -1,0 +1,267 @@
+/*
+ * pthread_cancel() of a thread in the library. No call is a cancellation point, also where the
+ * program's function that it calls passes one: the request stays pending until the thread is back
+ * in the program's own code.
+ *
+ * And a leader that never returns from a notifier does not keep others from hearing it.
+ */
+#include "sleeper.h"
+#include "watch.h"
+
+#include <setjmp.h>
+
+static struct umf_page *page;
+static struct umf_fence *fence, *device;
+static struct umf_loop *loop;
+static struct umf_queue *queue;
+static struct umf_watch *watch;
+static atomic_bool in_function, was_canceled, function_returned;
+static atomic_int call_returned;
+
+/* A function of the program's that passes cancellation points until the request is there. */
+static void
+pass_cancellation_points(void)
+{
+    atomic_store(&in_function, true);
+    while (!atomic_load(&was_canceled))
+        nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+    pthread_testcancel();
+    atomic_store(&function_returned, true);
+}
+
+static void
+callback(void *data, int result)
+{
+    (void)data;
+    (void)result;
+    pass_cancellation_points();
+}
+
+static void
+release_data(void *data)
+{
+    (void)data;
+    pass_cancellation_points();
+}
+
+static int
+job(void *data)
+{
+    (void)data;
+    pass_cancellation_points();
+    return UMF_JOB_DONE;
+}
+
+static int
+interrupt(void *data, uint64_t value, uint64_t abs_timeout_ns)
+{
+    (void)data;
+    (void)value;
+    (void)abs_timeout_ns;
+    if (!atomic_load(&function_returned))
+        pass_cancellation_points();
+    return 0;
+}
+
+static void
+end_the_loop(void)
+{
+    umf_loop_unref(loop);
+}
+
+static void
+dispatch(void)
+{
+    OK(umf_loop_dispatch(loop, 0));
+}
+
+static void
+cancel_watch(void)
+{
+    OK(umf_watch_cancel(watch));
+}
+
+static void
+submit(void)
+{
+    struct umf_job inline_job = { .size = sizeof(inline_job), .run = job };
+    OK(umf_queue_submit(queue, &inline_job, 0));
+}
+
+static void
+wait_for_the_device(void)
+{
+    EXPECT(-ETIME, umf_fence_wait(device, 1, in_ns(200 * MS)));
+}
+
+static void
+wait_forever(void)
+{
+    atomic_store(&in_function, true);
+    OK(umf_fence_wait(fence, umf_fence_value(fence) + 1, FOREVER));
+    atomic_store(&function_returned, true);
+}
+
+static void (*to_call)(void);
+
+static void *
+call_and_be_canceled(void *unused)
+{
+    (void)unused;
+    to_call();
+    atomic_store(&call_returned, 1);
+    pthread_testcancel();
+    atomic_store(&call_returned, 2);
+    return NULL;
+}
+
+static void
+canceled_in(void (*call)(void))
+{
+    pthread_t thread;
+    void *result;
+    to_call = call;
+    was_canceled = function_returned = false;
+    call_returned = 0;
+    /* The end of a loop waits for a callback that runs already. */
+    if (call != end_the_loop)
+        in_function = false;
+    CHECK(pthread_create(&thread, NULL, call_and_be_canceled, NULL) == 0);
+    while (!atomic_load(&in_function))
+        sched_yield();
+    if (call == end_the_loop || call == wait_forever) /* asleep in it, most likely */
+        nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
+    CHECK(pthread_cancel(thread) == 0);
+    atomic_store(&was_canceled, true);
+    if (call == wait_forever)
+        OK(umf_fence_signal(fence, umf_fence_value(fence) + 1));
+    CHECK(pthread_join(thread, &result) == 0);
+    CHECK(result == PTHREAD_CANCELED && call_returned == 1 && function_returned);
+}
+
+static void
+watch_next(void)
+{
+    struct umf_wait wait = { fence, umf_fence_value(fence) + 1, UMF_OP_GE, 0, 0 };
+    struct umf_callback functions = { callback, NULL, NULL };
+    OK(umf_loop_watch(loop, &wait, 0, &functions, &watch));
+    OK(umf_fence_signal(fence, wait.value));
+}
+
+static void
+in_each_call(void)
+{
+    canceled_in(wait_forever);
+
+    loop = create_loop(UMF_LOOP_THREAD);
+    in_function = was_canceled = false;
+    watch_next();
+    while (!atomic_load(&in_function))
+        sched_yield();
+    canceled_in(end_the_loop);
+    umf_watch_unref(watch);
+
+    loop = create_loop(0);
+    watch_next();
+    until_due(loop);
+    canceled_in(dispatch);
+    umf_watch_unref(watch);
+
+    struct umf_wait wait = { fence, umf_fence_value(fence) + 1, UMF_OP_GE, 0, 0 };
+    struct umf_callback functions = { callback, release_data, NULL };
+    OK(umf_loop_watch(loop, &wait, 0, &functions, &watch));
+    canceled_in(cancel_watch);
+    umf_watch_unref(watch);
+
+    OK(umf_queue_create(loop, UMF_QUEUE_INLINE, &queue));
+    canceled_in(submit);
+    umf_queue_unref(queue);
+    umf_loop_unref(loop);
+
+    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = -1, .wait = interrupt };
+    OK(umf_fence_set_notifier(device, &notifier));
+    canceled_in(wait_for_the_device);
+}
+
+/* Leaders that are gone. */
+
+static atomic_int leads;
+static atomic_bool jumps;
+static sigjmp_buf before_the_wait;
+
+static int
+lead(void *data, uint64_t value, uint64_t abs_timeout_ns)
+{
+    (void)data;
+    (void)value;
+    atomic_fetch_add(&leads, 1);
+    if (atomic_exchange(&jumps, false))
+        raise(SIGUSR1);
+    while (now_ns() < abs_timeout_ns)
+        nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+    return 0;
+}
+
+static void
+jump(int signal)
+{
+    (void)signal;
+    siglongjmp(before_the_wait, 1);
+}
+
+/* A wait of a second hears the notifier, although a leader never came back. */
+static void
+a_leader_is_found(void)
+{
+    int before = atomic_load(&leads);
+    EXPECT(-ETIME, umf_fence_wait(device, 1, in_ns(SECOND)));
+    CHECK(atomic_load(&leads) > before);
+}
+
+static void *
+lead_for_long(void *unused)
+{
+    (void)unused;
+    OK(umf_fence_wait(device, 1, FOREVER));
+    return NULL;
+}
+
+static void
+without_its_leader(void)
+{
+    pthread_t leader;
+    pid_t pid;
+    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = -1, .wait = lead };
+    OK(umf_fence_set_notifier(device, &notifier));
+    CHECK(signal(SIGUSR1, jump) != SIG_ERR);
+    atomic_store(&jumps, true);
+    if (sigsetjmp(before_the_wait, 1) == 0) {
+        EXPECT(0, umf_fence_wait(device, 1, FOREVER)); /* does not return */
+        CHECK(false);
+    }
+    a_leader_is_found();
+
+    int before = atomic_load(&leads);
+    CHECK(pthread_create(&leader, NULL, lead_for_long, NULL) == 0);
+    while (atomic_load(&leads) == before)
+        sched_yield();
+    IN_CHILD(pid, (watchdog(20), a_leader_is_found()));
+    join_child(pid);
+    OK(umf_fence_signal(device, 1));
+    CHECK(pthread_join(leader, NULL) == 0);
+}
+
+int
+main(void)
+{
+    watchdog(40);
+    OK(umf_page_create(4, 0, &page));
+    OK(umf_fence_create(page, 0, 0, &fence));
+    OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &device));
+    in_each_call();
+    without_its_leader();
+    umf_fence_unref(device);
+    umf_fence_unref(fence);
+    umf_page_unref(page);
+    return 0;
+}
