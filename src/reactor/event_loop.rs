@@ -277,7 +277,7 @@ impl EventLoop {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Err(Error::Already),
         };
-        self.fd_poller.poll(Deadline::POLL)?;
+        self.fd_poller.poll(Deadline::POLL);
         self.run_batch();
         Ok(())
     }
@@ -384,7 +384,7 @@ impl Run for EventLoop {
 
     /// The thread of the fd poller.
     fn run(&self) {
-        while self.fd_poller.poll(Deadline::NEVER).is_ok_and(|continues| continues) {
+        while self.fd_poller.poll(Deadline::NEVER) {
             self.run_due();
         }
         // For watches that completed at the end.

@@ -11,13 +11,15 @@ use crate::error::{Error, Result};
 use crate::sys::epoll;
 use crate::sys::peer::ExitEvent;
 use crate::sys::time::Deadline;
-use crate::sys::{eventfd, sync_file};
+use crate::sys::{eventfd, futex, poll, sync_file};
 use crate::util::key_map::KeyMap;
 use crate::util::mutex::{Guard, Mutex};
 use crate::util::refs::Ref;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::num::NonZeroU32;
+use std::sync::atomic::AtomicU32;
 
 /// The descriptors that an event loop polls.
 pub(crate) struct FdPoller {
@@ -33,6 +35,9 @@ struct Entries {
     ended: bool,
 }
 
+/// How often to ask descriptors that nothing can sleep on.
+const ASK_INTERVAL_NS: u64 = 10_000_000;
+
 /// The token of `wake`.
 const WAKE: Token = 0;
 
@@ -40,7 +45,7 @@ enum Entry {
     /// A pending fence, as a sync_file.
     Fence(OwnedFd, Ref<Watch>),
     /// A live process: a pidfd, or a socket to it.
-    Peer(OwnedFd, Ref<Watch>),
+    Peer(OwnedFd, ExitEvent, Ref<Watch>),
     /// A timeline, with the watches for points that are not submitted yet.
     Timeline(Points),
 }
@@ -130,7 +135,7 @@ impl FdPoller {
             ExitEvent::HangsUp => epoll::add_hangup(self.fd(), peer.as_fd(), token)?,
         }
         watch.set_registration(Registration::Fd(token));
-        entries.by_token.insert(token, Entry::Peer(peer, watch.clone()));
+        entries.by_token.insert(token, Entry::Peer(peer, exit_event, watch.clone()));
         Ok(())
     }
 
@@ -178,7 +183,7 @@ impl FdPoller {
     fn remove(&self, entries: &mut Entries, token: Token) -> Option<Entry> {
         let entry = entries.by_token.remove(&token)?;
         match &entry {
-            Entry::Fence(fd, _) | Entry::Peer(fd, _) => epoll::remove(self.fd(), fd.as_fd()),
+            Entry::Fence(fd, _) | Entry::Peer(fd, ..) => epoll::remove(self.fd(), fd.as_fd()),
             Entry::Timeline(points) => {
                 if let Some(event) = &points.event {
                     epoll::remove(self.fd(), event.as_fd());
@@ -190,40 +195,92 @@ impl FdPoller {
 
     /// Sleeps until a descriptor is readable or the deadline has passed, and completes what is
     /// readable. Returns false at the end.
-    pub(crate) fn poll(&self, deadline: Deadline) -> Result<bool> {
+    pub(crate) fn poll(&self, deadline: Deadline) -> bool {
         let mut tokens = [WAKE; epoll::EVENTS];
-        let readable = epoll::wait(self.fd(), &mut tokens, deadline)?;
-        for &token in readable {
-            if token == WAKE {
-                eventfd::clear(self.wake.as_fd());
-                continue;
+        match epoll::wait(self.fd(), &mut tokens, deadline) {
+            Ok(readable) => readable.iter().for_each(|token| self.handle_readable(*token)),
+            // A sandbox that was entered since then refuses the call.
+            Err(_) => self.poll_each(deadline),
+        }
+        !self.lock().ended
+    }
+
+    /// Completes what a readable descriptor announces.
+    fn handle_readable(&self, token: Token) {
+        if token == WAKE {
+            return eventfd::clear(self.wake.as_fd());
+        }
+        let mut entries = self.lock();
+        match entries.by_token.get(&token) {
+            Some(Entry::Timeline(points)) => {
+                if let Some(event) = &points.event {
+                    points.timeline.event_fired(event);
+                }
+                self.check_timeline(&mut entries, token);
             }
-            let mut entries = self.lock();
-            match entries.by_token.get(&token) {
-                Some(Entry::Timeline(points)) => {
-                    if let Some(event) = &points.event {
-                        points.timeline.event_fired(event);
-                    }
-                    self.check_timeline(&mut entries, token);
-                }
-                Some(Entry::Fence(fence, watch)) => {
-                    if let Some(outcome) =
-                        outcome(fence).unwrap_or_else(|error| Some(Err(Failure::from(error))))
-                    {
-                        Watch::complete(watch, outcome);
-                        let _entry = self.remove(&mut entries, token);
-                        drop(entries);
-                    }
-                }
-                Some(Entry::Peer(_, watch)) => {
-                    Watch::complete(watch, Ok(()));
+            Some(Entry::Fence(fence, watch)) => {
+                if let Some(outcome) =
+                    outcome(fence).unwrap_or_else(|error| Some(Err(Failure::from(error))))
+                {
+                    Watch::complete(watch, outcome);
                     let _entry = self.remove(&mut entries, token);
                     drop(entries);
                 }
-                None => {}
+            }
+            Some(Entry::Peer(_, _, watch)) => {
+                Watch::complete(watch, Ok(()));
+                let _entry = self.remove(&mut entries, token);
+                drop(entries);
+            }
+            None => {}
+        }
+    }
+
+    /// Does what `poll` does without epoll_wait: sleeps in poll, and asks each descriptor.
+    #[cold]
+    fn poll_each(&self, deadline: Deadline) {
+        if poll::is_ready(self.fd(), ExitEvent::Readable, deadline).is_err() {
+            // Nor that. Fences are still heard after an interval.
+            let until = deadline.within(ASK_INTERVAL_NS);
+            let _ = futex::wait(&AtomicU32::new(0), 0, NonZeroU32::MAX, until);
+        }
+        self.handle_readable(WAKE);
+        let mut tokens = Vec::new();
+        let entries = self.lock();
+        // Without memory it asks after the next sleep.
+        if tokens.try_reserve_exact(entries.by_token.len()).is_ok() {
+            tokens.extend(entries.by_token.keys().copied());
+        }
+        drop(entries);
+        for token in tokens {
+            if self.is_readable(token) {
+                self.handle_readable(token);
             }
         }
-        Ok(!self.lock().ended)
+    }
+
+    /// Whether to ask what a descriptor announces. A peer that cannot be asked fails its watch.
+    fn is_readable(&self, token: Token) -> bool {
+        let mut entries = self.lock();
+        match entries.by_token.get(&token) {
+            Some(Entry::Fence(..)) => true,
+            Some(Entry::Timeline(points)) => points.event.as_ref().is_none_or(|event| {
+                let ready = poll::is_ready(event.as_fd(), ExitEvent::Readable, Deadline::POLL);
+                ready.unwrap_or(true)
+            }),
+            Some(Entry::Peer(peer, exit_event, watch)) => {
+                match poll::is_ready(peer.as_fd(), *exit_event, Deadline::POLL) {
+                    Ok(ready) => ready,
+                    Err(error) => {
+                        Watch::complete(watch, Err(Failure::from(error)));
+                        let _entry = self.remove(&mut entries, token);
+                        drop(entries);
+                        false
+                    }
+                }
+            }
+            None => false,
+        }
     }
 
     /// Polls a fence. Returns true if it has signaled or failed, which completes the watch.
@@ -307,7 +364,7 @@ impl FdPoller {
         self.wake();
         for entry in removed.into_values() {
             match entry {
-                Entry::Fence(_, watch) | Entry::Peer(_, watch) => {
+                Entry::Fence(_, watch) | Entry::Peer(_, _, watch) => {
                     let _ = watch.cancel();
                 }
                 Entry::Timeline(points) => {

@@ -168,7 +168,7 @@ impl Action {
                 }
                 result
             }
-            Action::FailTied(target) => target.fail_owner_died(),
+            Action::FailTied(target) => reported.and_then(|()| target.fail_owner_died()),
             // `start` never returns it as work.
             Action::Resume(_) => reported,
         }

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(not(loom))]
+use super::peer::ExitEvent;
 use super::time::Deadline;
 use crate::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags};
@@ -19,6 +21,23 @@ pub(crate) fn require_nonblocking(fd: BorrowedFd<'_>) -> Result<()> {
         Ok(())
     } else {
         Err(Error::Invalid)
+    }
+}
+
+/// Wait until `fd` has this event, or until the deadline. Return whether it has.
+///
+/// A signal handler may end the wait early.
+#[cfg(not(loom))]
+pub(crate) fn is_ready(fd: BorrowedFd<'_>, event: ExitEvent, deadline: Deadline) -> Result<bool> {
+    let flags = match event {
+        ExitEvent::Readable => PollFlags::IN,
+        ExitEvent::HangsUp => PollFlags::RDHUP,
+    };
+    let mut fds = [PollFd::new(&fd, flags)];
+    match rustix::event::poll(&mut fds, deadline.remaining().as_ref()) {
+        Ok(count) => Ok(count > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(errno) => Err(errno.into()),
     }
 }
 

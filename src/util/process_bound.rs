@@ -1,4 +1,5 @@
 //! The process that an object belongs to.
+
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use rustix::process::{Pid, getpid};
 use std::ptr::{NonNull, null_mut};
