@@ -2292,8 +2292,14 @@ void umf_queue_unref(struct umf_queue *queue);
  * until they are over. LIBUMF_DEBUG=1 or more in the environment adds records of umf_fence_wait(),
  * of umf_wait() and of the other watches of fences. A queue that closes a circle then also writes
  * this report to stderr. A process reads the variable when it creates or imports its first page. A
- * page with UMF_PAGE_SINGLE_WRITER has only records of its creator. Records are lost if memory or
- * the page's table is full.
+ * page with UMF_PAGE_SINGLE_WRITER has only records of its creator.
+ *
+ * Records are missing if memory or the page's table is full; the report counts those. A record
+ * whose fence has ended, has failed or has reached the value makes room for another one. So do all
+ * records of a process that died, once the page or the fence is tied to it (umf_loop_tie_page()).
+ * If a table is full, this call also frees the records of processes that died in this pid
+ * namespace; the report still shows them. It is the only call that asks the kernel about other
+ * processes by their process ids, except that LIBUMF_DEBUG has queues do so.
  *
  *     libumf: 1 page, 3 waits, 1 deadlock
  *     deadlock 1:

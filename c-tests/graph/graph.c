@@ -377,7 +377,7 @@ is_dot(const char *text)
 }
 
 static void
-a_full_wait_table_says_so_and_takes_records_of_the_dead(pid_t dead)
+a_full_wait_table_says_so_and_a_report_frees_records_of_the_dead(pid_t dead)
 {
     /* The record of its last wait is still there. */
     int left = 0;
@@ -400,6 +400,9 @@ a_full_wait_table_says_so_and_takes_records_of_the_dead(pid_t dead)
     CHECK(says_nothing_of(graph(0, 0), "not complete"));
 
     record(17)->participant = (uint64_t)dead << 32 | QUEUE << 29 | 1;
+    /* A report frees it. */
+    CHECK(says(graph(0, 0), "58 waits, 0 deadlocks\nwaiting:\n"));
+    CHECK(record(17)->participant == 0);
     sleeper.value = 4;
     fall_asleep(&sleeper);
     text = graph(0, 0);
@@ -493,7 +496,7 @@ main(void)
     waits_of_another_process_are_shown_until_it_dies(&waiter);
     a_pid_of_another_namespace_is_not_taken_for_one_here();
     a_circle_through_two_processes_is_a_deadlock(&queue, waiter.pid);
-    a_full_wait_table_says_so_and_takes_records_of_the_dead(waiter.pid);
+    a_full_wait_table_says_so_and_a_report_frees_records_of_the_dead(waiter.pid);
     nothing_in_a_wait_table_is_trusted();
     the_graph_waits_for_a_slow_pipe();
 

@@ -117,7 +117,7 @@ fn a_promise_of_a_lower_value_ends_no_wait() -> Result<()> {
             .text()?
             .contains("waits for fence 0 >= 7 (now 0): nobody has submitted a signal for this")
     );
-    let Some(record) = scene.records.get(2) else { return Ok(()) };
+    let Some(record) = scene.records.get_mut(2) else { return Ok(()) };
     record.raise(7);
     assert_eq!(scene.deadlocks(), 1);
     Ok(())
@@ -198,7 +198,7 @@ fn values_of_32_bit_fences_wrap() -> Result<()> {
     let page = Page::create(1)?;
     let fence = Fence::create(&page, Kind { width: Width::Bits32, ..Kind::PLAIN }, 0xffff_fff0)?;
     let queue = Participant::new(ParticipantKind::Queue);
-    let promise = fence.record_signal(queue, 0xffff_fff8);
+    let mut promise = fence.record_signal(queue, 0xffff_fff8);
     let wait = fence.record_wait(queue, 3);
     let deadlocks = || Graph::of_pages(vec![page.clone()]).map(|graph| graph.deadlocks.count);
     assert_eq!(deadlocks(), Ok(0));

@@ -12,6 +12,7 @@ mod report;
 
 use crate::config;
 use crate::error::Result;
+use crate::shm::page::Page;
 use crate::shm::participant::Participant;
 use fd_writer::FdWriter;
 use graph::Graph;
@@ -30,6 +31,7 @@ pub(crate) enum Format {
 pub(crate) fn write(fd: BorrowedFd<'_>, format: Format) -> Result<u32> {
     let graph = Graph::collect()?;
     let mut out = FdWriter::new(fd);
+    release_dead();
     // `out` keeps the error.
     let _ = match format {
         Format::Text => report::text(&graph, &mut out),
@@ -37,6 +39,16 @@ pub(crate) fn write(fd: BorrowedFd<'_>, format: Format) -> Result<u32> {
     };
     out.finish()?;
     Ok(graph.deadlocks.count)
+}
+
+/// Frees the records of processes that are dead, on pages where no other record is free. The report
+/// that was collected before still names them.
+fn release_dead() {
+    // Without memory they stay for the next report.
+    let Ok(pages) = Page::all() else { return };
+    for page in pages.iter().filter(|page| page.is_writable()) {
+        page.wait_table().release_dead(Participant::is_dead);
+    }
 }
 
 /// Writes the graph to stderr if `participant` has just closed a deadlock and LIBUMF_DEBUG is set.

@@ -447,6 +447,13 @@ impl Fence {
         self.record(participant, RecordContents { role: Role::Signal, alternatives: 1, value })
     }
 
+    /// The same, without a place in the wait table until it is retried.
+    #[cfg(not(loom))]
+    pub(crate) fn record_signal_dropped(&self, participant: Participant, value: u64) -> WaitRecord {
+        let contents = RecordContents { role: Role::Signal, alternatives: 1, value };
+        WaitRecord::dropped(&self.slot, self.generation, participant, contents)
+    }
+
     /// Fails the fence for every waiter in every process. The first error stays.
     pub(crate) fn set_error(&self, errno: FenceErrno) -> Result<()> {
         self.check_writable()?;

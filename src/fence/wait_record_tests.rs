@@ -28,6 +28,14 @@ fn records(page: &Page) -> Vec<(Participant, Role, u64)> {
     records
 }
 
+/// Has another participant promise a value of the first fence in every record.
+fn forge_all(page: &Page, participant: Participant) -> Result<()> {
+    let generation = page.slot(0)?.generation().ok_or(Error::NotFound)?;
+    let contents = RecordContents { role: Role::Signal, alternatives: 1, value: 1 << 41 };
+    page.wait_table().forge_all(participant, (0, generation), contents);
+    Ok(())
+}
+
 /// A process id that no process has.
 fn dead_pid() -> Result<u32> {
     let mut child = std::process::Command::new("true").spawn().map_err(|_| Error::Unexpected)?;
@@ -45,7 +53,7 @@ fn a_record_stands_while_its_guard_lives() -> Result<()> {
     let (page, fence) = fence()?;
     let (queue, watch) =
         (Participant::new(ParticipantKind::Queue), Participant::new(ParticipantKind::Watch));
-    let signal = fence.record_signal(queue, 7);
+    let mut signal = fence.record_signal(queue, 7);
     let wait = fence.record_wait(watch, 3);
     assert_eq!(records(&page), [(queue, Role::Signal, 7), (watch, Role::Wait, 3)]);
     signal.raise(9);
@@ -89,19 +97,106 @@ fn a_record_that_finds_no_room_is_counted_while_its_guard_lives() -> Result<()> 
 }
 
 #[test]
-fn the_records_of_dead_processes_are_taken_over_when_the_table_is_full() -> Result<()> {
+fn the_records_of_dead_processes_stay_until_a_report_frees_them() -> Result<()> {
     let (page, fence) = fence()?;
     let queue = Participant::new(ParticipantKind::Queue);
-    page.wait_table().forge_all(participant_of(dead_pid()?, ParticipantKind::Queue), Role::Signal);
-    let guards: Vec<WaitRecord> =
-        (1..=RECORDS as u64).map(|value| fence.record_wait(queue, value)).collect();
+    let dead = participant_of(dead_pid()?, ParticipantKind::Queue);
+    forge_all(&page, dead)?;
+    let mut guard = fence.record_wait(queue, 1);
+    assert_eq!((records(&page).len(), page.wait_table().dropped()), (RECORDS, 1));
+    page.wait_table().release_dead(Participant::is_dead);
+    assert_eq!(records(&page), []);
+    guard.retry();
+    let _more: Vec<WaitRecord> =
+        (2..=RECORDS as u64).map(|value| fence.record_wait(queue, value)).collect();
     assert_eq!(
         records(&page),
         (1..=RECORDS as u64).map(|value| (queue, Role::Wait, value)).collect::<Vec<_>>()
     );
     assert_eq!(page.wait_table().dropped(), 0);
-    drop(guards);
-    assert_eq!(records(&page), []);
+    Ok(())
+}
+
+#[test]
+fn a_report_frees_nothing_while_there_is_room() -> Result<()> {
+    let (page, fence) = fence()?;
+    let dead = participant_of(dead_pid()?, ParticipantKind::Queue);
+    forge_all(&page, dead)?;
+    page.wait_table().release_dead(|participant| participant != dead);
+    assert_eq!(records(&page).len(), RECORDS);
+    page.wait_table().release_dead(Participant::is_dead);
+    let guard = fence.record_wait(Participant::this_thread(), 1);
+    page.wait_table().release_dead(|_| true);
+    assert_eq!(records(&page).len(), 1);
+    drop(guard);
+    Ok(())
+}
+
+#[test]
+fn a_record_that_says_nothing_makes_room() -> Result<()> {
+    let parent = std::os::unix::process::parent_id();
+    let here = participant_of(parent, ParticipantKind::Queue);
+    // A process id of another namespace, which cannot be judged.
+    let elsewhere = Participant::from_shared(process::namespace() ^ 1, here.to_shared());
+    for other in [here, elsewhere] {
+        let (page, fence) = fence()?;
+        let about = (0, page.slot(0)?.generation().ok_or(Error::NotFound)?);
+        let fill = |role, value| {
+            let contents = RecordContents { role, alternatives: 1, value };
+            page.wait_table().forge_all(other, about, contents);
+        };
+        let finds_room = || {
+            let guard = fence.record_wait(Participant::this_thread(), 1000);
+            !guard.is_dropped()
+        };
+        fence.signal(5)?;
+        fence.submit(7)?;
+        for (role, value, has_room) in [
+            (Role::Wait, 5, true),
+            (Role::Wait, 6, false),
+            (Role::Signal, 5, true),
+            (Role::Signal, 6, false),
+            (Role::WaitPending, 7, true),
+            (Role::WaitPending, 8, false),
+        ] {
+            fill(role, value);
+            assert_eq!(finds_room(), has_room, "{role:?} {value}");
+        }
+        // A fence that failed.
+        fill(Role::Wait, 6);
+        let other_fence = Fence::create(&page, Kind::PLAIN, 0)?;
+        let finds_room = || !other_fence.record_wait(Participant::this_thread(), 1).is_dropped();
+        assert!(!finds_room());
+        fence.set_error(Error::Canceled.errno())?;
+        assert!(finds_room());
+        // A fence that ended.
+        let again = Fence::create(&page, Kind::PLAIN, 0);
+        assert!(again.is_err());
+        drop(fence);
+        fill(Role::Wait, 6);
+        assert!(finds_room());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_promise_that_was_taken_over_is_written_again_when_it_is_raised() -> Result<()> {
+    let (page, fence) = fence()?;
+    let other = Fence::create(&page, Kind::PLAIN, 0)?;
+    let queue = Participant::new(ParticipantKind::Queue);
+    let mut promise = fence.record_signal(queue, 1);
+    fence.signal(1)?;
+    let mut waits: Vec<WaitRecord> =
+        (1..=RECORDS as u64).map(|value| other.record_wait(queue, value)).collect();
+    assert!(records(&page).iter().all(|record| record.1 == Role::Wait));
+    assert_eq!((records(&page).len(), page.wait_table().dropped()), (RECORDS, 0));
+    promise.raise(2);
+    assert_eq!((records(&page).len(), page.wait_table().dropped()), (RECORDS, 1));
+    waits.pop();
+    promise.retry();
+    assert!(records(&page).contains(&(queue, Role::Signal, 2)));
+    drop((promise, waits));
+    assert_eq!((records(&page), page.wait_table().dropped()), (vec![], 0));
     Ok(())
 }
 
@@ -113,9 +208,10 @@ fn the_records_of_living_and_of_unknown_processes_stay() -> Result<()> {
     let unknown = Participant::from_shared(0, dead);
     for other in [participant_of(parent, ParticipantKind::Queue), stranger, unknown] {
         let (page, fence) = fence()?;
-        page.wait_table().forge_all(other, Role::Signal);
+        forge_all(&page, other)?;
         let guard = fence.record_wait(Participant::this_thread(), 1);
         assert_eq!((records(&page).len(), page.wait_table().dropped()), (RECORDS, 1));
+        page.wait_table().release_dead(Participant::is_dead);
         drop(guard);
         assert!(records(&page).iter().all(|record| record.0 == other));
     }
@@ -155,9 +251,9 @@ fn the_child_of_a_fork_does_not_touch_the_records_of_its_parent() -> Result<()> 
 #[test]
 fn a_record_that_a_peer_took_is_not_released() -> Result<()> {
     let (page, fence) = fence()?;
-    let guard = fence.record_signal(Participant::new(ParticipantKind::Queue), 5);
+    let mut guard = fence.record_signal(Participant::new(ParticipantKind::Queue), 5);
     let other = participant_of(1, ParticipantKind::Queue);
-    page.wait_table().forge_all(other, Role::Signal);
+    forge_all(&page, other)?;
     guard.raise(1 << 40);
     drop(guard);
     assert_eq!(records(&page).len(), RECORDS);
@@ -172,7 +268,7 @@ fn a_record_is_not_valid_before_it_is_written() -> Result<()> {
     drop(fence.record_wait(queue, 1));
     assert!(page.wait_table().take_and_die(queue));
     assert_eq!(records(&page), []);
-    page.wait_table().forge_all(participant_of(dead_pid()?, ParticipantKind::Queue), Role::Signal);
+    forge_all(&page, participant_of(dead_pid()?, ParticipantKind::Queue))?;
     assert!(page.wait_table().take_and_die(queue));
     assert_eq!(records(&page).len(), RECORDS - 1);
     assert!(records(&page).iter().all(|record| record.0 != queue));

@@ -54,6 +54,10 @@ impl Page {
         &self.wait_table
     }
 
+    pub(crate) fn slot(&self, index: u32) -> Result<&Slot> {
+        self.slots.get(index as usize).ok_or(Error::NotFound)
+    }
+
     pub(crate) fn claim(&self, kind: Kind, value: u64) -> Result<(u32, Generation)> {
         let claim = |(index, slot): (u32, &Slot)| Some((index, slot.claim(kind, value)?));
         (0..).zip(&self.slots).find_map(claim).ok_or(Error::PageFull)

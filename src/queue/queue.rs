@@ -135,11 +135,12 @@ impl Queue {
         state.jobs.try_reserve(1).map_err(|_| Error::NoMemory)?;
         state.in_flight.try_reserve(in_flight).map_err(|_| Error::NoMemory)?;
         job.dependencies.submit()?;
+        state.submitted += 1;
         if state.blocked {
-            state.records.record_signals(&job.dependencies);
+            let number = state.submitted;
+            state.records.jobs.add(number, &job.dependencies);
         }
         state.jobs.push_back(job);
-        state.submitted += 1;
         if state.blocked {
             let participant = state.records.participant();
             drop(state);
@@ -192,6 +193,7 @@ impl Queue {
             };
             let Some(job) = jobs.pop_front() else { break };
             let number = state.begun();
+            state.records.jobs.remove(number, &job.dependencies);
             state.runner = Some(Runner { thread: gettid(), number });
             drop(state);
             let in_flight = match failure {
@@ -286,6 +288,7 @@ impl Queue {
         let mut state = self.lock();
         state.lost = state.lost.or(Some(errno));
         let in_flight = std::mem::take(&mut state.in_flight);
+        state.records.in_flight.clear();
         self.drop_jobs(state, Failure::of_fence(errno));
         for (_, dependencies) in in_flight {
             dependencies.fail(errno);
@@ -295,8 +298,9 @@ impl Queue {
     fn drop_jobs(&self, mut state: Guard<'_, State>, failure: Failure) {
         let jobs = std::mem::take(&mut state.jobs);
         let mut after_unlock = None;
+        state.records.jobs.clear();
         if std::mem::take(&mut state.blocked) {
-            state.records.clear();
+            state.records.clear_wait();
             after_unlock = state.watch.as_ref().map(|watch| watch.withdraw());
         }
         self.notify_drainers(&state);
@@ -363,20 +367,30 @@ impl Resume for Queue {
         if std::mem::take(&mut state.blocked) && outcome.is_ok() {
             state.jobs.front_mut().into_iter().for_each(|job| job.dependencies.wait_was_met());
         }
-        state.records.clear();
+        state.records.clear_wait();
         self.run_ready(state, BATCH);
         false
     }
 }
 
 impl State {
-    /// Records what a blocked queue will signal, and what is in flight.
+    /// Records what a blocked queue will signal, and what is in flight, as far as it is not
+    /// recorded yet.
     fn record(&mut self) -> Participant {
-        self.jobs.iter().for_each(|job| self.records.record_signals(&job.dependencies));
-        self.in_flight
-            .iter()
-            .for_each(|(_, dependencies)| self.records.record_in_flight(dependencies));
-        self.records.participant()
+        let begun = self.begun();
+        let State { jobs, in_flight, records, .. } = self;
+        let recorded = records.jobs.recorded().saturating_sub(begun);
+        for (number, job) in (begun + 1..).zip(jobs.iter()).skip(recorded as usize) {
+            records.jobs.add(number, &job.dependencies);
+        }
+        let recorded = records.in_flight.recorded();
+        let recorded = in_flight.partition_point(|(number, _)| *number <= recorded);
+        for (number, dependencies) in in_flight.iter().skip(recorded) {
+            records.in_flight.add(*number, dependencies);
+        }
+        records.jobs.refill(jobs.iter().map(|job| &job.dependencies));
+        records.in_flight.refill(in_flight.iter().map(|(_, dependencies)| dependencies));
+        records.participant()
     }
 
     /// How many jobs have left the list of those that have not run.
@@ -392,10 +406,11 @@ impl State {
 
     /// Removes the first job in flight, if it has signaled.
     fn retired(&mut self) -> Option<Dependencies> {
-        let (_, dependencies) = self.in_flight.front()?;
+        let (number, dependencies) = self.in_flight.front()?;
         if !dependencies.is_signaled() {
             return None;
         }
+        self.records.in_flight.remove(*number, dependencies);
         self.in_flight.pop_front().map(|(_, dependencies)| dependencies)
     }
 

@@ -1,31 +1,61 @@
 //! The records that a blocked queue keeps in the wait tables: its wait, and what it will signal.
 //!
-//! A queue that is not blocked needs none: its signals are pending.
+//! A queue that never blocks has none: its signals are pending. Once it blocks, each job is
+//! recorded once, and stays recorded until it has run or signaled: what a step costs does not
+//! depend on the number of jobs. Two bounds leave the table to others, and keep a step short. At most
+//! [`MAX_WRITTEN`] fences have a record; the others are counted as dropped. When the queue blocks
+//! again, records that became free go to its first jobs.
 
 use super::job::Dependencies;
 use crate::fence::Fence;
 use crate::fence::WaitRecord;
 use crate::shm::participant::{Participant, ParticipantKind};
+use crate::util::key_map::KeyMap;
 use crate::wait::Predicate;
 
-/// The records of a queue, while it is blocked.
+/// The most fences that have a record, of the jobs that have not run, and of those in flight.
+const MAX_WRITTEN: usize = 8;
+
+/// How many of the first jobs are searched for fences that want a record.
+const LOOK_AHEAD: usize = 64;
+
+/// The records of a queue.
 pub(crate) struct QueueRecords {
     participant: Participant,
     wait: Option<WaitRecord>,
-    signals: Vec<SignalRecord>,
+    /// Of jobs that have not run.
+    pub(super) jobs: SignalRecords,
+    /// Of jobs in flight, whose signals do not depend on the wait.
+    pub(super) in_flight: SignalRecords,
 }
 
-/// The highest value that a fence will be signaled to: one record for all jobs.
-struct SignalRecord {
+/// What some jobs will signal: one record for each fence.
+pub(crate) struct SignalRecords {
     participant: Participant,
-    fence: usize,
+    /// By the address of the fence, which the jobs keep.
+    by_fence: KeyMap<usize, SignalRecord>,
+    /// How many of these are not dropped.
+    written: usize,
+    /// The highest number of a job that was recorded.
+    recorded: u64,
+}
+
+struct SignalRecord {
+    /// How many jobs will signal the fence.
+    jobs: u64,
+    /// Of the highest value.
     record: WaitRecord,
 }
 
 impl QueueRecords {
     pub(crate) fn new() -> QueueRecords {
         let participant = Participant::new(ParticipantKind::Queue);
-        QueueRecords { participant, wait: None, signals: Vec::new() }
+        QueueRecords {
+            participant,
+            wait: None,
+            jobs: SignalRecords::new(participant),
+            in_flight: SignalRecords::new(participant.work()),
+        }
     }
 
     /// Returns the participant that the records are of.
@@ -38,39 +68,89 @@ impl QueueRecords {
         self.wait = Some(predicate.of(fence).record(self.participant));
     }
 
-    /// Records the signals of a job that has not run.
-    pub(crate) fn record_signals(&mut self, dependencies: &Dependencies) {
-        self.add(self.participant, dependencies);
+    /// Removes the record of the wait: the queue is not blocked any more.
+    pub(crate) fn clear_wait(&mut self) {
+        self.wait = None;
+    }
+}
+
+impl SignalRecords {
+    fn new(participant: Participant) -> SignalRecords {
+        SignalRecords { participant, by_fence: KeyMap::default(), written: 0, recorded: 0 }
     }
 
-    /// Records the signals of a job in flight, which do not depend on the wait.
-    pub(crate) fn record_in_flight(&mut self, dependencies: &Dependencies) {
-        self.add(self.participant.work(), dependencies);
+    /// Returns the highest number of a job that was recorded.
+    pub(super) fn recorded(&self) -> u64 {
+        self.recorded
     }
 
-    /// Adds a record for each fence, or raises the one that it has. Without memory there is none.
-    fn add(&mut self, participant: Participant, dependencies: &Dependencies) {
+    /// Records the signals of a job. Jobs come in the order of their numbers. Without memory there
+    /// is no record.
+    pub(super) fn add(&mut self, number: u64, dependencies: &Dependencies) {
+        self.recorded = number;
         for (fence, value) in dependencies.signals() {
-            let address = std::ptr::from_ref(fence) as usize;
-            let known = self
-                .signals
-                .iter()
-                .find(|known| known.participant == participant && known.fence == address);
-            if let Some(known) = known {
+            let key = key(fence);
+            if let Some(known) = self.by_fence.get_mut(&key) {
+                known.jobs += 1;
+                let was_dropped = known.record.is_dropped();
                 known.record.raise(value);
-            } else if self.signals.try_reserve(1).is_ok() {
-                self.signals.push(SignalRecord {
-                    participant,
-                    fence: address,
-                    record: fence.record_signal(participant, value),
-                });
+                // A record that was taken over may find no room.
+                if !was_dropped && known.record.is_dropped() {
+                    self.written -= 1;
+                }
+            } else if self.by_fence.try_reserve(1).is_ok() {
+                let record = if self.written < MAX_WRITTEN {
+                    fence.record_signal(self.participant, value)
+                } else {
+                    fence.record_signal_dropped(self.participant, value)
+                };
+                self.written += usize::from(!record.is_dropped());
+                self.by_fence.insert(key, SignalRecord { jobs: 1, record });
             }
         }
     }
 
-    /// Removes all records: the queue is not blocked any more.
-    pub(crate) fn clear(&mut self) {
-        self.wait = None;
-        self.signals.clear();
+    /// Removes the signals of a job, if it was recorded.
+    pub(super) fn remove(&mut self, number: u64, dependencies: &Dependencies) {
+        if number > self.recorded {
+            return;
+        }
+        for (fence, _) in dependencies.signals() {
+            let key = key(fence);
+            let Some(known) = self.by_fence.get_mut(&key) else { continue };
+            known.jobs -= 1;
+            if known.jobs == 0 {
+                self.written -= usize::from(!known.record.is_dropped());
+                self.by_fence.remove(&key);
+            }
+        }
     }
+
+    /// Gives records that became free to the first jobs.
+    pub(super) fn refill<'a>(&mut self, jobs: impl Iterator<Item = &'a Dependencies>) {
+        if self.written == self.by_fence.len() {
+            return;
+        }
+        for (fence, _) in jobs.take(LOOK_AHEAD).flat_map(Dependencies::signals) {
+            if self.written >= MAX_WRITTEN {
+                return;
+            }
+            if let Some(known) = self.by_fence.get_mut(&key(fence)) {
+                if known.record.is_dropped() {
+                    known.record.retry();
+                    self.written += usize::from(!known.record.is_dropped());
+                }
+            }
+        }
+    }
+
+    /// Removes all: the jobs are gone.
+    pub(super) fn clear(&mut self) {
+        self.by_fence = KeyMap::default();
+        self.written = 0;
+    }
+}
+
+fn key(fence: &Fence) -> usize {
+    std::ptr::from_ref(fence) as usize
 }

@@ -201,7 +201,7 @@ impl Page {
     }
 
     /// The slot of an index, which may come from anywhere. `NotFound` if the page has no such slot.
-    fn slot(&self, index: u32) -> Result<&Slot> {
+    pub(crate) fn slot(&self, index: u32) -> Result<&Slot> {
         if index >= self.fence_count {
             return Err(Error::NotFound);
         }

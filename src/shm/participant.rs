@@ -96,7 +96,8 @@ impl Participant {
     }
 
     /// Whether its process is known to be dead. A process id of another namespace means nothing
-    /// here.
+    /// here. This asks the kernel about another process, which a sandbox may punish: only for a
+    /// report that somebody asked for.
     pub(crate) fn is_dead(self) -> bool {
         self.kind().is_none()
             || process::is_own_namespace(self.namespace) && process::is_gone(self.pid())

@@ -15,14 +15,23 @@
 //! except for the value, which may be raised meanwhile. That is enough for a diagnosis. It needs no
 //! model, since no wake-up depends on it.
 //!
-//! The records of a dead process stay. They name the signals that will never come, until the table
-//! is full. Then they are taken over: their state is made invalid by a compare-exchange, which one
-//! taker wins, and then the participant is exchanged.
+//! # A full table
+//!
+//! A record that says nothing makes room for one that does: its fence has ended, has failed or has
+//! reached the value. The writer decides that from the page alone, whoever wrote the record: no
+//! system call, and at most [`RECORDS`] checks. A participant in another PID namespace cannot be
+//! judged by its process id at all. The state of the record is made invalid by a compare-exchange,
+//! which one taker wins, and then the participant is exchanged. The owner may live. It finds the
+//! sequence number changed, leaves the record alone, and writes another one if it raises the value.
+//!
+//! The records of a dead process stay, since they name the signals that will never come. A report
+//! of the wait-for graph makes them free if the table is full ([`WaitTable::release_dead`]).
 //!
 //! # What a peer can do
 //!
 //! A peer may write anything here. A reader checks what it uses: an index and a generation name a
 //! fence, or they do not. So a peer can lie about who waits, and use up the records, and no more.
+//! A record that is written while the table is full costs the same, whoever filled it.
 
 #![forbid(unsafe_code)]
 
@@ -157,25 +166,48 @@ impl Record {
         Participant::from_shared(state.namespace(), self.participant.load(Ordering::Acquire))
     }
 
-    fn try_take(&self, from: u64, participant: Participant) -> bool {
+    fn is_free(&self) -> bool {
+        self.participant.load(Ordering::Relaxed) == 0
+    }
+
+    fn try_take_free(&self, participant: Participant) -> bool {
         let word = participant.to_shared();
-        self.participant.compare_exchange(from, word, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.is_free()
+            && self
+                .participant
+                .compare_exchange(0, word, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
     }
 
     fn exchange_state(&self, from: State, to: State) -> bool {
         self.state.compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// Takes the record of a dead process.
-    fn try_take_over(&self, participant: Participant) -> bool {
+    /// Takes a record that says nothing. A record that is not valid is being written, unless no
+    /// process that follows the rules wrote its participant.
+    fn try_take_over(
+        &self,
+        index: usize,
+        participant: Participant,
+        says_nothing: impl Fn(&RecordSnapshot) -> bool,
+    ) -> bool {
         let state = self.state();
         let before = self.participant(state);
-        if before.to_shared() == 0 || !before.is_dead() {
-            return false;
-        }
+        let is_of_use = |snapshot: &RecordSnapshot| snapshot.state == state.0;
+        let says_nothing = before.kind().is_none()
+            || self.read(index).filter(is_of_use).is_some_and(|snapshot| says_nothing(&snapshot));
+        says_nothing && self.try_end(state, before.to_shared(), participant.to_shared())
+    }
+
+    /// Ends a use of the record that may be another process's, and exchanges the participant.
+    fn try_end(&self, state: State, before: u64, after: u64) -> bool {
         // Another sequence number: of two threads that get here, one wins.
         let invalid = state.next(state.namespace(), Role::Wait, 1).invalid();
-        self.exchange_state(state, invalid) && self.try_take(before.to_shared(), participant)
+        self.exchange_state(state, invalid)
+            && self
+                .participant
+                .compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// Writes the contents of a record that was taken. Returns the state that makes it valid.
@@ -194,8 +226,8 @@ impl Record {
         state
     }
 
-    /// Whether it is still the use that `participant` and `state` name. It is, unless a process
-    /// took us for dead and took the record over.
+    /// Whether it is still the use that `participant` and `state` name. It is, unless the record
+    /// was taken over.
     fn is_still(&self, participant: Participant, state: State) -> bool {
         self.participant(state) == participant && self.state() == state
     }
@@ -246,39 +278,64 @@ impl WaitTable {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Writes a record about the fence of a slot. `None` if the table is full: the record is then
-    /// counted as dropped until [`WaitTable::release_dropped`]. Async-signal-safe.
+    /// Writes a record about the fence of a slot. `None` if the table is full of records of which
+    /// `says_nothing` holds for none. Async-signal-safe.
     pub(crate) fn write(
         &self,
         participant: Participant,
         fence: (u32, Generation),
         contents: RecordContents,
+        says_nothing: impl Fn(&RecordSnapshot) -> bool,
     ) -> Option<RecordKey> {
-        let taken = self.take(participant);
-        if taken.is_none() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-        let (index, record) = taken?;
+        let (index, record) = self.take(participant, says_nothing)?;
         Some(RecordKey { index, state: record.fill(participant, fence, contents) })
     }
 
-    /// Takes a free record, or else that of a dead process.
-    fn take(&self, participant: Participant) -> Option<(usize, &Record)> {
+    /// Takes a free record, or else one that says nothing.
+    fn take(
+        &self,
+        participant: Participant,
+        says_nothing: impl Fn(&RecordSnapshot) -> bool,
+    ) -> Option<(usize, &Record)> {
         // Participants begin their search at different records.
         let start = participant.serial() as usize % RECORDS;
         let order = || self.records.iter().enumerate().cycle().skip(start).take(RECORDS);
-        let is_free = |record: &Record| record.participant.load(Ordering::Relaxed) == 0;
-        let free = order().find(|(_, record)| is_free(record) && record.try_take(0, participant));
-        free.or_else(|| order().find(|(_, record)| record.try_take_over(participant)))
+        let free = order().find(|(_, record)| record.try_take_free(participant));
+        let take_over =
+            |index, record: &Record| record.try_take_over(index, participant, &says_nothing);
+        free.or_else(|| order().find(|(index, record)| take_over(*index, record)))
     }
 
-    /// Raises the value of a record. A value that is not further changes nothing.
-    pub(crate) fn raise(&self, key: RecordKey, participant: Participant, width: Width, value: u64) {
-        let record = self.records.get(key.index);
-        if let Some(record) = record.filter(|record| record.is_still(participant, key.state)) {
-            let further = |old| width.is_before(old, value).then_some(value);
-            let _ = record.value.fetch_update(Ordering::Release, Ordering::Relaxed, further);
+    /// If the table is full, makes the records free whose participant `is_dead`.
+    pub(crate) fn release_dead(&self, is_dead: impl Fn(Participant) -> bool) {
+        if self.records.iter().any(Record::is_free) {
+            return;
         }
+        for record in &self.records {
+            let state = record.state();
+            let participant = record.participant(state);
+            if is_dead(participant) {
+                record.try_end(state, participant.to_shared(), 0);
+            }
+        }
+    }
+
+    /// Raises the value of a record. A value that is not further changes nothing. False if the
+    /// record was taken over.
+    pub(crate) fn raise(
+        &self,
+        key: RecordKey,
+        participant: Participant,
+        width: Width,
+        value: u64,
+    ) -> bool {
+        let record = self.records.get(key.index);
+        let record = record.filter(|record| record.is_still(participant, key.state));
+        let further = |old| width.is_before(old, value).then_some(value);
+        record.is_some_and(|record| {
+            let _ = record.value.fetch_update(Ordering::Release, Ordering::Relaxed, further);
+            true
+        })
     }
 
     /// Makes a record free.
@@ -288,7 +345,12 @@ impl WaitTable {
         }
     }
 
-    /// A record that was dropped is not wanted any more.
+    /// Counts a record as dropped, until [`WaitTable::release_dropped`].
+    pub(crate) fn count_dropped(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A record that was dropped is not wanted any more, or found room.
     pub(crate) fn release_dropped(&self) {
         let fewer = |dropped: u32| dropped.checked_sub(1);
         let _ = self.dropped.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
@@ -309,10 +371,20 @@ const _: () = assert!(size_of::<WaitTable>() == 1920 && size_of::<Record>() == 3
 /// What a peer can do to the table, for tests.
 #[cfg(all(test, not(loom)))]
 impl WaitTable {
-    /// Makes every record look like one that `participant` wrote.
-    pub(crate) fn forge_all(&self, participant: Participant, role: Role) {
-        let state = State(0).next(participant.namespace(), role, 1);
+    /// Makes every record look like one that `participant` wrote about a fence.
+    pub(crate) fn forge_all(
+        &self,
+        participant: Participant,
+        (slot, generation): (u32, Generation),
+        contents: RecordContents,
+    ) {
+        let state = State(0).next(participant.namespace(), contents.role, 1);
         self.garble_all(participant.to_shared(), state.0);
+        for record in &self.records {
+            let fence = u64::from(generation.to_shared()) << 32 | u64::from(slot);
+            record.fence.store(fence, Ordering::Relaxed);
+            record.value.store(contents.value, Ordering::Relaxed);
+        }
     }
 
     /// Writes the two words that say whose every record is.
@@ -325,7 +397,7 @@ impl WaitTable {
 
     /// Takes a record and dies before it is written.
     pub(crate) fn take_and_die(&self, participant: Participant) -> bool {
-        self.take(participant).is_some()
+        self.take(participant, |_| true).is_some()
     }
 
     /// Reads one record, with something happening in the middle.
