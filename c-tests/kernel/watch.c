@@ -365,6 +365,64 @@ a_point_is_requested_once(const struct machine *m, struct umf_loop *l)
     umf_fence_unref(fences[1]);
 }
 
+/* Handles that were opened for the same handle of the kernel, also after points were signaled. */
+static void
+two_handles_share_one_order(const struct machine *m, struct umf_loop *l, struct umf_loop *other)
+{
+    struct umf_fence *fences[2] = { new_fence(m, 0), new_fence(m, 0) };
+    struct timeline one = new_timeline(m), two = { .handle = one.handle };
+    OK(umf_syncobj_open(m->device, one.handle, 0, &two.umf));
+    for (uint64_t value = 1; value <= 2; value++) {
+        uint64_t point = 10 * value;
+        struct umf_watch *first = export_point(l, fences[0], value, &one, point);
+        struct umf_watch *second = export_point(other, fences[1], value, &two, point + 1);
+        EXPECT(-EINVAL, refusal(l, fences[1], value, &two, point));
+        OK(umf_fence_signal(fences[1], value));
+        settle(other, m->page);
+        settle(l, m->page);
+        /* The frame of the first point is pending. */
+        CHECK(last_point(m, &one) < point);
+        OK(umf_fence_signal(fences[0], value));
+        OK(outcome_of(l, first));
+        OK(outcome_of(other, second));
+        CHECK(last_point(m, &one) == point + 1);
+        umf_syncobj_unref(two.umf);
+        OK(umf_syncobj_open(m->device, one.handle, 0, &two.umf));
+    }
+    /* The later point fails with the earlier one. */
+    struct umf_watch *first = export_point(l, fences[0], 3, &one, 30);
+    struct umf_watch *second = export_point(other, fences[1], 3, &two, 31);
+    OK(umf_fence_set_error(fences[0], -EIO));
+    EXPECT(-EIO, outcome_of(l, first));
+    EXPECT(-EIO, outcome_of(other, second));
+    CHECK(last_point(m, &one) == 21);
+    umf_syncobj_unref(two.umf);
+    end_timeline(m, &one);
+    umf_fence_unref(fences[0]);
+    umf_fence_unref(fences[1]);
+}
+
+/* The kernel gives the number of a destroyed handle to the next syncobj. */
+static void
+a_handle_that_names_another_timeline_has_another_order(const struct machine *m, struct umf_loop *l)
+{
+    struct umf_fence *never = new_fence(m, 0), *fence = new_fence(m, 1);
+    struct timeline gone = new_timeline(m);
+    OK(outcome_of(l, export_point(l, fence, 1, &gone, 3)));
+    struct umf_watch *pending = export_point(l, never, 1, &gone, 4);
+    syncobj_destroy(m->gpu, gone.handle);
+    struct timeline next = new_timeline(m);
+    CHECK(next.handle == gone.handle);
+    OK(outcome_of(l, export_point(l, fence, 1, &next, 4)));
+    CHECK(last_point(m, &next) == 4);
+    OK(umf_watch_cancel(pending));
+    umf_watch_unref(pending);
+    umf_syncobj_unref(gone.umf);
+    end_timeline(m, &next);
+    umf_fence_unref(never);
+    umf_fence_unref(fence);
+}
+
 static void
 others_pass_a_point_meanwhile(const struct machine *m, struct umf_loop *l, uint64_t passed)
 {
@@ -677,6 +735,10 @@ main(void)
             RUN(points_come_in_order, &m, l, other, seed);
             RUN(points_come_in_order, &m, l, mixed, seed);
         }
+        RUN(two_handles_share_one_order, &m, l, l);
+        RUN(two_handles_share_one_order, &m, l, other);
+        RUN(two_handles_share_one_order, &m, l, mixed);
+        RUN(a_handle_that_names_another_timeline_has_another_order, &m, l);
         RUN(others_pass_a_point_meanwhile, &m, l, 5);
         RUN(others_pass_a_point_meanwhile, &m, l, 8);
         RUN(a_fence_fails, &m, l, l, ENODEV);

@@ -29,8 +29,12 @@ impl Handle for umf_syncobj {
 /// Take a reference to a syncobj, binary or timeline.
 ///
 /// The library gets a handle of its own: the caller may destroy its handle after the call. Opening
-/// the same handle twice gives two objects, which are not ordered with each other: use one for all
-/// exports to a timeline.
+/// the same @device and @handle twice gives two objects, whose exports are ordered with each other
+/// (umf_loop_export_syncobj()). Other handles of the same timeline are not.
+///
+/// A caller that destroys @handle should first cancel the exports that are not over. The kernel
+/// gives the number to another syncobj. If that is opened while the timelines' last points agree,
+/// the points of one may wait for those of the other.
 ///
 /// @device: the device that @handle belongs to. The syncobj keeps a reference to it.
 /// @handle: the syncobj. Stays the caller's.
@@ -95,16 +99,17 @@ pub unsafe extern "C" fn umf_syncobj_unref(syncobj: *mut umf_syncobj) {
 /// once: a Wayland compositor through linux-drm-syncobj-v1, an X server through DRI3 1.4.
 ///
 /// The points of one umf_syncobj are signaled in order, whatever the order in which the fences are
-/// reached, and on whichever loops: a point waits for those before it. If a point cannot be
+/// reached, and on whichever loops: a point waits for those before it. So are the points of all
+/// umf_syncobjs that this process opened by the same umf_device and handle. If a point cannot be
 /// signaled (its fence failed), the later points that were requested by then end with the same
 /// error: a timeline cannot tell waiters of the lost point from waiters of a later one. Points that
 /// are requested afterwards start afresh.
 ///
-/// All threads may export to one umf_syncobj at the same time: a point that comes after a higher
-/// one was signaled gets -EINVAL. Other ways to add points are ordered neither with this nor with
-/// each other: a second umf_syncobj, umf_fence_export_syncobj(), a driver, another process. If two
-/// points are added at the same moment and the lower one comes second, the kernel accepts it, and
-/// neither signals. The callers must order these calls themselves.
+/// All threads may export to these at the same time: a point that comes after a higher one was
+/// signaled gets -EINVAL. Other ways to add points are ordered neither with this nor with each
+/// other: another handle or umf_device, umf_fence_export_syncobj(), a driver, another process. If
+/// two points are added at the same moment and the lower one comes second, the kernel accepts it,
+/// and neither signals. The callers must order these calls themselves.
 ///
 /// @event_loop: the loop.
 /// @fence: the fence. The watch keeps references to it and to @syncobj until it is over.

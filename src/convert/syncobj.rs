@@ -77,6 +77,21 @@ impl Syncobj {
         &self.device
     }
 
+    /// Checks that `other` may be the same timeline: that their last points agree. `other` is read
+    /// between two reads of `self`, because others may add points meanwhile.
+    pub(crate) fn may_equal(&self, other: &Syncobj) -> bool {
+        let (Ok(before), Ok(last), Ok(after)) =
+            (self.last_point(), other.last_point(), self.last_point())
+        else {
+            return false;
+        };
+        before <= last && last <= after
+    }
+
+    fn last_point(&self) -> Result<u64> {
+        drm::last_submitted(self.device.fd(), self.handle)
+    }
+
     /// Returns a point. 0 is the one fence of a binary syncobj.
     pub(crate) fn at(&self, point: u64) -> Point<'_> {
         Point { device: &self.device, handle: self.handle, point }

@@ -2,9 +2,9 @@
 //!
 //! A queue that never blocks has none: its signals are pending. Once it blocks, each job is
 //! recorded once, and stays recorded until it has run or signaled: what a step costs does not
-//! depend on the number of jobs. Two bounds leave the table to others, and keep a step short. At most
-//! [`MAX_WRITTEN`] fences have a record; the others are counted as dropped. When the queue blocks
-//! again, records that became free go to its first jobs.
+//! depend on the number of jobs. Two bounds leave the table to others, and keep a step short. At
+//! most [`MAX_WRITTEN`] fences have a record; the others are counted as dropped. When the queue
+//! blocks again, records that became free go to its first jobs.
 
 use super::job::Dependencies;
 use crate::fence::Fence;

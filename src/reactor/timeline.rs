@@ -1,13 +1,25 @@
 //! A kernel timeline (drm_syncobj): the watches that add points to it in order, and the event that
 //! announces submitted points.
+//!
+//! # One order for all handles of a timeline
+//!
+//! The kernel accepts points in any order, after which neither of two swapped points signals. So
+//! all [`Timeline`]s that the caller opened by the same handle of the same device share one
+//! [`Order`]. The kernel has no call that compares two syncobjs. A number may be that of another
+//! syncobj by now, if the caller has destroyed the first. Two things follow. An order is shared
+//! only while the last points of both syncobjs agree, which those of two rarely do once they are
+//! in use. And only the order is shared: each timeline adds its points to the syncobj that it was
+//! opened for. If two timelines share an order by mistake, points come late, and never to the wrong
+//! timeline.
 
 use super::point_waiter::{PointEvent, PointWaiter};
 use super::watch::{Failure, Ordered, Outcome, Watch};
 use crate::convert::{Device, Syncobj};
 use crate::error::{Error, Result};
-use crate::sys::eventfd;
+use crate::sys::{eventfd, process};
 use crate::util::mutex::{Guard, Mutex};
 use crate::util::refs::Ref;
+use crate::util::registry::Registry;
 use rustix::fd::{AsFd, OwnedFd};
 use std::collections::VecDeque;
 
@@ -15,10 +27,40 @@ use std::collections::VecDeque;
 /// syncobj has only point 0.
 pub(crate) struct Timeline {
     syncobj: Ref<Syncobj>,
-    /// Sorted by point. A watch that completes early waits for those before it: the kernel would
-    /// accept the points in any order, after which neither signals.
-    exports: Mutex<VecDeque<Export>>,
+    order: Ref<Order>,
     waits: Mutex<Waits>,
+}
+
+/// The order in which points are added to a timeline.
+struct Order {
+    key: OrderKey,
+    /// The syncobj that it was made for.
+    syncobj: Ref<Syncobj>,
+    /// Sorted by point. A watch that completes early waits for those before it.
+    exports: Mutex<VecDeque<Export>>,
+}
+
+/// The process, the address of the device, which the syncobj keeps, and the caller's handle. In the
+/// child of a fork, no watch of the parent goes on.
+type OrderKey = (u32, usize, u32);
+
+static ORDERS: Registry<OrderKey, Order> = Registry::new();
+
+impl Order {
+    /// Returns the order of the syncobj behind the caller's handle. See above.
+    fn of(syncobj: &Ref<Syncobj>, handle: u32) -> Result<Ref<Order>> {
+        let device = std::ptr::from_ref::<Device>(syncobj.device()) as usize;
+        let key = (process::id(), device, handle);
+        let make =
+            || Ok(Order { key, syncobj: syncobj.clone(), exports: Mutex::new(VecDeque::new()) });
+        ORDERS.get_or_make(key, |order| order.syncobj.may_equal(syncobj), make)
+    }
+}
+
+impl Drop for Order {
+    fn drop(&mut self) {
+        ORDERS.forget(self.key, self);
+    }
 }
 
 /// The wait for points that are not submitted yet, shared by all event loops.
@@ -48,10 +90,11 @@ struct Export {
 impl Timeline {
     pub(crate) fn open(device: &Ref<Device>, handle: u32) -> Result<Ref<Timeline>> {
         let syncobj = Ref::try_new(|| Syncobj::open(device, handle))?;
+        let order = Order::of(&syncobj, handle)?;
         Ref::try_new(|| {
             Ok(Timeline {
                 syncobj,
-                exports: Mutex::new(VecDeque::new()),
+                order,
                 waits: Mutex::new(Waits { event: None, expected: None, point_waiter: None }),
             })
         })
@@ -60,7 +103,7 @@ impl Timeline {
     // Adding points.
 
     fn exports(&self) -> Guard<'_, VecDeque<Export>> {
-        self.exports.lock()
+        self.order.exports.lock()
     }
 
     /// Checks that a point can be added, as far as that is known now. `Invalid` if it is not beyond
