@@ -829,6 +829,19 @@ struct umf_mapping {
 };
 
 /**
+ * Flag of umf_fence_create_in() and umf_fence_open_in(): a value of all ones means that the device
+ * is lost.
+ *
+ * Memory of a device that was removed or reset may read as all ones. Without this flag UINT64_MAX
+ * is a value, which the process remembers as reached for ever. With it, such a read counts as no
+ * value: no wait ends by it, and umf_fence_value() returns what was seen before. The driver then
+ * fails the fence with umf_fence_set_error(), which ends the waits. The device never writes
+ * UINT64_MAX to such a fence. Each process gives the flag for its own mapping. Only for 64-bit
+ * fences: a 32-bit value wraps, so all ones is one of its values. Since 0.1.
+ */
+#define UMF_FENCE_ONES_LOST (UINT64_C(1) << 3)
+
+/**
  * Create a fence whose value is in memory of a driver.
  *
  * The memory is, for example, the mapping of a buffer object, host-visible Vulkan memory, or
@@ -849,20 +862,21 @@ struct umf_mapping {
  * (in Vulkan: VK_MEMORY_PROPERTY_HOST_COHERENT_BIT). Do not use memory that has to be invalidated
  * or synchronized before a read: the library cannot detect it, and its waits would not end. The
  * memory must stay readable until release is called, even when the device is lost; in that case,
- * fail the fence with umf_fence_set_error(). The device writes the value with one atomic access of
- * its size, after the results of its work have become visible. It never writes a smaller value.
+ * fail the fence with umf_fence_set_error(), and see UMF_FENCE_ONES_LOST. The device writes the
+ * value with one atomic access of its size, after the results of its work have become visible. It
+ * never writes a smaller value.
  *
  * @page: the page in which the fence takes a slot. The fence keeps a reference to it.
  * @memory: where the value is; its current contents are the initial value. The struct stays the
  *     caller's.
- * @flags: UMF_FENCE_32BIT, or 0.
+ * @flags: UMF_FENCE_32BIT, UMF_FENCE_ONES_LOST, or 0.
  * @out_fence: receives a reference, which the caller ends with umf_fence_unref(). Written only on
  *     success.
  *
  * Return: 0 on success, or
  *   -EINVAL      @page, @memory, memory->value or @out_fence is NULL; memory->size is less than
  *                the first version of the struct; memory->reserved is not 0; memory->value is not
- *                aligned; @flags has unknown bits
+ *                aligned; @flags has unknown bits, or both flags; or the device is lost already
  *   -ENOSPC      all slots of the page are in use
  *   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER
  *   -EOPNOTSUPP  this process created the page with UMF_PAGE_SINGLE_WRITER: see umf_fence_create()
@@ -886,14 +900,15 @@ int umf_fence_create_in(struct umf_page *page,
  * @page: the page, usually an imported one. The fence keeps a reference to it.
  * @index: what umf_fence_index() returns in the process that created the fence.
  * @memory: where the value is. The struct stays the caller's.
- * @flags: must be 0.
+ * @flags: UMF_FENCE_ONES_LOST, or 0.
  * @out_fence: receives a reference, which the caller ends with umf_fence_unref(). Written only on
  *     success.
  *
  * Return: 0 on success, or
  *   -EINVAL  @page, @memory, memory->value or @out_fence is NULL; memory->size is less than the
  *            first version of the struct; memory->reserved is not 0; memory->value is not aligned
- *            for the fence's width; @flags is not 0; the fence's value is in the page
+ *            for the fence's width; @flags has unknown bits, or does not fit a 32-bit fence; the
+ *            fence's value is in the page; or the device is lost already
  *   -ENOENT  the page has no such index, or no fence lives there now
  *   -ENOMEM  no memory is left
  *

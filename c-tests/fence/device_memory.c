@@ -312,6 +312,50 @@ another_process_that_has_the_memory(void)
     unmap_device_memory(&memory);
 }
 
+/* The memory of a lost device reads all ones. That is no value that was reached. */
+static void
+a_lost_device_has_reached_nothing(void)
+{
+    start(UMF_FENCE_ONES_LOST);
+    struct sleeper sleeper = { .fence = fence, .value = 3 };
+    struct umf_fence *out = (void *)&page;
+    struct umf_mapping mapping = device_memory_at(&memory, AT);
+    device_writes_at(&memory, AT, 2);
+    CHECK(umf_fence_value(fence) == 2);
+    start_sleeper(&sleeper);
+    device_writes_at(&memory, AT, UINT64_MAX);
+    EXPECT(-ETIME, umf_fence_wait(fence, 3, in_ns(20 * MS)));
+    EXPECT(-ETIME, umf_fence_wait(fence, UINT64_MAX, 0));
+    OK(umf_fence_wait(fence, 2, 0));
+    CHECK(umf_fence_value(fence) == 2 && !sleeper.done);
+    /* No fence starts there. */
+    EXPECT(-EINVAL, umf_fence_create_in(page, &mapping, UMF_FENCE_ONES_LOST, &out));
+    EXPECT(-EINVAL, umf_fence_open_in(page, umf_fence_index(fence), &mapping, UMF_FENCE_ONES_LOST,
+                                      &out));
+    OK(umf_fence_set_error(fence, -ENODEV));
+    EXPECT(-EIO, end_of(&sleeper));
+    EXPECT(-EIO, umf_fence_wait(fence, 3, FOREVER));
+    CHECK(umf_fence_value(fence) == 2);
+    finish();
+
+    /* Without the flag it is a value like any other. */
+    start(0);
+    device_writes_at(&memory, AT, UINT64_MAX);
+    OK(umf_fence_wait(fence, UINT64_MAX, 0));
+    finish();
+    /* A 32-bit value wraps. */
+    create_device_memory(&memory);
+    mapping = device_memory_at(&memory, AT);
+    OK(umf_page_create(2, 0, &page));
+    EXPECT(-EINVAL, umf_fence_create_in(page, &mapping, UMF_FENCE_32BIT | UMF_FENCE_ONES_LOST,
+                                        &out));
+    OK(umf_fence_create_in(page, &mapping, UMF_FENCE_32BIT, &fence));
+    EXPECT(-EINVAL, umf_fence_open_in(page, umf_fence_index(fence), &mapping, UMF_FENCE_ONES_LOST,
+                                      &out));
+    CHECK(out == (void *)&page);
+    finish();
+}
+
 static void
 bad_arguments(void)
 {
@@ -444,6 +488,7 @@ main(void)
     thirty_two_bits_go_round();
     any_all_and_watches();
     a_queue_waits_for_it();
+    a_lost_device_has_reached_nothing();
     bad_arguments();
     a_page_for_one_writer_is_no_device_s();
     a_page_as_a_dma_buf();

@@ -207,6 +207,17 @@ pub struct umf_mapping {
     pub release: Option<extern "C" fn(data: *mut c_void)>,
 }
 
+/// Flag of umf_fence_create_in() and umf_fence_open_in(): a value of all ones means that the device
+/// is lost.
+///
+/// Memory of a device that was removed or reset may read as all ones. Without this flag UINT64_MAX
+/// is a value, which the process remembers as reached for ever. With it, such a read counts as no
+/// value: no wait ends by it, and umf_fence_value() returns what was seen before. The driver then
+/// fails the fence with umf_fence_set_error(), which ends the waits. The device never writes
+/// UINT64_MAX to such a fence. Each process gives the flag for its own mapping. Only for 64-bit
+/// fences: a 32-bit value wraps, so all ones is one of its values. Since 0.1.
+pub const UMF_FENCE_ONES_LOST: u64 = 1 << 3;
+
 /// Create a fence whose value is in memory of a driver.
 ///
 /// The memory is, for example, the mapping of a buffer object, host-visible Vulkan memory, or
@@ -227,20 +238,21 @@ pub struct umf_mapping {
 /// (in Vulkan: VK_MEMORY_PROPERTY_HOST_COHERENT_BIT). Do not use memory that has to be invalidated
 /// or synchronized before a read: the library cannot detect it, and its waits would not end. The
 /// memory must stay readable until release is called, even when the device is lost; in that case,
-/// fail the fence with umf_fence_set_error(). The device writes the value with one atomic access of
-/// its size, after the results of its work have become visible. It never writes a smaller value.
+/// fail the fence with umf_fence_set_error(), and see UMF_FENCE_ONES_LOST. The device writes the
+/// value with one atomic access of its size, after the results of its work have become visible. It
+/// never writes a smaller value.
 ///
 /// @page: the page in which the fence takes a slot. The fence keeps a reference to it.
 /// @memory: where the value is; its current contents are the initial value. The struct stays the
 ///     caller's.
-/// @flags: UMF_FENCE_32BIT, or 0.
+/// @flags: UMF_FENCE_32BIT, UMF_FENCE_ONES_LOST, or 0.
 /// @out_fence: receives a reference, which the caller ends with umf_fence_unref(). Written only on
 ///     success.
 ///
 /// Return: 0 on success, or
 ///   -EINVAL      @page, @memory, memory->value or @out_fence is NULL; memory->size is less than
 ///                the first version of the struct; memory->reserved is not 0; memory->value is not
-///                aligned; @flags has unknown bits
+///                aligned; @flags has unknown bits, or both flags; or the device is lost already
 ///   -ENOSPC      all slots of the page are in use
 ///   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER
 ///   -EOPNOTSUPP  this process created the page with UMF_PAGE_SINGLE_WRITER: see umf_fence_create()
@@ -256,12 +268,13 @@ pub unsafe extern "C" fn umf_fence_create_in(
 ) -> c_int {
     c_return_preserving_errno(|| {
         let width = match flags {
-            0 => Width::Bits64,
+            0 | UMF_FENCE_ONES_LOST => Width::Bits64,
             UMF_FENCE_32BIT => Width::Bits32,
             _ => return Err(Error::Invalid),
         };
         non_null(out_fence)?;
-        let (page, memory) = c_contract!((clone_ref(page)?, external_memory(memory, width)?));
+        let (page, memory) =
+            c_contract!((clone_ref(page)?, external_memory(memory, width, flags)?));
         c_contract!(write_handle(Fence::create_in(&page, width, memory)?, out_fence));
         Ok(())
     })
@@ -277,14 +290,15 @@ pub unsafe extern "C" fn umf_fence_create_in(
 /// @page: the page, usually an imported one. The fence keeps a reference to it.
 /// @index: what umf_fence_index() returns in the process that created the fence.
 /// @memory: where the value is. The struct stays the caller's.
-/// @flags: must be 0.
+/// @flags: UMF_FENCE_ONES_LOST, or 0.
 /// @out_fence: receives a reference, which the caller ends with umf_fence_unref(). Written only on
 ///     success.
 ///
 /// Return: 0 on success, or
 ///   -EINVAL  @page, @memory, memory->value or @out_fence is NULL; memory->size is less than the
 ///            first version of the struct; memory->reserved is not 0; memory->value is not aligned
-///            for the fence's width; @flags is not 0; the fence's value is in the page
+///            for the fence's width; @flags has unknown bits, or does not fit a 32-bit fence; the
+///            fence's value is in the page; or the device is lost already
 ///   -ENOENT  the page has no such index, or no fence lives there now
 ///   -ENOMEM  no memory is left
 ///
@@ -298,12 +312,13 @@ pub unsafe extern "C" fn umf_fence_open_in(
     out_fence: *mut *mut umf_fence,
 ) -> c_int {
     c_return_preserving_errno(|| {
-        no_flags(flags)?;
+        no_flags(flags & !UMF_FENCE_ONES_LOST)?;
         non_null(out_fence)?;
         non_null(memory)?;
         let page = c_contract!(clone_ref(page)?);
-        let fence =
-            Fence::open_in(&page, index, |width| c_contract!(external_memory(memory, width)))?;
+        let fence = Fence::open_in(&page, index, |width| {
+            c_contract!(external_memory(memory, width, flags))
+        })?;
         c_contract!(write_handle(fence, out_fence));
         Ok(())
     })
@@ -313,12 +328,19 @@ pub unsafe extern "C" fn umf_fence_open_in(
 ///
 /// # Safety
 /// `memory` is NULL or as the C contract (contract.rs) and `umf_fence_create_in` ask.
-unsafe fn external_memory(memory: *const umf_mapping, width: Width) -> Result<ExternalMemoryDesc> {
+unsafe fn external_memory(
+    memory: *const umf_mapping,
+    width: Width,
+    flags: u64,
+) -> Result<ExternalMemoryDesc> {
     // SAFETY: by this function's contract.
     let memory = unsafe { read_sized(memory)? };
-    if memory.reserved != 0 {
+    let ones_are_lost = flags & UMF_FENCE_ONES_LOST != 0;
+    if memory.reserved != 0 || ones_are_lost && width == Width::Bits32 {
         return Err(Error::Invalid);
     }
     // SAFETY: what umf_fence_create_in() asks of its callers.
-    unsafe { ExternalMemoryDesc::new(memory.value, width, memory.data, memory.release) }
+    let desc =
+        unsafe { ExternalMemoryDesc::new(memory.value, width, memory.data, memory.release)? };
+    Ok(if ones_are_lost { desc.with_ones_lost() } else { desc })
 }

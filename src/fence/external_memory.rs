@@ -20,6 +20,8 @@ pub(crate) struct ExternalMemoryDesc {
     address: NonNull<c_void>,
     data: *mut c_void,
     release: Option<extern "C" fn(data: *mut c_void)>,
+    /// Whether a value of all ones means that the device is lost.
+    ones_are_lost: bool,
 }
 
 impl ExternalMemoryDesc {
@@ -41,17 +43,23 @@ impl ExternalMemoryDesc {
         };
         let address = NonNull::new(address.cast_mut()).ok_or(Error::Invalid)?;
         if address.addr().get() % size == 0 {
-            Ok(ExternalMemoryDesc { address, data, release })
+            Ok(ExternalMemoryDesc { address, data, release, ones_are_lost: false })
         } else {
             Err(Error::Invalid)
         }
     }
 
-    /// The value, of the width that `new` was given.
+    /// The same memory, where a value of all ones means that the device is lost.
+    pub(crate) fn with_ones_lost(self) -> ExternalMemoryDesc {
+        ExternalMemoryDesc { ones_are_lost: true, ..self }
+    }
+
+    /// The value, of the width that `new` was given. `None` if the device is lost: a bus without a
+    /// device reads all ones.
     ///
     /// What the writer wrote before is visible after. Loads from write-combined memory may overtake
     /// each other on x86, where an acquire load is a plain load: hence the barrier.
-    pub(crate) fn load(&self, width: Width) -> u64 {
+    pub(crate) fn load(&self, width: Width) -> Option<u64> {
         let address = self.address.as_ptr();
         let value = match width {
             // SAFETY: the contract of `new`, for the width that it checked; an `ExternalMemory` is
@@ -64,7 +72,7 @@ impl ExternalMemoryDesc {
             },
         };
         fence(Ordering::SeqCst);
-        value
+        (value != u64::MAX || !self.ones_are_lost).then_some(value)
     }
 }
 
@@ -87,7 +95,7 @@ impl ExternalMemory {
     }
 
     /// See [`ExternalMemoryDesc::load`].
-    pub(crate) fn load(&self, width: Width) -> u64 {
+    pub(crate) fn load(&self, width: Width) -> Option<u64> {
         self.desc.load(width)
     }
 }

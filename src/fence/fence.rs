@@ -97,7 +97,8 @@ impl Fence {
         desc: ExternalMemoryDesc,
     ) -> Result<Ref<Fence>> {
         let kind = Kind { width, device: true, external_value: true, ..Kind::PLAIN };
-        Fence::create_at(page, kind, desc.load(width), (Some(ProcessBound::new()), Some(desc)))
+        let value = desc.load(width).ok_or(Error::Invalid)?;
+        Fence::create_at(page, kind, value, (Some(ProcessBound::new()), Some(desc)))
     }
 
     fn create_at(
@@ -197,7 +198,10 @@ impl Fence {
         desc: &mut Option<ExternalMemoryDesc>,
     ) -> Result<Ref<Fence>> {
         let key = (page.id(), slot.index());
-        let external = desc.as_ref().map(|desc| desc.load(generation.width()));
+        let external = match desc {
+            Some(desc) => Some(desc.load(generation.width()).ok_or(Error::Invalid)?),
+            None => None,
+        };
         // The slot may hold another fence by now.
         let value = slot.slot().value(generation).map_err(|_| Error::NotFound)?;
         let value = external.unwrap_or(value);
@@ -352,7 +356,8 @@ impl Fence {
         match &self.memory {
             None => self.slot().value(self.generation),
             Some(memory) => {
-                let value = memory.load(self.width());
+                // A lost device has written nothing. The latched value stays.
+                let value = memory.load(self.width()).ok_or(Error::Stale)?;
                 // After the end of the fence, the memory may be used for anything.
                 self.slot().check_live(self.generation)?;
                 Ok(value)
