@@ -32,7 +32,9 @@ impl Handle for umf_page {
 /// A process that imports the page can wait for its fences, and do no more: no consumer can forge a
 /// completion. The page is sealed against writing by others (F_SEAL_FUTURE_WRITE, Linux 5.1). This
 /// process, and those that it forks, can still write. Importers cannot register as waiters, so
-/// every signal makes two wake-up system calls, whether or not anyone is waiting. Since 0.1.
+/// every signal makes two wake-up system calls, whether or not anyone is waiting. The kernel lets a
+/// consumer keep these wake-ups from other waiters. So every wait in such a page, of a thread, a
+/// loop or a queue, checks its fences once a second: it ends at most a second late. Since 0.1.
 pub const UMF_PAGE_SINGLE_WRITER: u64 = 1 << 0;
 
 /// Create a page with room for fences.

@@ -18,6 +18,7 @@ pub(crate) enum Sleep {
 }
 
 pub(crate) const WAITV_MAX: usize = 128;
+pub(crate) const MUTED_NS: u64 = 1_000_000_000;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Word<'a> {

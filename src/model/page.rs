@@ -46,6 +46,10 @@ impl Page {
         self.events.wake_all();
     }
 
+    pub(crate) fn may_be_muted(&self) -> bool {
+        false
+    }
+
     pub(crate) fn owner_died(&self) -> bool {
         false
     }

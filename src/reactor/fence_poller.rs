@@ -31,7 +31,7 @@ use crate::fence::Fence;
 use crate::fence::poll_interval::poll_interval;
 use crate::shm::owner_death;
 use crate::shm::page::Page;
-use crate::sys::futex::{self, Sleep, WAITV_MAX, WaitList, Word};
+use crate::sys::futex::{self, MUTED_NS, Sleep, WAITV_MAX, WaitList, Word};
 use crate::sys::thread::{Run, Thread};
 use crate::sys::time::{self, Deadline};
 use crate::util::atomic::{AtomicU32, Ordering};
@@ -95,6 +95,8 @@ struct PollSet {
     pages: [Option<(Ref<Page>, u32)>; PAGES_MAX],
     words: WaitList,
     until: Deadline,
+    /// When to check every fence of the pages whose wake-ups may be muted, if there are any.
+    until_muted: Deadline,
 }
 
 /// futex_waitv takes one word a page, besides `control` and the word of owner deaths.
@@ -257,10 +259,12 @@ impl FencePoller {
         let cannot_block = state.pages.len() > capacity() || cannot_wake();
         // Also if events keep coming.
         let timed_out = set.until.has_passed();
+        let may_be_muted = set.until_muted.has_passed();
         let mut found = false;
         for page in &mut state.pages {
-            let check_all =
-                timed_out && cannot_block || owner_may_have_died && !page.page.is_writable();
+            let check_all = timed_out && cannot_block
+                || owner_may_have_died && !page.page.is_writable()
+                || may_be_muted && page.page.may_be_muted();
             found |= page.listen(check_all, &mut state.drops);
             found |= timed_out && page.device_fences.check(&mut state.drops);
         }
@@ -278,6 +282,11 @@ impl FencePoller {
             let next = poll_interval(state.polling_since, now);
             set.until = if timed_out { next } else { next.min(until) };
         }
+        if !state.pages.iter().any(|page| page.page.may_be_muted()) {
+            set.until_muted = Deadline::NEVER;
+        } else if may_be_muted || set.until_muted == Deadline::NEVER {
+            set.until_muted = Deadline::NEVER.within(MUTED_NS);
+        }
         if !futex::has_waitv() && !state.pages.is_empty() {
             // The one word it sleeps on is shared. A peer could move the thread to another word
             // (FUTEX_REQUEUE), where `wake` does not find it, and `end` would wait forever.
@@ -293,7 +302,7 @@ impl FencePoller {
             .iter()
             .flatten()
             .map(|(page, sequence)| Word { word: page.events().sequence(), expected: *sequence });
-        let (bits, until) = (NonZeroU32::MAX, set.until);
+        let (bits, until) = (NonZeroU32::MAX, set.until.min(set.until_muted));
         if set.has_waitv {
             let words = std::iter::once(control).chain(pages);
             return block::on(&mut set.words, words, bits, Some(set.owner_deaths), until);
@@ -339,6 +348,7 @@ impl Run for FencePoller {
             pages: [const { None }; PAGES_MAX],
             words: WaitList::new(),
             until: Deadline::NEVER,
+            until_muted: Deadline::NEVER,
         };
         while self.listen(&mut set) {
             self.drop_deferred();

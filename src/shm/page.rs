@@ -140,6 +140,14 @@ impl Page {
         self.is_writable
     }
 
+    /// Whether a process that may not write to the page can keep its wake-ups from the waiters. The
+    /// kernel lets every process that can read a futex word park a thread there or move those that
+    /// sleep there. On a page that anyone can write to, such a process could withhold the value as
+    /// well.
+    pub(crate) fn may_be_muted(&self) -> bool {
+        self.writers == Writers::CreatorOnly
+    }
+
     /// The eventcount, for waits for many of the page's fences.
     pub(crate) fn events(&self) -> &EventCount {
         // SAFETY: `register` was given a mapping of at least `page_len(1)` bytes that starts at a

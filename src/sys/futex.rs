@@ -42,8 +42,9 @@ pub(crate) fn wait(
 /// Wake every thread that sleeps on `word` with one of `bits`.
 pub(crate) fn wake(word: &AtomicU32, bits: NonZeroU32) {
     // An error means that a hostile peer interferes at this moment: EFAULT if it punched a hole,
-    // EINVAL if it uses the word as a lock. The threads that are not woken sleep on a word of that
-    // peer.
+    // EINVAL if it parked a thread here that waits for a lock (FUTEX_WAIT_REQUEUE_PI). No other
+    // call wakes the threads behind that one in the kernel's queue: FUTEX_WAKE_OP and FUTEX_REQUEUE
+    // stop there too. They sleep on a word of that peer, or not longer than `MUTED_NS`.
     let _ = futex::wake_bitset(word, futex::Flags::empty(), i32::MAX as u32, bits);
 }
 
@@ -121,6 +122,10 @@ pub(crate) fn lost_waitv(error: Error) -> bool {
     }
     lost
 }
+
+/// The longest sleep on a word where a process that is not trusted with the fence can keep a
+/// wake-up from its waiters: see [`wake`], and FUTEX_REQUEUE, which moves them to another word.
+pub(crate) const MUTED_NS: u64 = 1_000_000_000;
 
 static HAS_WAITV: OnceBool = OnceBool::new();
 static WAITV_LOST: AtomicBool = AtomicBool::new(false);

@@ -5,7 +5,7 @@ use super::condition::Condition;
 use super::records::record_wait;
 use crate::error::{Error, Result};
 use crate::shm::owner_death;
-use crate::sys::futex::{Sleep, WaitList};
+use crate::sys::futex::{MUTED_NS, Sleep, WaitList};
 use crate::sys::time::{self, Deadline};
 use std::num::NonZeroU32;
 
@@ -48,6 +48,7 @@ fn block_since(start: u64, condition: Condition<'_>, deadline: Deadline) -> Resu
     };
     let bits = residues.unwrap_or(NonZeroU32::MAX);
     let needs_epoch = !fence.page().is_writable();
+    let may_be_muted = fence.page().may_be_muted();
     let mut skip_notifier = false;
     loop {
         let can_block = !needs_epoch || block::max_words() >= 2;
@@ -55,6 +56,7 @@ fn block_since(start: u64, condition: Condition<'_>, deadline: Deadline) -> Resu
         let must_poll = fence.is_device() || !can_block;
         let poll_end = || fence.wait_times.poll_interval(start, time::now());
         let until = if must_poll { deadline.min(poll_end()) } else { deadline };
+        let until = if may_be_muted { until.within(MUTED_NS) } else { until };
 
         // W1 and W2, W3, W4.
         let word = fence.slot().prepare_wait(residues);

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::fence::poll_interval::poll_interval;
 use crate::shm::owner_death;
 use crate::shm::page::Page;
-use crate::sys::futex::{SHORT_LIST, Sleep, WAITV_MAX, WaitList, Word};
+use crate::sys::futex::{MUTED_NS, SHORT_LIST, Sleep, WAITV_MAX, WaitList, Word};
 use crate::sys::list::List;
 use crate::sys::time::{self, Deadline};
 use crate::util::atomic::Ordering;
@@ -22,6 +22,9 @@ pub(super) struct PageEvents<'a> {
     pub(super) too_many_pages: bool,
     /// Something is written without an event: by a device, or on a page that has no place here.
     must_poll: bool,
+    /// A process that is not trusted with the fences can keep wake-ups from this thread: see
+    /// [`Page::may_be_muted`].
+    may_be_muted: bool,
     /// The epoch of owner_death.rs, read before the check, if this process cannot write to one of
     /// the pages.
     owner_epoch: Option<u32>,
@@ -56,6 +59,7 @@ impl<'a> PageEvents<'a> {
             words: WaitList::new(),
             too_many_pages: false,
             must_poll: false,
+            may_be_muted: false,
             owner_epoch: None,
             start: time::now(),
         }
@@ -68,6 +72,7 @@ impl<'a> PageEvents<'a> {
             let fence = conditions.get(index)?.fence;
             self.must_poll |= fence.is_device();
             let page = fence.page();
+            self.may_be_muted |= page.may_be_muted();
             if !page.is_writable() {
                 self.owner_epoch = Some(0);
             }
@@ -155,6 +160,7 @@ impl<'a> PageEvents<'a> {
         let epoch = self.owner_epoch.filter(|_| can_block);
         let poll_end = || poll_interval(self.start, time::now());
         let until = if self.must_poll || !can_block { deadline.min(poll_end()) } else { deadline };
+        let until = if self.may_be_muted { until.within(MUTED_NS) } else { until };
         let words = self
             .pages
             .as_slice()
