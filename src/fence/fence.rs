@@ -242,6 +242,11 @@ impl Fence {
         self.slot.shared_page()
     }
 
+    /// The slot, for callers that keep it longer than the fence.
+    pub(crate) fn slot_handle(&self) -> SlotHandle {
+        self.slot.clone()
+    }
+
     /// Whether a device writes the value, without waking anybody.
     #[inline]
     pub(crate) fn is_device(&self) -> bool {

@@ -2,7 +2,7 @@
 //! it is, with the poller's thread. Only the event loop is replaced, by a scheduler that counts
 //! what is due. A watch that misses its signal is a deadlock, which loom reports.
 
-use super::protocol::{check, fence, signals, two_fences};
+use super::protocol::{check, check_bounded, fence, signals, two_fences};
 use crate::error::{Error, FenceErrno};
 use crate::fence::Fence;
 use crate::reactor::{Action, FencePoller, Scheduler, Token, Watch};
@@ -191,5 +191,33 @@ fn the_end_of_the_poller_cancels_its_watches() {
         let watch = poller.watch(&a, 1);
         poller.end_after(0);
         assert_eq!(watch.result(), Err(Error::Canceled));
+    });
+}
+
+#[test]
+fn a_watch_hears_its_signal_after_the_poller_moved_to_its_slot() {
+    check_bounded(2, || {
+        let (_page, a, b) = two_fences();
+        let poller = Poller::start();
+        poller.watch(&a, 1);
+        // An event of no watch: the poller sleeps on the slot from then on.
+        assert_eq!(b.notify(), Ok(()));
+        assert_eq!(a.signal(1), Ok(()));
+        poller.end_after(1);
+    });
+}
+
+#[test]
+fn a_watch_hears_its_signal_after_the_poller_moved_back_to_the_event_count() {
+    check_bounded(2, || {
+        let (_page, a, b) = two_fences();
+        let poller = Poller::start();
+        poller.watch(&a, 2);
+        assert_eq!(b.notify(), Ok(()));
+        poller.watch(&b, 1);
+        assert_eq!(b.signal(1), Ok(()));
+        poller.wait_for(1);
+        assert_eq!(a.signal(2), Ok(()));
+        poller.end_after(2);
     });
 }

@@ -24,11 +24,16 @@ const SOMETIME: Deadline = Deadline::at(1);
 ///
 /// With LIBUMF_FAIL_FAST the first failure ends the program: of a mutant, one is enough.
 pub(super) fn check(model: impl Fn() + Sync + Send + 'static) {
+    check_bounded(3, model);
+}
+
+/// The same with another bound, for models of many steps.
+pub(super) fn check_bounded(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     if std::env::var_os("LIBUMF_FAIL_FAST").is_some() {
         std::panic::set_hook(Box::new(|_| std::process::exit(101)));
     }
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
     builder.check(model);
 }
 
@@ -571,5 +576,64 @@ fn a_wait_for_a_submission_does_not_take_that_of_the_next_fence_for_its_own() {
         ended.slot().publish(next);
         assert_eq!(ended.slot().submit(next, sink, 1), Ok(()));
         assert_eq!(waiter.join().unwrap(), Err(Error::Stale));
+    });
+}
+
+/// Notifies the first fence, which wakes its waiter for nothing: it sleeps on the slots' words from
+/// then on. Then does something that ends the wait.
+fn wakes_for_nothing(
+    a: &Ref<Fence>,
+    b: &Ref<Fence>,
+    then: impl Fn(&Fence, &Fence) -> Result<()> + Send + 'static,
+) -> thread::JoinHandle<Result<()>> {
+    let (a, b) = (a.clone(), b.clone());
+    thread::spawn(move || {
+        a.notify()?;
+        then(&a, &b)
+    })
+}
+
+#[test]
+fn a_wait_for_any_that_was_woken_for_nothing_hears_its_signal() {
+    check(|| {
+        let (_page, a, b) = two_fences();
+        let wakes = wakes_for_nothing(&a, &b, |_, b| b.signal(1));
+        let conditions = Many(vec![(&a, 1), (&b, 1)], Until::Signaled);
+        assert_eq!(wait::any(&conditions, Deadline::NEVER), Ok(1));
+        assert_eq!(wakes.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_wait_for_any_of_one_that_was_woken_for_nothing_hears_its_signal() {
+    check(|| {
+        let (_page, a, b) = two_fences();
+        // Its residue is not the bit of its slot.
+        let wakes = wakes_for_nothing(&a, &b, |a, _| a.signal(7));
+        let conditions = Many(vec![(&a, 7)], Until::Signaled);
+        assert_eq!(wait::any(&conditions, Deadline::NEVER), Ok(0));
+        assert_eq!(wakes.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_wait_for_all_that_was_woken_for_nothing_hears_both_signals() {
+    check(|| {
+        let (_page, a, b) = two_fences();
+        let wakes = wakes_for_nothing(&a, &b, |a, b| a.signal(1).and(b.signal(1)));
+        let conditions = Many(vec![(&a, 1), (&b, 1)], Until::Signaled);
+        assert_eq!(wait::all(&conditions, Deadline::NEVER), Ok(()));
+        assert_eq!(wakes.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_wait_for_all_that_was_woken_for_nothing_hears_of_a_failure() {
+    check(|| {
+        let (_page, a, b) = two_fences();
+        let wakes = wakes_for_nothing(&a, &b, |_, b| b.set_error(FenceErrno::new(5).unwrap()));
+        let conditions = Many(vec![(&a, 1), (&b, 1)], Until::Signaled);
+        assert_eq!(wait::all(&conditions, Deadline::NEVER), Err(Error::FenceFailed));
+        assert_eq!(wakes.join().unwrap(), Ok(()));
     });
 }

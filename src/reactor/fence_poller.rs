@@ -22,6 +22,18 @@
 //!   inserted under the lock, before W2.
 //!
 //! So a thread that adds a watch to a page that is polled already need not wake the poller.
+//!
+//! # Who is woken
+//!
+//! An event wakes every poller that sleeps on the page's event count. A poller that was woken there
+//! [`NEEDLESS_MAX`] times for fences of others, and that has few fences of the page, sleeps on the
+//! sequences of its slots instead, which only its own fences change. It checks all of these fences
+//! after each sleep: W1, W2 and W3 of slot.rs for every slot, then W4.
+//!
+//! The event count is not among the words of that sleep, so a thread that adds a watch moves the
+//! page back to the event count and wakes the poller by `control`. The poller's next round reads
+//! the event count (W1), then registers all fences of the page there (W2) and checks them (W3).
+//! Until then the other fences are registered with the slots on which the poller still sleeps.
 
 use super::THREAD_NAME;
 use super::fence_watches::FenceWatches;
@@ -30,7 +42,8 @@ use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::fence::poll_interval::poll_interval;
 use crate::shm::owner_death;
-use crate::shm::page::Page;
+use crate::shm::page::{Page, SlotHandle};
+use crate::shm::slot::WaitTarget;
 use crate::sys::futex::{self, MUTED_NS, Sleep, WAITV_MAX, WaitList, Word};
 use crate::sys::thread::{Run, Thread};
 use crate::sys::time::{self, Deadline};
@@ -63,6 +76,12 @@ struct PolledPage {
     page: Ref<Page>,
     /// The event count as it was read last.
     sequence: u32,
+    /// What the poller sleeps on.
+    target: WaitTarget,
+    /// Whether it has just moved back to the event count, where no fence is registered yet.
+    moved_back: bool,
+    /// How often it was woken for fences of others since the last watch was added.
+    needless: u32,
     /// Watches of fences whose signals are events of the page.
     event_fences: WatchTable,
     /// Watches of fences that a device writes, which are checked at intervals.
@@ -92,14 +111,27 @@ struct PollSet {
     control: u32,
     /// The epoch of owner deaths, read before the fences were checked: see `owner_death`.
     owner_deaths: u32,
-    pages: [Option<(Ref<Page>, u32)>; PAGES_MAX],
-    words: WaitList,
+    words: [Option<PolledWord>; PAGES_MAX],
+    wait_list: WaitList,
     until: Deadline,
     /// When to check every fence of the pages whose wake-ups may be muted, if there are any.
     until_muted: Deadline,
 }
 
-/// futex_waitv takes one word a page, besides `control` and the word of owner deaths.
+/// A word that the poller sleeps on, and what it holds.
+enum PolledWord {
+    Page(Ref<Page>, u32),
+    Slot(SlotHandle, u32),
+}
+
+/// A page with more fences than this is polled by its event count, whoever else is woken by that.
+const SLOTS_MAX: usize = 32;
+
+/// After so many needless wake-ups the poller moves to the words of its slots. Not after the first:
+/// the next watch that is added moves it back, at the price of a system call.
+const NEEDLESS_MAX: u32 = if cfg!(loom) { 1 } else { 4 };
+
+/// futex_waitv takes at least one word a page, besides `control` and the word of owner deaths.
 const PAGES_MAX: usize = WAITV_MAX - 2;
 
 /// The longest sleep without futex_waitv.
@@ -154,11 +186,12 @@ impl FencePoller {
             return Ok(None);
         }
         let is_new = state.reserve(fence, predicate)?;
-        let mut found = false;
+        let (mut found, mut moved_back) = (false, false);
         if let Some(page) = state.pages.iter_mut().find(|polled| polled.is(key(fence).page)) {
+            moved_back = page.move_back();
             watch.set_registration(Registration::Fence { at: registrar(), key: key(fence) });
             if let Some(watches) = page.watches(key(fence)) {
-                found = watches.add(predicate, watch.clone()) | watches.check();
+                found = watches.add(predicate, watch.clone()) | watches.check(WaitTarget::Page);
             }
             page.purge(fence.index(), &mut state.drops);
         }
@@ -166,7 +199,7 @@ impl FencePoller {
             state.polling_since = time::now();
         }
         drop(guard);
-        if is_new || fence.is_device() {
+        if is_new || moved_back || fence.is_device() {
             this.wake();
         }
         if found {
@@ -222,7 +255,9 @@ impl FencePoller {
         };
         self.wake();
         for polled in pages {
-            polled.page.wake_all();
+            if !futex::has_waitv() {
+                polled.page.wake_all();
+            }
             let watches = polled
                 .event_fences
                 .0
@@ -241,7 +276,7 @@ impl FencePoller {
     /// Checks the fences that signaled since the last time, and fills `set` for the next sleep.
     /// Returns false at the end.
     fn listen(&self, set: &mut PollSet) -> bool {
-        set.pages.fill(None);
+        set.words.fill_with(|| None);
         let mut guard = self.lock();
         let state = &mut *guard;
         if state.ended {
@@ -261,17 +296,33 @@ impl FencePoller {
         let timed_out = set.until.has_passed();
         let may_be_muted = set.until_muted.has_passed();
         let mut found = false;
+        let mut words = set.words.iter_mut();
+        // Words beyond one a page.
+        let mut spare = PAGES_MAX.saturating_sub(state.pages.len());
         for page in &mut state.pages {
+            let slots_max = if set.has_waitv { SLOTS_MAX.min(spare + 1) } else { 0 };
+            if page.target == WaitTarget::Slot && !page.has_few_fences(slots_max) {
+                page.move_back();
+            }
             let check_all = timed_out && cannot_block
                 || owner_may_have_died && !page.page.is_writable()
                 || may_be_muted && page.page.may_be_muted();
-            found |= page.listen(check_all, &mut state.drops);
-            found |= timed_out && page.device_fences.check(&mut state.drops);
+            if page.target == WaitTarget::Page {
+                found |= page.listen(check_all, &mut state.drops);
+                found |= timed_out && page.device_fences.check(&mut state.drops);
+                if page.needless >= NEEDLESS_MAX && page.has_few_fences(slots_max) {
+                    page.target = WaitTarget::Slot;
+                }
+            }
+            if page.target == WaitTarget::Slot {
+                let left = words.len();
+                found |= page.listen_to_slots(&mut words, &mut state.drops);
+                spare = (spare + 1).saturating_sub(left - words.len());
+            } else if let (false, Some(word)) = (page.is_empty(), words.next()) {
+                *word = Some(PolledWord::Page(page.page.clone(), page.sequence));
+            }
         }
         state.pages.retain(|page| !page.is_empty());
-        for (page, entry) in state.pages.iter().zip(&mut set.pages) {
-            *entry = Some((page.page.clone(), page.sequence));
-        }
         let until = set.until;
         set.until = Deadline::NEVER;
         if cannot_block || state.pages.iter().any(|page| !page.device_fences.is_empty()) {
@@ -297,21 +348,22 @@ impl FencePoller {
 
     fn sleep(&self, set: &mut PollSet) -> Result<Sleep> {
         let control = Word { word: &self.control, expected: set.control };
-        let mut pages = set
-            .pages
-            .iter()
-            .flatten()
-            .map(|(page, sequence)| Word { word: page.events().sequence(), expected: *sequence });
+        let mut words = set.words.iter().flatten().map(|word| match word {
+            PolledWord::Page(page, sequence) => {
+                Word { word: page.events().sequence(), expected: *sequence }
+            }
+            PolledWord::Slot(slot, sequence) => slot.slot().word(*sequence),
+        });
         let (bits, until) = (NonZeroU32::MAX, set.until.min(set.until_muted));
         if set.has_waitv {
-            let words = std::iter::once(control).chain(pages);
-            return block::on(&mut set.words, words, bits, Some(set.owner_deaths), until);
+            let words = std::iter::once(control).chain(words);
+            return block::on(&mut set.wait_list, words, bits, Some(set.owner_deaths), until);
         }
-        let only = match (pages.next(), pages.next()) {
+        let only = match (words.next(), words.next()) {
             (Some(only), None) => only,
             _ => control,
         };
-        block::on(&mut set.words, [only].into_iter(), bits, None, until)
+        block::on(&mut set.wait_list, [only].into_iter(), bits, None, until)
     }
 }
 
@@ -345,8 +397,8 @@ impl Run for FencePoller {
             has_waitv: true,
             control: 0,
             owner_deaths: 0,
-            pages: [const { None }; PAGES_MAX],
-            words: WaitList::new(),
+            words: [const { None }; PAGES_MAX],
+            wait_list: WaitList::new(),
             until: Deadline::NEVER,
             until_muted: Deadline::NEVER,
         };
@@ -377,6 +429,9 @@ impl PollState {
             self.pages.push(PolledPage {
                 page,
                 sequence,
+                target: WaitTarget::Page,
+                moved_back: false,
+                needless: 0,
                 event_fences: WatchTable::default(),
                 device_fences: WatchTable::default(),
             });
@@ -430,22 +485,69 @@ impl PolledPage {
         table.reserve(fence, predicate, drops)
     }
 
+    /// Whether it has at most so many fences.
+    fn has_few_fences(&self, count: usize) -> bool {
+        let slots = self.event_fences.0.len() + self.device_fences.0.len();
+        let fences = || self.event_fences.fences() + self.device_fences.fences();
+        slots <= count && fences() <= count
+    }
+
+    /// Has the poller sleep on the event count, for a watch that is added. Returns whether it slept
+    /// on the slots, and has to be woken.
+    fn move_back(&mut self) -> bool {
+        self.needless = 0;
+        let moves = self.target == WaitTarget::Slot;
+        self.target = WaitTarget::Page;
+        self.moved_back |= moves;
+        moves
+    }
+
+    /// W1 to W3 for each slot, and writes their words to `words`. Returns whether any watch
+    /// completed.
+    fn listen_to_slots<'w>(
+        &mut self,
+        words: &mut impl Iterator<Item = &'w mut Option<PolledWord>>,
+        drops: &mut DeferredDrops,
+    ) -> bool {
+        let mut found = false;
+        for table in [&mut self.event_fences, &mut self.device_fences] {
+            table.0.retain(|_, fences| {
+                for watches in fences.iter_mut() {
+                    let slot = watches.fence().slot_handle();
+                    let sequence = slot.slot().sequence();
+                    found |= watches.check(WaitTarget::Slot);
+                    if let (false, Some(word)) = (watches.is_empty(), words.next()) {
+                        *word = Some(PolledWord::Slot(slot, sequence));
+                    }
+                }
+                purge(fences, drops);
+                !fences.is_empty()
+            });
+        }
+        found
+    }
+
     /// W1, then checks the slots that signaled since the last time. Checks all if `check_all`, or
     /// if the log does not reach back that far. Returns whether any watch completed.
     fn listen(&mut self, mut check_all: bool, drops: &mut DeferredDrops) -> bool {
+        check_all |= std::mem::take(&mut self.moved_back);
         let before = self.sequence;
         self.sequence = self.page.events().sequence().load(Ordering::Acquire);
         let mut found = false;
+        let mut is_needless = self.sequence != before;
         let page = self.page.clone();
         match page.events().signaled_since(before, self.sequence) {
             None => check_all = true,
             Some(signaled) => {
                 for slot in signaled {
-                    match slot {
-                        None => check_all = true,
-                        Some(slot) => {
-                            found |= self.event_fences.check_slot(slot, drops)
-                                | self.device_fences.check_slot(slot, drops);
+                    let Some(slot) = slot else {
+                        (check_all, is_needless) = (true, false);
+                        continue;
+                    };
+                    for table in [&mut self.event_fences, &mut self.device_fences] {
+                        if let Some(completed) = table.check_slot(slot, drops) {
+                            found |= completed;
+                            is_needless = false;
                         }
                     }
                 }
@@ -454,6 +556,7 @@ impl PolledPage {
         if check_all {
             found |= self.event_fences.check(drops) | self.device_fences.check(drops);
         }
+        self.needless = self.needless.saturating_add((is_needless && !found).into());
         found
     }
 
@@ -506,13 +609,19 @@ impl WatchTable {
         found
     }
 
-    fn check_slot(&mut self, slot: u32, drops: &mut DeferredDrops) -> bool {
-        let Some(fences) = self.0.get_mut(&slot) else { return false };
+    /// Checks the fences of a slot. `None` if there is no such fence.
+    fn check_slot(&mut self, slot: u32, drops: &mut DeferredDrops) -> Option<bool> {
+        let fences = self.0.get_mut(&slot)?;
         let found = check(fences, drops);
         if fences.is_empty() {
             self.0.remove(&slot);
         }
-        found
+        Some(found)
+    }
+
+    /// The number of fences.
+    fn fences(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
     }
 
     fn purge(&mut self, slot: u32, drops: &mut DeferredDrops) {
@@ -525,7 +634,8 @@ impl WatchTable {
 }
 
 fn check(fences: &mut Vec<FenceWatches>, drops: &mut DeferredDrops) -> bool {
-    let found = fences.iter_mut().fold(false, |found, watches| watches.check() | found);
+    let found =
+        fences.iter_mut().fold(false, |found, watches| watches.check(WaitTarget::Page) | found);
     purge(fences, drops);
     found
 }

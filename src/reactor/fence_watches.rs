@@ -6,6 +6,7 @@
 use super::watch::{FenceKey, Watch};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
+use crate::shm::slot::WaitTarget;
 use crate::util::refs::Ref;
 use crate::wait::Predicate;
 use std::cmp::Reverse;
@@ -129,12 +130,18 @@ impl FenceWatches {
         }
     }
 
+    /// The fence.
+    pub(crate) fn fence(&self) -> &Fence {
+        &self.fence
+    }
+
     /// Completes the watches whose condition is met or failed, and registers the others as waiters
-    /// of the fence. The caller read the page's event count before. Returns whether any completed.
-    pub(crate) fn check(&mut self) -> bool {
+    /// of the fence. The caller read the sequence of `target` before. Returns whether any
+    /// completed.
+    pub(crate) fn check(&mut self, target: WaitTarget) -> bool {
         let mut found = false;
         while let Some(entry) = self.by_threshold.peek() {
-            let checked = Self::check_entry(&self.fence, entry);
+            let checked = Self::check_entry(&self.fence, entry, target);
             match checked {
                 Checked::Waiting => break,
                 Checked::Completed => found = true,
@@ -145,7 +152,7 @@ impl FenceWatches {
         }
         let (fence, canceled) = (&self.fence, &mut self.canceled);
         self.unordered.retain(|entry| {
-            let checked = Self::check_entry(fence, entry);
+            let checked = Self::check_entry(fence, entry, target);
             match checked {
                 Checked::Completed => found = true,
                 Checked::CanceledCounted => *canceled -= 1,
@@ -156,7 +163,7 @@ impl FenceWatches {
         found
     }
 
-    fn check_entry(fence: &Fence, entry: &WatchEntry) -> Checked {
+    fn check_entry(fence: &Fence, entry: &WatchEntry, target: WaitTarget) -> Checked {
         let mut outcome = Watch::check(entry.predicate, fence);
         if outcome.is_none() {
             if !entry.watch.is_armed() {
@@ -164,7 +171,7 @@ impl FenceWatches {
             }
             // W2, then W3. Not before the first check: a waiter bit that no watch needs would cost
             // the next signal a system call.
-            entry.predicate.of(fence).register_waiter();
+            entry.predicate.of(fence).register_waiter(target);
             outcome = Watch::check(entry.predicate, fence);
         }
         match outcome {

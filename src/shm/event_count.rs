@@ -8,6 +8,21 @@
 //! waiter checks all of its fences if the log cannot tell: it missed more than 256 events, or an
 //! entry is not written yet.
 //!
+//! # Who is woken
+//!
+//! The threads that wait for different fences of a page sleep on the same word. FUTEX_WAIT_BITSET
+//! takes a mask of 32 bits: each event wakes with the bit of its slot (`index % 32`), and a thread
+//! sleeps with the bits of the slots that it waits for. So a signal wakes a thread for another
+//! fence only if the two slots share a bit, or if the thread blocks on several words, since
+//! futex_waitv takes no mask. A thread that was woken for a fence of others and has a short list
+//! does not come back here: it sleeps on the words of its slots from then on, which only its own
+//! fences wake (wait/slot_words.rs, reactor/fence_poller.rs). So a waiter is woken for others at
+//! most a few times, however often they are signaled.
+//!
+//! The mask loses no wake-up. The waiter has registered with its slots only, so it relies on the
+//! events of these, and each of them wakes with a bit of the mask. The events of other slots change
+//! the number beneath the sleep; then the log tells more events to check, and nothing else.
+//!
 //! Every word here may be written by a hostile process. A wrong entry costs a useless check, never
 //! a missed one.
 
@@ -42,7 +57,7 @@ pub(crate) struct EventSink<'a> {
 
 impl EventSink<'_> {
     pub(super) fn publish(self) {
-        self.events.publish(self.slot);
+        self.events.publish(self.slot, EventCount::wake_bit(self.slot));
     }
 
     pub(super) fn count_failure(self) {
@@ -54,6 +69,11 @@ impl EventCount {
     /// The futex word. A waiter reads it before it registers with any slot.
     pub(crate) fn sequence(&self) -> &AtomicU32 {
         &self.sequence
+    }
+
+    /// The bit with which the events of a slot wake.
+    pub(crate) fn wake_bit(slot: u32) -> u32 {
+        1 << (slot % 32)
     }
 
     /// The slots of the events from `seen` up to but not including `now`, both read from the
@@ -82,18 +102,18 @@ impl EventCount {
 
     /// S4 and S5 of slot.rs. A waiter that comes between the increment and the log entry finds the
     /// event without its slot, and checks everything.
-    fn publish(&self, slot: u32) {
+    fn publish(&self, slot: u32, bits: u32) {
         let event = self.sequence.fetch_add(1, Ordering::Release);
         if let Some(entry) = self.log.get(event as usize % LOG) {
             entry
                 .store(u64::from(event.wrapping_add(1)) << 32 | u64::from(slot), Ordering::Release);
         }
-        futex::wake(&self.sequence, NonZeroU32::MAX);
+        futex::wake(&self.sequence, NonZeroU32::new(bits).unwrap_or(NonZeroU32::MAX));
     }
 
     /// Wakes every waiter, although no slot changed.
     pub(super) fn wake_all(&self) {
-        self.publish(u32::MAX);
+        self.publish(u32::MAX, u32::MAX);
     }
 
     /// Called before the event of the failure is published.

@@ -8,8 +8,9 @@
 //! sequence number beside the value, and register for *what* they wait. Bit `T % 32` of `waiters`
 //! says that somebody waits for a value T of that residue (residue.rs). A signal from `old` to
 //! `new` concerns exactly the residues of old+1 ..= new, and wakes no other waiter. The low half of
-//! `waiters` is for threads that sleep on this slot's sequence. The high half is for threads that
-//! wait for many fences and sleep on the page's eventcount (event_count.rs).
+//! `waiters` is for threads that sleep on this slot's sequence, alone or beside those of a few
+//! other slots. The high half is for threads that wait for many fences and sleep on the page's
+//! eventcount (event_count.rs).
 //!
 //! # Why no wake-up is lost
 //!
@@ -41,6 +42,12 @@
 //! *An aliasing waiter* (T+32) may lose its bit to a signal that does not concern it. It shares the
 //! bit, so S5 wakes it too, and it sets the bit again. That is the price of 32 bits: a useless
 //! wake-up, never a missed one.
+//!
+//! *A waiter that sleeps on the sequences of several slots* (futex_waitv) does W1, W2 and W3 for
+//! each of them and then W4 for all. The argument holds for each slot by itself. futex_waitv takes
+//! no mask, so a wake-up of such a slot with any bits wakes the waiter. A waiter that moves from
+//! the page's eventcount to the slots, or back, begins again with W1 on the words that it will
+//! sleep on. The bits that it leaves behind cost a needless wake-up.
 //!
 //! What remains, as with every futex: a waiter that is preempted between W1 and W4 for exactly 2^32
 //! wake-ups of its slot misses the last. At one wake-up per microsecond that takes 71 minutes.
@@ -413,10 +420,20 @@ impl Slot {
     /// is still not met after this (W3). Without `residues` the waiter does not register: the fence
     /// always wakes.
     pub(crate) fn prepare_wait(&self, residues: Option<NonZeroU32>) -> Word<'_> {
-        let sequence = self.sequence.load(Ordering::Acquire);
+        let sequence = self.sequence();
         if let Some(residues) = residues {
             self.register_waiter(WaitTarget::Slot, residues.get());
         }
+        self.word(sequence)
+    }
+
+    /// W1 for a wait on this slot and others.
+    pub(crate) fn sequence(&self) -> u32 {
+        self.sequence.load(Ordering::Acquire)
+    }
+
+    /// The word to block on (W4), with the sequence that W1 read.
+    pub(crate) fn word(&self, sequence: u32) -> Word<'_> {
         Word { word: &self.sequence, expected: sequence }
     }
 }

@@ -250,9 +250,9 @@ impl<'a> Condition<'a> {
         self.fence.record(participant, RecordContents { role, alternatives, value })
     }
 
-    /// W2 for a waiter that sleeps on the page's eventcount. Called before the value is checked.
-    pub(crate) fn register_waiter(&self) {
-        self.fence.register_waiter(WaitTarget::Page, self.residues());
+    /// W2 for a waiter that will sleep on `target`. Called before the value is checked.
+    pub(crate) fn register_waiter(&self, target: WaitTarget) {
+        self.fence.register_waiter(target, self.residues());
         self.monitor();
     }
 

@@ -4,7 +4,9 @@ use super::condition::Conditions;
 use super::page_events::{PageEvents, WakeReason};
 use super::records::{MAX_RECORDS, record_wait, record_waits};
 use super::scan::{Register, Scan, SlotIndex};
+use super::slot_words::SlotWords;
 use crate::error::{Error, Result};
+use crate::shm::slot::WaitTarget;
 use crate::sys::time::Deadline;
 
 /// Waits until one of the conditions is met, and returns its index. A condition that is met takes
@@ -12,7 +14,8 @@ use crate::sys::time::Deadline;
 ///
 /// All conditions are checked, and registered, once. Then the event counts name the slots that
 /// changed, and only those are checked again. The others are still registered: a signal that clears
-/// a registration publishes an event.
+/// a registration publishes an event. A short list moves to the words of its slots after the first
+/// wake-up for others: see slot_words.rs.
 pub(crate) fn any(conditions: &impl Conditions, deadline: Deadline) -> Result<usize> {
     if let Some(answer) = scan_all(conditions, Register::No)? {
         return answer;
@@ -36,17 +39,38 @@ fn block_for_any(conditions: &impl Conditions, deadline: Deadline) -> Result<usi
     let index = SlotIndex::of(conditions, &events)?;
     let mut records = [const { None }; MAX_RECORDS];
     record_waits(conditions, &mut records)?;
+    let mut on_slots: Option<SlotWords> = None;
     loop {
-        let reason = events.sleep(deadline)?;
+        let reason = match &on_slots {
+            None => events.sleep(deadline)?,
+            Some(words) => events.sleep_on(words.words(conditions, 0), deadline)?,
+        };
         if reason == WakeReason::Deadline {
             break;
         }
         let mut scan = Scan::default();
-        let is_complete = reason != WakeReason::Poll
-            && index.check_signaled(&mut events, conditions, &mut scan)?;
+        let mut is_complete = false;
+        if !events.can_sleep_on(conditions.count()) {
+            // Also if futex_waitv was forbidden meanwhile.
+            on_slots = None;
+        }
+        if on_slots.is_none() && reason != WakeReason::Poll {
+            is_complete = index.check_signaled(&mut events, conditions, &mut scan)?;
+            if scan.is_empty() && events.can_sleep_on(conditions.count()) {
+                (on_slots, is_complete) = (Some(SlotWords::new()), false);
+            }
+        }
         if !is_complete && scan.met.is_none() {
-            events.listen();
-            scan.check_all(conditions, Register::Yes)?;
+            match &mut on_slots {
+                None => {
+                    events.listen();
+                    scan.check_all(conditions, Register::Yes)?;
+                }
+                Some(words) => {
+                    events.read_owner_epoch();
+                    scan.check_slots(conditions, words)?;
+                }
+            }
         }
         if scan.met.is_none() && scan.failure.is_some() {
             // Another condition may be met, and its event not published yet, or never. It takes
@@ -106,8 +130,22 @@ fn block_for_all(conditions: &impl Conditions, mut at: usize, deadline: Deadline
     let mut events = PageEvents::new();
     events.add_pages_of(conditions)?;
     let mut recorded = None;
+    let mut on_slots: Option<SlotWords> = None;
     while at < count {
-        if events.listen() {
+        if !events.can_sleep_on(count - at) {
+            // Also if futex_waitv was forbidden meanwhile.
+            on_slots = None;
+        }
+        // The slots that the wait has not got to are among the words: a failure wakes them too.
+        let (target, may_have_failed) = match &mut on_slots {
+            None => (WaitTarget::Page, events.listen()),
+            Some(words) => {
+                events.read_owner_epoch();
+                words.listen(conditions, at)?;
+                (WaitTarget::Slot, true)
+            }
+        };
+        if may_have_failed {
             check_failures(conditions, at)?;
         }
         let condition = conditions.get(at)?;
@@ -116,7 +154,7 @@ fn block_for_all(conditions: &impl Conditions, mut at: usize, deadline: Deadline
             at = first_unmet(conditions, at + 1)?;
             continue;
         }
-        condition.register_waiter();
+        condition.register_waiter(target);
         if condition.met()? {
             at = first_unmet(conditions, at + 1)?;
             continue;
@@ -126,12 +164,23 @@ fn block_for_all(conditions: &impl Conditions, mut at: usize, deadline: Deadline
             drop(recorded.take());
             recorded = Some((at, record_wait(&condition)));
         }
-        if events.sleep(deadline)? == WakeReason::Deadline {
+        let reason = match &on_slots {
+            None => events.sleep(deadline)?,
+            Some(words) => events.sleep_on(words.words(conditions, at), deadline)?,
+        };
+        if reason == WakeReason::Deadline {
             return if first_unmet(conditions, at)? == count {
                 Ok(())
             } else {
                 Err(Error::TimedOut)
             };
+        }
+        if on_slots.is_none()
+            && reason == WakeReason::Event
+            && matches!(condition.met(), Ok(false))
+            && events.can_sleep_on(count - at)
+        {
+            on_slots = Some(SlotWords::new());
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ mod one;
 mod page_events;
 mod records;
 mod scan;
+mod slot_words;
 
 pub(crate) use condition::{Condition, Conditions, Op, Predicate, Until};
 pub(crate) use many::{all, any};

@@ -2,8 +2,10 @@
 
 use super::block;
 use super::condition::Conditions;
+use super::slot_words::SlotWords;
 use crate::error::Result;
 use crate::fence::poll_interval::poll_interval;
+use crate::shm::event_count::EventCount;
 use crate::shm::owner_death;
 use crate::shm::page::Page;
 use crate::sys::futex::{MUTED_NS, SHORT_LIST, Sleep, WAITV_MAX, WaitList, Word};
@@ -28,6 +30,8 @@ pub(super) struct PageEvents<'a> {
     /// The epoch of owner_death.rs, read before the check, if this process cannot write to one of
     /// the pages.
     owner_epoch: Option<u32>,
+    /// The bits of the slots that are waited for: see event_count.rs.
+    wake_bits: u32,
     start: u64,
 }
 
@@ -61,6 +65,7 @@ impl<'a> PageEvents<'a> {
             must_poll: false,
             may_be_muted: false,
             owner_epoch: None,
+            wake_bits: 0,
             start: time::now(),
         }
     }
@@ -71,6 +76,7 @@ impl<'a> PageEvents<'a> {
         for index in 0..conditions.count() {
             let fence = conditions.get(index)?.fence;
             self.must_poll |= fence.is_device();
+            self.wake_bits |= EventCount::wake_bit(fence.index());
             let page = fence.page();
             self.may_be_muted |= page.may_be_muted();
             if !page.is_writable() {
@@ -135,7 +141,7 @@ impl<'a> PageEvents<'a> {
 
     /// W1 of owner_death.rs. Returns whether a fence of these pages may have lost its signaler
     /// since the last time.
-    fn read_owner_epoch(&mut self) -> bool {
+    pub(super) fn read_owner_epoch(&mut self) -> bool {
         let now = self.owner_epoch.map(|_| owner_death::epoch());
         std::mem::replace(&mut self.owner_epoch, now) != now
     }
@@ -157,18 +163,41 @@ impl<'a> PageEvents<'a> {
             return Ok(WakeReason::after(Sleep::Woken, deadline, deadline));
         }
         let can_block = count + usize::from(self.owner_epoch.is_some()) <= max_words;
-        let epoch = self.owner_epoch.filter(|_| can_block);
-        let poll_end = || poll_interval(self.start, time::now());
-        let until = if self.must_poll || !can_block { deadline.min(poll_end()) } else { deadline };
-        let until = if self.may_be_muted { until.within(MUTED_NS) } else { until };
+        let (epoch, until) = self.until(can_block, deadline);
+        let bits = NonZeroU32::new(self.wake_bits).unwrap_or(NonZeroU32::MAX);
         let words = self
             .pages
             .as_slice()
             .iter()
             .take(max_words)
             .map(|page| Word { word: page.page.events().sequence(), expected: page.sequence });
+        let slept = block::on(&mut self.words, words, bits, epoch, until)?;
+        Ok(WakeReason::after(slept, until, deadline))
+    }
+
+    /// Whether `sleep_on` can be called for so many slots.
+    pub(super) fn can_sleep_on(&self, slots: usize) -> bool {
+        SlotWords::fits(slots, self.owner_epoch.is_some().into())
+    }
+
+    /// W4 on the words of the slots instead. The caller has done W1 to W3 there, and has read the
+    /// owners' epoch.
+    pub(super) fn sleep_on<'w>(
+        &mut self,
+        words: impl Iterator<Item = Word<'w>>,
+        deadline: Deadline,
+    ) -> Result<WakeReason> {
+        let (epoch, until) = self.until(true, deadline);
         let slept = block::on(&mut self.words, words, NonZeroU32::MAX, epoch, until)?;
         Ok(WakeReason::after(slept, until, deadline))
+    }
+
+    /// The owners' epoch to sleep on, if that is possible, and the end of the next sleep.
+    fn until(&self, can_block: bool, deadline: Deadline) -> (Option<u32>, Deadline) {
+        let epoch = self.owner_epoch.filter(|_| can_block);
+        let poll_end = || poll_interval(self.start, time::now());
+        let until = if self.must_poll || !can_block { deadline.min(poll_end()) } else { deadline };
+        (epoch, if self.may_be_muted { until.within(MUTED_NS) } else { until })
     }
 }
 

@@ -2,8 +2,10 @@
 
 use super::condition::{Condition, Conditions};
 use super::page_events::PageEvents;
+use super::slot_words::SlotWords;
 use crate::error::{Error, Result};
 use crate::shm::page::Page;
+use crate::shm::slot::WaitTarget;
 
 /// Whether the thread registers as a waiter before it checks a condition.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,18 +34,35 @@ impl Scan {
             }
             let condition = conditions.get(index)?;
             if register == Register::Yes {
-                condition.register_waiter();
+                condition.register_waiter(WaitTarget::Page);
             }
             self.check(index, condition);
         }
         Ok(())
     }
 
-    /// Checks a condition that was registered before, and registers it again only if it is still
-    /// not met: a bit that nobody needs costs the next signal a system call.
-    fn recheck(&mut self, index: usize, condition: Condition<'_>) {
+    /// Reads the slots' words (W1), registers the conditions there, and checks them until one is
+    /// met.
+    pub(super) fn check_slots(
+        &mut self,
+        conditions: &impl Conditions,
+        words: &mut SlotWords,
+    ) -> Result<()> {
+        words.listen(conditions, 0)?;
+        for index in 0..conditions.count() {
+            if self.met.is_some() {
+                break;
+            }
+            self.recheck(index, conditions.get(index)?, WaitTarget::Slot);
+        }
+        Ok(())
+    }
+
+    /// Checks a condition that may be met by now, and registers it only if it is not: a bit that
+    /// nobody needs costs the next signal a system call.
+    fn recheck(&mut self, index: usize, condition: Condition<'_>, target: WaitTarget) {
         if !self.check(index, condition) {
-            condition.register_waiter();
+            condition.register_waiter(target);
             self.check(index, condition);
         }
     }
@@ -55,6 +74,11 @@ impl Scan {
             Err(error) => self.failure = self.failure.or(Some(error)),
         }
         true
+    }
+
+    /// Whether nothing was found.
+    pub(super) fn is_empty(&self) -> bool {
+        self.met.is_none() && self.failure.is_none()
     }
 
     pub(super) fn answer(self) -> Option<Result<usize>> {
@@ -124,7 +148,7 @@ impl SlotIndex {
                     let condition = conditions.get(index)?;
                     let fence = condition.fence;
                     if fence.index() == slot && std::ptr::eq(fence.page(), page) {
-                        scan.recheck(index, condition);
+                        scan.recheck(index, condition, WaitTarget::Page);
                     }
                 }
             }
@@ -133,7 +157,7 @@ impl SlotIndex {
                 let first = entries.partition_point(|entry| key(entry) < (number, slot));
                 let found = entries.iter().skip(first);
                 for entry in found.take_while(|entry| key(entry) == (number, slot)) {
-                    scan.recheck(entry.2, conditions.get(entry.2)?);
+                    scan.recheck(entry.2, conditions.get(entry.2)?, WaitTarget::Page);
                 }
             }
         }

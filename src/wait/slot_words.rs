@@ -1,0 +1,50 @@
+//! The slots' own words, for short lists: only its own fences wake a thread that sleeps there.
+//!
+//! A wait for many begins on the eventcounts of the pages, one word a page, whatever the length of
+//! the list. These words are shared by everybody who waits there. Once a wake-up was for a fence of
+//! others, a wait with a short list goes on with the sequences of its slots, one word a fence
+//! (futex_waitv): W1, W2 and W3 of slot.rs for each of them, then W4 for all. Not from the start: a
+//! sleep on one word is faster, and a sandbox that allows futex alone is not asked for more unless
+//! the page is crowded.
+
+use super::block;
+use super::condition::Conditions;
+use crate::error::Result;
+use crate::sys::futex::Word;
+
+/// The sequences of the slots, as they were read before the conditions were checked.
+pub(super) struct SlotWords([u32; SLOTS_MAX]);
+
+/// The longest list for which a thread sleeps on the slots' words. Longer ones, which cost more to
+/// sleep on and to check, stay with the eventcounts.
+const SLOTS_MAX: usize = 32;
+
+impl SlotWords {
+    /// Whether a thread can sleep on the words of so many slots, and on `others`.
+    pub(super) fn fits(count: usize, others: usize) -> bool {
+        count <= SLOTS_MAX && count + others <= block::max_words()
+    }
+
+    pub(super) fn new() -> SlotWords {
+        SlotWords([0; SLOTS_MAX])
+    }
+
+    /// W1 for the conditions from `from` on. Called before the thread registers with their slots.
+    pub(super) fn listen(&mut self, conditions: &impl Conditions, from: usize) -> Result<()> {
+        for (index, sequence) in (from..conditions.count()).zip(&mut self.0) {
+            *sequence = conditions.get(index)?.fence.slot().sequence();
+        }
+        Ok(())
+    }
+
+    /// The words to block on (W4), for the same conditions.
+    pub(super) fn words<'a>(
+        &'a self,
+        conditions: &'a impl Conditions,
+        from: usize,
+    ) -> impl Iterator<Item = Word<'a>> {
+        (from..conditions.count()).zip(&self.0).filter_map(|(index, sequence)| {
+            Some(conditions.get(index).ok()?.fence.slot().word(*sequence))
+        })
+    }
+}
