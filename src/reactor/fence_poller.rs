@@ -37,6 +37,7 @@
 
 use super::THREAD_NAME;
 use super::fence_watches::FenceWatches;
+use super::page_budget::PageBudget;
 use super::watch::{AfterUnlock, FenceKey, Registrar, Registration, Scheduler, Watch};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
@@ -82,6 +83,9 @@ struct PolledPage {
     moved_back: bool,
     /// How often it was woken for fences of others since the last watch was added.
     needless: u32,
+    /// The sum of the sequences of its slots, if the poller sleeps on those.
+    slots_sequence: u32,
+    budget: PageBudget,
     /// Watches of fences whose signals are events of the page.
     event_fences: WatchTable,
     /// Watches of fences that a device writes, which are checked at intervals.
@@ -116,6 +120,8 @@ struct PollSet {
     until: Deadline,
     /// When to check every fence of the pages whose wake-ups may be muted, if there are any.
     until_muted: Deadline,
+    /// When the first page that rests is to be listened to again: see page_budget.rs.
+    until_rested: Deadline,
 }
 
 /// A word that the poller sleeps on, and what it holds.
@@ -136,6 +142,11 @@ const PAGES_MAX: usize = WAITV_MAX - 2;
 
 /// The longest sleep without futex_waitv.
 const MAX_SLEEP_NS: u64 = 1_000_000_000;
+
+/// The time for the budgets. It stands still under the model checker, where each run is the same.
+fn clock() -> u64 {
+    if cfg!(loom) { 0 } else { time::now() }
+}
 
 /// The number of pages that one poller can poll: a single one without futex_waitv.
 fn capacity() -> usize {
@@ -299,6 +310,8 @@ impl FencePoller {
         let mut words = set.words.iter_mut();
         // Words beyond one a page.
         let mut spare = PAGES_MAX.saturating_sub(state.pages.len());
+        let now = clock();
+        set.until_rested = Deadline::NEVER;
         for page in &mut state.pages {
             let slots_max = if set.has_waitv { SLOTS_MAX.min(spare + 1) } else { 0 };
             if page.target == WaitTarget::Slot && !page.has_few_fences(slots_max) {
@@ -307,6 +320,13 @@ impl FencePoller {
             let check_all = timed_out && cannot_block
                 || owner_may_have_died && !page.page.is_writable()
                 || may_be_muted && page.page.may_be_muted();
+            if let (false, Some(end)) = (check_all, page.budget.rests_until(now)) {
+                set.until_rested = set.until_rested.min(Deadline::at(end));
+                continue;
+            }
+            let start = clock();
+            let before = page.sequence.wrapping_add(page.slots_sequence);
+            let found_before = std::mem::take(&mut found);
             if page.target == WaitTarget::Page {
                 found |= page.listen(check_all, &mut state.drops);
                 found |= timed_out && page.device_fences.check(&mut state.drops);
@@ -321,6 +341,11 @@ impl FencePoller {
             } else if let (false, Some(word)) = (page.is_empty(), words.next()) {
                 *word = Some(PolledWord::Page(page.page.clone(), page.sequence));
             }
+            let woken = page.sequence.wrapping_add(page.slots_sequence) != before;
+            if !found && (woken || timed_out && !page.device_fences.is_empty()) {
+                page.budget.waste(start, clock(), woken);
+            }
+            found |= found_before;
         }
         state.pages.retain(|page| !page.is_empty());
         let until = set.until;
@@ -354,7 +379,7 @@ impl FencePoller {
             }
             PolledWord::Slot(slot, sequence) => slot.slot().word(*sequence),
         });
-        let (bits, until) = (NonZeroU32::MAX, set.until.min(set.until_muted));
+        let (bits, until) = (NonZeroU32::MAX, set.until.min(set.until_muted).min(set.until_rested));
         if set.has_waitv {
             let words = std::iter::once(control).chain(words);
             return block::on(&mut set.wait_list, words, bits, Some(set.owner_deaths), until);
@@ -401,6 +426,7 @@ impl Run for FencePoller {
             wait_list: WaitList::new(),
             until: Deadline::NEVER,
             until_muted: Deadline::NEVER,
+            until_rested: Deadline::NEVER,
         };
         while self.listen(&mut set) {
             self.drop_deferred();
@@ -432,6 +458,8 @@ impl PollState {
                 target: WaitTarget::Page,
                 moved_back: false,
                 needless: 0,
+                slots_sequence: 0,
+                budget: PageBudget::default(),
                 event_fences: WatchTable::default(),
                 device_fences: WatchTable::default(),
             });
@@ -510,11 +538,13 @@ impl PolledPage {
         drops: &mut DeferredDrops,
     ) -> bool {
         let mut found = false;
+        let mut sum = 0u32;
         for table in [&mut self.event_fences, &mut self.device_fences] {
             table.0.retain(|_, fences| {
                 for watches in fences.iter_mut() {
                     let slot = watches.fence().slot_handle();
                     let sequence = slot.slot().sequence();
+                    sum = sum.wrapping_add(sequence);
                     found |= watches.check(WaitTarget::Slot);
                     if let (false, Some(word)) = (watches.is_empty(), words.next()) {
                         *word = Some(PolledWord::Slot(slot, sequence));
@@ -524,6 +554,7 @@ impl PolledPage {
                 !fences.is_empty()
             });
         }
+        self.slots_sequence = sum;
         found
     }
 

@@ -1,0 +1,127 @@
+/*
+ * A peer that only spends this process's time: with events that tell nothing, with notifications,
+ * or with fences that it forged to be written by a device. A loop that watches the page uses a
+ * twentieth of a core for it at most, and serves another page meanwhile.
+ */
+#include "process.h"
+#include "raw_page.h"
+#include "sleeper.h"
+#include "watch.h"
+
+#include <limits.h>
+#include <linux/futex.h>
+
+#define WATCHES 20000
+#define LASTS SECOND
+/* What a page may waste at once, and one check of all its fences. */
+#define BURST (15 * MS)
+
+enum attack { RING, NOTIFY, FORGE };
+
+static void
+ring(int sock)
+{
+    int fd = recv_fd(sock);
+    char *bytes = mmap(NULL, SLOTS_AT, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    CHECK(bytes != MAP_FAILED);
+    uint32_t *word = (uint32_t *)(void *)(bytes + EVENT_COUNT);
+    for (;;) {
+        __atomic_fetch_add(word, 1, __ATOMIC_RELEASE);
+        syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+        nanosleep(&(struct timespec){ .tv_nsec = 500000 }, NULL);
+    }
+}
+
+static void
+notify(int sock)
+{
+    struct umf_page *page = recv_page(sock);
+    struct umf_fence *fence = recv_fence(sock, page);
+    for (;;)
+        OK(umf_fence_notify(fence));
+}
+
+static void
+count(void *data, int result)
+{
+    EXPECT(0, result);
+    atomic_fetch_add((atomic_uint *)data, 1);
+}
+
+static void
+ignore(void *data, int result)
+{
+    (void)data;
+    (void)result;
+}
+
+static void
+wastes_little(enum attack attack)
+{
+    struct peer peer = { 0 };
+    if (attack != FORGE)
+        peer = start_peer(attack == RING ? ring : notify);
+    struct umf_page *page, *other;
+    struct umf_fence *fence, *served, *first = NULL;
+    struct umf_loop *loop;
+    uint32_t watches = rounds(attack == NOTIFY ? 100 : WATCHES, 100);
+    OK(umf_page_create(watches, 0, &page));
+    OK(umf_page_create(1, 0, &other));
+    OK(umf_fence_create(other, 0, 0, &served));
+    OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
+    for (uint32_t i = 0; i < watches; i++) {
+        struct umf_callback callback = { .call = ignore };
+        OK(umf_fence_create(page, 0, attack == FORGE ? UMF_FENCE_DEVICE : 0, &fence));
+        struct umf_wait wait = { .fence = fence, .value = 1 };
+        OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
+        if (first)
+            umf_fence_unref(fence);
+        else
+            first = fence;
+    }
+    if (attack != FORGE) {
+        send_page(peer.sock, page);
+        if (attack == NOTIFY)
+            tell(peer.sock, umf_fence_index(first));
+    }
+    uint64_t start = now_ns(), used = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    atomic_uint calls = 0;
+    unsigned turns = 0;
+    while (now_ns() - start < LASTS) {
+        struct umf_callback callback = { .call = count, .data = &calls };
+        struct umf_wait wait = { .fence = served, .value = ++turns };
+        OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
+        OK(umf_fence_signal(served, turns));
+        while (atomic_load(&calls) < turns)
+            nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+        nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
+    }
+    uint64_t lasted = now_ns() - start;
+    used = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - used;
+    printf("%s: %.1f %% of a core\n",
+           attack == RING ? "events" : attack == NOTIFY ? "notifications" : "device fences",
+           100.0 * (double)used / (double)lasted);
+    if (!RUNNING_ON_VALGRIND && !is_emulated() && !SANITIZES_THREADS)
+        CHECK(used < lasted / 20 + BURST);
+    CHECK(turns > 5);
+    if (attack != FORGE) {
+        kill(peer.pid, SIGKILL);
+        CHECK(waitpid(peer.pid, NULL, 0) == peer.pid);
+        close(peer.sock);
+    }
+    umf_loop_unref(loop);
+    umf_fence_unref(first);
+    umf_fence_unref(served);
+    umf_page_unref(other);
+    umf_page_unref(page);
+}
+
+int
+main(void)
+{
+    watchdog(50);
+    wastes_little(RING);
+    wastes_little(NOTIFY);
+    wastes_little(FORGE);
+    return 0;
+}
