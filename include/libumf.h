@@ -82,8 +82,8 @@
  *   when the process creates or imports its first page.
  * Blocking. Functions with a timeout block. umf_loop_unref(), umf_queue_unref(), umf_watch_cancel()
  *   and umf_graph_write() may block. No other function does, but one that runs your callbacks, jobs
- *   or release functions takes as long as these. To wait without blocking, use umf_loop_watch(), the
- *   conversions that take a loop, and umf_queue_submit().
+ *   or release functions takes as long as these. To wait without blocking, use umf_loop_watch(),
+ *   the conversions that take a loop, and umf_queue_submit().
  * Callbacks. A function that the library calls must return normally. It must not throw a C++
  *   exception, call longjmp() out of itself, or call pthread_exit(): the process may abort or
  *   deadlock. What else it may do stands where its struct is declared. It runs with cancellation
@@ -93,8 +93,8 @@
  *   umf_queue_fail(), umf_queue_submit(), umf_loop_dispatch(), umf_fence_open_in() or
  *   umf_fence_set_notifier(). During these, hold no lock that a release function takes. It may
  *   call any function of the library. On a loop's thread it should not block, like a callback.
- * Cancellation. No function is a cancellation point: pthread_cancel() stays pending until the thread
- *   has returned from the library. Threads with asynchronous cancellation must not call it.
+ * Cancellation. No function is a cancellation point: pthread_cancel() stays pending until the
+ *   thread has returned from the library. Threads with asynchronous cancellation must not call it.
  * Fork. A child may use the handles that it inherits, except loops, watches and queues: it can only
  *   end its references to these, and other calls with them return -ESTALE. Their callbacks, jobs
  *   and release functions never run in the child. A fence that the parent created ends with the
@@ -1423,9 +1423,9 @@ struct umf_loop;
  * Create an event loop.
  *
  * A loop with UMF_LOOP_THREAD has threads of its own. They start with its first watch and end with
- * the loop; they are named "umf-loop" and block all POSIX signals. They have the policy SCHED_OTHER
- * and the CPU affinity of the process's main thread, whichever thread starts them. Everything that
- * is due runs there, one at a time (but see UMF_QUEUE_INLINE).
+ * the loop; they are named "umf-loop" and block all POSIX signals. They have the policy
+ * SCHED_OTHER and the CPU affinity of the process's main thread, whichever thread starts them.
+ * Everything that is due runs there, one at a time (but see UMF_QUEUE_INLINE).
  *
  * Without UMF_LOOP_THREAD, everything runs in umf_loop_dispatch(), which the caller calls whenever
  * umf_loop_fd() is readable: so the loop becomes part of the caller's own. The library still

@@ -265,7 +265,7 @@ a_process_that_forks(void)
     umf_loop_unref(loop);
 }
 
-/* The policy and the processors of the loop's thread, where the thread that adds the first watch has
+/* The policy and the processors of the loop's thread, if the thread that adds the first watch has
  * others than the process. */
 static struct umf_loop *started_by_another;
 

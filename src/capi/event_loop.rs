@@ -30,9 +30,9 @@ pub const UMF_LOOP_THREAD: u64 = 1 << 0;
 /// Create an event loop.
 ///
 /// A loop with UMF_LOOP_THREAD has threads of its own. They start with its first watch and end with
-/// the loop; they are named "umf-loop" and block all POSIX signals. They have the policy SCHED_OTHER
-/// and the CPU affinity of the process's main thread, whichever thread starts them. Everything that
-/// is due runs there, one at a time (but see UMF_QUEUE_INLINE).
+/// the loop; they are named "umf-loop" and block all POSIX signals. They have the policy
+/// SCHED_OTHER and the CPU affinity of the process's main thread, whichever thread starts them.
+/// Everything that is due runs there, one at a time (but see UMF_QUEUE_INLINE).
 ///
 /// Without UMF_LOOP_THREAD, everything runs in umf_loop_dispatch(), which the caller calls whenever
 /// umf_loop_fd() is readable: so the loop becomes part of the caller's own. The library still

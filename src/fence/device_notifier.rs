@@ -26,8 +26,8 @@ use std::ffi::{c_int, c_void};
 /// How long a leader sleeps without checking for signals and errors from programs.
 const LEADER_SLEEP_NS: u64 = 50_000_000;
 
-/// A leader that is not back so long after its deadline may never be: a signal handler jumped out of
-/// the wait, or this is the child of a fork that has not that thread. Then another thread leads.
+/// A leader that is not back so long after its deadline may never be: a signal handler jumped out
+/// of the wait, or this is the child of a fork without that thread. Then another thread leads.
 const LEADER_GRACE_NS: u64 = 100_000_000;
 
 /// A driver's blocking wait. It returns when its device interrupted, at the deadline, or at any

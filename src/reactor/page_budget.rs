@@ -41,9 +41,9 @@ impl PageBudget {
 
     /// The end of the page's rest. `None` if it does not rest.
     pub(super) fn rests_until(&self, now: u64) -> Option<u64> {
-        let end =
-            self.since.saturating_add(self.debt.saturating_sub(BURST_NS).saturating_mul(PART));
-        (end > now).then_some(end)
+        let excess = self.debt.saturating_sub(BURST_NS);
+        let end = self.since.saturating_add(excess.saturating_mul(PART));
+        (excess > 0 && end > now).then_some(end)
     }
 }
 

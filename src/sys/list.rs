@@ -1,7 +1,7 @@
 //! mmap of anonymous memory: a list without malloc and with little stack.
 //!
-//! For waits, which may run in a signal handler: malloc is not allowed there, and a signal stack may
-//! have 8 KiB.
+//! For waits, which may run in a signal handler: malloc is not allowed there, and a signal stack
+//! may have 8 KiB.
 
 use crate::error::{Error, Result};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
@@ -88,7 +88,7 @@ impl<T: Copy, const SHORT: usize, const MAX: usize> List<T, SHORT, MAX> {
 impl<T: Copy, const SHORT: usize, const MAX: usize> Drop for List<T, SHORT, MAX> {
     fn drop(&mut self) {
         if let Some(mapping) = self.mapping {
-            // SAFETY: `map` made the mapping with this length, and nothing borrows from it any more.
+            // SAFETY: `map` made the mapping with this length, and nothing borrows from it now.
             let _ = unsafe { munmap(mapping.as_ptr().cast(), Self::MAPPED_BYTES) };
         }
     }

@@ -81,7 +81,7 @@ impl Thread {
         // and it consumes `self`.
         unsafe {
             if wait {
-                // A cancellation point of glibc's. Canceled there, the thread would never be joined.
+                // A cancellation point of glibc. If canceled there, the thread is never joined.
                 without_cancellation(|| libc::pthread_join(self.id, std::ptr::null_mut()));
             } else {
                 libc::pthread_detach(self.id);
