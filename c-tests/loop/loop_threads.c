@@ -193,13 +193,16 @@ without_descriptors(void)
 static void
 a_process_that_forks(void)
 {
+    /* Static, so that valgrind finds what a child leaves to its end. */
+    static struct umf_loop *loop;
+    static struct umf_watch *watch, *over;
     struct told due, told, more;
-    struct umf_loop *loop = create_loop(mode);
     struct umf_fence *target;
     pid_t pid;
+    loop = create_loop(mode);
     OK(umf_fence_create(page, 0, 0, &target));
-    struct umf_watch *watch = watch_value(loop, fence, last + 1, &told);
-    struct umf_watch *over = watch_value(loop, fence, last, &due);
+    watch = watch_value(loop, fence, last + 1, &told);
+    over = watch_value(loop, fence, last, &due);
     int fd = umf_loop_fd(loop);
     if (mode == UMF_LOOP_THREAD)
         until_called(loop, &due, 0);
@@ -242,14 +245,17 @@ a_process_that_forks(void)
             }
             /* Nothing is called or released, whatever the child ends. A loop of its own works. */
             CHECK(told.calls == 0 && told.releases == 0);
-            struct umf_page *own;
-            OK(umf_page_create(1, 0, &own));
-            OK(umf_fence_create(own, 0, 0, &fence));
-            loop = create_loop(mode);
-            umf_watch_unref(watch_value(loop, fence, 1, &more));
-            OK(umf_fence_signal(fence, 1));
-            until_called(loop, &more, 0);
-            umf_loop_unref(loop);
+            struct umf_page *own_page;
+            struct umf_fence *own_fence;
+            OK(umf_page_create(1, 0, &own_page));
+            OK(umf_fence_create(own_page, 0, 0, &own_fence));
+            struct umf_loop *own_loop = create_loop(mode);
+            umf_watch_unref(watch_value(own_loop, own_fence, 1, &more));
+            OK(umf_fence_signal(own_fence, 1));
+            until_called(own_loop, &more, 0);
+            umf_loop_unref(own_loop);
+            umf_fence_unref(own_fence);
+            umf_page_unref(own_page);
             until_threads(1);
         });
         join_child(pid);
