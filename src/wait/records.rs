@@ -6,8 +6,8 @@ use crate::error::Result;
 use crate::fence::WaitRecord;
 use crate::shm::participant::Participant;
 
-/// The most alternatives of a wait that are recorded.
-pub(super) const MAX_RECORDS: usize = 8;
+/// The most alternatives of a wait that are recorded. They lie on the stack, which may be small.
+pub(super) const MAX_RECORDS: usize = 6;
 
 /// Records that this thread waits for a condition.
 pub(super) fn record_wait(condition: &Condition<'_>) -> Option<WaitRecord> {
