@@ -172,7 +172,7 @@ main(void)
         return skip("/dev/fuse");
     CHECK(mkdtemp(folder));
     snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", fuse_device);
-    if (!can_mount() || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+    if (!can_mount() || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) ||
         mount("umf", folder, "fuse", MS_NOSUID | MS_NODEV, options)) {
         rmdir(folder);
         return skip("FUSE mounts");
