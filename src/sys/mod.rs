@@ -6,9 +6,7 @@
 //! System calls go through rustix. On the architectures that Mesa ships on, rustix issues them
 //! itself and so leaves the caller's `errno` alone.
 
-#[cfg(not(loom))]
 mod aio;
-#[cfg(not(loom))]
 pub(crate) mod descriptor;
 #[cfg(not(loom))]
 pub(crate) mod dma_buf;
