@@ -1,7 +1,7 @@
 /*
- * O_NONBLOCK belongs to the open file: whoever else has an eventfd can clear it after the eventfd
- * was armed, fill the counter, or read it first. The loop serves its other watches and ends, and a
- * wait with a notifier ends at its deadline.
+ * O_NONBLOCK belongs to the open file. Another process that has an eventfd can clear the flag after
+ * the eventfd was armed, fill the counter, or read it first. The loop serves its other watches and
+ * ends, and a wait with a notifier ends at its deadline.
  */
 #include "process.h"
 #include "sandbox.h"

@@ -45,7 +45,7 @@ threads_with_a_common_fence(uint64_t flags)
     long before = sleeps();
     for (unsigned i = 0; i < count; i++) {
         OK(umf_fence_signal(own[i], 1));
-        /* Whoever was woken for nothing sleeps again. */
+        /* A thread that was woken for nothing sleeps again. */
         for (unsigned j = i + 1; j < count; j++)
             CHECK(sleeps_on(&sleepers[j]));
         while (!atomic_load(&sleepers[i].done))

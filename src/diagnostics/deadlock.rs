@@ -32,7 +32,7 @@ pub(crate) enum Status {
     /// It is part of this deadlock. Deadlocks are numbered from 0, in the order of their least
     /// participants.
     Deadlocked(u32),
-    /// It waits for a deadlock that it is no part of.
+    /// It waits for a deadlock, and does not belong to it.
     Behind,
     /// It may continue, or does not wait.
     Unblocked,

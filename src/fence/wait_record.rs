@@ -35,9 +35,7 @@ impl WaitRecord {
         participant: Participant,
         contents: RecordContents,
     ) -> WaitRecord {
-        let place = Place::Nowhere;
-        let mut record =
-            WaitRecord { slot: slot.clone(), generation, participant, contents, place };
+        let mut record = WaitRecord::unwritten(slot, generation, participant, contents);
         if record.may_write() {
             record.write();
         }
@@ -51,13 +49,21 @@ impl WaitRecord {
         participant: Participant,
         contents: RecordContents,
     ) -> WaitRecord {
-        let place = Place::Nowhere;
-        let mut record =
-            WaitRecord { slot: slot.clone(), generation, participant, contents, place };
+        let mut record = WaitRecord::unwritten(slot, generation, participant, contents);
         if record.may_write() {
             record.drop_it();
         }
         record
+    }
+
+    fn unwritten(
+        slot: &SlotHandle,
+        generation: Generation,
+        participant: Participant,
+        contents: RecordContents,
+    ) -> WaitRecord {
+        let slot = slot.clone();
+        WaitRecord { slot, generation, participant, contents, place: Place::Nowhere }
     }
 
     fn may_write(&self) -> bool {

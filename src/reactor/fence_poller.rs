@@ -130,7 +130,7 @@ enum PolledWord {
     Slot(SlotHandle, u32),
 }
 
-/// A page with more fences than this is polled by its event count, whoever else is woken by that.
+/// A page with more fences than this is polled by its event count, which wakes other threads too.
 const SLOTS_MAX: usize = 32;
 
 /// After so many needless wake-ups the poller moves to the words of its slots. Not after the first:

@@ -18,7 +18,7 @@
 //! # A full table
 //!
 //! A record that says nothing makes room for one that does: its fence has ended, has failed or has
-//! reached the value. The writer decides that from the page alone, whoever wrote the record: no
+//! reached the value. The writer decides that from the page alone, for any participant: no
 //! system call, and at most [`RECORDS`] checks. A participant in another PID namespace cannot be
 //! judged by its process id at all. The state of the record is made invalid by a compare-exchange,
 //! which one taker wins, and then the participant is exchanged. The owner may live. It finds the
@@ -31,7 +31,7 @@
 //!
 //! A peer may write anything here. A reader checks what it uses: an index and a generation name a
 //! fence, or they do not. So a peer can lie about who waits, and use up the records, and no more.
-//! A record that is written while the table is full costs the same, whoever filled it.
+//! A record that is written while the table is full costs the same, whichever process filled it.
 
 #![forbid(unsafe_code)]
 
