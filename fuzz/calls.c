@@ -131,11 +131,12 @@ release_job(void *data, int result)
     on_release(data);
 }
 
-static struct umf_wait
+static struct umf_condition
 entry(void)
 {
-    struct umf_wait wait = { ANY(fences), number(), take(1) % 8 ? UMF_OP_GE : (uint32_t)take(1) % 7,
-                             take(1) == 255, 0 };
+    struct umf_condition wait = { ANY(fences), number(),
+                                  take(1) % 8 ? UMF_OP_GE : (uint32_t)take(1) % 7, take(1) == 255,
+                                  0 };
     if (take(1) % 8 == 0)
         wait.mask = number();
     return wait;
@@ -230,7 +231,7 @@ watch(void)
 {
     struct umf_callback callback = { take(1) == 255 ? NULL : on_call, on_release, &released };
     struct umf_loop *loop = ANY(loops);
-    struct umf_wait wait = entry();
+    struct umf_condition wait = entry();
     unsigned which = (unsigned)take(1), place = (unsigned)take(1) % WATCHES;
     struct umf_watch *made = NULL;
     uint64_t wait_flags = flags(UMF_WAIT_PENDING), no_flags = flags(0);
@@ -260,7 +261,7 @@ watch(void)
 static void
 submit(void)
 {
-    struct umf_wait waits[2] = { entry(), entry() };
+    struct umf_condition waits[2] = { entry(), entry() };
     struct umf_signal signals[2] = { { ANY(fences), number() }, { ANY(fences), number() } };
     struct umf_job job = { .size = take(1) == 255 ? (uint32_t)number() : sizeof(job),
                            .wait_count = take(1) % 3,
@@ -444,7 +445,7 @@ ask(unsigned place)
 static void
 one_call(void)
 {
-    struct umf_wait list[4];
+    struct umf_condition list[4];
     struct umf_page *page = NULL;
     struct umf_fence *fence = NULL;
     unsigned place = (unsigned)take(1), f = place % FENCES, which = (unsigned)take(1);

@@ -969,30 +969,30 @@ int umf_fence_wait(struct umf_fence *fence, uint64_t value, uint64_t abs_timeout
  */
 #define UMF_WAIT_PENDING (UINT64_C(1) << 1)
 
-/** Value of umf_wait.op: the fence's value is at least the entry's. Since 0.1. */
+/** Value of umf_condition.op: the fence's value is at least the entry's. Since 0.1. */
 #define UMF_OP_GE 0
 
-/** Value of umf_wait.op: the fence's value is greater than the entry's. Since 0.1. */
+/** Value of umf_condition.op: the fence's value is greater than the entry's. Since 0.1. */
 #define UMF_OP_GT 1
 
 /**
- * Value of umf_wait.op: the fence's value equals the entry's.
+ * Value of umf_condition.op: the fence's value equals the entry's.
  *
  * The wait may miss a value that later signals pass. Since 0.1.
  */
 #define UMF_OP_EQ 2
 
-/** Value of umf_wait.op: the fence's value differs from the entry's. Since 0.1. */
+/** Value of umf_condition.op: the fence's value differs from the entry's. Since 0.1. */
 #define UMF_OP_NE 3
 
-/** Value of umf_wait.op: the fence's value is less than the entry's. Since 0.1. */
+/** Value of umf_condition.op: the fence's value is less than the entry's. Since 0.1. */
 #define UMF_OP_LT 4
 
-/** Value of umf_wait.op: the fence's value is at most the entry's. Since 0.1. */
+/** Value of umf_condition.op: the fence's value is at most the entry's. Since 0.1. */
 #define UMF_OP_LE 5
 
 /** A condition on one fence, for umf_wait(), watches and jobs. Since 0.1. */
-struct umf_wait {
+struct umf_condition {
     /** The fence. The caller keeps its reference until the call returns. */
     struct umf_fence *fence;
     /** The value that the fence's value is compared with. At most UINT32_MAX for a 32-bit fence. */
@@ -1051,7 +1051,7 @@ struct umf_wait {
  * it unmaps before it returns. If that fails, it polls. With more than 128 entries, it also
  * allocates memory, and is slower if there is none. Since 0.1.
  */
-int umf_wait(const struct umf_wait *waits,
+int umf_wait(const struct umf_condition *waits,
              uint32_t count,
              uint64_t flags,
              uint64_t abs_timeout_ns,
@@ -1572,7 +1572,7 @@ struct umf_callback {
  * Thread-safe. Since 0.1.
  */
 int umf_loop_watch(struct umf_loop *event_loop,
-                   const struct umf_wait *wait,
+                   const struct umf_condition *wait,
                    uint64_t flags,
                    const struct umf_callback *callback,
                    struct umf_watch **out_watch);
@@ -1608,7 +1608,7 @@ int umf_loop_watch(struct umf_loop *event_loop,
  * Thread-safe. Since 0.1.
  */
 int umf_loop_export_eventfd(struct umf_loop *event_loop,
-                            const struct umf_wait *wait,
+                            const struct umf_condition *wait,
                             uint64_t flags,
                             int eventfd,
                             const struct umf_callback *callback,
@@ -2132,7 +2132,7 @@ struct umf_job {
      * The conditions that must all be met before the job runs. One that was met stays met. Copied,
      * and the job keeps references to the fences. May be NULL if wait_count is 0.
      */
-    const struct umf_wait *waits;
+    const struct umf_condition *waits;
     /** What the job signals. Copied. May be NULL if signal_count is 0. */
     const struct umf_signal *signals;
     /**
@@ -2185,7 +2185,7 @@ struct umf_job {
  * With UMF_QUEUE_INLINE, the call may run this job and others, and their release functions: hold
  * no lock that these take.
  *
- *     struct umf_wait wait = { .fence = acquire, .value = 5, .op = UMF_OP_GE };
+ *     struct umf_condition wait = { .fence = acquire, .value = 5, .op = UMF_OP_GE };
  *     struct umf_signal signal = { .fence = release, .value = 9 };
  *     struct umf_job job = { .size = sizeof(job), .wait_count = 1, .signal_count = 1,
  *                            .waits = &wait, .signals = &signal, .run = run, .data = data };

@@ -18,7 +18,7 @@
 
 static struct umf_fence *fence;
 static uint64_t value;
-static struct umf_wait list[LIST_LENGTH];
+static struct umf_condition list[LIST_LENGTH];
 static _Atomic uint64_t *words;
 static int event;
 static struct monitor {
@@ -201,7 +201,7 @@ set_up(void)
     struct umf_page *page = new_page(1 + LIST_LENGTH);
     fence = new_fence(page);
     for (unsigned i = 0; i < LIST_LENGTH; i++) {
-        list[i] = (struct umf_wait){.fence = new_fence(page), .value = 1};
+        list[i] = (struct umf_condition){.fence = new_fence(page), .value = 1};
         OK(umf_fence_signal(list[i].fence, 1));
     }
     umf_page_unref(page);

@@ -89,11 +89,11 @@ count_memory_and_files(void)
 static void
 count_allocations(void)
 {
-    static struct umf_wait waits[THOUSAND];
+    static struct umf_condition waits[THOUSAND];
     long before = allocations;
     struct umf_page *page = new_page(THOUSAND);
     for (unsigned i = 0; i < THOUSAND; i++)
-        waits[i] = (struct umf_wait){.fence = new_fence(page), .value = UINT64_MAX};
+        waits[i] = (struct umf_condition){.fence = new_fence(page), .value = UINT64_MAX};
     /* Zero allocations mean nothing unless the counter works. */
     CHECK(allocations - before >= THOUSAND);
 
@@ -185,9 +185,9 @@ idle_umf(void)
 static void
 idle_umf_any(void)
 {
-    struct umf_wait waits[64];
+    struct umf_condition waits[64];
     for (unsigned i = 0; i < 64; i++)
-        waits[i] = (struct umf_wait){.fence = idle_fences[i], .value = 1};
+        waits[i] = (struct umf_condition){.fence = idle_fences[i], .value = 1};
     EXPECT(-ETIME, umf_wait(waits, 64, UMF_WAIT_ANY, idle_end, NULL));
 }
 

@@ -38,10 +38,10 @@ nothing(void *data)
 static struct umf_queue *inline_queue;
 
 static struct umf_job
-met_job(struct umf_wait *waits, uint32_t count, struct umf_signal *signal)
+met_job(struct umf_condition *waits, uint32_t count, struct umf_signal *signal)
 {
     for (uint32_t i = 0; i < count; i++)
-        waits[i] = (struct umf_wait){.fence = fences[i], .value = 1};
+        waits[i] = (struct umf_condition){.fence = fences[i], .value = 1};
     *signal = (struct umf_signal){target, 0};
     return (struct umf_job){.size = sizeof(struct umf_job),
                             .wait_count = count,
@@ -54,7 +54,7 @@ met_job(struct umf_wait *waits, uint32_t count, struct umf_signal *signal)
 static double
 run_inline(void *state)
 {
-    struct umf_wait waits[WAITS_MAX];
+    struct umf_condition waits[WAITS_MAX];
     struct umf_signal signal;
     struct umf_job job = met_job(waits, *(uint32_t *)state, &signal);
     uint64_t start = now_ns();
@@ -69,7 +69,7 @@ run_inline(void *state)
 static double
 run_by_hand(void *state)
 {
-    struct umf_wait waits[WAITS_MAX];
+    struct umf_condition waits[WAITS_MAX];
     struct umf_signal signal;
     struct umf_job job = met_job(waits, *(uint32_t *)state, &signal);
     uint64_t start = now_ns();
@@ -152,7 +152,7 @@ struct way {
 static void
 submit_to_queue(struct umf_fence *wait, uint64_t wait_value)
 {
-    struct umf_wait waits = {.fence = wait, .value = wait_value};
+    struct umf_condition waits = {.fence = wait, .value = wait_value};
     struct umf_job job = {.size = sizeof(job),
                           .wait_count = wait != NULL,
                           .waits = &waits,
@@ -217,7 +217,7 @@ compare_begins(const char *row, bool blocked)
 static void
 count_allocations(void)
 {
-    struct umf_wait waits[WAITS_MAX];
+    struct umf_condition waits[WAITS_MAX];
     struct umf_signal signal;
     struct umf_job job = met_job(waits, WAITS_MAX, &signal);
     long before = allocations_so_far();

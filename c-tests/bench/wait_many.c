@@ -32,7 +32,7 @@ struct many {
 
     /* The state of this contender's random numbers. All contenders get the same sequence. */
     uint32_t random;
-    struct umf_wait *waits;
+    struct umf_condition *waits;
     struct word {
         _Alignas(64) _Atomic uint32_t word;
     } *words;
@@ -69,7 +69,7 @@ umf_open(struct many *many)
             umf_page_unref(page);
             page = new_page(per_page);
         }
-        many->waits[i] = (struct umf_wait){.fence = new_fence(page), .value = 1};
+        many->waits[i] = (struct umf_condition){.fence = new_fence(page), .value = 1};
     }
     umf_page_unref(page);
 }

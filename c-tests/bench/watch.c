@@ -144,7 +144,7 @@ watched_open(struct delivery *delivery, int cpu)
     pid_t before = newest_thread();
     OK(umf_loop_create(UMF_LOOP_THREAD, &delivery->loop));
     /* The loop's thread starts with the first watch, which is met at once. */
-    struct umf_wait met = {.fence = delivery->fence, .value = 0};
+    struct umf_condition met = {.fence = delivery->fence, .value = 0};
     eventfd_t count;
     OK(umf_loop_export_eventfd(delivery->loop, &met, 0, delivery->event, NULL, NULL));
     struct pollfd readable = {.fd = delivery->event, .events = POLLIN};
@@ -158,7 +158,7 @@ watched_open(struct delivery *delivery, int cpu)
 void
 watched_arm(struct delivery *delivery)
 {
-    struct umf_wait wait = {.fence = delivery->fence, .value = delivery->value};
+    struct umf_condition wait = {.fence = delivery->fence, .value = delivery->value};
     OK(umf_loop_export_eventfd(delivery->loop, &wait, 0, delivery->event, NULL, NULL));
 }
 
@@ -255,7 +255,7 @@ dispatched_open(struct delivery *delivery, int cpu)
 static void
 dispatched_arm(struct delivery *delivery)
 {
-    struct umf_wait wait = {.fence = delivery->fence, .value = delivery->value};
+    struct umf_condition wait = {.fence = delivery->fence, .value = delivery->value};
     struct umf_callback callback = {on_dispatched, NULL, &dispatched};
     dispatched = false;
     OK(umf_loop_watch(delivery->loop, &wait, 0, &callback, NULL));
@@ -327,8 +327,8 @@ add_crowd(struct umf_loop *loop, struct umf_fence *const *fences, struct umf_fen
 {
     struct umf_callback callback = {never, on_released, NULL};
     for (unsigned i = 0; i < CROWD; i++) {
-        struct umf_wait wait = {.fence = fences ? fences[i] : fence,
-                                .value = (UINT64_C(1) << 40) + i};
+        struct umf_condition wait = {.fence = fences ? fences[i] : fence,
+                                     .value = (UINT64_C(1) << 40) + i};
         OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
     }
 }
@@ -367,7 +367,7 @@ signal_unwatched(void *state)
 static void
 compare_unwatched(const char *row, struct delivery *crowded, struct delivery *alone)
 {
-    struct umf_wait wait = {.fence = alone->fence, .value = UINT64_C(1) << 40};
+    struct umf_condition wait = {.fence = alone->fence, .value = UINT64_C(1) << 40};
     struct umf_callback callback = {never, NULL, NULL};
     struct umf_watch *watch;
     OK(umf_loop_watch(alone->loop, &wait, 0, &callback, &watch));
@@ -382,7 +382,7 @@ static double
 make_and_cancel(void *state)
 {
     struct delivery *delivery = state;
-    struct umf_wait wait = {.fence = delivery->fence, .value = UINT64_C(1) << 41};
+    struct umf_condition wait = {.fence = delivery->fence, .value = UINT64_C(1) << 41};
     struct umf_callback callback = {never, NULL, NULL};
     uint64_t begin = now_ns();
     for (unsigned i = 0; i < TIMES; i++) {

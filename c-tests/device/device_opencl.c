@@ -152,7 +152,7 @@ the_queue_waits_for_a_watch(void)
     cl_event event = clCreateUserEvent(context, &error);
     CL(error);
     const struct umf_callback callback = { complete, NULL, &event };
-    const struct umf_wait wait = { .fence = go, .value = target };
+    const struct umf_condition wait = { .fence = go, .value = target };
     OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
     OK(umf_loop_watch(loop, &wait, 0, &callback, &watch));
     enqueue(0, value, 1, 10, &event);

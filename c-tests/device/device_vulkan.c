@@ -405,7 +405,7 @@ the_queue_waits_for_a_watch(void)
     VkEvent event;
     VK(vkCreateEvent(device, &create, NULL, &event));
     const struct umf_callback callback = { set_event, NULL, &event };
-    const struct umf_wait wait = { .fence = go, .value = target };
+    const struct umf_condition wait = { .fence = go, .value = target };
     OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
     OK(umf_loop_watch(loop, &wait, 0, &callback, &watch));
     VkCommandBuffer commands = begin();
@@ -441,7 +441,7 @@ a_queue_of_libumf_submits(void)
     for (uint64_t i = 1; i <= 10; i++) {
         VkCommandBuffer commands = begin();
         dispatch(commands, work_up_to(value + i));
-        const struct umf_wait wait = { .fence = go, .value = target + i };
+        const struct umf_condition wait = { .fence = go, .value = target + i };
         const struct umf_job job = { .size = sizeof(job),
                                      .wait_count = 1,
                                      .waits = &wait,

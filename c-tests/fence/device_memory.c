@@ -195,7 +195,8 @@ any_all_and_watches(void)
     pid_t device;
     start(0);
     OK(umf_fence_create(page, 0, 0, &plain));
-    struct umf_wait waits[2] = { { .fence = plain, .value = 1 }, { .fence = fence, .value = 5 } };
+    struct umf_condition waits[2] = { { .fence = plain, .value = 1 },
+                                      { .fence = fence, .value = 5 } };
     IN_CHILD(device, {
         until_monitored(4);
         device_writes_at(&memory, AT, 5);
@@ -225,7 +226,7 @@ a_queue_waits_for_it(void)
     start(0);
     OK(umf_fence_create(page, 0, 0, &done));
     OK(umf_queue_create(loop, 0, &queue));
-    struct umf_wait wait = { .fence = fence, .value = 1 };
+    struct umf_condition wait = { .fence = fence, .value = 1 };
     struct umf_signal signal = { done, 1 };
     struct umf_job job = { .size = sizeof(job),
                            .wait_count = 1,

@@ -264,7 +264,8 @@ among_others(void)
     uint32_t index;
     start(0, 0);
     OK(umf_fence_create(page, 0, 0, &plain));
-    struct umf_wait waits[2] = { { .fence = plain, .value = 1 }, { .fence = fence, .value = 5 } };
+    struct umf_condition waits[2] = { { .fence = plain, .value = 1 },
+                                      { .fence = fence, .value = 5 } };
     for (int all = 0; all < 2; all++) {
         IN_CHILD(device, {
             until_monitored(all ? 9 : 4);
@@ -294,7 +295,8 @@ what_is_met_counts_before_a_failure(void)
     uint32_t index = 7;
     start(0, 0);
     OK(umf_fence_create(page, 0, 0, &plain));
-    struct umf_wait waits[2] = { { .fence = plain, .value = 1 }, { .fence = fence, .value = 5 } };
+    struct umf_condition waits[2] = { { .fence = plain, .value = 1 },
+                                      { .fence = fence, .value = 5 } };
     for (int round = 0; round < 20; round++) {
         struct umf_fence *doomed;
         OK(umf_fence_create(page, 0, 0, &doomed));

@@ -14,7 +14,7 @@ look_late(int sock)
     struct umf_fence *done = recv_fence(sock, page);
     tell(sock, 1);
     hear(sock);
-    struct umf_wait list[1] = { { done, 10, UMF_OP_GE, 0, 0 } };
+    struct umf_condition list[1] = { { done, 10, UMF_OP_GE, 0, 0 } };
     EXPECT(-ESTALE, umf_fence_wait(done, 11, FOREVER));
     OK(umf_fence_wait(done, 10, FOREVER));
     OK(umf_wait(list, 1, 0, FOREVER, NULL));
@@ -47,7 +47,8 @@ wait_for_both(int sock)
 {
     struct umf_page *page = recv_page(sock);
     struct umf_fence *first = recv_fence(sock, page), *second = recv_fence(sock, page);
-    struct umf_wait list[2] = { { first, 10, UMF_OP_GE, 0, 0 }, { second, 10, UMF_OP_GE, 0, 0 } };
+    struct umf_condition list[2] = { { first, 10, UMF_OP_GE, 0, 0 },
+                                     { second, 10, UMF_OP_GE, 0, 0 } };
     tell(sock, 1);
     OK(umf_wait(list, 2, 0, FOREVER, NULL));
     umf_fence_unref(first);

@@ -221,7 +221,7 @@ hold_a_stale_handle(int sock)
     for (int life = 1; life <= 3; life++) {
         /* The slot is in use again, by a fence that is far ahead and has failed. */
         hear(sock);
-        struct umf_wait list[1] = { { old, 6, UMF_OP_GE, 0, 0 } };
+        struct umf_condition list[1] = { { old, 6, UMF_OP_GE, 0, 0 } };
         int error = 1;
         CHECK(umf_fence_value(old) == 5 && umf_fence_pending_value(old) == 5);
         OK(umf_fence_wait(old, 5, FOREVER));

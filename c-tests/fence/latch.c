@@ -50,14 +50,16 @@ by_wait_for_less(void)
 static void
 by_wait_all(void)
 {
-    struct umf_wait list[2] = { { fence, 50, UMF_OP_GE, 0, 0 }, { fence, 1, UMF_OP_GE, 0, 0 } };
+    struct umf_condition list[2] = { { fence, 50, UMF_OP_GE, 0, 0 },
+                                     { fence, 1, UMF_OP_GE, 0, 0 } };
     OK(umf_wait(list, 2, 0, 0, NULL));
 }
 
 static void
 by_wait_any(void)
 {
-    struct umf_wait list[2] = { { unseen, 1, UMF_OP_GE, 0, 0 }, { fence, 50, UMF_OP_GE, 0, 0 } };
+    struct umf_condition list[2] = { { unseen, 1, UMF_OP_GE, 0, 0 },
+                                     { fence, 50, UMF_OP_GE, 0, 0 } };
     OK(umf_wait(list, 2, UMF_WAIT_ANY, 0, NULL));
 }
 
@@ -65,7 +67,8 @@ static void
 by_failing_wait_all(void)
 {
     /* An entry that was met during the call stays met, even if the call fails. */
-    struct umf_wait list[2] = { { fence, 50, UMF_OP_GE, 0, 0 }, { unseen, 1, UMF_OP_GE, 0, 0 } };
+    struct umf_condition list[2] = { { fence, 50, UMF_OP_GE, 0, 0 },
+                                     { unseen, 1, UMF_OP_GE, 0, 0 } };
     EXPECT(-ETIME, umf_wait(list, 2, 0, 0, NULL));
 }
 
@@ -113,7 +116,8 @@ another_thread_agrees(void *unused)
 static void
 it_is_still_signaled(bool lives)
 {
-    struct umf_wait list[2] = { { fence, 50, UMF_OP_GE, 0, 0 }, { fence, 49, UMF_OP_GE, 0, 0 } };
+    struct umf_condition list[2] = { { fence, 50, UMF_OP_GE, 0, 0 },
+                                     { fence, 49, UMF_OP_GE, 0, 0 } };
     uint32_t index = 2;
     pthread_t thread;
     CHECK(umf_fence_value(fence) == 50 && umf_fence_pending_value(fence) == 50);

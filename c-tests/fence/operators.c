@@ -55,7 +55,7 @@ table(void)
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct umf_fence *fence = new_fence(rows[i].flags, rows[i].fence);
         for (uint32_t op = UMF_OP_GE; op <= UMF_OP_LE; op++) {
-            struct umf_wait wait = { fence, rows[i].value, op, 0, rows[i].mask };
+            struct umf_condition wait = { fence, rows[i].value, op, 0, rows[i].mask };
             uint32_t index = 7;
             int all = umf_wait(&wait, 1, 0, 0, NULL);
             int any = umf_wait(&wait, 1, UMF_WAIT_ANY, 0, &index);
@@ -70,7 +70,7 @@ table(void)
 }
 
 struct waiter {
-    struct umf_wait wait;
+    struct umf_condition wait;
     uint64_t flags;
     int result;
 };

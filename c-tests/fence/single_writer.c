@@ -77,7 +77,7 @@ static void
 watch_and_cancel(struct umf_loop *loop, struct umf_fence *fence)
 {
     atomic_int called = 0;
-    struct umf_wait wait = { .fence = fence, .value = UINT64_MAX };
+    struct umf_condition wait = { .fence = fence, .value = UINT64_MAX };
     struct umf_callback callback = { on_call, NULL, &called };
     struct umf_watch *watch;
     OK(umf_loop_watch(loop, &wait, 0, &callback, &watch));
@@ -111,7 +111,8 @@ its_end_is_heard(struct umf_page *page, uint32_t index, struct umf_fence *idle)
         OK(umf_fence_open(page, index, 0, &fence));
         CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sock) == 0);
         OK(umf_loop_tie_fence(loop, fence, sock[0], 0, NULL, NULL));
-        struct umf_wait list[2] = { { .fence = idle, .value = 1 }, { .fence = fence, .value = 1 } };
+        struct umf_condition list[2] = { { .fence = idle, .value = 1 },
+                                         { .fence = fence, .value = 1 } };
         struct sleeper sleepers[3] = { { .fence = fence, .value = 1 },
                                        { .waits = list, .count = 2, .flags = UMF_WAIT_ANY },
                                        { .waits = list, .count = 2 } };
@@ -165,8 +166,8 @@ receiver(int sock)
     atomic_int called = 0;
     OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
     for (uint64_t value = 1; value <= ROUNDS; value++) {
-        struct umf_wait list[2] = { { .fence = fence, .value = value },
-                                    { .fence = idle, .value = 1 } };
+        struct umf_condition list[2] = { { .fence = fence, .value = value },
+                                         { .fence = idle, .value = 1 } };
         struct umf_callback callback = { on_call, NULL, &called };
         tell(sock, value);
         switch (value % 4) {
@@ -212,8 +213,8 @@ the_creator_of_the_page_lies(void)
     OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
     for (uint32_t i = 0; i < 2; i++) {
         OK(umf_fence_open(page, i, 0, &fence));
-        struct umf_wait list[2] = { { .fence = fence, .value = 1 },
-                                    { .fence = fence, .value = 2 } };
+        struct umf_condition list[2] = { { .fence = fence, .value = 1 },
+                                         { .fence = fence, .value = 2 } };
         EXPECT(-ETIME, umf_fence_wait(fence, 1, in_ns(MS)));
         EXPECT(-ETIME, umf_wait(list, 2, 0, in_ns(MS), NULL));
         EXPECT(-ETIME, umf_wait(list, 2, UMF_WAIT_ANY, in_ns(MS), NULL));

@@ -32,7 +32,7 @@ static void
 submit(struct umf_queue *queue, int wait, uint64_t at, int signal, uint64_t value,
        int (*run)(void *))
 {
-    struct umf_wait entry = { .fence = wait < 0 ? NULL : fences[wait], .value = at };
+    struct umf_condition entry = { .fence = wait < 0 ? NULL : fences[wait], .value = at };
     struct umf_signal mark = { .fence = fences[signal], .value = value };
     struct umf_job job = { .size = sizeof(job), .wait_count = wait < 0 ? 0 : 1, .waits = &entry,
                            .signal_count = 1, .signals = &mark, .run = run };

@@ -150,9 +150,9 @@ a_wait_is_shown_with_its_value_while_it_lasts(void)
 static void
 waits_for_all_and_for_any_are_shown(void)
 {
-    struct umf_wait list[3] = { { fences[1], 1, UMF_OP_GE, 0, 0 },
-                                { fences[2], 2, UMF_OP_GT, 0, 0 },
-                                { fences[3], 3, UMF_OP_GE, 0, 0 } };
+    struct umf_condition list[3] = { { fences[1], 1, UMF_OP_GE, 0, 0 },
+                                     { fences[2], 2, UMF_OP_GT, 0, 0 },
+                                     { fences[3], 3, UMF_OP_GE, 0, 0 } };
     struct sleeper all = { .waits = list, .count = 3 };
     struct sleeper any = { .waits = list, .count = 3, .flags = UMF_WAIT_ANY };
     struct sleeper pending = { .waits = list, .count = 1, .flags = UMF_WAIT_PENDING };

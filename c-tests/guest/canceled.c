@@ -142,7 +142,7 @@ canceled_in(void (*call)(void))
 static void
 watch_next(void)
 {
-    struct umf_wait wait = { fence, umf_fence_value(fence) + 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, umf_fence_value(fence) + 1, UMF_OP_GE, 0, 0 };
     struct umf_callback functions = { callback, NULL, NULL };
     OK(umf_loop_watch(loop, &wait, 0, &functions, &watch));
     OK(umf_fence_signal(fence, wait.value));
@@ -167,7 +167,7 @@ in_each_call(void)
     canceled_in(dispatch);
     umf_watch_unref(watch);
 
-    struct umf_wait wait = { fence, umf_fence_value(fence) + 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, umf_fence_value(fence) + 1, UMF_OP_GE, 0, 0 };
     struct umf_callback functions = { callback, release_data, NULL };
     OK(umf_loop_watch(loop, &wait, 0, &functions, &watch));
     canceled_in(cancel_watch);

@@ -49,7 +49,7 @@ open_everything(struct rig *r)
     OK(umf_fence_create(r->page, 0, 0, &r->fence));
     OK(umf_fence_create(r->page, 0, UMF_FENCE_DEVICE, &r->device));
     OK(umf_fence_set_notifier(r->device, &notifier));
-    struct umf_wait wait = { r->fence, 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { r->fence, 1, UMF_OP_GE, 0, 0 };
     for (int i = 0; i < 2; i++) {
         r->loops[i] = create_loop(modes[i]);
         r->watches[i] = watch_value(r->loops[i], r->fence, 1, &r->told[i]);
@@ -134,7 +134,7 @@ becomes_another_program_in_a_callback(void)
         struct rig rig;
         struct umf_callback callback = { .call = in_callback };
         open_everything(&rig);
-        struct umf_wait wait = { rig.fence, 0, UMF_OP_GE, 0, 0 };
+        struct umf_condition wait = { rig.fence, 0, UMF_OP_GE, 0, 0 };
         OK(umf_loop_watch(rig.loops[1], &wait, 0, &callback, NULL));
         for (;;)
             pause();

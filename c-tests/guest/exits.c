@@ -33,7 +33,7 @@ static void
 arm_next(void)
 {
     struct umf_callback callback = { .call = go_on };
-    struct umf_wait wait = { fence, 0, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, 0, UMF_OP_GE, 0, 0 };
     OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
 }
 
@@ -47,7 +47,7 @@ run_nothing(void *data)
 static int
 submit(uint64_t value)
 {
-    struct umf_wait wait = { value ? never : fence, value, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { value ? never : fence, value, UMF_OP_GE, 0, 0 };
     struct umf_job job = {
         .size = sizeof(job), .wait_count = 1, .waits = &wait, .run = run_nothing
     };
@@ -66,7 +66,8 @@ wait_for_ever(void *unused)
 static void *
 wait_for_many(void *unused)
 {
-    struct umf_wait waits[2] = { { never, 1, UMF_OP_GE, 0, 0 }, { never, 2, UMF_OP_GE, 0, 0 } };
+    struct umf_condition waits[2] = { { never, 1, UMF_OP_GE, 0, 0 },
+                                      { never, 2, UMF_OP_GE, 0, 0 } };
     (void)unused;
     atomic_fetch_add(&busy, 1);
     umf_wait(waits, 2, UMF_WAIT_ANY, FOREVER, NULL);
@@ -175,7 +176,7 @@ static void
 leave_on_the_loops_thread(void)
 {
     struct umf_callback callback = { .call = leave_in_callback };
-    struct umf_wait wait = { fence, 0, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, 0, UMF_OP_GE, 0, 0 };
     OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
     for (;;)
         pause();
@@ -207,7 +208,7 @@ static void
 leave_behind(void)
 {
     struct umf_callback callback = { .call = leave_in_callback };
-    struct umf_wait wait = { fence, 0, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, 0, UMF_OP_GE, 0, 0 };
     OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
     pthread_exit(NULL);
 }
@@ -299,7 +300,7 @@ threads_have_ends_too(void)
     CHECK(pthread_join(thread, NULL) == 0 && ended == 1);
 
     loop = create_loop(UMF_LOOP_THREAD);
-    struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, 1, UMF_OP_GE, 0, 0 };
     OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
     OK(umf_fence_signal(fence, 1));
     umf_watch_unref(watch_value(loop, fence, 1, &told));

@@ -36,7 +36,7 @@ come_and_go(void *unused)
         struct umf_loop *brief = create_loop(UMF_LOOP_THREAD);
         OK(umf_page_create(1, 0, &small));
         OK(umf_fence_create(small, 0, 0, &more));
-        struct umf_wait wait = { more, 1, UMF_OP_GE, 0, 0 };
+        struct umf_condition wait = { more, 1, UMF_OP_GE, 0, 0 };
         OK(umf_loop_watch(brief, &wait, 0, &callback, NULL));
         OK(umf_fence_signal(more, 1));
         umf_fence_unref(more);
@@ -61,7 +61,7 @@ submit_and_signal(void *unused)
     atomic_fetch_add(&begun, 1);
     while (!atomic_load(&over)) {
         uint64_t next = umf_fence_value(busy_fence) + 1;
-        struct umf_wait wait = { busy_fence, next, UMF_OP_GE, 0, 0 };
+        struct umf_condition wait = { busy_fence, next, UMF_OP_GE, 0, 0 };
         struct umf_job job = {
             .size = sizeof(job), .wait_count = 1, .waits = &wait, .run = run_nothing
         };
@@ -125,8 +125,8 @@ be_a_child(uint64_t mine)
     RIGHT(umf_fence_wait(device, 1, in_ns(1000)) == -ETIME);
     /* The parent's threads signal this fence all the time. */
     busy = umf_fence_value(busy_fence);
-    struct umf_wait waits[2] = { { never, 1, UMF_OP_GE, 0, 0 },
-                                 { busy_fence, busy + 2, UMF_OP_GE, 0, 0 } };
+    struct umf_condition waits[2] = { { never, 1, UMF_OP_GE, 0, 0 },
+                                      { busy_fence, busy + 2, UMF_OP_GE, 0, 0 } };
     RIGHT(umf_fence_wait(busy_fence, busy + 1, FOREVER) == 0);
     RIGHT(umf_wait(waits, 2, UMF_WAIT_ANY, FOREVER, NULL) == 0);
     RIGHT(umf_wait(waits + 1, 1, 0, FOREVER, NULL) == 0);

@@ -110,7 +110,7 @@ main(void)
         return 1;
     if (umf_page_create(1, 0, &page) != 0 || umf_fence_create(page, UINT64_MAX, 0, &fence) != 0)
         return 1;
-    struct umf_wait entry = { fence, UINT64_MAX, UMF_OP_GE, 0, 0 };
+    struct umf_condition entry = { fence, UINT64_MAX, UMF_OP_GE, 0, 0 };
     if (umf_wait(&entry, 1, UMF_WAIT_ANY | UMF_WAIT_PENDING, 0, NULL) != 0)
         return 1;
     umf_fence_unref(fence);

@@ -1,5 +1,4 @@
-// The header is C++17 too: the functions have C linkage, and the struct and the function called
-// umf_wait go together.
+// The header is C++17 too: the functions have C linkage, and no function hides a struct.
 #include <libumf.h>
 #include <libumf.h>
 
@@ -24,7 +23,7 @@ main()
         return 1;
     if (umf_fence_signal(fence, UINT64_MAX) != 0)
         return 1;
-    const struct umf_wait entry = { fence, UINT64_MAX, UMF_OP_GE, 0, 0 };
+    const umf_condition entry = { fence, UINT64_MAX, UMF_OP_GE, 0, 0 };
     std::uint32_t index = 1;
     if (umf_wait(&entry, 1, UMF_WAIT_ANY, UINT64_MAX, &index) != 0 || index != 0)
         return 1;

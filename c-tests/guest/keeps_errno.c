@@ -56,8 +56,9 @@ main(void)
     KEEPS_ERRNO(-EIO, umf_fence_wait(failed, 1, FOREVER));
 
     /* Waits: met, polled, timed out, slept, and interrupted by a signal handler. */
-    struct umf_wait met[2] = { { fence, 1, UMF_OP_GE, 0, 0 }, { failed, 0, UMF_OP_GE, 0, 0 } };
-    struct umf_wait unmet[2] = { { failed, 0, UMF_OP_GE, 0, 0 }, { fence, 9, UMF_OP_GE, 0, 0 } };
+    struct umf_condition met[2] = { { fence, 1, UMF_OP_GE, 0, 0 }, { failed, 0, UMF_OP_GE, 0, 0 } };
+    struct umf_condition unmet[2] = { { failed, 0, UMF_OP_GE, 0, 0 },
+                                      { fence, 9, UMF_OP_GE, 0, 0 } };
     KEEPS_ERRNO(0, umf_fence_wait(fence, 1, 0));
     KEEPS_ERRNO(0, umf_wait(met, 2, 0, 0, NULL));
     KEEPS_ERRNO(0, umf_wait(met, 2, UMF_WAIT_ANY, 0, NULL));
@@ -90,7 +91,7 @@ main(void)
         struct told told;
         struct umf_callback callback = callback_to(&told);
         uint64_t next = umf_fence_value(fence) + 1;
-        struct umf_wait wait = { fence, next, UMF_OP_GE, 0, 0 };
+        struct umf_condition wait = { fence, next, UMF_OP_GE, 0, 0 };
         int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         KEEPS_ERRNO(0, umf_loop_create(flags, &loop));
         KEEPS_ERRNO(-EINVAL, umf_loop_create(4, &more));

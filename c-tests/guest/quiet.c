@@ -120,7 +120,7 @@ use(const struct library *l)
     EXPECT(-EINVAL, l->umf_fence_signal(fence, 0));
     OK(l->umf_fence_wait(fence, 1, FOREVER));
     EXPECT(-ETIME, l->umf_fence_wait(fence, 2, in_ns(MS)));
-    struct umf_wait list[2] = { { fence, 1, UMF_OP_GE, 0, 0 }, { other, 1, UMF_OP_GE, 0, 0 } };
+    struct umf_condition list[2] = { { fence, 1, UMF_OP_GE, 0, 0 }, { other, 1, UMF_OP_GE, 0, 0 } };
     EXPECT(-ETIME, l->umf_wait(list, 2, 0, in_ns(MS), NULL));
     OK(l->umf_wait(list, 2, UMF_WAIT_ANY, FOREVER, NULL));
     OK(l->umf_fence_set_error(other, -ENODEV));

@@ -23,8 +23,8 @@ handler(int signal)
     int saved = errno, error = 1;
     uint32_t index = 2;
     uint64_t next = umf_fence_value(ticks) + 1;
-    struct umf_wait list[2] = { { announced, UINT64_MAX, UMF_OP_GE, 0, 0 },
-                                { ticks, next, UMF_OP_GE, 0, 0 } };
+    struct umf_condition list[2] = { { announced, UINT64_MAX, UMF_OP_GE, 0, 0 },
+                                     { ticks, next, UMF_OP_GE, 0, 0 } };
     (void)signal;
     WRONG_UNLESS(umf_fence_wait(ticks, next, 0) == -ETIME);
     WRONG_UNLESS(umf_fence_wait(ticks, next, 1) == -ETIME);
@@ -81,8 +81,8 @@ a_handler_may_interrupt_any_call(void)
         OK(umf_fence_signal(work, i));
         OK(umf_fence_wait(work, i, FOREVER));
         EXPECT(-ETIME, umf_fence_wait(work, i + 1, in_ns(20000)));
-        struct umf_wait list[2] = { { work, i, UMF_OP_GE, 0, 0 },
-                                    { fence, i + 1, UMF_OP_GE, 0, 0 } };
+        struct umf_condition list[2] = { { work, i, UMF_OP_GE, 0, 0 },
+                                         { fence, i + 1, UMF_OP_GE, 0, 0 } };
         EXPECT(-ETIME, umf_wait(list, 2, 0, in_ns(20000), NULL));
         OK(umf_wait(list, 2, UMF_WAIT_ANY, FOREVER, NULL));
         umf_fence_unref(opened);
@@ -116,7 +116,7 @@ a_handler_may_signal_what_it_interrupts_the_wait_for(void)
 {
     pthread_t self = pthread_self(), thread;
     for (int kind = 0; kind < 3; kind++) {
-        struct umf_wait entry = { work, umf_fence_value(work) + 1, UMF_OP_GE, 0, 0 };
+        struct umf_condition entry = { work, umf_fence_value(work) + 1, UMF_OP_GE, 0, 0 };
         CHECK(pthread_create(&thread, NULL, interrupt_the_sleeper, &self) == 0);
         if (kind == 0)
             OK(umf_fence_wait(work, entry.value, FOREVER));

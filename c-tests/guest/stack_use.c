@@ -13,7 +13,7 @@ enum { LIMIT = 2048, STACK = 256 << 10, PATTERN = 0xa5, PAGES = 128 };
 static uint8_t *stack;
 static struct umf_page *page, *pages[PAGES];
 static struct umf_fence *fence, *never, *device;
-static struct umf_wait waits[PAGES];
+static struct umf_condition waits[PAGES];
 static struct umf_loop *loop;
 static struct umf_watch *watch;
 static struct umf_queue *queue;

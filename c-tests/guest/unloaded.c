@@ -111,7 +111,7 @@ a_loop_that_ended_in_its_callback(void)
 {
     struct umf_callback callback = { end_loop, return_when_unloaded, NULL };
     begin();
-    struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, 1, UMF_OP_GE, 0, 0 };
     OK(l.umf_loop_watch(loop, &wait, 0, &callback, NULL));
     signal_and_let_go();
 }
@@ -121,7 +121,7 @@ static void
 a_queue_that_had_the_last_reference(void)
 {
     begin();
-    struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, 1, UMF_OP_GE, 0, 0 };
     struct umf_job job = { .size = sizeof(job), .wait_count = 1, .waits = &wait, .run = run_nothing,
                            .release = end_queue_and_loop };
     OK(l.umf_queue_create(loop, 0, &queue));
@@ -157,7 +157,7 @@ a_loop_that_nobody_ended(void)
     OK(l.umf_page_import(fd, 0, &page));
     OK(l.umf_fence_open(page, 0, 0, &fence));
     OK(l.umf_loop_create(UMF_LOOP_THREAD, &loop));
-    struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, 1, UMF_OP_GE, 0, 0 };
     OK(l.umf_loop_watch(loop, &wait, 0, &callback, NULL));
     CHECK(dlclose(l.handle) == 0);
     tell(peer.sock, 1);

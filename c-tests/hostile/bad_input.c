@@ -59,7 +59,7 @@ row(int line, const char *call, int64_t expected, int64_t got)
 static void
 null_arguments(void)
 {
-    struct umf_wait no_fence = { NULL, 10, UMF_OP_GE, 0, 0 };
+    struct umf_condition no_fence = { NULL, 10, UMF_OP_GE, 0, 0 };
     int fd = null_fd;
 
     ROW(-EINVAL, umf_query_caps(NULL));
@@ -177,7 +177,7 @@ where_the_graph_cannot_be_written_to(void)
 static void
 numbers_out_of_range(void)
 {
-    struct umf_wait met = { fence, 10, UMF_OP_GE, 0, 0 };
+    struct umf_condition met = { fence, 10, UMF_OP_GE, 0, 0 };
     uint64_t past = now_ns() - SECOND;
     int fd = null_fd;
 
@@ -220,7 +220,7 @@ numbers_out_of_range(void)
 static void
 every_unknown_flag(void)
 {
-    struct umf_wait met = { fence, 10, UMF_OP_GE, 0, 0 };
+    struct umf_condition met = { fence, 10, UMF_OP_GE, 0, 0 };
     int page_fd;
     OK(umf_page_export(page, 0, &page_fd));
     for (int bit = 0; bit < 64; bit++) {
@@ -252,8 +252,8 @@ every_unknown_flag(void)
 static void
 entries_of_a_wait(void)
 {
-    const struct umf_wait met = { fence, 10, UMF_OP_GE, 0, 0 };
-    const struct umf_wait wrong[] = {
+    const struct umf_condition met = { fence, 10, UMF_OP_GE, 0, 0 };
+    const struct umf_condition wrong[] = {
         { NULL, 10, UMF_OP_GE, 0, 0 },
         { fence, 10, UMF_OP_LE + 1, 0, 0 },
         { fence, 10, UINT32_MAX, 0, 0 },
@@ -265,7 +265,7 @@ entries_of_a_wait(void)
     for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
         for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
             for (int at = 0; at < 3; at++) {
-                struct umf_wait list[3] = { met, met, met };
+                struct umf_condition list[3] = { met, met, met };
                 list[at] = wrong[i];
                 ROW(-EINVAL, umf_wait(list, 3, kinds[k], FOREVER, &out.index));
             }
@@ -273,10 +273,10 @@ entries_of_a_wait(void)
     }
     /* Pending values can only be compared with >= and >. */
     for (uint32_t op = UMF_OP_EQ; op <= UMF_OP_LE; op++) {
-        struct umf_wait entry = { fence, 10, op, 0, 0 };
+        struct umf_condition entry = { fence, 10, op, 0, 0 };
         ROW(-EINVAL, umf_wait(&entry, 1, UMF_WAIT_PENDING, FOREVER, &out.index));
     }
-    struct umf_wait masked = { fence, 10, UMF_OP_GE, 0, 0xff };
+    struct umf_condition masked = { fence, 10, UMF_OP_GE, 0, 0xff };
     ROW(-EINVAL, umf_wait(&masked, 1, UMF_WAIT_PENDING, FOREVER, &out.index));
 }
 
@@ -284,8 +284,9 @@ entries_of_a_wait(void)
 static void
 watches(void)
 {
-    struct umf_wait good = { fence, 11, UMF_OP_GE, 0, 0 }, no_fence = { NULL, 11, UMF_OP_GE, 0, 0 };
-    const struct umf_wait wrong[] = {
+    struct umf_condition good = { fence, 11, UMF_OP_GE, 0, 0 };
+    struct umf_condition no_fence = { NULL, 11, UMF_OP_GE, 0, 0 };
+    const struct umf_condition wrong[] = {
         { fence, 10, UMF_OP_LE + 1, 0, 0 },
         { fence, 10, UMF_OP_GE, 1, 0 },
         { fence, UINT64_MAX, UMF_OP_GT, 0, 0 },
@@ -368,7 +369,7 @@ watches(void)
             ROW(-EINVAL, umf_loop_export_eventfd(l, &wrong[i], 0, event, &callback, &out.watch));
         }
         for (uint32_t op = UMF_OP_EQ; op <= UMF_OP_LE; op++) {
-            struct umf_wait entry = { fence, 10, op, 0, 0 };
+            struct umf_condition entry = { fence, 10, op, 0, 0 };
             ROW(-EINVAL, umf_loop_watch(l, &entry, UMF_WAIT_PENDING, &callback, &out.watch));
         }
         for (int bit = 0; bit < 64; bit++) {

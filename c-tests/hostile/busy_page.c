@@ -72,7 +72,7 @@ wastes_little(enum attack attack)
     for (uint32_t i = 0; i < watches; i++) {
         struct umf_callback callback = { .call = ignore };
         OK(umf_fence_create(page, 0, attack == FORGE ? UMF_FENCE_DEVICE : 0, &fence));
-        struct umf_wait wait = { .fence = fence, .value = 1 };
+        struct umf_condition wait = { .fence = fence, .value = 1 };
         OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
         if (first)
             umf_fence_unref(fence);
@@ -89,7 +89,7 @@ wastes_little(enum attack attack)
     unsigned turns = 0;
     while (now_ns() - start < LASTS) {
         struct umf_callback callback = { .call = count, .data = &calls };
-        struct umf_wait wait = { .fence = served, .value = ++turns };
+        struct umf_condition wait = { .fence = served, .value = ++turns };
         OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
         OK(umf_fence_signal(served, turns));
         while (atomic_load(&calls) < turns)

@@ -13,10 +13,10 @@
 
 static struct umf_page *page;
 
-static struct umf_wait
+static struct umf_condition
 reaches_one(struct umf_fence *fence)
 {
-    return (struct umf_wait){ .fence = fence, .value = 1 };
+    return (struct umf_condition){ .fence = fence, .value = 1 };
 }
 
 static struct umf_fence *
@@ -39,7 +39,7 @@ static void
 filled_for_good(uint64_t flags)
 {
     struct umf_fence *fence = create_fence(0), *other = create_fence(0);
-    struct umf_wait wait = reaches_one(fence), more = reaches_one(other);
+    struct umf_condition wait = reaches_one(fence), more = reaches_one(other);
     struct umf_loop *loop = create_loop(flags);
     struct umf_watch *watch;
     struct told told;
@@ -87,7 +87,7 @@ changed_meanwhile(uint64_t flags)
     IN_CHILD(client, change_without_end(event));
     for (unsigned round = 0; round < rounds(2000, 50); round++) {
         struct umf_fence *fence = create_fence(0);
-        struct umf_wait wait = reaches_one(fence);
+        struct umf_condition wait = reaches_one(fence);
         struct told told;
         struct umf_callback callback = callback_to(&told);
         int answer;

@@ -276,11 +276,11 @@ called(void)
     atomic_fetch_add(&control->calls, 1);
 }
 
-static struct umf_wait
+static struct umf_condition
 entry(uint64_t *state)
 {
     uint64_t choice = random_word(state);
-    struct umf_wait entry = { steady[choice % STEADY], 0, UMF_OP_GE, 0, 0 };
+    struct umf_condition entry = { steady[choice % STEADY], 0, UMF_OP_GE, 0, 0 };
     entry.value =
         (choice >> 8) % 4 ? umf_fence_value(entry.fence) + (choice >> 16) % 4 : number(state);
     if ((choice >> 24) % 4 == 0)
@@ -295,11 +295,11 @@ entry(uint64_t *state)
 static void
 rest(unsigned kind)
 {
-    struct umf_wait list[STEADY];
+    struct umf_condition list[STEADY];
     pthread_barrier_wait(&barrier); /* all threads are here */
     pthread_barrier_wait(&barrier); /* there are fences to wait for */
     for (unsigned i = 0; i < STEADY; i++)
-        list[i] = (struct umf_wait){ steady[i], LAST(i), UMF_OP_GE, 0, 0 };
+        list[i] = (struct umf_condition){ steady[i], LAST(i), UMF_OP_GE, 0, 0 };
     int answer;
     switch (kind) {
     case 0: answer = umf_fence_wait(steady[0], LAST(0), FOREVER); break;
@@ -328,13 +328,13 @@ waits(void *unused)
     uint64_t state = 2;
     (void)unused;
     do {
-        struct umf_wait list[6];
+        struct umf_condition list[6];
         uint32_t index = 6;
         uint64_t choice = random_word(&state), flags = choice & 1 ? UMF_WAIT_ANY : 0;
         for (int i = 0; i < 6; i++)
             list[i] = entry(&state);
         if (choice & 2)
-            list[5] = (struct umf_wait){ elsewhere, 0, UMF_OP_GE, 0, 0 };
+            list[5] = (struct umf_condition){ elsewhere, 0, UMF_OP_GE, 0, 0 };
         if ((choice >> 4) % 4 == 0)
             flags |= UMF_WAIT_PENDING;
         int got = ONE_OF(umf_wait(list, 6, flags, choice & 8 ? in_ns(50000) : 0, &index), 0, UNMET);
@@ -387,7 +387,7 @@ watch_with(uint64_t loop_flags, unsigned kind)
         for (unsigned i = 0; i < 32 && more; i++) {
             struct umf_watch *watches[4] = { NULL };
             for (unsigned j = 0; j < 4; j++) {
-                struct umf_wait wait = entry(&state);
+                struct umf_condition wait = entry(&state);
                 uint64_t choice = random_word(&state);
                 struct umf_fence *target = choice & 16 ? elsewhere : steady[(choice >> 8) % STEADY];
                 int got;
@@ -483,7 +483,7 @@ queues(void *unused)
         OK(umf_queue_create(loop, random_word(&state) & 1 ? UMF_QUEUE_INLINE : 0, &queue));
         for (unsigned i = 0; i < 32 && more; i++) {
             uint64_t choice = random_word(&state);
-            struct umf_wait wait[2] = { entry(&state), entry(&state) };
+            struct umf_condition wait[2] = { entry(&state), entry(&state) };
             struct umf_fence *target = steady[choice % STEADY];
             struct umf_signal signal = { target, umf_fence_pending_value(target) + choice % 3 };
             struct umf_job job = { .size = sizeof(job),
@@ -707,7 +707,7 @@ a_loop_that_was_moved_away_ends(void)
     OK(umf_page_create(1, 0, &moved));
     OK(umf_fence_create(moved, 0, 0, &fence));
     struct raw words = map_raw(moved);
-    struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, 1, UMF_OP_GE, 0, 0 };
     OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
     OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
     while (syscall(SYS_futex, words.bytes + EVENT_COUNT, FUTEX_REQUEUE, 0, (long)INT32_MAX,

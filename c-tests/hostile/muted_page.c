@@ -77,7 +77,8 @@ mute(int sock)
 static void
 await(enum way way, struct umf_fence *fence, struct umf_fence *other)
 {
-    struct umf_wait waits[] = { { .fence = fence, .value = 1 }, { .fence = other, .value = 1 } };
+    struct umf_condition waits[] = { { .fence = fence, .value = 1 },
+                                     { .fence = other, .value = 1 } };
     switch (way) {
     case ONE:
         OK(umf_fence_wait(fence, 1, FOREVER));
@@ -109,7 +110,7 @@ wait_there(int sock)
     if (way == WATCH) {
         struct umf_loop *loop;
         struct umf_callback callback = { .call = on_due, .data = &sock };
-        struct umf_wait wait = { .fence = fence, .value = 1 };
+        struct umf_condition wait = { .fence = fence, .value = 1 };
         OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
         OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
         tell(sock, 0);

@@ -125,8 +125,8 @@ everybody_hears_of_it(bool by_socket, bool one_by_one, bool single_writer)
     } else {
         OK(umf_loop_tie_page(loop, page, peer, 0, &to_call, NULL));
     }
-    struct umf_wait list[2] = { { .fence = fences[0], .value = 1 },
-                                { .fence = fences[1], .value = 1 } };
+    struct umf_condition list[2] = { { .fence = fences[0], .value = 1 },
+                                     { .fence = fences[1], .value = 1 } };
     struct sleeper one = { .fence = fences[0], .value = 5 };
     struct sleeper any = { .waits = list, .count = 2, .flags = UMF_WAIT_ANY };
     struct sleeper all = { .waits = list, .count = 2 };

@@ -135,7 +135,7 @@ every_call_refuses(int fd, uint64_t loop_flags)
     OK(umf_fence_create(page, 0, 0, &fence));
     OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &written));
     OK(umf_loop_create(loop_flags, &loop));
-    struct umf_wait wait = { .fence = fence, .value = 9 };
+    struct umf_condition wait = { .fence = fence, .value = 9 };
     struct umf_caps caps = { .size = sizeof(caps) };
     OK(umf_query_caps(&caps));
     /* A machine that cannot export to any dma-buf says that first. */

@@ -162,7 +162,8 @@ wait_and_signal(struct umf_page *page, struct umf_page *other_page)
     OK(umf_fence_create(page, 0, UMF_FENCE_32BIT, &narrow));
     for (uint64_t i = 1; i <= 20; i++) {
         struct sleeper sleepers[3] = { { .fence = fence, .value = i } };
-        struct umf_wait waits[2] = { { fence, i, UMF_OP_GE, 0, 0 }, { other, i, UMF_OP_GE, 0, 0 } };
+        struct umf_condition waits[2] = { { fence, i, UMF_OP_GE, 0, 0 },
+                                          { other, i, UMF_OP_GE, 0, 0 } };
         sleepers[1].waits = sleepers[2].waits = waits;
         sleepers[1].count = sleepers[2].count = 2;
         sleepers[2].flags = UMF_WAIT_ANY;
@@ -209,7 +210,7 @@ watch_and_queue(struct umf_page *pages[2], uint64_t mode)
         OK(umf_fence_create(pages[i], 0, 0, &fences[i]));
     OK(umf_queue_create(loop, 0, &queue));
     for (uint64_t v = 1; v <= 10; v++) {
-        struct umf_wait wait = { fences[0], v, UMF_OP_GE, 0, 0 };
+        struct umf_condition wait = { fences[0], v, UMF_OP_GE, 0, 0 };
         struct umf_job job = {
             .size = sizeof(job), .wait_count = 1, .waits = &wait, .run = run_job, .data = &jobs
         };

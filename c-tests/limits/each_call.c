@@ -105,10 +105,10 @@ count_release(void *data)
 
 static const struct umf_callback callback = { nothing, count_release, NULL };
 
-static struct umf_wait
+static struct umf_condition
 until(struct umf_fence *of, uint64_t value)
 {
-    return (struct umf_wait){ of, value, UMF_OP_GE, 0, 0 };
+    return (struct umf_condition){ of, value, UMF_OP_GE, 0, 0 };
 }
 
 static int
@@ -137,7 +137,7 @@ release(void *data, int result)
 static int
 submit(struct umf_queue *to, struct umf_fence *waited_for, uint64_t value)
 {
-    struct umf_wait wait = until(waited_for, value);
+    struct umf_condition wait = until(waited_for, value);
     struct umf_signal signal = { target, umf_fence_pending_value(target) + 1 };
     struct umf_job job = { .size = sizeof(job),
                            .wait_count = 1,
@@ -212,7 +212,7 @@ end_queue(void)
 static void
 something_to_dispatch(void)
 {
-    struct umf_wait wait = until(fence, 0);
+    struct umf_condition wait = until(fence, 0);
     OK(umf_loop_watch(dispatched, &wait, 0, &callback, NULL));
     CHECK(poll(&(struct pollfd){ umf_loop_fd(dispatched), POLLIN, 0 }, 1, -1) == 1);
 }
@@ -220,7 +220,7 @@ something_to_dispatch(void)
 static void
 a_loop_with_a_watch(void)
 {
-    struct umf_wait wait = until(fence, 1);
+    struct umf_condition wait = until(fence, 1);
     a_loop = create_loop(UMF_LOOP_THREAD);
     OK(umf_loop_watch(a_loop, &wait, 0, &callback, NULL));
 }
@@ -228,7 +228,7 @@ a_loop_with_a_watch(void)
 static void
 a_watch_of_a_fence(void)
 {
-    struct umf_wait wait = until(fence, 1);
+    struct umf_condition wait = until(fence, 1);
     OK(umf_loop_watch(loop, &wait, 0, &callback, &a_watch));
 }
 
@@ -266,7 +266,7 @@ set_notifier(int fd)
 static int
 wait_for(uint32_t entries)
 {
-    struct umf_wait waits[200];
+    struct umf_condition waits[200];
     for (uint32_t i = 0; i < entries; i++)
         waits[i] = until(fence, 1);
     int answer = umf_wait(waits, entries, UMF_WAIT_ANY, in_ns(100000), &out.index);
@@ -277,7 +277,7 @@ wait_for(uint32_t entries)
 }
 
 #define WATCH(of, value, callback_of)                                                              \
-    (&(struct umf_wait){ of, value, UMF_OP_GE, 0, 0 }), 0, callback_of
+    (&(struct umf_condition){ of, value, UMF_OP_GE, 0, 0 }), 0, callback_of
 
 EACH(, NO_MEMORY, ANYWHERE, umf_version, NONE, umf_version() == 0, NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_query_caps, NONE, query_caps(), NONE)
@@ -375,7 +375,7 @@ EACH(, SOME_MEMORY, ANYWHERE, umf_loop_watch, NONE,
 EACH(2, SOME_MEMORY, ANYWHERE, umf_loop_watch, NONE,
      umf_loop_watch(loop, WATCH(fence, 0, &callback), &out.watch), finish())
 EACH(, SOME_MEMORY, ANYWHERE, umf_loop_export_eventfd, NONE,
-     umf_loop_export_eventfd(loop, &(struct umf_wait){ fence, 1, UMF_OP_GE, 0, 0 }, 0, event,
+     umf_loop_export_eventfd(loop, &(struct umf_condition){ fence, 1, UMF_OP_GE, 0, 0 }, 0, event,
                              &callback, &out.watch),
      cancel())
 EACH(, SOME_MEMORY, ANYWHERE, umf_loop_export_fence, NONE,

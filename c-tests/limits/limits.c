@@ -136,7 +136,7 @@ static struct told told;
 static int
 watch(void)
 {
-    struct umf_wait wait = { watched, 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { watched, 1, UMF_OP_GE, 0, 0 };
     struct umf_callback callback = callback_to(&told);
     return umf_loop_watch(loop, &wait, 0, &callback, NULL);
 }
@@ -313,7 +313,7 @@ without_standard_descriptors(void)
              umf_page_export(own, 0, &exported) == 0 && exported > 2 &&
              umf_page_import(exported, 0, &again) == 0 && umf_loop_create(0, &caller) == 0 &&
              umf_loop_fd(caller) > 2 && umf_loop_create(UMF_LOOP_THREAD, &thread) == 0;
-    struct umf_wait wait = { .fence = fence, .value = 1 };
+    struct umf_condition wait = { .fence = fence, .value = 1 };
     ok = ok && umf_loop_export_eventfd(thread, &wait, 0, event, NULL, NULL) == 0 &&
          umf_loop_tie_fence(thread, fence, sock[0], 0, NULL, NULL) == 0;
     for (int fd = 0; fd < 3; fd++)

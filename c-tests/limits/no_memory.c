@@ -88,7 +88,7 @@ static int create_a_loop(int i) { return umf_loop_create(UMF_LOOP_THREAD, &loops
 static int
 watch_fence(int i)
 {
-    struct umf_wait wait = { watched[i], 1, UMF_OP_GE, 0, i % 2 ? UINT64_MAX : 0 };
+    struct umf_condition wait = { watched[i], 1, UMF_OP_GE, 0, i % 2 ? UINT64_MAX : 0 };
     struct umf_callback to_call = callback_to(&told[i]);
     return umf_loop_watch(running_loop, &wait, 0, &to_call, &watches[i]);
 }
@@ -97,7 +97,7 @@ watch_fence(int i)
 static int
 watch_one_fence(int i)
 {
-    struct umf_wait wait = { watched[0], (uint64_t)i + 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { watched[0], (uint64_t)i + 1, UMF_OP_GE, 0, 0 };
     struct umf_callback to_call = callback_to(&told[i]);
     return umf_loop_watch(running_loop, &wait, UMF_WAIT_PENDING, &to_call, &watches[i]);
 }
@@ -105,7 +105,7 @@ watch_one_fence(int i)
 static int
 export_eventfd(int i)
 {
-    struct umf_wait wait = { watched[i], 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { watched[i], 1, UMF_OP_GE, 0, 0 };
     struct umf_callback to_call = callback_to(&told[i]);
     return umf_loop_export_eventfd(running_loop, &wait, 0, event, &to_call, &watches[i]);
 }
@@ -289,7 +289,7 @@ the_rest_needs_no_memory(void)
     struct umf_page *again;
     int fd, error;
     OK(umf_fence_create(page, 0, 0, &fence));
-    struct umf_wait entry = { fence, 2, UMF_OP_GE, 0, 0 };
+    struct umf_condition entry = { fence, 2, UMF_OP_GE, 0, 0 };
     struct sleeper sleeper = { .fence = fence, .value = 2 };
     fall_asleep(&sleeper);
 
@@ -335,7 +335,7 @@ a_watch_that_failed_leaves_nothing(uint64_t flags)
             struct umf_watch *watch;
             OK(umf_page_create(1, 0, &small));
             OK(umf_fence_create(small, 0, device ? UMF_FENCE_DEVICE : 0, &fence));
-            struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+            struct umf_condition wait = { fence, 1, UMF_OP_GE, 0, 0 };
             struct umf_callback to_call = callback_to(&heard);
             until_loop_sleeps();
             allocations_left = may_succeed;
@@ -376,7 +376,7 @@ a_loop_whose_thread_did_not_start(void)
     for (long may_succeed = 0; answer == -ENOMEM; may_succeed++) {
         struct umf_loop *loop = create_loop(UMF_LOOP_THREAD);
         struct told first, second;
-        struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+        struct umf_condition wait = { fence, 1, UMF_OP_GE, 0, 0 };
         struct umf_callback to_call = callback_to(&first);
         struct umf_watch *watch = NULL;
         allocations_left = may_succeed;
@@ -405,7 +405,7 @@ what_is_armed_needs_no_memory(uint64_t flags)
     struct umf_loop *loop = create_loop(flags);
     struct umf_fence *targets[ENOUGH];
     for (int i = 0; i < ENOUGH; i++) {
-        struct umf_wait wait = { watched[i], 1, UMF_OP_GE, 0, i % 3 ? 0 : UINT64_MAX };
+        struct umf_condition wait = { watched[i], 1, UMF_OP_GE, 0, i % 3 ? 0 : UINT64_MAX };
         struct umf_callback to_call = callback_to(&told[i]);
         OK(umf_fence_create(written_by_a_device, 0, 0, &targets[i]));
         OK(umf_loop_export_fence(loop, watched[i], 1, targets[i], 2, 0, NULL, NULL));

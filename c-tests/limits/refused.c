@@ -175,8 +175,9 @@ what_is_there_goes_on(bool has_threads)
     OK(umf_fence_signal(fences[0], next));
     OK(umf_fence_wait(fences[0], next, FOREVER));
     EXPECT(-ETIME, umf_fence_wait(fences[0], next + 1, in_ns(MS)));
-    struct umf_wait any[2] = { { fences[0], next + 1, UMF_OP_GE, 0, 0 },
-                               { fences[1], umf_fence_value(fences[1]) + 1, UMF_OP_GE, 0, 0 } };
+    const uint64_t beyond = umf_fence_value(fences[1]) + 1;
+    struct umf_condition any[2] = { { fences[0], next + 1, UMF_OP_GE, 0, 0 },
+                                    { fences[1], beyond, UMF_OP_GE, 0, 0 } };
     EXPECT(-ETIME, umf_wait(any, 2, UMF_WAIT_ANY, in_ns(MS), NULL));
     EXPECT(-ETIME, umf_wait(any, 2, 0, in_ns(MS), NULL));
     if (has_threads) {
@@ -208,7 +209,7 @@ with_a_loop(const struct answers *expected, uint64_t flags)
     if (!loop)
         return;
     uint64_t next = umf_fence_value(fences[0]) + 1;
-    struct umf_wait wait = { fences[0], next, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fences[0], next, UMF_OP_GE, 0, 0 };
     struct umf_callback callback = callback_to(&told);
     EXPECT(expected->watch, umf_loop_watch(loop, &wait, 0, &callback, &watch));
     EXPECT(expected->eventfd, umf_loop_export_eventfd(loop, &wait, 0, event, NULL, NULL));
@@ -314,8 +315,8 @@ starve(void *unused)
     refuse(&no_memory[starved_call]);
     starved_loop = create_loop(UMF_LOOP_THREAD);
     umf_watch_unref(watch_value(starved_loop, fences[0], 2, &starved_told));
-    struct umf_wait any[2] = { { fences[0], 100, UMF_OP_GE, 0, 0 },
-                               { fences[1], 2, UMF_OP_GE, 0, 0 } };
+    struct umf_condition any[2] = { { fences[0], 100, UMF_OP_GE, 0, 0 },
+                                    { fences[1], 2, UMF_OP_GE, 0, 0 } };
     atomic_store(&steps, 1);
     EXPECT(-ETIME, umf_wait(any, 2, UMF_WAIT_ANY, in_ns(5 * MS), &index));
     EXPECT(-ETIME, umf_fence_wait(fences[1], 2, in_ns(5 * MS)));

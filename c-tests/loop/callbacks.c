@@ -35,7 +35,7 @@ arm(void (*action)(void))
     loop = create_loop(mode);
     OK(umf_page_create(2, 0, &page));
     OK(umf_fence_create(page, 0, 0, &fence));
-    struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, 1, UMF_OP_GE, 0, 0 };
     OK(umf_loop_watch(loop, &wait, 0, &callback, &watch));
 }
 
@@ -236,7 +236,7 @@ make_the_next(void *data, int result)
 {
     on_call(data, result);
     if (++made < CHAIN) {
-        struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+        struct umf_condition wait = { fence, 1, UMF_OP_GE, 0, 0 };
         struct umf_callback callback = { make_the_next, NULL, data };
         OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
     }
@@ -245,7 +245,7 @@ make_the_next(void *data, int result)
 static void
 make_the_first(void)
 {
-    struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, 1, UMF_OP_GE, 0, 0 };
     struct umf_callback callback = { make_the_next, NULL, &others[0] };
     OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
 }
@@ -292,7 +292,7 @@ go_on(void *data, int result)
     (void)data;
     CHECK(result == 0);
     if (chain_goes_on) {
-        struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+        struct umf_condition wait = { fence, 1, UMF_OP_GE, 0, 0 };
         struct umf_callback callback = { go_on, NULL, NULL };
         OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
     }
@@ -322,7 +322,7 @@ do_all_sorts(void)
     struct umf_page *again;
     int fd, error;
     OK(umf_fence_wait(fence, 1, FOREVER));
-    struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, 1, UMF_OP_GE, 0, 0 };
     OK(umf_wait(&wait, 1, UMF_WAIT_ANY, FOREVER, NULL));
     EXPECT(0, umf_watch_result(watch));
     EXPECT(-EALREADY, umf_watch_cancel(watch));
@@ -535,7 +535,7 @@ what_falls_due_while_the_loop_ends(void)
     arm(NULL);
     struct umf_fence *first;
     OK(umf_fence_create(page, 0, 0, &first));
-    struct umf_wait wait = { first, 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { first, 1, UMF_OP_GE, 0, 0 };
     struct umf_callback callback = callback_to(&others[0]);
     callback.release = release_and_signal;
     OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));

@@ -46,7 +46,7 @@ before_it_is_over(void)
         struct umf_watch *watches[3];
         for (int i = 0; i < 3; i++)
             watches[i] = watch_value(loop, fence, last + 1 + (uint64_t)i, &others[i]);
-        struct umf_wait wait = { fence, last + 1, UMF_OP_EQ, 0, UINT64_MAX };
+        struct umf_condition wait = { fence, last + 1, UMF_OP_EQ, 0, UINT64_MAX };
         struct umf_callback callback = callback_to(&passed);
         OK(umf_loop_watch(loop, &wait, 0, &callback, &watch));
         until_loop_sleeps();
@@ -86,7 +86,7 @@ while_it_is_due(void)
     struct umf_watch *watches[3];
     struct umf_fence *target;
     int fd = umf_loop_fd(loop), event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
     OK(umf_fence_create(page, 0, 0, &target));
     struct umf_callback callback = callback_to(&told[1]);
     watches[0] = watch_value(loop, fence, last + 1, &told[0]);
@@ -143,7 +143,7 @@ static void
 from_its_own_callback(void)
 {
     for (in_release = 0; in_release < 2; in_release++) {
-        struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
+        struct umf_condition wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
         struct umf_callback callback = callback_to(&own_told);
         callback.call = call_and_cancel;
         callback.release = release_and_cancel;
@@ -157,7 +157,7 @@ from_its_own_callback(void)
     }
     /* A release that cancel caused. */
     static struct told told;
-    struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
     struct umf_callback callback = callback_to(&told);
     OK(umf_loop_watch(loop, &wait, 0, &callback, &own));
     OK(umf_watch_cancel(own));
@@ -313,7 +313,7 @@ static void
 beside_a_release(struct umf_loop *on, void *(*cancel)(void *))
 {
     pthread_t first, second;
-    struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
     struct umf_callback callback = callback_to(&slow_told);
     callback.release = slow_release;
     in_slow_release = may_end = false;
@@ -352,8 +352,8 @@ thousands(void)
         }
         /* Below, between, and above those that stay; every fifth has a condition without an
          * order. */
-        struct umf_wait wait = { fence, last + 1 + i % (STAY * 2), UMF_OP_GE, 0,
-                                 i % 5 ? 0 : UINT64_MAX };
+        struct umf_condition wait = { fence, last + 1 + i % (STAY * 2), UMF_OP_GE, 0,
+                                      i % 5 ? 0 : UINT64_MAX };
         struct umf_callback callback = callback_to(&told[at]);
         OK(umf_loop_watch(loop, &wait, 0, &callback, &watches[at]));
         if (i == 8 * LIVE)

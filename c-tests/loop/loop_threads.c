@@ -91,7 +91,7 @@ static void
 where_no_thread_can_be_started(void)
 {
     struct told told, other;
-    struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
     struct umf_callback callback = callback_to(&told);
     struct umf_watch *watch = NULL;
     int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), fds = open_fds();
@@ -123,7 +123,7 @@ static void *
 fail_to_watch(void *unused)
 {
     struct told told;
-    struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
     struct umf_callback callback = callback_to(&told);
     (void)unused;
     forbid_threads();
@@ -156,7 +156,7 @@ without_descriptors(void)
     struct rlimit limit;
     struct umf_loop *loop = create_loop(mode), *none = NULL;
     struct umf_watch *watch = NULL;
-    struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
     int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), spare[64], count = 0;
     CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
     limit.rlim_cur = 40;
@@ -213,7 +213,7 @@ a_process_that_forks(void)
         IN_CHILD(pid, {
             watchdog(20);
             prctl(PR_SET_PDEATHSIG, SIGKILL);
-            struct umf_wait wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
+            struct umf_condition wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
             struct umf_callback callback = callback_to(&more);
             struct umf_watch *none = NULL;
             int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

@@ -122,14 +122,14 @@ every_operator(void)
     for (size_t i = 0; i < 2 * ARRAY_SIZE(rows); i++) {
         __typeof__(rows[0]) *row = &rows[i / 2];
         struct umf_fence *fence = create_fence(row->start, row->flags);
-        struct umf_wait wait = { fence, row->value, row->op, 0, row->mask };
+        struct umf_condition wait = { fence, row->value, row->op, 0, row->mask };
         struct told told, other;
         struct umf_callback callback = callback_to(&told);
         struct umf_watch *watch, *waiting = NULL;
         /* Also if another watch of the fence is due before it. */
         if (i % 2) {
             struct umf_callback before = callback_to(&other);
-            struct umf_wait at_first = { fence, row->first, UMF_OP_GE, 0, 0 };
+            struct umf_condition at_first = { fence, row->first, UMF_OP_GE, 0, 0 };
             OK(umf_loop_watch(loop, &at_first, 0, &before, &waiting));
         }
         OK(umf_loop_watch(loop, &wait, 0, &callback, &watch));
@@ -160,7 +160,7 @@ a_submission(void)
     struct umf_fence *fence = create_fence(0, 0),
                      *around = create_fence(UINT32_MAX, UMF_FENCE_32BIT);
     struct told told, signaled;
-    struct umf_wait wait = { fence, 10, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, 10, UMF_OP_GE, 0, 0 };
     struct umf_callback callback = callback_to(&told);
     struct umf_watch *watch;
     OK(umf_loop_watch(loop, &wait, UMF_WAIT_PENDING, &callback, &watch));
@@ -178,7 +178,7 @@ a_submission(void)
     OK(umf_fence_signal(fence, 10));
     comes_to(0, other, &signaled);
 
-    wait = (struct umf_wait){ around, 2, UMF_OP_GT, 0, 0 };
+    wait = (struct umf_condition){ around, 2, UMF_OP_GT, 0, 0 };
     callback = callback_to(&told);
     OK(umf_loop_watch(loop, &wait, UMF_WAIT_PENDING, &callback, &watch));
     until_loop_sleeps();
@@ -286,7 +286,7 @@ static void
 an_eventfd_is_told(void)
 {
     struct umf_fence *fence = create_fence(0, 0);
-    struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, 1, UMF_OP_GE, 0, 0 };
     struct told told;
     struct umf_callback callback = callback_to(&told);
     struct umf_watch *watch;
@@ -305,7 +305,7 @@ an_eventfd_is_told(void)
     const uint64_t values[] = { 1, 0, 2, 4 };
     struct umf_watch *watches[7];
     for (int i = 0; i < 4; i++) {
-        wait = (struct umf_wait){ fence, values[i], ops[i], 0, 0 };
+        wait = (struct umf_condition){ fence, values[i], ops[i], 0, 0 };
         OK(umf_loop_export_eventfd(loop, &wait, 0, fd, NULL, &watches[i]));
     }
     OK(umf_loop_export_eventfd(loop, &wait, UMF_WAIT_PENDING, fd, NULL, &watches[4]));
@@ -327,7 +327,7 @@ an_eventfd_is_told(void)
      * watch writes nothing. */
     fence = create_fence(0, 0);
     closed = dup(fd);
-    wait = (struct umf_wait){ fence, 1, UMF_OP_GE, 0, 0 };
+    wait = (struct umf_condition){ fence, 1, UMF_OP_GE, 0, 0 };
     OK(umf_loop_export_eventfd(loop, &wait, 0, closed, NULL, NULL));
     close(closed);
     OK(umf_fence_signal(fence, 1));
@@ -417,7 +417,7 @@ static void
 handles_on_a_watch(void)
 {
     struct umf_fence *fence = create_fence(0, 0);
-    struct umf_wait wait = { fence, 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, 1, UMF_OP_GE, 0, 0 };
     struct told told[2];
     struct umf_callback first = callback_to(&told[0]);
     /* Nobody keeps the second and the first watch, and they still work. The fence's handle is

@@ -234,8 +234,8 @@ in_a_late_sandbox(uint32_t error)
             if (mode == 0)
                 forbid_futex_waitv(error);
             /* A wait of the caller notices the sandbox. */
-            struct umf_wait list[2] = { { fences[0], 1, UMF_OP_GE, 0, 0 },
-                                        { fences[1], 1, UMF_OP_GE, 0, 0 } };
+            struct umf_condition list[2] = { { fences[0], 1, UMF_OP_GE, 0, 0 },
+                                             { fences[1], 1, UMF_OP_GE, 0, 0 } };
             EXPECT(-ETIME, umf_wait(list, 2, 0, in_ns(MS), NULL));
             for (unsigned i = 0; i < PAGES; i += 2)
                 OK(umf_fence_signal(fences[i], 2));

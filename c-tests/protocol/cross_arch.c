@@ -68,7 +68,7 @@ the_layout_is_the_same(void)
 static void
 wait_for_round(uint64_t i)
 {
-    const struct umf_wait all[KINDS] = {
+    const struct umf_condition all[KINDS] = {
         [WIDE] = { .fence = theirs[WIDE], .value = wide(i) },
         [NARROW] = { .fence = theirs[NARROW], .value = narrow(i) },
         [ELSEWHERE] = { .fence = theirs[ELSEWHERE], .value = i },
@@ -90,8 +90,8 @@ wait_for_round(uint64_t i)
         break;
     default: {
         /* On one page, and on two. */
-        const struct umf_wait any[2] = { { .fence = never, .value = 1 },
-                                         all[i % 6 == 4 ? WIDE : ELSEWHERE] };
+        const struct umf_condition any[2] = { { .fence = never, .value = 1 },
+                                              all[i % 6 == 4 ? WIDE : ELSEWHERE] };
         OK(umf_wait(any, 2, UMF_WAIT_ANY, FOREVER, &index));
         CHECK(index == 1);
     }

@@ -48,8 +48,8 @@ wait_list(uint64_t flags, struct umf_fence *with)
 {
     /* The fence under test is behind another entry, which is met for all, and never for any. */
     bool any = flags & UMF_WAIT_ANY;
-    struct umf_wait list[2] = { { with, any ? 1 : 0, UMF_OP_GE, 0, 0 },
-                                { fence, TARGET, UMF_OP_GE, 0, 0 } };
+    struct umf_condition list[2] = { { with, any ? 1 : 0, UMF_OP_GE, 0, 0 },
+                                     { fence, TARGET, UMF_OP_GE, 0, 0 } };
     return -umf_wait(list, 2, flags, FOREVER, NULL);
 }
 
@@ -62,7 +62,8 @@ static int wait_pending(void) { return wait_list(UMF_WAIT_PENDING, idle); }
 static int
 wait_all_in_front(void)
 {
-    struct umf_wait list[2] = { { idle, 1, UMF_OP_GE, 0, 0 }, { fence, TARGET, UMF_OP_GE, 0, 0 } };
+    struct umf_condition list[2] = { { idle, 1, UMF_OP_GE, 0, 0 },
+                                     { fence, TARGET, UMF_OP_GE, 0, 0 } };
     return -umf_wait(list, 2, 0, FOREVER, NULL);
 }
 
@@ -182,7 +183,7 @@ static const struct {
 };
 
 static struct sleeper
-sleeper_for(size_t i, const struct umf_wait *entry)
+sleeper_for(size_t i, const struct umf_condition *entry)
 {
     if (signals[i].flags == UINT64_MAX)
         return (struct sleeper){ .fence = fence, .value = TARGET };
@@ -194,7 +195,7 @@ stop_the_signaler_at(size_t i, uintptr_t pc)
 {
     int code = 255;
     create(START);
-    struct umf_wait entry = { fence, TARGET, UMF_OP_GE, 0, 0 };
+    struct umf_condition entry = { fence, TARGET, UMF_OP_GE, 0, 0 };
     struct sleeper early = sleeper_for(i, &entry), late = early;
     /* One waiter sleeps already. Another arrives now and falls asleep too if the value is not
      * there yet. */
@@ -224,7 +225,7 @@ the_signaler_is_stopped_everywhere(size_t i)
 {
     struct points points;
     create(START);
-    struct umf_wait entry = { fence, TARGET, UMF_OP_GE, 0, 0 };
+    struct umf_condition entry = { fence, TARGET, UMF_OP_GE, 0, 0 };
     struct sleeper sleeper = sleeper_for(i, &entry);
     fall_asleep(&sleeper);
     find_points(&points, signals[i].signal);

@@ -31,8 +31,8 @@ handler(int signal)
 {
     int saved = errno, error = 1;
     uint64_t next = umf_fence_value(fence) + 1;
-    struct umf_wait list[2] = { { .fence = other, .value = UINT64_MAX },
-                                { .fence = fence, .value = next } };
+    struct umf_condition list[2] = { { .fence = other, .value = UINT64_MAX },
+                                     { .fence = fence, .value = next } };
     (void)signal;
     RIGHT(umf_fence_wait(fence, next, 0) == -ETIME);
     RIGHT(umf_fence_wait(fence, next, in_ns(1000)) == -ETIME);
@@ -67,8 +67,8 @@ wait_one(void)
 static int
 wait_list(uint64_t flags)
 {
-    struct umf_wait list[2] = { { .fence = other, .value = flags ? UINT64_MAX : 0 },
-                                { .fence = fence, .value = 1000 } };
+    struct umf_condition list[2] = { { .fence = other, .value = flags ? UINT64_MAX : 0 },
+                                     { .fence = fence, .value = 1000 } };
     umf_wait(list, 2, flags, in_ns(50000), NULL);
     return 0;
 }

@@ -29,7 +29,7 @@ static int wait_one(void) { return -umf_fence_wait(fence, TARGET, FOREVER); }
 static int
 wait_list(uint64_t flags)
 {
-    struct umf_wait entry = { fence, TARGET, UMF_OP_GE, 0, 0 };
+    struct umf_condition entry = { fence, TARGET, UMF_OP_GE, 0, 0 };
     return -umf_wait(&entry, 1, flags, FOREVER, NULL);
 }
 

@@ -41,8 +41,8 @@ one(uint64_t i)
 static int
 any(uint64_t i)
 {
-    const struct umf_wait list[2] = { { .fence = idle, .value = 1 },
-                                      { .fence = fence, .value = i } };
+    const struct umf_condition list[2] = { { .fence = idle, .value = 1 },
+                                           { .fence = fence, .value = i } };
     uint32_t index = 2;
     int result = umf_wait(list, 2, UMF_WAIT_ANY, FOREVER, &index);
     CHECK(index == 1);
@@ -52,23 +52,23 @@ any(uint64_t i)
 static int
 any_of_two_pages(uint64_t i)
 {
-    const struct umf_wait list[2] = { { .fence = elsewhere, .value = 1 },
-                                      { .fence = fence, .value = i } };
+    const struct umf_condition list[2] = { { .fence = elsewhere, .value = 1 },
+                                           { .fence = fence, .value = i } };
     return umf_wait(list, 2, UMF_WAIT_ANY, FOREVER, NULL);
 }
 
 static int
 all(uint64_t i)
 {
-    const struct umf_wait list[2] = { { .fence = fence, .value = i },
-                                      { .fence = fence, .value = i } };
+    const struct umf_condition list[2] = { { .fence = fence, .value = i },
+                                           { .fence = fence, .value = i } };
     return umf_wait(list, 2, 0, FOREVER, NULL);
 }
 
 static int
 differs(uint64_t i)
 {
-    const struct umf_wait list[1] = { { .fence = fence, .value = i - 1, .op = UMF_OP_NE } };
+    const struct umf_condition list[1] = { { .fence = fence, .value = i - 1, .op = UMF_OP_NE } };
     return umf_wait(list, 1, UMF_WAIT_ANY, FOREVER, NULL);
 }
 

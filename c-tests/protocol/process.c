@@ -88,8 +88,8 @@ run_the_ring(void *argument)
         uint64_t value = i * UINT64_C(7) + ((uint64_t)(i / 1000) << 33);
         int answer = umf_fence_signal(mine, value);
         CHECK(answer == 0 || answer == -EINVAL); /* another thread of this process was faster */
-        struct umf_wait list[2] = { { next, value, UMF_OP_GE, 0, 0 },
-                                    { beyond, value, UMF_OP_GE, 0, 0 } };
+        struct umf_condition list[2] = { { next, value, UMF_OP_GE, 0, 0 },
+                                         { beyond, value, UMF_OP_GE, 0, 0 } };
         switch ((i + (unsigned)self->thread_index) % 3) {
         case 0:
             OK(umf_fence_wait(next, value, FOREVER));
@@ -142,8 +142,8 @@ be_killed(struct umf_fence *fence, struct umf_fence *other)
 {
     for (uint64_t i = 1;; i++) {
         uint64_t next = umf_fence_value(fence) + 1 + i % 40;
-        struct umf_wait list[2] = { { fence, next, UMF_OP_GE, 0, 0 },
-                                    { other, UINT64_MAX, UMF_OP_GE, 0, 0 } };
+        struct umf_condition list[2] = { { fence, next, UMF_OP_GE, 0, 0 },
+                                         { other, UINT64_MAX, UMF_OP_GE, 0, 0 } };
         umf_fence_wait(fence, next, in_ns(50000));
         umf_wait(list, 2, i % 2 ? UMF_WAIT_ANY : 0, in_ns(50000), NULL);
         umf_fence_signal(other, i);
@@ -166,7 +166,7 @@ a_waiter_that_is_killed_harms_nobody(unsigned kills)
     IN_CHILD(listener, {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         for (uint64_t i = 1; i <= kills; i++) {
-            struct umf_wait entry = { fence, i, UMF_OP_GE, 0, 0 };
+            struct umf_condition entry = { fence, i, UMF_OP_GE, 0, 0 };
             if (i % 2)
                 OK(umf_fence_wait(fence, i, FOREVER));
             else

@@ -42,7 +42,7 @@ static void
 submit(struct umf_queue *queue, struct umf_fence *wait, uint64_t at, struct umf_fence *signal,
        uint64_t value, int (*run)(void *))
 {
-    struct umf_wait waits = { .fence = wait, .value = at };
+    struct umf_condition waits = { .fence = wait, .value = at };
     struct umf_signal signals = { signal, value };
     struct umf_job job = { .size = sizeof(job), .wait_count = 1, .waits = &waits,
                            .signal_count = 1, .signals = &signals, .run = run };

@@ -141,7 +141,7 @@ many_waits(const struct rig *kind)
     enum { PAGES = 20, FENCES = 5, ALL = PAGES * FENCES };
     struct rig rig = set_up(kind);
     struct umf_fence *fences[ALL];
-    struct umf_wait waits[ALL];
+    struct umf_condition waits[ALL];
     struct umf_signal signals[3] = { { rig.fence[0], 1 },
                                      { rig.fence[1], 2 },
                                      { rig.fence[2], 3 } };
@@ -157,7 +157,7 @@ many_waits(const struct rig *kind)
         umf_page_unref(page);
     }
     for (int i = 0; i < ALL; i++)
-        waits[i] = (struct umf_wait){ .fence = fences[i], .value = 3 };
+        waits[i] = (struct umf_condition){ .fence = fences[i], .value = 3 };
     OK(umf_queue_submit(rig.queue, &job, 0));
     memset(waits, 0x5a, sizeof(waits)); /* copied */
     memset(signals, 0x5a, sizeof(signals));
@@ -186,7 +186,7 @@ operators_and_masks(const struct rig *kind)
                         &round));
     rig.fence[7] = round;
     struct {
-        struct umf_wait wait;
+        struct umf_condition wait;
         uint64_t unmet, met;
     } rows[] = {
         { { .fence = f, .value = 2, .op = UMF_OP_GE }, 1, 2 },
@@ -221,8 +221,8 @@ what_was_met_stays_so(const struct rig *kind)
     struct rig rig = set_up(kind);
     struct umf_fence *f = rig.fence[0], *g = rig.fence[1];
     struct work work = { 0 }, next = { 0 };
-    struct umf_wait waits[2] = { { .fence = f, .value = 5, .op = UMF_OP_EQ },
-                                 { .fence = g, .value = 1 } };
+    struct umf_condition waits[2] = { { .fence = f, .value = 5, .op = UMF_OP_EQ },
+                                      { .fence = g, .value = 1 } };
     struct umf_job job = { .size = sizeof(job), .wait_count = 2, .waits = waits, .run = run,
                            .release = release, .data = &work };
     OK(umf_fence_signal(f, 5));
@@ -237,7 +237,7 @@ what_was_met_stays_so(const struct rig *kind)
     if (is_dispatched(&rig)) {
         /* Also if it was met while the queue was blocked there, before the loop ran. */
         struct umf_fence *h = rig.fence[2];
-        waits[0] = (struct umf_wait){ .fence = h, .value = 5, .op = UMF_OP_EQ };
+        waits[0] = (struct umf_condition){ .fence = h, .value = 5, .op = UMF_OP_EQ };
         job.data = &next;
         OK(umf_queue_submit(rig.queue, &job, 0));
         settle_down(&rig);
@@ -280,7 +280,7 @@ a_wait_for_a_submission_ends_with_it(const struct rig *kind)
     struct rig rig = set_up(kind);
     struct umf_fence *a = rig.fence[0], *b = rig.fence[1];
     struct work work = { 0 };
-    struct umf_wait pending = { .fence = b, .value = 7 };
+    struct umf_condition pending = { .fence = b, .value = 7 };
     struct sleeper sleeper = { .waits = &pending, .count = 1, .flags = UMF_WAIT_PENDING };
     fall_asleep(&sleeper);
     OK(submit(rig.queue, &work, a, 1, b, 7));
@@ -541,7 +541,7 @@ drain_in_a_callback(const struct rig *kind)
     struct work releasing = { .in_release = drain_here, .data = &rig };
     struct work watch = { .data = &rig }, held = { 0 };
     struct umf_callback callback = { .call = drain_in_call, .data = &watch };
-    struct umf_wait met = { .fence = rig.fence[0], .value = 0 };
+    struct umf_condition met = { .fence = rig.fence[0], .value = 0 };
     struct work *jobs[2] = { &job, &releasing };
     for (int i = 0; i < 2; i++) {
         memset(drain_answers, 0, sizeof(drain_answers));

@@ -24,7 +24,7 @@ what_was_due_when_it_was_canceled_is_armed_once(const struct rig *kind)
     struct umf_fence *f = rig.fence[0], *g = rig.fence[1], *h = rig.fence[2];
     struct work first = { 0 }, second = { 0 };
     struct umf_callback callback = { .call = ignore };
-    struct umf_wait before = { .fence = g, .value = 5 };
+    struct umf_condition before = { .fence = g, .value = 5 };
     if (is_dispatched(&rig)) {
         OK(umf_loop_watch(rig.loop, &before, 0, &callback, NULL));
         OK(submit(rig.queue, &first, f, 1, NULL, 0));
@@ -251,7 +251,7 @@ what_is_waited_for_fails(const struct rig *kind)
             struct rig rig = set_up(kind);
             struct umf_fence *f = rig.fence[0];
             struct work failed = { 0 }, next = { 0 };
-            struct umf_wait wait = { .fence = f, .value = 2, .op = rows[r].op };
+            struct umf_condition wait = { .fence = f, .value = 2, .op = rows[r].op };
             struct umf_signal signals[2] = { { rig.fence[1], 1 }, { rig.fence[2], 1 } };
             struct umf_job job = { .size = sizeof(job), .wait_count = 1, .waits = &wait,
                                    .signal_count = 2, .signals = signals, .run = run,
@@ -366,7 +366,7 @@ a_failed_fence_is_not_signaled(const struct rig *kind)
         OK(umf_queue_drain(rig.queue, 0));
         /* It fails while the job is in flight: the other signals happen. */
         signals[1].fence = rig.fence[3];
-        struct umf_wait wait = { .fence = rig.fence[4], .value = 1 };
+        struct umf_condition wait = { .fence = rig.fence[4], .value = 1 };
         job.wait_count = 1;
         job.waits = &wait;
         OK(umf_queue_submit(rig.queue, &job, 0));

@@ -62,9 +62,9 @@ wrong_arguments(void)
 static void
 wrong_jobs(void)
 {
-    struct umf_wait waits[3];
+    struct umf_condition waits[3];
     struct umf_signal signals[3];
-    const struct umf_wait good_wait = { .fence = rig.fence[0], .value = 10 };
+    const struct umf_condition good_wait = { .fence = rig.fence[0], .value = 10 };
     const struct umf_signal good_signal = { rig.fence[1], 1 };
     const struct umf_job good = { .size = sizeof(good), .wait_count = 3, .waits = waits,
                                   .signal_count = 3, .signals = signals, .run = run,
@@ -96,7 +96,7 @@ wrong_jobs(void)
     WITH(job.wait_count = job.signal_count = UINT32_MAX);
     WITH(job.wait_count = job.signal_count = UINT32_C(1) << 31);
 
-    const struct umf_wait wrong_waits[] = {
+    const struct umf_condition wrong_waits[] = {
         { NULL, 10, UMF_OP_GE, 0, 0 },
         { rig.fence[0], 10, UMF_OP_LE + 1, 0, 0 },
         { rig.fence[0], 10, UINT32_MAX, 0, 0 },
@@ -160,7 +160,7 @@ errno_is_kept(const struct rig *kind)
     struct rig mine = set_up(kind);
     struct umf_queue *queue;
     int done = UMF_JOB_DONE, submitted = UMF_JOB_SUBMITTED, lost = -ENODEV;
-    struct umf_wait wait = { .fence = mine.fence[0], .value = 1 };
+    struct umf_condition wait = { .fence = mine.fence[0], .value = 1 };
     struct umf_signal signal = { mine.fence[1], 1 };
     struct umf_job job = { .size = sizeof(job), .waits = &wait, .signal_count = 1,
                            .signals = &signal, .run = spoil, .release = spoil_too, .data = &done };

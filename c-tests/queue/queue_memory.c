@@ -59,7 +59,7 @@ submit_without_memory(const struct rig *kind)
         settle(&rig);
         for (long may_succeed = 0;; may_succeed++) {
             struct work work = { 0 };
-            struct umf_wait wait = { .fence = f, .value = times % 2 ? 0 : 1 };
+            struct umf_condition wait = { .fence = f, .value = times % 2 ? 0 : 1 };
             struct umf_fence *target = rig.fence[1 + may_succeed % 5];
             uint64_t pending = umf_fence_pending_value(target);
             struct umf_signal signals[2] = { { target, pending + 1 }, { rig.fence[7], 0 } };
@@ -119,9 +119,9 @@ one_block_for_each_job(const struct rig *kind)
 {
     for (int answer = UMF_JOB_DONE; answer <= UMF_JOB_SUBMITTED; answer++) {
         struct rig rig = set_up(kind);
-        struct umf_wait waits[4];
+        struct umf_condition waits[4];
         for (int i = 0; i < 4; i++)
-            waits[i] = (struct umf_wait){ .fence = rig.fence[i], .value = 0 };
+            waits[i] = (struct umf_condition){ .fence = rig.fence[i], .value = 0 };
         for (uint64_t i = 0; i < 300; i++) {
             struct work work = { .in_run = count_allocations, .answer = answer };
             struct umf_signal signals[2] = { { rig.fence[4], i }, { rig.fence[5], i } };

@@ -64,8 +64,8 @@ submit_all(void *argument)
     pthread_barrier_wait(&race->start);
     for (int i = 0; i < JOBS; i++) {
         struct job *job = &racer->jobs[i];
-        struct umf_wait wait = { .fence = race->rig.fence[rand_r(&racer->seed) % 4],
-                                 .value = 1 + (uint64_t)rand_r(&racer->seed) % 8 };
+        struct umf_condition wait = { .fence = race->rig.fence[rand_r(&racer->seed) % 4],
+                                      .value = 1 + (uint64_t)rand_r(&racer->seed) % 8 };
         struct umf_job described = { .size = sizeof(described), .wait_count = i % 3 != 0,
                                      .waits = &wait, .run = run_alone, .release = count_release,
                                      .data = job };

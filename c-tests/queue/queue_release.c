@@ -57,7 +57,7 @@ leave_releases(struct rig *rig)
         struct umf_fence *fence;
         atomic_store(&cell[i], 0);
         OK(umf_fence_create_in(page, &mapping, 0, &fence));
-        struct umf_wait wait = { .fence = fence, .value = 1 };
+        struct umf_condition wait = { .fence = fence, .value = 1 };
         OK(umf_loop_watch(rig->loop, &wait, 0, &callback, NULL));
         umf_fence_unref(fence); /* the watch keeps it */
     }

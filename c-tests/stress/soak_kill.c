@@ -112,7 +112,7 @@ one_life(struct umf_page *own, struct umf_loop *loop, struct umf_queue *queue,
 
     const struct umf_callback to_tie = { on_tie, on_release, survivors },
                               to_watch = { on_call, on_release, survivors };
-    const struct umf_wait wait = { .fence = fence, .value = UINT64_MAX };
+    const struct umf_condition wait = { .fence = fence, .value = UINT64_MAX };
     const struct umf_job job = { .size = sizeof(job),
                                  .wait_count = 1,
                                  .waits = &wait,

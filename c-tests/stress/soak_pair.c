@@ -20,8 +20,8 @@ one(struct side *s, uint64_t value)
 static int
 any(struct side *s, uint64_t value)
 {
-    const struct umf_wait list[2] = { { .fence = s->idle[0], .value = 1 },
-                                      { .fence = s->theirs, .value = value } };
+    const struct umf_condition list[2] = { { .fence = s->idle[0], .value = 1 },
+                                           { .fence = s->theirs, .value = value } };
     uint32_t index = 2;
     int result = umf_wait(list, 2, UMF_WAIT_ANY, FOREVER, &index);
     CHECK(index == 1);
@@ -31,18 +31,18 @@ any(struct side *s, uint64_t value)
 static int
 any_of_many(struct side *s, uint64_t value)
 {
-    struct umf_wait list[IDLE + 1] = { { .fence = s->theirs, .value = value } };
+    struct umf_condition list[IDLE + 1] = { { .fence = s->theirs, .value = value } };
     for (int i = 0; i < IDLE; i++)
-        list[i + 1] = (struct umf_wait){ .fence = s->idle[i], .value = 1 };
+        list[i + 1] = (struct umf_condition){ .fence = s->idle[i], .value = 1 };
     return umf_wait(list, IDLE + 1, UMF_WAIT_ANY, FOREVER, NULL);
 }
 
 static int
 all(struct side *s, uint64_t value)
 {
-    const struct umf_wait list[3] = { { .fence = s->met, .value = 1 },
-                                      { .fence = s->theirs, .value = value - 1 },
-                                      { .fence = s->theirs, .value = value } };
+    const struct umf_condition list[3] = { { .fence = s->met, .value = 1 },
+                                           { .fence = s->theirs, .value = value - 1 },
+                                           { .fence = s->theirs, .value = value } };
     return umf_wait(list, 3, 0, FOREVER, NULL);
 }
 

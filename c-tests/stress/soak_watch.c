@@ -66,7 +66,7 @@ wait_in(struct hall *hall, struct umf_fence *fence, uint64_t value)
 static void
 arm(struct hall *hall, uint64_t value)
 {
-    const struct umf_wait wait = { .fence = hall->theirs, .value = value };
+    const struct umf_condition wait = { .fence = hall->theirs, .value = value };
     const struct umf_callback callback = { on_call, on_release, hall };
     struct umf_watch *watch;
     switch (value % 4) {
@@ -91,7 +91,7 @@ arm(struct hall *hall, uint64_t value)
 static void
 submit(struct hall *hall, uint64_t value)
 {
-    const struct umf_wait wait = { .fence = hall->theirs, .value = value };
+    const struct umf_condition wait = { .fence = hall->theirs, .value = value };
     const struct umf_signal signal = { hall->done, value };
     const struct umf_job job = { .size = sizeof(job),
                                  .wait_count = 1,

@@ -99,8 +99,8 @@ static void
 waits(void)
 {
     for (unsigned i = 0; i < rounds(20, 3); i++) {
-        struct umf_wait both[2] = { { other, umf_fence_value(other), UMF_OP_GE, 0, 0 },
-                                    { fence, umf_fence_value(fence) + 1, UMF_OP_GE, 0, 0 } };
+        struct umf_condition both[2] = { { other, umf_fence_value(other), UMF_OP_GE, 0, 0 },
+                                         { fence, umf_fence_value(fence) + 1, UMF_OP_GE, 0, 0 } };
         uint64_t deadline = in_ns(5 * MS);
         uint32_t index;
         EXPECT(-ETIME, umf_fence_wait(fence, both[1].value, deadline));
@@ -169,7 +169,7 @@ release_job(void *data, int result)
 static void
 submit_for(uint64_t value)
 {
-    struct umf_wait wait = { fence, value, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, value, UMF_OP_GE, 0, 0 };
     struct umf_signal signal = { other, umf_fence_pending_value(other) + 1 };
     struct umf_job job = { .size = sizeof(job), .wait_count = 1, .waits = &wait, .signal_count = 1,
                            .signals = &signal, .run = run_job, .release = release_job };
@@ -185,7 +185,7 @@ watches(uint64_t mode)
         struct umf_watch *watch;
         pid_t pid;
         uint64_t count, next = umf_fence_value(fence) + 1;
-        struct umf_wait wait = { fence, next, UMF_OP_GE, 0, 0 };
+        struct umf_condition wait = { fence, next, UMF_OP_GE, 0, 0 };
         loop = create_loop(mode);
         watch = watch_value(loop, fence, next, &told);
         OK(umf_loop_export_eventfd(loop, &wait, 0, event, NULL, NULL));
@@ -261,7 +261,7 @@ the_end_of_a_loop(void)
 {
     for (unsigned i = 0; i < rounds(10, 2); i++) {
         struct umf_callback callback = { .call = stay_a_while };
-        struct umf_wait wait = { fence, umf_fence_value(fence), UMF_OP_GE, 0, 0 };
+        struct umf_condition wait = { fence, umf_fence_value(fence), UMF_OP_GE, 0, 0 };
         atomic_store(&in_callback, 0);
         atomic_store(&callback_over, 0);
         loop = create_loop(UMF_LOOP_THREAD);

@@ -26,7 +26,7 @@ follow(void *data)
     struct follower *f = data;
     int result = 0;
     while (result == 0) {
-        struct umf_wait wait = { .fence = f->fence, .value = umf_fence_value(f->fence) + 3 };
+        struct umf_condition wait = { .fence = f->fence, .value = umf_fence_value(f->fence) + 3 };
         result = f->by_event_count ? umf_wait(&wait, 1, UMF_WAIT_ANY, FOREVER, NULL)
                             : umf_fence_wait(f->fence, wait.value, FOREVER);
     }

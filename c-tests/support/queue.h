@@ -51,7 +51,7 @@ static inline int
 submit(struct umf_queue *queue, struct work *work, struct umf_fence *wait, uint64_t wait_value,
        struct umf_fence *signal, uint64_t signal_value)
 {
-    struct umf_wait waits = { .fence = wait, .value = wait_value };
+    struct umf_condition waits = { .fence = wait, .value = wait_value };
     struct umf_signal signals = { signal, signal_value };
     struct umf_job job = { .size = sizeof(job), .wait_count = wait != NULL, .waits = &waits,
                            .signal_count = signal != NULL, .signals = &signals, .run = run,

@@ -86,7 +86,7 @@ until_asleep(pid_t pid, pid_t tid)
 struct sleeper {
     struct umf_fence *fence;
     uint64_t value;
-    const struct umf_wait *waits;
+    const struct umf_condition *waits;
     uint32_t count;
     uint64_t flags;
     uint32_t index;

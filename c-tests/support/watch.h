@@ -127,7 +127,7 @@ until_called(struct umf_loop *loop, struct told *told, int result)
 static inline struct umf_watch *
 watch_value(struct umf_loop *loop, struct umf_fence *fence, uint64_t value, struct told *told)
 {
-    struct umf_wait wait = { fence, value, UMF_OP_GE, 0, 0 };
+    struct umf_condition wait = { fence, value, UMF_OP_GE, 0, 0 };
     struct umf_callback callback = callback_to(told);
     struct umf_watch *watch;
     OK(umf_loop_watch(loop, &wait, 0, &callback, &watch));

@@ -15,7 +15,7 @@ static int wait_one(void) { return -umf_fence_wait(fence, 1, in_ns(2 * MS)); }
 static int
 wait_list(uint64_t flags)
 {
-    struct umf_wait list[2] = { { fence, 1, UMF_OP_GE, 0, 0 }, { other, 1, UMF_OP_GE, 0, 0 } };
+    struct umf_condition list[2] = { { fence, 1, UMF_OP_GE, 0, 0 }, { other, 1, UMF_OP_GE, 0, 0 } };
     return -umf_wait(list, 2, flags, in_ns(2 * MS), NULL);
 }
 

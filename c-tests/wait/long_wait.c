@@ -32,11 +32,11 @@ static void *
 waits(void *data)
 {
     struct cost *cost = data;
-    struct umf_wait list[100];
+    struct umf_condition list[100];
     struct rusage before, after;
     uint32_t index = 0;
     for (uint32_t i = 0; i < 100; i++)
-        list[i] = (struct umf_wait){ .fence = fences[i], .value = 1 };
+        list[i] = (struct umf_condition){ .fence = fences[i], .value = 1 };
     CHECK(getrusage(RUSAGE_THREAD, &before) == 0);
     uint64_t used = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     uint64_t began = now_ns();

@@ -202,7 +202,7 @@ static void *
 wait_through_signals(void *fence)
 {
     timer_t timer = start_ticks();
-    struct umf_wait both[2] = { { fence, 1, UMF_OP_GE, 0, 0 }, { fence, 2, UMF_OP_GE, 0, 0 } };
+    struct umf_condition both[2] = { { fence, 1, UMF_OP_GE, 0, 0 }, { fence, 2, UMF_OP_GE, 0, 0 } };
     OK(umf_fence_wait(fence, 1, FOREVER));
     OK(umf_wait(both, 2, 0, FOREVER, NULL));
     CHECK(timer_delete(timer) == 0);
@@ -213,7 +213,7 @@ static void
 signal_handlers_do_not_end_a_wait(void)
 {
     struct umf_fence *fence = fence_at(0);
-    struct umf_wait entry = { fence, 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition entry = { fence, 1, UMF_OP_GE, 0, 0 };
     timer_t timer = start_ticks();
     for (int kind = 0; kind < 3; kind++) {
         uint64_t deadline = in_ns(60 * MS);
@@ -278,7 +278,7 @@ static void
 a_waiter_uses_no_cpu(void)
 {
     struct umf_fence *fence = fence_at(0);
-    struct umf_wait entry = { fence, 1, UMF_OP_GE, 0, 0 };
+    struct umf_condition entry = { fence, 1, UMF_OP_GE, 0, 0 };
     for (int kind = 0; kind < 3; kind++) {
         uint64_t before = cpu_ns(), deadline = in_ns(300 * MS);
         uint64_t flags = kind == 1 ? 0 : UMF_WAIT_ANY;

@@ -13,7 +13,7 @@ struct world {
     uint32_t pages, fences, count;
     struct umf_page **page;
     struct umf_fence **fence;
-    struct umf_wait *waits;
+    struct umf_condition *waits;
 };
 
 static struct world
@@ -27,7 +27,7 @@ create(uint32_t pages, uint32_t fences, uint32_t count)
     for (uint32_t i = 0; i < fences; i++)
         OK(umf_fence_create(w.page[i % pages], 0, 0, &w.fence[i]));
     for (uint32_t i = 0; i < count; i++)
-        w.waits[i] = (struct umf_wait){ w.fence[i % fences], 1, UMF_OP_GE, 0, 0 };
+        w.waits[i] = (struct umf_condition){ w.fence[i % fences], 1, UMF_OP_GE, 0, 0 };
     return w;
 }
 
@@ -165,7 +165,7 @@ what_is_met_counts_before_what_failed(uint32_t pages)
 
     /* Reached and then failed: met, for any and for all, also in the middle of a wait. */
     OK(umf_fence_set_error(w.fence[1], -ENODEV));
-    w.waits[0] = (struct umf_wait){ w.fence[2], 1, UMF_OP_GE, 0, 0 };
+    w.waits[0] = (struct umf_condition){ w.fence[2], 1, UMF_OP_GE, 0, 0 };
     OK(umf_wait(w.waits, 2, UMF_WAIT_ANY, FOREVER, NULL));
     struct sleeper sleeper = sleeper_of(&w, 0);
     fall_asleep(&sleeper);

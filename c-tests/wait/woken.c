@@ -27,7 +27,7 @@ static void
 threads_with_a_common_fence(uint64_t flags)
 {
     static struct sleeper sleepers[THREADS];
-    static struct umf_wait waits[THREADS][2];
+    static struct umf_condition waits[THREADS][2];
     struct umf_page *page;
     struct umf_fence *common, *own[THREADS];
     unsigned count = rounds(THREADS, 30);
@@ -35,8 +35,8 @@ threads_with_a_common_fence(uint64_t flags)
     OK(umf_fence_create(page, 0, 0, &common));
     for (unsigned i = 0; i < count; i++) {
         OK(umf_fence_create(page, 0, 0, &own[i]));
-        waits[i][0] = (struct umf_wait){ .fence = own[i], .value = 1 };
-        waits[i][1] = (struct umf_wait){ .fence = common, .value = 1 };
+        waits[i][0] = (struct umf_condition){ .fence = own[i], .value = 1 };
+        waits[i][1] = (struct umf_condition){ .fence = common, .value = 1 };
         sleepers[i] = (struct sleeper){ .waits = waits[i], .count = 2, .flags = flags };
         fall_asleep(&sleepers[i]);
     }
@@ -78,7 +78,7 @@ idle(int sock)
     struct umf_loop *loop;
     struct umf_watch *watch;
     struct umf_callback callback = { .call = not_due };
-    struct umf_wait wait = { .fence = fence, .value = 1 };
+    struct umf_condition wait = { .fence = fence, .value = 1 };
     OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
     OK(umf_loop_watch(loop, &wait, 0, &callback, &watch));
     tell(sock, 0);
@@ -117,7 +117,7 @@ idle_processes(void)
         tell(peers[i].sock, 0);
         hear(peers[i].sock);
     }
-    struct umf_wait waits[2] = { { .fence = busy }, { .fence = never, .value = 1 } };
+    struct umf_condition waits[2] = { { .fence = busy }, { .fence = never, .value = 1 } };
     for (uint64_t value = 1; value <= signals; value++) {
         waits[0].value = value;
         struct sleeper sleeper = { .waits = waits, .count = 2, .flags = UMF_WAIT_ANY };

@@ -409,12 +409,12 @@ vk_umf_sync_move(struct vk_device *device, struct vk_sync *vk_dst, struct vk_syn
    return to_result(device, reset_to(src, point));
 }
 
-struct umf_wait
+struct umf_condition
 vk_umf_sync_get_wait(const struct vk_sync_wait *wait)
 {
    struct vk_umf_sync *sync = to_umf(wait->sync);
 
-   return (struct umf_wait) {
+   return (struct umf_condition) {
       .fence = sync->fence,
       .value = is_timeline(sync) ? wait->wait_value : binary_point(sync),
       .op = UMF_OP_GE,
@@ -431,7 +431,7 @@ vk_umf_sync_wait_many(struct vk_device *device,
    if (wait_count == 0)
       return VK_SUCCESS;
 
-   STACK_ARRAY(struct umf_wait, list, wait_count);
+   STACK_ARRAY(struct umf_condition, list, wait_count);
    if (list == NULL)
       return vk_error(device, VK_ERROR_OUT_OF_HOST_MEMORY);
 

@@ -116,7 +116,7 @@ struct vk_umf_sync {
  * For a binary sync, the signal operation must have been submitted before this is called.  See
  * VK_SYNC_WAIT_PENDING.
  */
-struct umf_wait vk_umf_sync_get_wait(const struct vk_sync_wait *wait);
+struct umf_condition vk_umf_sync_get_wait(const struct vk_sync_wait *wait);
 
 /** Block until the waits of a submission are complete
  *

@@ -9,7 +9,7 @@ use super::event_loop::umf_loop;
 use super::fence::{fence_errno, umf_fence};
 use super::handles::{Handle, c_ref, c_unref, clone_ref, write_handle};
 use super::returns::c_return_preserving_errno;
-use super::wait::{UMF_WAIT_MAX, condition, umf_wait};
+use super::wait::{UMF_WAIT_MAX, condition, umf_condition};
 use crate::error::{Error, Result};
 use crate::queue::{self, Inline, Job, QueueHandle};
 use crate::sys::time::Deadline;
@@ -112,7 +112,7 @@ pub struct umf_job {
     pub reserved: u32,
     /// The conditions that must all be met before the job runs. One that was met stays met. Copied,
     /// and the job keeps references to the fences. May be NULL if wait_count is 0.
-    pub waits: *const umf_wait,
+    pub waits: *const umf_condition,
     /// What the job signals. Copied. May be NULL if signal_count is 0.
     pub signals: *const umf_signal,
     /// Does the work, or submits it to the device. Called once, on the loop's thread, in
@@ -160,7 +160,7 @@ pub struct umf_job {
 /// With UMF_QUEUE_INLINE, the call may run this job and others, and their release functions: hold
 /// no lock that these take.
 ///
-///     struct umf_wait wait = { .fence = acquire, .value = 5, .op = UMF_OP_GE };
+///     struct umf_condition wait = { .fence = acquire, .value = 5, .op = UMF_OP_GE };
 ///     struct umf_signal signal = { .fence = release, .value = 9 };
 ///     struct umf_job job = { .size = sizeof(job), .wait_count = 1, .signal_count = 1,
 ///                            .waits = &wait, .signals = &signal, .run = run, .data = data };

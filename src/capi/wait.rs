@@ -63,29 +63,29 @@ pub const UMF_WAIT_ANY: u64 = 1 << 0;
 /// is signaled. Since 0.1.
 pub const UMF_WAIT_PENDING: u64 = 1 << 1;
 
-/// Value of umf_wait.op: the fence's value is at least the entry's. Since 0.1.
+/// Value of umf_condition.op: the fence's value is at least the entry's. Since 0.1.
 pub const UMF_OP_GE: u32 = 0;
 
-/// Value of umf_wait.op: the fence's value is greater than the entry's. Since 0.1.
+/// Value of umf_condition.op: the fence's value is greater than the entry's. Since 0.1.
 pub const UMF_OP_GT: u32 = 1;
 
-/// Value of umf_wait.op: the fence's value equals the entry's.
+/// Value of umf_condition.op: the fence's value equals the entry's.
 ///
 /// The wait may miss a value that later signals pass. Since 0.1.
 pub const UMF_OP_EQ: u32 = 2;
 
-/// Value of umf_wait.op: the fence's value differs from the entry's. Since 0.1.
+/// Value of umf_condition.op: the fence's value differs from the entry's. Since 0.1.
 pub const UMF_OP_NE: u32 = 3;
 
-/// Value of umf_wait.op: the fence's value is less than the entry's. Since 0.1.
+/// Value of umf_condition.op: the fence's value is less than the entry's. Since 0.1.
 pub const UMF_OP_LT: u32 = 4;
 
-/// Value of umf_wait.op: the fence's value is at most the entry's. Since 0.1.
+/// Value of umf_condition.op: the fence's value is at most the entry's. Since 0.1.
 pub const UMF_OP_LE: u32 = 5;
 
 /// A condition on one fence, for umf_wait(), watches and jobs. Since 0.1.
 #[repr(C)]
-pub struct umf_wait {
+pub struct umf_condition {
     /// The fence. The caller keeps its reference until the call returns.
     pub fence: *mut umf_fence,
     /// The value that the fence's value is compared with. At most UINT32_MAX for a 32-bit fence.
@@ -142,7 +142,7 @@ pub struct umf_wait {
 /// allocates memory, and is slower if there is none. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_wait(
-    waits: *const umf_wait,
+    waits: *const umf_condition,
     count: u32,
     flags: u64,
     abs_timeout_ns: u64,
@@ -168,14 +168,14 @@ pub unsafe extern "C" fn umf_wait(
 
 /// The caller's array of entries, checked and not copied.
 struct List<'a> {
-    waits: &'a [umf_wait],
+    waits: &'a [umf_condition],
     until: Until,
 }
 
 impl List<'_> {
     /// # Safety
     /// The C contract (contract.rs) for `waits` and `count`.
-    unsafe fn new<'a>(waits: *const umf_wait, count: u32, until: Until) -> Result<List<'a>> {
+    unsafe fn new<'a>(waits: *const umf_condition, count: u32, until: Until) -> Result<List<'a>> {
         if count == 0 || count > UMF_WAIT_MAX {
             return Err(Error::Invalid);
         }
@@ -204,7 +204,7 @@ impl Conditions for List<'_> {
 ///
 /// # Safety
 /// The C contract (contract.rs) for the entry's fence.
-pub(super) unsafe fn condition(wait: &umf_wait, until: Until) -> Result<Condition<'_>> {
+pub(super) unsafe fn condition(wait: &umf_condition, until: Until) -> Result<Condition<'_>> {
     if wait.reserved != 0 {
         return Err(Error::Invalid);
     }

@@ -12,7 +12,7 @@ use super::fence::umf_fence;
 use super::handles::{Handle, borrow, c_ref, c_unref, clone_ref, write_handle};
 use super::page::umf_page;
 use super::returns::c_return_preserving_errno;
-use super::wait::{UMF_WAIT_PENDING, condition, umf_wait};
+use super::wait::{UMF_WAIT_PENDING, condition, umf_condition};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::reactor::{Action, Callback, TiedTarget, Watch, WatchBuilder};
@@ -80,7 +80,7 @@ pub struct umf_callback {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_loop_watch(
     event_loop: *mut umf_loop,
-    wait: *const umf_wait,
+    wait: *const umf_condition,
     flags: u64,
     callback: *const umf_callback,
     out_watch: *mut *mut umf_watch,
@@ -125,7 +125,7 @@ pub unsafe extern "C" fn umf_loop_watch(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_loop_export_eventfd(
     event_loop: *mut umf_loop,
-    wait: *const umf_wait,
+    wait: *const umf_condition,
     flags: u64,
     eventfd: c_int,
     callback: *const umf_callback,
@@ -380,7 +380,10 @@ pub unsafe extern "C" fn umf_watch_result(watch: *const umf_watch) -> c_int {
 ///
 /// # Safety
 /// The C contract (contract.rs).
-unsafe fn watched_condition(wait: *const umf_wait, flags: u64) -> Result<(Ref<Fence>, Predicate)> {
+unsafe fn watched_condition(
+    wait: *const umf_condition,
+    flags: u64,
+) -> Result<(Ref<Fence>, Predicate)> {
     let until = match flags {
         0 => Until::Signaled,
         UMF_WAIT_PENDING => Until::Submitted,
