@@ -307,14 +307,16 @@ convert(unsigned place)
     int fd = -1;
     switch (place % 8) {
     case 0:
-        ONE_OF(umf_device_create(any_fd(), place > 250 ? NULL : &device), -EINVAL, -EBADF);
+        ONE_OF(umf_device_create(any_fd(), flags(0), place > 250 ? NULL : &device), -EINVAL,
+               -EBADF);
         CHECK(!device && !umf_device_ref(device));
         umf_device_unref(device);
         ONE_OF(umf_device_query_caps(device, &caps), -EINVAL);
         break;
     case 1:
-        ONE_OF(umf_fence_export_sync_file(fence, value, device, until, place > 250 ? NULL : &fd), 0,
-               FAILED, -ETIME, -EOPNOTSUPP);
+        ONE_OF(umf_fence_export_sync_file(fence, value, device, flags(0), until,
+                                          place > 250 ? NULL : &fd),
+               0, FAILED, -ETIME, -EOPNOTSUPP);
         if (fd >= 0)
             close(fd);
         break;
@@ -327,8 +329,10 @@ convert(unsigned place)
                -EACCES, -EOPNOTSUPP);
         break;
     case 4:
-        ONE_OF(umf_fence_export_syncobj(fence, value, device, handle, number(), until), -EINVAL);
-        ONE_OF(umf_fence_import_syncobj(fence, value, device, handle, number(), until), -EINVAL);
+        ONE_OF(umf_fence_export_syncobj(fence, value, device, handle, number(), flags(0), until),
+               -EINVAL);
+        ONE_OF(umf_fence_import_syncobj(fence, value, device, handle, number(), flags(0), until),
+               -EINVAL);
         break;
     case 5:
         ONE_OF(umf_syncobj_open(device, handle, flags(0), &syncobj), -EINVAL);
@@ -502,7 +506,8 @@ one_call(void)
     case 17:
     case 18: scribble(); break;
     case 19:
-        ONE_OF(umf_fence_import_sync_file(fences[f], number(), place > 250 ? (int)number() : -1, 0),
+        ONE_OF(umf_fence_import_sync_file(fences[f], number(), place > 250 ? (int)number() : -1,
+                                          flags(0), 0),
                0, FAILED, -EBADF, -EACCES);
         break;
     case 20: {

@@ -36,9 +36,9 @@
  *     // It can also wait and convert: to a sync_file, or to a point of a syncobj.
  *     struct umf_device *device;
  *     int sync_file_fd;
- *     umf_device_create(drm_fd, &device);                     // an open DRM render node
- *     umf_fence_export_sync_file(fence, 1, device, UINT64_MAX, &sync_file_fd);
- *     umf_fence_export_syncobj(fence, 1, device, handle, point, UINT64_MAX);
+ *     umf_device_create(drm_fd, 0, &device);                  // an open DRM render node
+ *     umf_fence_export_sync_file(fence, 1, device, 0, UINT64_MAX, &sync_file_fd);
+ *     umf_fence_export_syncobj(fence, 1, device, handle, point, 0, UINT64_MAX);
  *
  * To block no thread, create an event loop, and use umf_loop_watch(), umf_loop_export_syncobj() or
  * umf_queue_submit(). To end waits when the signaler dies, see umf_loop_tie_fence().
@@ -1074,11 +1074,12 @@ struct umf_device;
  *
  * @drm_fd: the DRM device. Stays the caller's, which may close it after the call: the library
  *     duplicates it. syncobj handles given with this device are those of this open file.
+ * @flags: must be 0.
  * @out_device: receives a reference, which the caller ends with umf_device_unref(). Written only
  *     on success.
  *
  * Return: 0 on success, or
- *   -EINVAL           @drm_fd is not a DRM device, or @out_device is NULL
+ *   -EINVAL           @drm_fd is not a DRM device, @flags is not 0, or @out_device is NULL
  *   -EBADF            @drm_fd is not open
  *   -EACCES           the kernel or a sandbox refuses the calls
  *   -ENODEV           the device is gone: unplugged, unbound from its driver, or disabled
@@ -1087,7 +1088,7 @@ struct umf_device;
  *
  * Thread-safe. Since 0.1.
  */
-int umf_device_create(int drm_fd, struct umf_device **out_device);
+int umf_device_create(int drm_fd, uint64_t flags, struct umf_device **out_device);
 
 /** Bit of umf_device_caps.flags: the device has binary syncobjs. Since 0.1. */
 #define UMF_DEVICE_CAP_SYNCOBJ (UINT64_C(1) << 0)
@@ -1171,13 +1172,15 @@ void umf_device_unref(struct umf_device *device);
  * @fence: the fence.
  * @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.
  * @device: a device with syncobjs. NULL, or a device without them, needs UMF_CAP_UDMABUF.
+ * @flags: must be 0.
  * @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
  *     forever.
  * @out_fd: receives a new descriptor, close-on-exec, which the caller closes. Written only on
  *     success.
  *
  * Return: 0 on success, or
- *   -EINVAL           @fence or @out_fd is NULL, or @value does not fit in 32 bits
+ *   -EINVAL           @fence or @out_fd is NULL, @value does not fit in 32 bits, or @flags is not
+ *                     0
  *   -EOPNOTSUPP       there is neither a device with syncobjs nor /dev/udmabuf; returned before
  *                     the wait
  *   -ETIME            the deadline passed first
@@ -1193,6 +1196,7 @@ void umf_device_unref(struct umf_device *device);
 int umf_fence_export_sync_file(struct umf_fence *fence,
                                uint64_t value,
                                struct umf_device *device,
+                               uint64_t flags,
                                uint64_t abs_timeout_ns,
                                int *out_fd);
 
@@ -1206,12 +1210,13 @@ int umf_fence_export_sync_file(struct umf_fence *fence,
  * @value: the value to signal. At most UINT32_MAX for a 32-bit fence.
  * @sync_file_fd: the sync_file. Stays the caller's. -1 stands for one that has signaled, as in
  *     Vulkan.
+ * @flags: must be 0.
  * @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
  *     forever.
  *
  * Return: 0 on success, or
  *   -EINVAL      @fence is NULL, its value is already beyond @value, or @value does not fit in 32
- *                bits; @sync_file_fd is not a sync_file
+ *                bits; @sync_file_fd is not a sync_file; @flags is not 0
  *   -EBADF       @sync_file_fd is not open, or is below -1
  *   -ETIME       the deadline passed first. Nothing changed
  *   -EIO         the sync_file failed, or the fence carried an error before
@@ -1227,6 +1232,7 @@ int umf_fence_export_sync_file(struct umf_fence *fence,
 int umf_fence_import_sync_file(struct umf_fence *fence,
                                uint64_t value,
                                int sync_file_fd,
+                               uint64_t flags,
                                uint64_t abs_timeout_ns);
 
 /**
@@ -1243,12 +1249,13 @@ int umf_fence_import_sync_file(struct umf_fence *fence,
  * @point: the point to signal, beyond all points that were submitted to this timeline before. 0
  *     for a binary syncobj, whose fence is replaced. Never pass 0 for a timeline: that erases all
  *     its points.
+ * @flags: must be 0.
  * @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
  *     forever.
  *
  * Return: 0 on success, or
- *   -EINVAL      @fence or @device is NULL, or @value does not fit in 32 bits; @point is not
- *                beyond the last one (the kernel would accept it and never signal)
+ *   -EINVAL      @fence or @device is NULL, @value does not fit in 32 bits, or @flags is not 0;
+ *                @point is not beyond the last one (the kernel would accept it and never signal)
  *   -ENOENT      @handle names no syncobj
  *   -EOPNOTSUPP  the device has no syncobjs; or @point is not 0, and it has no timelines
  *   -ETIME       the deadline passed first
@@ -1266,6 +1273,7 @@ int umf_fence_export_syncobj(struct umf_fence *fence,
                              struct umf_device *device,
                              uint32_t handle,
                              uint64_t point,
+                             uint64_t flags,
                              uint64_t abs_timeout_ns);
 
 /**
@@ -1281,12 +1289,14 @@ int umf_fence_export_syncobj(struct umf_fence *fence,
  * @device: the device that @handle belongs to.
  * @handle: the syncobj. Stays the caller's.
  * @point: the point to wait for. 0 for a binary syncobj.
+ * @flags: must be 0.
  * @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
  *     forever.
  *
  * Return: 0 on success, or
- *   -EINVAL           @fence or @device is NULL; the fence's value is already beyond @value, or
- *                     @value does not fit in 32 bits; a binary syncobj was reset during the wait
+ *   -EINVAL           @fence or @device is NULL, or @flags is not 0; the fence's value is already
+ *                     beyond @value, or @value does not fit in 32 bits; a binary syncobj was reset
+ *                     during the wait
  *   -ENOENT           @handle names no syncobj
  *   -EOPNOTSUPP       the device has no syncobjs; or @point is not 0, and it has no timelines
  *   -ETIME            the deadline passed before the point was submitted or before it signaled.
@@ -1307,6 +1317,7 @@ int umf_fence_import_syncobj(struct umf_fence *fence,
                              struct umf_device *device,
                              uint32_t handle,
                              uint64_t point,
+                             uint64_t flags,
                              uint64_t abs_timeout_ns);
 
 /**

@@ -188,7 +188,7 @@ static void
 export_one_sync_file(void)
 {
     int fd;
-    OK(umf_fence_export_sync_file(fence, 1, device, FOREVER, &fd));
+    OK(umf_fence_export_sync_file(fence, 1, device, 0, FOREVER, &fd));
     close(fd);
 }
 
@@ -207,7 +207,7 @@ ioctl_export_sync_file(void *state)
 static double
 import_sync_file(void *state)
 {
-    TIMED(OK(umf_fence_import_sync_file(fence, ++value, sync_file, FOREVER)));
+    TIMED(OK(umf_fence_import_sync_file(fence, ++value, sync_file, 0, FOREVER)));
 }
 
 static double
@@ -233,13 +233,13 @@ ask_sync_file(void *state)
 static double
 export_syncobj(void *state)
 {
-    TIMED(OK(umf_fence_export_syncobj(fence, 1, device, exported, ++exported_point, FOREVER)));
+    TIMED(OK(umf_fence_export_syncobj(fence, 1, device, exported, ++exported_point, 0, FOREVER)));
 }
 
 static double
 import_syncobj(void *state)
 {
-    TIMED(OK(umf_fence_import_syncobj(fence, ++value, device, timeline, point, FOREVER)));
+    TIMED(OK(umf_fence_import_syncobj(fence, ++value, device, timeline, point, 0, FOREVER)));
 }
 
 static double
@@ -524,7 +524,7 @@ set_up(void)
 {
     if (!open_device())
         return false;
-    OK(umf_device_create(drm, &device));
+    OK(umf_device_create(drm, 0, &device));
 
     struct umf_page *page = new_page(1);
     fence = new_fence(page);

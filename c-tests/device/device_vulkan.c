@@ -525,7 +525,7 @@ a_semaphore_s_sync_file(void)
         (PFN_vkGetSemaphoreFdKHR)vkGetDeviceProcAddr(device, "vkGetSemaphoreFdKHR");
     int sync_file;
     VK(get_fd(device, &get, &sync_file));
-    OK(umf_fence_import_sync_file(go, target, sync_file, in_ns(20 * SECOND)));
+    OK(umf_fence_import_sync_file(go, target, sync_file, 0, in_ns(20 * SECOND)));
     CHECK(umf_fence_value(progress) == value && umf_fence_value(go) == target);
     if (sync_file >= 0)
         close(sync_file);

@@ -120,7 +120,7 @@ driver_hands_over_a_point(struct side *s)
     close(fd);
     submit(&work);
     say(s, "converts frame 2 to point 5, which waits for the frame");
-    OK(umf_fence_export_syncobj(s->frames, 2, s->device, timeline, 5, FOREVER));
+    OK(umf_fence_export_syncobj(s->frames, 2, s->device, timeline, 5, 0, FOREVER));
     say(s, "the point is made, after the frame");
     finish(&work);
     syncobj_destroy(s->gpu, timeline);
@@ -167,7 +167,7 @@ compositor_makes_a_sync_file(struct side *s)
 {
     int fd, fds = open_fds();
     say(s, "converts frame 3 to a sync_file: none is made yet, so it waits");
-    OK(umf_fence_export_sync_file(s->frames, 3, s->device, FOREVER, &fd));
+    OK(umf_fence_export_sync_file(s->frames, 3, s->device, 0, FOREVER, &fd));
     EXPECT(1, sync_file_status(fd));
     CHECK(open_fds() == fds + 1);
     say(s, "has a sync_file: SYNC_IOC_FILE_INFO says status 1, signaled, from the first moment");
@@ -185,7 +185,7 @@ driver_imports_a_sync_file(struct side *s)
     say(s, "has a sync_file of vgem for frame 4: status %d, pending; converts it",
         sync_file_status(fd));
     submit(&work);
-    OK(umf_fence_import_sync_file(s->frames, 4, fd, FOREVER));
+    OK(umf_fence_import_sync_file(s->frames, 4, fd, 0, FOREVER));
     finish(&work);
     CHECK(sync_file_status(fd) == 1);
     close(fd);
@@ -258,10 +258,11 @@ compositor_gives_up(struct side *s)
     struct leftovers before = leftovers(&machine);
     say(s, "converts frame 7 to all there is, 10 ms each: %d files open, next handle %u",
         before.fds, before.next_handle);
-    EXPECT(-ETIME, umf_fence_export_sync_file(s->frames, 7, s->device, in_ns(10 * MS), &fd));
+    EXPECT(-ETIME, umf_fence_export_sync_file(s->frames, 7, s->device, 0, in_ns(10 * MS), &fd));
     CHECK(fd == -1);
     say(s, "sync_file: ETIME, none made");
-    EXPECT(-ETIME, umf_fence_export_syncobj(s->frames, 7, s->device, timeline, 1, in_ns(10 * MS)));
+    EXPECT(-ETIME,
+           umf_fence_export_syncobj(s->frames, 7, s->device, timeline, 1, 0, in_ns(10 * MS)));
     check_not_materialized(s->gpu, timeline, 1);
     say(s, "timeline point: ETIME, not materialized");
     EXPECT(-ETIME, umf_fence_export_dma_buf(s->frames, 7, s->device, buffer.dma_buf,
@@ -296,7 +297,7 @@ compositor_sees_the_error(struct side *s)
     EXPECT(-ENODEV, error_of(s->frames));
     say(s, "woke up: EIO, the fence carries ENODEV; frame 6, as before, is complete");
     OK(umf_fence_wait(s->frames, 6, 0));
-    EXPECT(-EIO, umf_fence_export_sync_file(s->frames, 7, s->device, FOREVER, &fd));
+    EXPECT(-EIO, umf_fence_export_sync_file(s->frames, 7, s->device, 0, FOREVER, &fd));
     say(s, "no kernel fence comes of frame 7 any more: EIO, at once");
 }
 
@@ -324,7 +325,7 @@ open_devices(struct side *s)
     s->gpu = open_drm("virtio_gpu", "renderD");
     s->vgem = open_drm("vgem", "card");
     CHECK(s->gpu >= 0 && s->vgem >= 0);
-    OK(umf_device_create(s->gpu, &s->device));
+    OK(umf_device_create(s->gpu, 0, &s->device));
     watchdog(40);
 }
 

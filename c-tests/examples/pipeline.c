@@ -380,7 +380,7 @@ convert(struct client *c, struct umf_watch **out_watch)
     struct umf_callback callback = { on_converted, on_released, watched };
     switch (c->plan->conversion) {
     case BLOCKING:
-        OK(umf_fence_export_syncobj(c->done, c->frame, c->m.device, c->acquire, c->frame,
+        OK(umf_fence_export_syncobj(c->done, c->frame, c->m.device, c->acquire, c->frame, 0,
                                     FOREVER));
         break;
     case BY_HAND:
@@ -407,7 +407,7 @@ convert_by_hand(void *argument)
     struct client *c = argument;
     for (uint64_t frame = 1; frame <= c->plan->frames; frame++) {
         OK(umf_fence_wait(c->submitted, frame, FOREVER));
-        OK(umf_fence_export_syncobj(c->done, frame, c->m.device, c->acquire, frame, FOREVER));
+        OK(umf_fence_export_syncobj(c->done, frame, c->m.device, c->acquire, frame, 0, FOREVER));
     }
     return NULL;
 }
@@ -448,7 +448,7 @@ client(int director)
                         .director = director };
     c.m = (struct machine){ .gpu = open_drm("virtio_gpu", "renderD"), .syncobj = true };
     CHECK(c.m.gpu >= 0);
-    OK(umf_device_create(c.m.gpu, &c.m.device));
+    OK(umf_device_create(c.m.gpu, 0, &c.m.device));
     OK(umf_page_create(3, 0, &c.page));
     struct umf_fence **const fences[] = { &c.submitted, &c.done, &c.converted };
     uint32_t *const timelines[] = { &c.acquire, &c.release };

@@ -120,7 +120,7 @@ nobody_else_signals(void)
     OK(umf_fence_create(page, 0, 0, &plain));
     OK(umf_queue_create(loop, 0, &queue));
     EXPECT(-EACCES, umf_fence_signal(fence, 1));
-    EXPECT(-EACCES, umf_fence_import_sync_file(fence, 1, -1, 0));
+    EXPECT(-EACCES, umf_fence_import_sync_file(fence, 1, -1, 0, 0));
     EXPECT(-EACCES, umf_loop_export_fence(loop, plain, 1, fence, 1, 0, &callback, &watch));
     EXPECT(-EACCES, umf_loop_import_sync_file(loop, fence, 1, -1, 0, &callback, &watch));
     struct umf_signal signal = { fence, 1 };

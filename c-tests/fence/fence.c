@@ -94,7 +94,7 @@ the_first_error_stays_and_reached_values_stay_reached(void)
         EXPECT(answer, umf_fence_wait(fence, UINT64_MAX, 1));
         EXPECT(answer, umf_fence_signal(fence, 6));
         EXPECT(answer, umf_fence_submit(fence, 9));
-        EXPECT(answer, umf_fence_import_sync_file(fence, 6, -1, 0));
+        EXPECT(answer, umf_fence_import_sync_file(fence, 6, -1, 0, 0));
         OK(umf_fence_notify(fence));
         CHECK(umf_fence_value(fence) == 5 && umf_fence_pending_value(fence) == 8);
         umf_fence_unref(fence);
@@ -235,7 +235,7 @@ hold_a_stale_handle(int sock)
         EXPECT(-ESTALE, umf_fence_submit(old, 2000));
         EXPECT(-ESTALE, umf_fence_set_error(old, -EIO));
         EXPECT(-ESTALE, umf_fence_error(old, &error));
-        EXPECT(-ESTALE, umf_fence_import_sync_file(old, 2000, -1, 0));
+        EXPECT(-ESTALE, umf_fence_import_sync_file(old, 2000, -1, 0, 0));
         CHECK(error == 1);
         /* Opening by index gives the fence that is alive there now. */
         OK(umf_fence_open(its, umf_fence_index(old), 0, &new));

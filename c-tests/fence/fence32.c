@@ -33,7 +33,7 @@ main(void)
     EXPECT(-EINVAL, umf_fence_signal(fence, UINT64_C(1) << 32));
     EXPECT(-EINVAL, umf_fence_wait(fence, UINT64_C(1) << 32, 0));
     EXPECT(-EINVAL, umf_fence_submit(fence, UINT64_C(1) << 32));
-    EXPECT(-EINVAL, umf_fence_import_sync_file(fence, UINT64_C(1) << 32, -1, 0));
+    EXPECT(-EINVAL, umf_fence_import_sync_file(fence, UINT64_C(1) << 32, -1, 0, 0));
     CHECK(umf_fence_value(fence) == 4);
 
     /* The pending value wraps around as well. */
@@ -43,9 +43,9 @@ main(void)
     CHECK(umf_fence_pending_value(fence) == 9);
 
     /* A conversion from a kernel fence signals it too. */
-    OK(umf_fence_import_sync_file(fence, 6, -1, 0));
+    OK(umf_fence_import_sync_file(fence, 6, -1, 0, 0));
     CHECK(umf_fence_value(fence) == 6);
-    EXPECT(-EINVAL, umf_fence_import_sync_file(fence, 5, -1, 0));
+    EXPECT(-EINVAL, umf_fence_import_sync_file(fence, 5, -1, 0, 0));
 
     /* A device writes four bytes at the fence's offset. */
     struct stat stat;

@@ -33,7 +33,7 @@ all_is_refused(struct umf_page *page, struct umf_fence *fence)
     EXPECT(-EACCES, umf_fence_notify(fence));
     EXPECT(-EACCES, umf_fence_submit(fence, 1));
     EXPECT(-EACCES, umf_fence_set_error(fence, -EIO));
-    EXPECT(-EACCES, umf_fence_import_sync_file(fence, 1, -1, 0));
+    EXPECT(-EACCES, umf_fence_import_sync_file(fence, 1, -1, 0, 0));
     struct umf_loop *loop;
     struct umf_queue *queue;
     OK(umf_loop_create(UMF_LOOP_THREAD, &loop));

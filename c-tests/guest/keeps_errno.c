@@ -48,7 +48,7 @@ main(void)
     KEEPS_ERRNO(0, umf_fence_submit(fence, 2));
     KEEPS_ERRNO(2, umf_fence_pending_value(fence));
     KEEPS_ERRNO(0, umf_fence_error(fence, &error));
-    KEEPS_ERRNO(0, umf_fence_import_sync_file(fence, 1, -1, 0));
+    KEEPS_ERRNO(0, umf_fence_import_sync_file(fence, 1, -1, 0, 0));
     KEEPS_ERRNO(0, umf_fence_create(page, 0, 0, &failed));
     KEEPS_ERRNO(-ENOSPC, umf_fence_create(page, 0, 0, &full));
     KEEPS_ERRNO(0, umf_fence_set_error(failed, -ENODEV));

@@ -126,16 +126,16 @@ use(const struct library *l)
     OK(l->umf_fence_set_error(other, -ENODEV));
     OK(l->umf_fence_error(other, &error));
     EXPECT(-EIO, l->umf_wait(list, 2, 0, FOREVER, NULL));
-    OK(l->umf_fence_import_sync_file(fence, 2, -1, 0));
+    OK(l->umf_fence_import_sync_file(fence, 2, -1, 0, 0));
     EXPECT(-EINVAL, l->umf_fence_import_dma_buf(fence, 3, fd, UMF_DMA_BUF_READ, 0));
-    EXPECT(-EINVAL, l->umf_device_create(fd, &device));
+    EXPECT(-EINVAL, l->umf_device_create(fd, 0, &device));
     EXPECT(-EBADF, l->umf_page_import(-1, 0, &again));
     int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     OK(l->umf_graph_write(null, 0, NULL));
     close(null);
     if (caps.flags & UMF_CAP_UDMABUF) {
         int sync_file;
-        OK(l->umf_fence_export_sync_file(fence, 2, NULL, FOREVER, &sync_file));
+        OK(l->umf_fence_export_sync_file(fence, 2, NULL, 0, FOREVER, &sync_file));
         CHECK(fcntl(sync_file, F_GETFD) & FD_CLOEXEC);
         close(sync_file);
     }

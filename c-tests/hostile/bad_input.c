@@ -84,15 +84,15 @@ null_arguments(void)
     ROW(-EINVAL, umf_fence_wait(NULL, 0, 0));
     ROW(-EINVAL, umf_wait(NULL, 1, 0, 0, &out.index));
     ROW(-EINVAL, umf_wait(&no_fence, 1, 0, 0, &out.index));
-    ROW(-EINVAL, umf_device_create(fd, NULL));
+    ROW(-EINVAL, umf_device_create(fd, 0, NULL));
     ROW(-EINVAL, umf_device_query_caps(NULL, &(struct umf_device_caps){ .size = 16 }));
-    ROW(-EINVAL, umf_fence_export_sync_file(NULL, 10, NULL, 0, &out.fd));
-    ROW(-EINVAL, umf_fence_export_sync_file(fence, 10, NULL, 0, NULL));
-    ROW(-EINVAL, umf_fence_import_sync_file(NULL, 10, -1, 0));
-    ROW(-EINVAL, umf_fence_export_syncobj(NULL, 10, NULL, 1, 1, 0));
-    ROW(-EINVAL, umf_fence_export_syncobj(fence, 10, NULL, 1, 1, 0));
-    ROW(-EINVAL, umf_fence_import_syncobj(NULL, 10, NULL, 1, 1, 0));
-    ROW(-EINVAL, umf_fence_import_syncobj(fence, 10, NULL, 1, 1, 0));
+    ROW(-EINVAL, umf_fence_export_sync_file(NULL, 10, NULL, 0, 0, &out.fd));
+    ROW(-EINVAL, umf_fence_export_sync_file(fence, 10, NULL, 0, 0, NULL));
+    ROW(-EINVAL, umf_fence_import_sync_file(NULL, 10, -1, 0, 0));
+    ROW(-EINVAL, umf_fence_export_syncobj(NULL, 10, NULL, 1, 1, 0, 0));
+    ROW(-EINVAL, umf_fence_export_syncobj(fence, 10, NULL, 1, 1, 0, 0));
+    ROW(-EINVAL, umf_fence_import_syncobj(NULL, 10, NULL, 1, 1, 0, 0));
+    ROW(-EINVAL, umf_fence_import_syncobj(fence, 10, NULL, 1, 1, 0, 0));
     ROW(-EINVAL, umf_fence_export_dma_buf(NULL, 10, NULL, fd, UMF_DMA_BUF_READ, 0));
     ROW(-EINVAL, umf_fence_import_dma_buf(NULL, 10, fd, UMF_DMA_BUF_READ, 0));
 
@@ -211,7 +211,7 @@ numbers_out_of_range(void)
     ROW(-EINVAL, umf_wait(&met, 0, 0, 0, &out.index));
     ROW(-EINVAL, umf_wait(&met, UMF_WAIT_MAX + 1, 0, 0, &out.index));
     ROW(-EINVAL, umf_wait(&met, UINT32_MAX, 0, 0, &out.index));
-    ROW(-EINVAL, umf_fence_import_sync_file(fence, 9, -1, 0));
+    ROW(-EINVAL, umf_fence_import_sync_file(fence, 9, -1, 0, 0));
     ROW(-EINVAL, umf_fence_import_dma_buf(fence, 9, fd, UMF_DMA_BUF_READ, 0));
     ROW(-EINVAL, umf_fence_export_dma_buf(fence, 10, NULL, fd, 0, 0));
     ROW(-EINVAL, umf_fence_import_dma_buf(fence, 10, fd, 0, 0));
@@ -233,6 +233,8 @@ every_unknown_flag(void)
             ROW(-EINVAL, umf_fence_create(page, 0, flag, &out.fence));
         ROW(-EINVAL, umf_set_spin(10, 50000, flag));
         ROW(-EINVAL, umf_fence_open(page, umf_fence_index(fence), flag, &out.fence));
+        ROW(-EINVAL, umf_fence_export_sync_file(fence, 10, NULL, flag, 0, &out.fd));
+        ROW(-EINVAL, umf_fence_import_sync_file(fence, 10, -1, flag, 0));
         if (!(flag & (UMF_WAIT_ANY | UMF_WAIT_PENDING))) {
             ROW(-EINVAL, umf_wait(&met, 1, flag, 0, &out.index));
             ROW(-EINVAL, umf_wait(&met, 1, flag | UMF_WAIT_ANY, 0, &out.index));
@@ -533,9 +535,9 @@ other_kinds_of_files(void)
         uint64_t reader = UMF_DMA_BUF_READ, writer = UMF_DMA_BUF_WRITE;
         if (!kinds[i].is_page)
             ROW(expected, umf_page_import(fd, 0, &out.page));
-        ROW(expected, umf_device_create(fd, &out.device));
-        ROW(expected, umf_fence_import_sync_file(fence, 11, fd, 0));
-        ROW(expected, umf_fence_import_sync_file(fence, 11, fd, FOREVER));
+        ROW(expected, umf_device_create(fd, 0, &out.device));
+        ROW(expected, umf_fence_import_sync_file(fence, 11, fd, 0, 0));
+        ROW(expected, umf_fence_import_sync_file(fence, 11, fd, 0, FOREVER));
         ROW(expected, umf_fence_import_dma_buf(fence, 11, fd, reader, 0));
         ROW(expected, umf_fence_import_dma_buf(fence, 11, fd, reader | writer, FOREVER));
         ROW(exported, umf_fence_export_dma_buf(fence, 10, NULL, fd, writer, 0));
@@ -546,12 +548,12 @@ other_kinds_of_files(void)
     }
     /* -1 is no descriptor, but has a meaning for one function. */
     ROW(-EBADF, umf_page_import(-1, 0, &out.page));
-    ROW(-EBADF, umf_device_create(-1, &out.device));
+    ROW(-EBADF, umf_device_create(-1, 0, &out.device));
     ROW(-EBADF, umf_fence_import_dma_buf(fence, 11, -1, UMF_DMA_BUF_READ, 0));
     ROW(-EBADF, umf_fence_export_dma_buf(fence, 10, NULL, -1, UMF_DMA_BUF_READ, 0));
-    ROW(0, umf_fence_import_sync_file(fence, 10, -1, 0));
+    ROW(0, umf_fence_import_sync_file(fence, 10, -1, 0, 0));
     if (!(caps.flags & UMF_CAP_UDMABUF))
-        ROW(-EOPNOTSUPP, umf_fence_export_sync_file(fence, 11, NULL, FOREVER, &out.fd));
+        ROW(-EOPNOTSUPP, umf_fence_export_sync_file(fence, 11, NULL, 0, FOREVER, &out.fd));
 }
 
 int

@@ -542,15 +542,15 @@ everything_else(void *unused)
         ONE_OF(umf_fence_submit(fence, seen + 2), 0, FAILED);
         ONE_OF(umf_fence_signal(fence, seen + 1), 0, FAILED);
         ONE_OF(umf_fence_notify(fence), 0, -ESTALE);
-        ONE_OF(umf_fence_import_sync_file(fence, seen + 2, -1, 0), 0, FAILED);
+        ONE_OF(umf_fence_import_sync_file(fence, seen + 2, -1, 0, 0), 0, FAILED);
         if (choice >> 60 == 0)
             ONE_OF(umf_fence_set_error(fence, -(int)(choice >> 16) % 4095 - 1), 0, -ESTALE,
                    -EINVAL);
         if (ONE_OF(umf_fence_error(fence, &error), 0, -ESTALE) == 0)
             CHECK(error <= 0 && error >= -4095);
         if (can_export &&
-            ONE_OF(umf_fence_export_sync_file(fence, seen + 1, NULL, in_ns(10000), &fd), 0, -ETIME,
-                   FAILED) == 0)
+            ONE_OF(umf_fence_export_sync_file(fence, seen + 1, NULL, 0, in_ns(10000), &fd), 0,
+                   -ETIME, FAILED) == 0)
             close(fd);
         ONE_OF(umf_fence_wait(fence, seen + 2, in_ns(5000)), 0, -ETIME, FAILED);
         CHECK(!holds || umf_fence_pending_value(fence) >= seen);

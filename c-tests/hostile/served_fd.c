@@ -143,9 +143,9 @@ every_call_refuses(int fd, uint64_t loop_flags)
     struct umf_notifier notifier = { .size = sizeof(notifier), .fd = fd };
 
     REFUSED(-EINVAL, umf_page_import(fd, 0, &none_page));
-    REFUSED(-EINVAL, umf_device_create(fd, &none));
-    REFUSED(-EINVAL, umf_fence_import_sync_file(fence, 1, fd, 0));
-    REFUSED(-EINVAL, umf_fence_import_sync_file(fence, 1, fd, FOREVER));
+    REFUSED(-EINVAL, umf_device_create(fd, 0, &none));
+    REFUSED(-EINVAL, umf_fence_import_sync_file(fence, 1, fd, 0, 0));
+    REFUSED(-EINVAL, umf_fence_import_sync_file(fence, 1, fd, 0, FOREVER));
     REFUSED(-EINVAL, umf_loop_import_sync_file(loop, fence, 1, fd, 0, NULL, NULL));
     REFUSED(-EINVAL, umf_fence_import_dma_buf(fence, 1, fd, UMF_DMA_BUF_READ, FOREVER));
     REFUSED(-EINVAL, umf_loop_import_dma_buf(loop, fence, 1, fd, UMF_DMA_BUF_READ, NULL, NULL));

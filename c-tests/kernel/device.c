@@ -21,7 +21,7 @@ open_device(const char *driver, const char *kind)
     struct umf_device *device;
     int fd = open_drm(driver, kind);
     CHECK(fd >= 0);
-    OK(umf_device_create(fd, &device));
+    OK(umf_device_create(fd, 0, &device));
     close(fd);
     return device;
 }
@@ -84,12 +84,14 @@ only_drm_devices_are_taken(const struct machine *m)
     others[4] = sockets[1];
     for (int i = 0; i < 5; i++) {
         CHECK(others[i] >= 0);
-        EXPECT(-EINVAL, umf_device_create(others[i], &device));
+        EXPECT(-EINVAL, umf_device_create(others[i], 0, &device));
         close(others[i]);
     }
-    EXPECT(-EBADF, umf_device_create(others[0], &device));
-    EXPECT(-EBADF, umf_device_create(-1, &device));
-    EXPECT(-EINVAL, umf_device_create(m->gpu, NULL));
+    EXPECT(-EBADF, umf_device_create(others[0], 0, &device));
+    EXPECT(-EBADF, umf_device_create(-1, 0, &device));
+    EXPECT(-EINVAL, umf_device_create(m->gpu, 0, NULL));
+    EXPECT(-EINVAL, umf_device_create(m->gpu, 1, &device));
+    EXPECT(-EINVAL, umf_device_create(m->gpu, UINT64_C(1) << 63, &device));
     CHECK(device == untouched);
 }
 
@@ -98,7 +100,7 @@ a_device_leaves_nothing_behind(const struct machine *m)
 {
     struct leftovers before = leftovers(m);
     struct umf_device *device;
-    OK(umf_device_create(m->gpu, &device));
+    OK(umf_device_create(m->gpu, 0, &device));
     CHECK(umf_device_ref(device) == device);
     umf_device_unref(device);
     CHECK(caps_of(device) == caps_of(m->device));
@@ -113,10 +115,10 @@ syncobj_conversions_need_syncobjs(const struct machine *m, struct umf_device *de
     struct leftovers before = leftovers(m);
     struct umf_fence *fence = new_fence(m, 0);
     for (uint64_t point = 0; point < 2; point++) {
-        EXPECT(-EOPNOTSUPP, umf_fence_export_syncobj(fence, 1, device, 1, point, FOREVER));
-        EXPECT(-EOPNOTSUPP, umf_fence_import_syncobj(fence, 1, device, 1, point, FOREVER));
-        EXPECT(-EOPNOTSUPP, umf_fence_export_syncobj(fence, 0, device, 1, point, 0));
-        EXPECT(-EOPNOTSUPP, umf_fence_import_syncobj(fence, 0, device, 1, point, 0));
+        EXPECT(-EOPNOTSUPP, umf_fence_export_syncobj(fence, 1, device, 1, point, 0, FOREVER));
+        EXPECT(-EOPNOTSUPP, umf_fence_import_syncobj(fence, 1, device, 1, point, 0, FOREVER));
+        EXPECT(-EOPNOTSUPP, umf_fence_export_syncobj(fence, 0, device, 1, point, 0, 0));
+        EXPECT(-EOPNOTSUPP, umf_fence_import_syncobj(fence, 0, device, 1, point, 0, 0));
     }
     CHECK(umf_fence_value(fence) == 0 && error_of(fence) == 0);
     umf_fence_unref(fence);
@@ -134,7 +136,7 @@ fd_exports_need_syncobjs_or_udmabuf(const struct machine *m, struct umf_device *
     if (m->udmabuf) {
         buffer = udmabuf_create();
         before = leftovers(m);
-        OK(umf_fence_export_sync_file(fence, 0, device, FOREVER, &fd));
+        OK(umf_fence_export_sync_file(fence, 0, device, 0, FOREVER, &fd));
         EXPECT(1, sync_file_status(fd));
         close(fd);
         OK(umf_fence_export_dma_buf(fence, 0, device, buffer, UMF_DMA_BUF_WRITE, FOREVER));
@@ -146,7 +148,7 @@ fd_exports_need_syncobjs_or_udmabuf(const struct machine *m, struct umf_device *
         buffer = prime.fd;
         before = leftovers(m);
         for (uint64_t value = 0; value < 2; value++) {
-            EXPECT(-EOPNOTSUPP, umf_fence_export_sync_file(fence, value, device, FOREVER, &fd));
+            EXPECT(-EOPNOTSUPP, umf_fence_export_sync_file(fence, value, device, 0, FOREVER, &fd));
             EXPECT(-EOPNOTSUPP, umf_fence_export_dma_buf(fence, value, device, buffer,
                                                          UMF_DMA_BUF_WRITE, FOREVER));
         }
@@ -167,7 +169,7 @@ every_node_converts(const struct machine *m)
     int fd;
     for (int i = 0; i < 2; i++) {
         struct umf_device *device = open_device("virtio_gpu", kinds[i]);
-        OK(umf_fence_export_sync_file(fence, 1, device, 0, &fd));
+        OK(umf_fence_export_sync_file(fence, 1, device, 0, 0, &fd));
         EXPECT(1, sync_file_status(fd));
         close(fd);
         umf_device_unref(device);
@@ -187,12 +189,12 @@ a_child_may_end_its_device(const struct machine *m)
     int fd, pending = vgem_sync_file(m->vgem, &kernel_fence);
     pid_t child;
 
-    OK(umf_device_create(m->gpu, &device));
+    OK(umf_device_create(m->gpu, 0, &device));
     IN_CHILD(child, umf_device_unref(device));
     join_child(child);
     uint32_t syncobj = syncobj_create(m->gpu, 0);
     syncobj_import_sync_file(m->gpu, syncobj, pending);
-    OK(umf_fence_export_sync_file(fence, 1, device, 0, &fd));
+    OK(umf_fence_export_sync_file(fence, 1, device, 0, 0, &fd));
     EXPECT(1, sync_file_status(fd));
 
     vgem_signal(m->vgem, kernel_fence);
@@ -208,7 +210,7 @@ main(void)
 {
     struct machine m = open_machine();
     struct umf_device *vgem;
-    OK(umf_device_create(m.vgem, &vgem));
+    OK(umf_device_create(m.vgem, 0, &vgem));
     watchdog(30);
 
     RUN(caps_tell_what_driver_and_kernel_have, &m);

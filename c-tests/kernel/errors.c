@@ -55,11 +55,11 @@ import(struct source *s, const struct machine *m, struct umf_fence *fence, uint6
 {
     switch (s->way) {
     case SYNC_FILE:
-        return umf_fence_import_sync_file(fence, value, s->sync_file, timeout);
+        return umf_fence_import_sync_file(fence, value, s->sync_file, 0, timeout);
     case BINARY:
-        return umf_fence_import_syncobj(fence, value, m->device, s->syncobj, 0, timeout);
+        return umf_fence_import_syncobj(fence, value, m->device, s->syncobj, 0, 0, timeout);
     case POINT:
-        return umf_fence_import_syncobj(fence, value, m->device, s->syncobj, 5, timeout);
+        return umf_fence_import_syncobj(fence, value, m->device, s->syncobj, 5, 0, timeout);
     default:
         return umf_fence_import_dma_buf(fence, value, s->buffer.dma_buf, UMF_DMA_BUF_READ, timeout);
     }
@@ -134,7 +134,7 @@ a_pending_fence_fails(const struct machine *m, enum way way, int error)
     EXPECT(-error, error_of(fence));
     /* No kernel fence is made from it any more. */
     if (m->syncobj)
-        EXPECT(answer(error), umf_fence_export_sync_file(fence, 2, m->device, FOREVER, &fd));
+        EXPECT(answer(error), umf_fence_export_sync_file(fence, 2, m->device, 0, FOREVER, &fd));
     CHECK(fd == -7);
     check_leftovers(m, before);
     release(&source, m);
@@ -232,7 +232,7 @@ a_point_below_others_fails(const struct machine *m)
         close(sync_files[i]);
     }
     IN_CHILD(importer,
-             EXPECT(-EIO, umf_fence_import_syncobj(fence, 1, m->device, syncobj, 1, FOREVER)));
+             EXPECT(-EIO, umf_fence_import_syncobj(fence, 1, m->device, syncobj, 1, 0, FOREVER)));
     until_blocked(importer);
     OK(ioctl(kernel_fences[0], UMF_TEST_FENCE_SIGNAL, ENODEV));
     join_child(importer);
@@ -240,7 +240,7 @@ a_point_below_others_fails(const struct machine *m)
     /* A later import does not learn of the error: the kernel forgets signaled points below the
      * last. */
     struct umf_fence *late = new_fence(m, 0);
-    OK(umf_fence_import_syncobj(late, 1, m->device, syncobj, 1, 0));
+    OK(umf_fence_import_syncobj(late, 1, m->device, syncobj, 1, 0, 0));
     for (int i = 0; i < 2; i++)
         close(kernel_fences[i]);
     syncobj_destroy(m->gpu, syncobj);

@@ -60,7 +60,7 @@ main(void)
     }
     forbid_syncobj_eventfd();
     umf_device_unref(m.device);
-    OK(umf_device_create(m.gpu, &m.device));
+    OK(umf_device_create(m.gpu, 0, &m.device));
     struct umf_fence *fence = new_fence(&m, 1), *target = new_fence(&m, 0);
     uint32_t handle = syncobj_create(m.gpu, 0);
     OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
@@ -69,12 +69,12 @@ main(void)
 
     lose_the_device();
 
-    EXPECT(-ENODEV, umf_device_create(m.gpu, &device));
+    EXPECT(-ENODEV, umf_device_create(m.gpu, 0, &device));
     EXPECT(-ENODEV, umf_syncobj_open(m.device, handle, 0, &more));
-    EXPECT(-ENODEV, umf_fence_export_sync_file(fence, 1, m.device, 0, &fd));
-    EXPECT(-ENODEV, umf_fence_export_syncobj(fence, 1, m.device, handle, 0, 0));
-    EXPECT(-ENODEV, umf_fence_export_syncobj(fence, 1, m.device, handle, 9, 0));
-    EXPECT(-ENODEV, umf_fence_import_syncobj(target, 1, m.device, handle, 3, FOREVER));
+    EXPECT(-ENODEV, umf_fence_export_sync_file(fence, 1, m.device, 0, 0, &fd));
+    EXPECT(-ENODEV, umf_fence_export_syncobj(fence, 1, m.device, handle, 0, 0, 0));
+    EXPECT(-ENODEV, umf_fence_export_syncobj(fence, 1, m.device, handle, 9, 0, 0));
+    EXPECT(-ENODEV, umf_fence_import_syncobj(target, 1, m.device, handle, 3, 0, FOREVER));
     EXPECT(-ENODEV, umf_loop_export_syncobj(loop, fence, 1, syncobj, 9, 0, NULL, NULL));
     until_called(loop, &told, -ENODEV);
     EXPECT(-ENODEV, umf_watch_result(watch));

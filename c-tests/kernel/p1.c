@@ -52,13 +52,13 @@ export_by(struct targets *t, enum way way, struct umf_fence *fence, uint64_t val
     struct umf_device *device = t->m.device;
     switch (way) {
     case SYNC_FILE:
-        return umf_fence_export_sync_file(fence, value, device, timeout, out_fd);
+        return umf_fence_export_sync_file(fence, value, device, 0, timeout, out_fd);
     case SYNC_FILE_BY_UDMABUF:
-        return umf_fence_export_sync_file(fence, value, NULL, timeout, out_fd);
+        return umf_fence_export_sync_file(fence, value, NULL, 0, timeout, out_fd);
     case BINARY:
-        return umf_fence_export_syncobj(fence, value, device, t->binary, 0, timeout);
+        return umf_fence_export_syncobj(fence, value, device, t->binary, 0, 0, timeout);
     case TIMELINE:
-        return umf_fence_export_syncobj(fence, value, device, t->timeline, POINT, timeout);
+        return umf_fence_export_syncobj(fence, value, device, t->timeline, POINT, 0, timeout);
     case READER:
         return umf_fence_export_dma_buf(fence, value, device, t->buffer.dma_buf, UMF_DMA_BUF_READ,
                                         timeout);

@@ -205,23 +205,23 @@ look(int got[CALLS], uint64_t *lacks)
     }
     OK(umf_device_query_caps(m.device, &caps));
     had = caps.flags;
-    *at++ = umf_device_create(m.gpu, &device);
+    *at++ = umf_device_create(m.gpu, 0, &device);
     *lacks = 0;
     if (!device)
         return;
     OK(umf_device_query_caps(device, &caps));
     *lacks = had & ~caps.flags;
     *at++ = umf_syncobj_open(device, timeline, 0, &syncobj);
-    *at++ = umf_fence_export_sync_file(fences[2], 1, device, 0, &fd);
+    *at++ = umf_fence_export_sync_file(fences[2], 1, device, 0, 0, &fd);
     close(fd);
     fd = -1;
-    *at++ = umf_fence_export_sync_file(fences[3], 1, NULL, 0, &fd);
+    *at++ = umf_fence_export_sync_file(fences[3], 1, NULL, 0, 0, &fd);
     close(fd);
-    *at++ = umf_fence_import_sync_file(fences[4], 2, signaled, FOREVER);
-    *at++ = umf_fence_export_syncobj(fences[5], 1, device, binary, 0, 0);
-    *at++ = umf_fence_export_syncobj(fences[6], 1, device, timeline, 2, 0);
-    *at++ = umf_fence_import_syncobj(fences[7], 2, device, binary, 0, FOREVER);
-    *at++ = umf_fence_import_syncobj(fences[8], 2, device, timeline, 1, FOREVER);
+    *at++ = umf_fence_import_sync_file(fences[4], 2, signaled, 0, FOREVER);
+    *at++ = umf_fence_export_syncobj(fences[5], 1, device, binary, 0, 0, 0);
+    *at++ = umf_fence_export_syncobj(fences[6], 1, device, timeline, 2, 0, 0);
+    *at++ = umf_fence_import_syncobj(fences[7], 2, device, binary, 0, 0, FOREVER);
+    *at++ = umf_fence_import_syncobj(fences[8], 2, device, timeline, 1, 0, FOREVER);
     *at++ = umf_fence_export_dma_buf(fences[9], 1, device, buffer, UMF_DMA_BUF_WRITE, 0);
     *at++ = umf_fence_import_dma_buf(fences[10], 2, buffer, UMF_DMA_BUF_WRITE, FOREVER);
     for (int i = 0; i < CALLS; i++) /* no fence may have failed */

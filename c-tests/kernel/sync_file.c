@@ -19,7 +19,7 @@ an_export_is_signaled_from_birth(const struct machine *m, struct umf_device *dev
     struct umf_fence *fence = new_fence(m, 5);
     for (uint64_t value = 4; value <= 5; value++) {
         int fd;
-        OK(umf_fence_export_sync_file(fence, value, device, value == 4 ? 0 : FOREVER, &fd));
+        OK(umf_fence_export_sync_file(fence, value, device, 0, value == 4 ? 0 : FOREVER, &fd));
         EXPECT(1, sync_file_status(fd));
         CHECK(is_ready(fd, POLLIN));
         CHECK(fcntl(fd, F_GETFD) == FD_CLOEXEC);
@@ -40,7 +40,7 @@ an_export_waits_for_another_process(const struct machine *m, struct umf_device *
         until_blocked(getppid());
         OK(umf_fence_signal(fence, 2));
     });
-    OK(umf_fence_export_sync_file(fence, 2, device, FOREVER, &fd));
+    OK(umf_fence_export_sync_file(fence, 2, device, 0, FOREVER, &fd));
     EXPECT(1, sync_file_status(fd));
     CHECK(umf_fence_value(fence) == 2);
     close(fd);
@@ -56,7 +56,7 @@ a_timeout_makes_no_sync_file(const struct machine *m, struct umf_device *device)
     int fd = -7;
     for (int i = 0; i < TIMEOUTS; i++) {
         uint64_t deadline = timeout(i);
-        EXPECT(-ETIME, umf_fence_export_sync_file(fence, 5, device, deadline, &fd));
+        EXPECT(-ETIME, umf_fence_export_sync_file(fence, 5, device, 0, deadline, &fd));
         CHECK(now_ns() >= deadline);
     }
     CHECK(fd == -7);
@@ -77,13 +77,13 @@ an_error_makes_no_sync_file(const struct machine *m, struct umf_device *device)
             until_blocked(getppid());
             OK(umf_fence_set_error(fence, errors[i][0]));
         });
-        EXPECT(errors[i][1], umf_fence_export_sync_file(fence, 1, device, FOREVER, &fd));
-        EXPECT(errors[i][1], umf_fence_export_sync_file(fence, 1, device, 0, &fd));
+        EXPECT(errors[i][1], umf_fence_export_sync_file(fence, 1, device, 0, FOREVER, &fd));
+        EXPECT(errors[i][1], umf_fence_export_sync_file(fence, 1, device, 0, 0, &fd));
         CHECK(fd == -7);
         join_child(driver);
         check_leftovers(m, before);
         /* Values that it reached before still count. */
-        OK(umf_fence_export_sync_file(fence, 0, device, 0, &fd));
+        OK(umf_fence_export_sync_file(fence, 0, device, 0, 0, &fd));
         EXPECT(1, sync_file_status(fd));
         close(fd);
         umf_fence_unref(fence);
@@ -98,7 +98,7 @@ a_fence_that_ends_makes_no_sync_file(const struct machine *m, struct umf_device 
     IN_CHILD(waiter, {
         struct leftovers before = leftovers(m);
         int fd = -7;
-        EXPECT(-ESTALE, umf_fence_export_sync_file(fence, 1, device, FOREVER, &fd));
+        EXPECT(-ESTALE, umf_fence_export_sync_file(fence, 1, device, 0, FOREVER, &fd));
         CHECK(fd == -7);
         check_leftovers(m, before);
     });
@@ -112,8 +112,8 @@ bad_exports_are_refused(const struct machine *m)
 {
     struct umf_fence *fence = new_fence(m, 0);
     int fd = -7;
-    EXPECT(-EINVAL, umf_fence_export_sync_file(NULL, 0, m->device, 0, &fd));
-    EXPECT(-EINVAL, umf_fence_export_sync_file(fence, 0, m->device, 0, NULL));
+    EXPECT(-EINVAL, umf_fence_export_sync_file(NULL, 0, m->device, 0, 0, &fd));
+    EXPECT(-EINVAL, umf_fence_export_sync_file(fence, 0, m->device, 0, 0, NULL));
     CHECK(fd == -7);
     umf_fence_unref(fence);
 }
@@ -122,9 +122,9 @@ static void
 minus_one_has_signaled(const struct machine *m)
 {
     struct umf_fence *fence = new_fence(m, 0);
-    OK(umf_fence_import_sync_file(fence, 3, -1, 0));
+    OK(umf_fence_import_sync_file(fence, 3, -1, 0, 0));
     CHECK(umf_fence_value(fence) == 3);
-    OK(umf_fence_import_sync_file(fence, 3, -1, FOREVER)); /* the value that it has already */
+    OK(umf_fence_import_sync_file(fence, 3, -1, 0, FOREVER)); /* the value that it has already */
     umf_fence_unref(fence);
 }
 
@@ -140,20 +140,20 @@ bad_imports_are_refused(const struct machine *m)
     CHECK(pipe2(pipes, O_CLOEXEC) == 0);
     close(closed);
     CHECK(write(pipes[1], "", 1) == 1); /* readable, as a signaled sync_file is */
-    EXPECT(-EINVAL, umf_fence_import_sync_file(NULL, 4, -1, 0));
-    EXPECT(-EBADF, umf_fence_import_sync_file(fence, 4, -2, 0));
-    EXPECT(-EBADF, umf_fence_import_sync_file(fence, 4, closed, FOREVER));
-    EXPECT(-EINVAL, umf_fence_import_sync_file(fence, 4, pipes[0], FOREVER));
-    EXPECT(-EINVAL, umf_fence_import_sync_file(fence, 4, m->gpu, FOREVER));
+    EXPECT(-EINVAL, umf_fence_import_sync_file(NULL, 4, -1, 0, 0));
+    EXPECT(-EBADF, umf_fence_import_sync_file(fence, 4, -2, 0, 0));
+    EXPECT(-EBADF, umf_fence_import_sync_file(fence, 4, closed, 0, FOREVER));
+    EXPECT(-EINVAL, umf_fence_import_sync_file(fence, 4, pipes[0], 0, FOREVER));
+    EXPECT(-EINVAL, umf_fence_import_sync_file(fence, 4, m->gpu, 0, FOREVER));
     /* A value that the fence has passed is refused at once. */
-    EXPECT(-EINVAL, umf_fence_import_sync_file(fence, 2, -1, FOREVER));
-    EXPECT(-EINVAL, umf_fence_import_sync_file(fence, 2, pending, FOREVER));
+    EXPECT(-EINVAL, umf_fence_import_sync_file(fence, 2, -1, 0, FOREVER));
+    EXPECT(-EINVAL, umf_fence_import_sync_file(fence, 2, pending, 0, FOREVER));
     CHECK(sync_file_status(pending) == 0);
     CHECK(umf_fence_value(fence) == 3 && error_of(fence) == 0);
     /* So is a fence that failed. */
     OK(umf_fence_set_error(fence, -ENODEV));
-    EXPECT(-EIO, umf_fence_import_sync_file(fence, 4, -1, FOREVER));
-    EXPECT(-EIO, umf_fence_import_sync_file(fence, 4, pending, FOREVER));
+    EXPECT(-EIO, umf_fence_import_sync_file(fence, 4, -1, 0, FOREVER));
+    EXPECT(-EIO, umf_fence_import_sync_file(fence, 4, pending, 0, FOREVER));
     CHECK(sync_file_status(pending) == 0);
     EXPECT(-ENODEV, error_of(fence));
 
@@ -172,7 +172,7 @@ a_signaled_sync_file_signals(const struct machine *m)
     uint32_t kernel_fence;
     int fd = vgem_sync_file(m->vgem, &kernel_fence);
     vgem_signal(m->vgem, kernel_fence);
-    OK(umf_fence_import_sync_file(fence, UINT64_MAX, fd, 0));
+    OK(umf_fence_import_sync_file(fence, UINT64_MAX, fd, 0, 0));
     CHECK(umf_fence_value(fence) == UINT64_MAX);
     close(fd);
     umf_fence_unref(fence);
@@ -186,7 +186,7 @@ a_pending_sync_file_signals_when_it_does(const struct machine *m)
     int fd = vgem_sync_file(m->vgem, &kernel_fence);
     pid_t importer, waiter;
 
-    IN_CHILD(importer, OK(umf_fence_import_sync_file(fence, 7, fd, FOREVER)));
+    IN_CHILD(importer, OK(umf_fence_import_sync_file(fence, 7, fd, 0, FOREVER)));
     IN_CHILD(waiter, OK(umf_fence_wait(fence, 7, FOREVER)));
     until_blocked(importer);
     until_blocked(waiter);
@@ -210,7 +210,7 @@ a_timeout_leaves_the_fence_alone(const struct machine *m)
     struct leftovers before = leftovers(m);
     for (int i = 0; i < TIMEOUTS; i++) {
         uint64_t deadline = timeout(i);
-        EXPECT(-ETIME, umf_fence_import_sync_file(fence, 2, fd, deadline));
+        EXPECT(-ETIME, umf_fence_import_sync_file(fence, 2, fd, 0, deadline));
         CHECK(now_ns() >= deadline);
     }
     CHECK(umf_fence_value(fence) == 1 && umf_fence_pending_value(fence) == 1);
@@ -218,7 +218,7 @@ a_timeout_leaves_the_fence_alone(const struct machine *m)
     check_leftovers(m, before);
     /* Nothing else has changed: the same import succeeds later. */
     vgem_signal(m->vgem, kernel_fence);
-    OK(umf_fence_import_sync_file(fence, 2, fd, 0));
+    OK(umf_fence_import_sync_file(fence, 2, fd, 0, 0));
     CHECK(umf_fence_value(fence) == 2);
     close(fd);
     umf_fence_unref(fence);
@@ -233,10 +233,10 @@ a_merged_sync_file_signals_with_the_last(const struct machine *m)
     int both = sync_file_merge(one, other);
     pid_t importer;
 
-    IN_CHILD(importer, OK(umf_fence_import_sync_file(fence, 1, both, FOREVER)));
+    IN_CHILD(importer, OK(umf_fence_import_sync_file(fence, 1, both, 0, FOREVER)));
     until_blocked(importer);
     vgem_signal(m->vgem, second);
-    EXPECT(-ETIME, umf_fence_import_sync_file(fence, 1, both, in_ns(10 * MS)));
+    EXPECT(-ETIME, umf_fence_import_sync_file(fence, 1, both, 0, in_ns(10 * MS)));
     until_blocked(importer);
     CHECK(umf_fence_value(fence) == 0);
     vgem_signal(m->vgem, first);
@@ -257,8 +257,8 @@ the_fence_may_change_meanwhile(const struct machine *m)
     int fd = vgem_sync_file(m->vgem, &kernel_fence);
     pid_t importers[2];
 
-    IN_CHILD(importers[0], EXPECT(-EINVAL, umf_fence_import_sync_file(beyond, 5, fd, FOREVER)));
-    IN_CHILD(importers[1], EXPECT(-EIO, umf_fence_import_sync_file(failed, 5, fd, FOREVER)));
+    IN_CHILD(importers[0], EXPECT(-EINVAL, umf_fence_import_sync_file(beyond, 5, fd, 0, FOREVER)));
+    IN_CHILD(importers[1], EXPECT(-EIO, umf_fence_import_sync_file(failed, 5, fd, 0, FOREVER)));
     until_blocked(importers[0]);
     until_blocked(importers[1]);
     OK(umf_fence_signal(beyond, 6));
@@ -282,7 +282,7 @@ signal_handlers_do_not_end_an_import(const struct machine *m)
     const struct sigaction old = let_signals_interrupt();
     pid_t importer;
 
-    IN_CHILD(importer, OK(umf_fence_import_sync_file(fence, 1, fd, FOREVER)));
+    IN_CHILD(importer, OK(umf_fence_import_sync_file(fence, 1, fd, 0, FOREVER)));
     interrupt_wait_of(importer);
     CHECK(umf_fence_value(fence) == 0);
     vgem_signal(m->vgem, kernel_fence);
@@ -298,8 +298,8 @@ there_and_back(const struct machine *m, struct umf_device *device)
 {
     struct umf_fence *from = new_fence(m, 1), *to = new_fence(m, 0);
     int fd;
-    OK(umf_fence_export_sync_file(from, 1, device, 0, &fd));
-    OK(umf_fence_import_sync_file(to, 9, fd, 0));
+    OK(umf_fence_export_sync_file(from, 1, device, 0, 0, &fd));
+    OK(umf_fence_import_sync_file(to, 9, fd, 0, 0));
     CHECK(umf_fence_value(to) == 9);
     close(fd);
     umf_fence_unref(from);

@@ -24,8 +24,8 @@ without_syncobjs_nothing_is_tried(const struct machine *m)
 {
     struct umf_fence *fence = new_fence(m, 0);
     for (uint64_t point = 0; point < 2; point++) {
-        EXPECT(-EOPNOTSUPP, umf_fence_export_syncobj(fence, 1, m->device, 1, point, FOREVER));
-        EXPECT(-EOPNOTSUPP, umf_fence_import_syncobj(fence, 1, m->device, 1, point, FOREVER));
+        EXPECT(-EOPNOTSUPP, umf_fence_export_syncobj(fence, 1, m->device, 1, point, 0, FOREVER));
+        EXPECT(-EOPNOTSUPP, umf_fence_import_syncobj(fence, 1, m->device, 1, point, 0, FOREVER));
     }
     umf_fence_unref(fence);
 }
@@ -35,9 +35,9 @@ a_reached_fence_signals_a_binary_syncobj(const struct machine *m)
 {
     struct umf_fence *fence = new_fence(m, 5);
     uint32_t syncobj = syncobj_create(m->gpu, 0);
-    OK(umf_fence_export_syncobj(fence, 5, m->device, syncobj, 0, 0));
+    OK(umf_fence_export_syncobj(fence, 5, m->device, syncobj, 0, 0, 0));
     check_signaled(m->gpu, syncobj, 0);
-    OK(umf_fence_export_syncobj(fence, 4, m->device, syncobj, 0, FOREVER));
+    OK(umf_fence_export_syncobj(fence, 4, m->device, syncobj, 0, 0, FOREVER));
     check_signaled(m->gpu, syncobj, 0);
     syncobj_destroy(m->gpu, syncobj);
     umf_fence_unref(fence);
@@ -51,7 +51,7 @@ a_binary_syncobj_gets_a_new_fence(const struct machine *m)
     int pending = vgem_sync_file(m->vgem, &kernel_fence);
     syncobj_import_sync_file(m->gpu, syncobj, pending);
     EXPECT(-ETIME, syncobj_wait(m->gpu, syncobj, 0, 0, 0));
-    OK(umf_fence_export_syncobj(fence, 1, m->device, syncobj, 0, 0));
+    OK(umf_fence_export_syncobj(fence, 1, m->device, syncobj, 0, 0, 0));
     check_signaled(m->gpu, syncobj, 0);
     CHECK(sync_file_status(pending) == 0);
     vgem_signal(m->vgem, kernel_fence);
@@ -68,7 +68,8 @@ reached_values_signal_points(const struct machine *m)
     uint32_t syncobj = syncobj_create(m->gpu, 0);
     for (size_t i = 0; i < ARRAY_SIZE(points); i++) {
         OK(umf_fence_signal(fence, i));
-        OK(umf_fence_export_syncobj(fence, i, m->device, syncobj, points[i], i % 2 ? 0 : FOREVER));
+        OK(umf_fence_export_syncobj(fence, i, m->device, syncobj, points[i], 0,
+                                    i % 2 ? 0 : FOREVER));
         check_signaled(m->gpu, syncobj, points[i]);
         CHECK(syncobj_query(m->gpu, syncobj, 0) == points[i]);
         CHECK(syncobj_query(m->gpu, syncobj, LAST_SUBMITTED) == points[i]);
@@ -87,7 +88,8 @@ no_kernel_fence_before_the_fence_is_reached(const struct machine *m, uint64_t po
     uint32_t syncobj = syncobj_create(m->gpu, 0);
     pid_t exporter;
 
-    IN_CHILD(exporter, OK(umf_fence_export_syncobj(fence, 2, m->device, syncobj, point, FOREVER)));
+    IN_CHILD(exporter,
+             OK(umf_fence_export_syncobj(fence, 2, m->device, syncobj, point, 0, FOREVER)));
     until_blocked(exporter);
     check_not_materialized(m->gpu, syncobj, point);
     OK(umf_fence_signal(fence, 1));
@@ -131,7 +133,7 @@ a_point_is_handed_over_before_it_exists(const struct machine *m, uint64_t point)
     until_blocked(consumers[0]);
     until_blocked(consumers[1]);
     OK(umf_fence_signal(fence, 1));
-    OK(umf_fence_export_syncobj(fence, 1, m->device, syncobj, point, FOREVER));
+    OK(umf_fence_export_syncobj(fence, 1, m->device, syncobj, point, 0, FOREVER));
     join_child(consumers[0]);
     join_child(consumers[1]);
     close(syncobj_fd);
@@ -160,13 +162,14 @@ points_never_go_back(const struct machine *m)
     syncobj_timeline_signal(m->gpu, syncobj, 4);
     syncobj_timeline_signal(m->gpu, syncobj, 10);
     for (uint64_t point = 10; point > 0; point--) {
-        EXPECT(-EINVAL, umf_fence_export_syncobj(reached, 1, m->device, syncobj, point, 0));
+        EXPECT(-EINVAL, umf_fence_export_syncobj(reached, 1, m->device, syncobj, point, 0, 0));
         check_timeline(m, syncobj, 10, 10);
         /* At once, not after the wait. */
-        EXPECT(-EINVAL, umf_fence_export_syncobj(unreached, 1, m->device, syncobj, point, FOREVER));
+        EXPECT(-EINVAL,
+               umf_fence_export_syncobj(unreached, 1, m->device, syncobj, point, 0, FOREVER));
         check_timeline(m, syncobj, 10, 10);
     }
-    OK(umf_fence_export_syncobj(reached, 1, m->device, syncobj, 11, 0));
+    OK(umf_fence_export_syncobj(reached, 1, m->device, syncobj, 11, 0, 0));
     check_timeline(m, syncobj, 11, 11);
     syncobj_destroy(m->gpu, syncobj);
     umf_fence_unref(reached);
@@ -184,13 +187,13 @@ points_never_go_below_pending_ones(const struct machine *m)
     syncobj_submit(m->gpu, syncobj, 10, pending);
     const uint64_t signaled = syncobj_query(m->gpu, syncobj, 0); /* 0 or 3: kernels differ */
     for (uint64_t point = 10; point > 2; point--) {
-        EXPECT(-EINVAL, umf_fence_export_syncobj(fence, 1, m->device, syncobj, point, 0));
+        EXPECT(-EINVAL, umf_fence_export_syncobj(fence, 1, m->device, syncobj, point, 0, 0));
         CHECK(syncobj_query(m->gpu, syncobj, 0) == signaled);
         CHECK(syncobj_query(m->gpu, syncobj, LAST_SUBMITTED) == 10);
         EXPECT(-ETIME, syncobj_wait(m->gpu, syncobj, 10, 0, 0));
     }
     /* A point above it is allowed; on the timeline it comes after the pending one. */
-    OK(umf_fence_export_syncobj(fence, 1, m->device, syncobj, 11, 0));
+    OK(umf_fence_export_syncobj(fence, 1, m->device, syncobj, 11, 0, 0));
     CHECK(syncobj_query(m->gpu, syncobj, LAST_SUBMITTED) == 11);
     vgem_signal(m->vgem, kernel_fence);
     check_timeline(m, syncobj, 11, 11);
@@ -206,7 +209,8 @@ a_point_that_others_passed_meanwhile_is_refused(const struct machine *m, uint64_
     uint32_t syncobj = syncobj_create(m->gpu, 0);
     pid_t exporter;
     IN_CHILD(exporter,
-             EXPECT(-EINVAL, umf_fence_export_syncobj(fence, 1, m->device, syncobj, 5, FOREVER)));
+             EXPECT(-EINVAL,
+                    umf_fence_export_syncobj(fence, 1, m->device, syncobj, 5, 0, FOREVER)));
     until_blocked(exporter);
     syncobj_timeline_signal(m->gpu, syncobj, passed);
     OK(umf_fence_signal(fence, 1));
@@ -226,12 +230,12 @@ a_handle_of_nothing_is_refused_at_once(const struct machine *m)
     struct leftovers before = leftovers(m);
     for (int i = 0; i < 3; i++)
         for (uint64_t point = 0; point < 2; point++) {
-            EXPECT(-ENOENT, umf_fence_export_syncobj(fence, 0, m->device, handles[i], point, 0));
+            EXPECT(-ENOENT, umf_fence_export_syncobj(fence, 0, m->device, handles[i], point, 0, 0));
             EXPECT(-ENOENT,
-                   umf_fence_export_syncobj(fence, 1, m->device, handles[i], point, FOREVER));
-            EXPECT(-ENOENT, umf_fence_import_syncobj(fence, 1, m->device, handles[i], point, 0));
+                   umf_fence_export_syncobj(fence, 1, m->device, handles[i], point, 0, FOREVER));
+            EXPECT(-ENOENT, umf_fence_import_syncobj(fence, 1, m->device, handles[i], point, 0, 0));
             EXPECT(-ENOENT,
-                   umf_fence_import_syncobj(fence, 1, m->device, handles[i], point, FOREVER));
+                   umf_fence_import_syncobj(fence, 1, m->device, handles[i], point, 0, FOREVER));
         }
     CHECK(umf_fence_value(fence) == 0 && error_of(fence) == 0);
     check_leftovers(m, before);
@@ -245,7 +249,7 @@ a_handle_destroyed_meanwhile_is_noticed(const struct machine *m, uint64_t point)
     uint32_t syncobj = syncobj_create(m->gpu, 0);
     pid_t exporter;
     IN_CHILD(exporter, EXPECT(-ENOENT, umf_fence_export_syncobj(fence, 1, m->device, syncobj, point,
-                                                                FOREVER)));
+                                                                0, FOREVER)));
     until_blocked(exporter);
     syncobj_destroy(m->gpu, syncobj);
     OK(umf_fence_signal(fence, 1));
@@ -258,13 +262,15 @@ bad_arguments_are_refused(const struct machine *m)
 {
     struct umf_fence *fence = new_fence(m, 3);
     uint32_t syncobj = syncobj_create(m->gpu, 0), binary = syncobj_create(m->gpu, 0);
-    EXPECT(-EINVAL, umf_fence_export_syncobj(NULL, 3, m->device, syncobj, 1, 0));
-    EXPECT(-EINVAL, umf_fence_export_syncobj(fence, 3, NULL, syncobj, 1, 0));
-    EXPECT(-EINVAL, umf_fence_import_syncobj(NULL, 3, m->device, syncobj, 1, 0));
-    EXPECT(-EINVAL, umf_fence_import_syncobj(fence, 3, NULL, syncobj, 1, 0));
+    EXPECT(-EINVAL, umf_fence_export_syncobj(NULL, 3, m->device, syncobj, 1, 0, 0));
+    EXPECT(-EINVAL, umf_fence_export_syncobj(fence, 3, NULL, syncobj, 1, 0, 0));
+    EXPECT(-EINVAL, umf_fence_import_syncobj(NULL, 3, m->device, syncobj, 1, 0, 0));
+    EXPECT(-EINVAL, umf_fence_import_syncobj(fence, 3, NULL, syncobj, 1, 0, 0));
+    EXPECT(-EINVAL, umf_fence_export_syncobj(fence, 3, m->device, syncobj, 1, 1, 0));
+    EXPECT(-EINVAL, umf_fence_import_syncobj(fence, 3, m->device, syncobj, 1, 1, FOREVER));
     /* A value that the fence has passed is refused at once, not when the point comes. */
-    EXPECT(-EINVAL, umf_fence_import_syncobj(fence, 2, m->device, syncobj, 1, FOREVER));
-    EXPECT(-EINVAL, umf_fence_import_syncobj(fence, 2, m->device, binary, 0, FOREVER));
+    EXPECT(-EINVAL, umf_fence_import_syncobj(fence, 2, m->device, syncobj, 1, 0, FOREVER));
+    EXPECT(-EINVAL, umf_fence_import_syncobj(fence, 2, m->device, binary, 0, 0, FOREVER));
     check_not_materialized(m->gpu, syncobj, 1);
     check_not_materialized(m->gpu, binary, 0);
     CHECK(umf_fence_value(fence) == 3 && error_of(fence) == 0);
@@ -283,7 +289,7 @@ a_failed_export_leaves_the_syncobj_alone(const struct machine *m, uint64_t point
 
     for (int i = 0; i < TIMEOUTS; i++) {
         uint64_t deadline = timeout(i);
-        EXPECT(-ETIME, umf_fence_export_syncobj(fence, 2, m->device, syncobj, point, deadline));
+        EXPECT(-ETIME, umf_fence_export_syncobj(fence, 2, m->device, syncobj, point, 0, deadline));
         CHECK(now_ns() >= deadline);
         check_not_materialized(m->gpu, syncobj, point);
     }
@@ -291,7 +297,7 @@ a_failed_export_leaves_the_syncobj_alone(const struct machine *m, uint64_t point
         until_blocked(getppid());
         OK(umf_fence_set_error(fence, -EOWNERDEAD));
     });
-    EXPECT(-EOWNERDEAD, umf_fence_export_syncobj(fence, 2, m->device, syncobj, point, FOREVER));
+    EXPECT(-EOWNERDEAD, umf_fence_export_syncobj(fence, 2, m->device, syncobj, point, 0, FOREVER));
     check_not_materialized(m->gpu, syncobj, point);
     join_child(driver);
     check_leftovers(m, before);
@@ -307,11 +313,11 @@ a_signaled_point_signals(const struct machine *m)
     uint32_t timeline = syncobj_create(m->gpu, 0);
     struct leftovers before = leftovers(m);
     syncobj_timeline_signal(m->gpu, timeline, 5);
-    OK(umf_fence_import_syncobj(fence, 1, m->device, binary, 0, 0));
+    OK(umf_fence_import_syncobj(fence, 1, m->device, binary, 0, 0, 0));
     CHECK(umf_fence_value(fence) == 1);
-    OK(umf_fence_import_syncobj(fence, 2, m->device, timeline, 5, 0));
+    OK(umf_fence_import_syncobj(fence, 2, m->device, timeline, 5, 0, 0));
     CHECK(umf_fence_value(fence) == 2);
-    OK(umf_fence_import_syncobj(fence, UINT64_MAX, m->device, timeline, 3, FOREVER));
+    OK(umf_fence_import_syncobj(fence, UINT64_MAX, m->device, timeline, 3, 0, FOREVER));
     CHECK(umf_fence_value(fence) == UINT64_MAX);
     check_signaled(m->gpu, binary, 0); /* an import consumes nothing */
     check_timeline(m, timeline, 5, 5);
@@ -329,7 +335,8 @@ an_import_waits_for_submit_and_for_signal(const struct machine *m, uint64_t poin
     uint32_t kernel_fence, syncobj = syncobj_create(m->gpu, 0);
     pid_t importer;
 
-    IN_CHILD(importer, OK(umf_fence_import_syncobj(fence, 3, m->device, syncobj, point, FOREVER)));
+    IN_CHILD(importer,
+             OK(umf_fence_import_syncobj(fence, 3, m->device, syncobj, point, 0, FOREVER)));
     until_blocked(importer);
     CHECK(umf_fence_value(fence) == 0);
     int pending = vgem_sync_file(m->vgem, &kernel_fence);
@@ -366,7 +373,7 @@ an_import_waits_for_another_process(const struct machine *m, uint64_t point)
         else
             syncobj_signal(gpu, ours);
     });
-    OK(umf_fence_import_syncobj(fence, 1, m->device, syncobj, point, FOREVER));
+    OK(umf_fence_import_syncobj(fence, 1, m->device, syncobj, point, 0, FOREVER));
     CHECK(umf_fence_value(fence) == 1);
     join_child(submitter);
     close(syncobj_fd);
@@ -381,11 +388,11 @@ a_point_below_a_pending_one_is_pending(const struct machine *m)
     uint32_t kernel_fence, syncobj = syncobj_create(m->gpu, 0);
     int pending = vgem_sync_file(m->vgem, &kernel_fence);
     syncobj_submit(m->gpu, syncobj, 5, pending);
-    EXPECT(-ETIME, umf_fence_import_syncobj(fence, 1, m->device, syncobj, 3, 0));
-    EXPECT(-ETIME, umf_fence_import_syncobj(fence, 1, m->device, syncobj, 6, 0));
+    EXPECT(-ETIME, umf_fence_import_syncobj(fence, 1, m->device, syncobj, 3, 0, 0));
+    EXPECT(-ETIME, umf_fence_import_syncobj(fence, 1, m->device, syncobj, 6, 0, 0));
     vgem_signal(m->vgem, kernel_fence);
-    OK(umf_fence_import_syncobj(fence, 1, m->device, syncobj, 3, 0));
-    EXPECT(-ETIME, umf_fence_import_syncobj(fence, 2, m->device, syncobj, 6, 0));
+    OK(umf_fence_import_syncobj(fence, 1, m->device, syncobj, 3, 0, 0));
+    EXPECT(-ETIME, umf_fence_import_syncobj(fence, 2, m->device, syncobj, 6, 0, 0));
     CHECK(umf_fence_value(fence) == 1);
     close(pending);
     syncobj_destroy(m->gpu, syncobj);
@@ -412,7 +419,8 @@ an_import_that_times_out_leaves_nothing(const struct machine *m, uint64_t point)
         }
         for (int i = 0; i < TIMEOUTS; i++) {
             uint64_t deadline = timeout(i);
-            EXPECT(-ETIME, umf_fence_import_syncobj(fence, 2, m->device, syncobj, point, deadline));
+            EXPECT(-ETIME,
+                   umf_fence_import_syncobj(fence, 2, m->device, syncobj, point, 0, deadline));
             CHECK(now_ns() >= deadline);
         }
         CHECK(umf_fence_value(fence) == 1 && umf_fence_pending_value(fence) == 1);
@@ -422,7 +430,7 @@ an_import_that_times_out_leaves_nothing(const struct machine *m, uint64_t point)
             check_not_materialized(m->gpu, syncobj, point);
     }
     vgem_signal(m->vgem, kernel_fence);
-    OK(umf_fence_import_syncobj(fence, 2, m->device, syncobj, point, 0));
+    OK(umf_fence_import_syncobj(fence, 2, m->device, syncobj, point, 0, 0));
     close(pending);
     syncobj_destroy(m->gpu, syncobj);
     umf_fence_unref(fence);
@@ -461,9 +469,9 @@ a_timeout_is_never_early(const struct machine *m, uint64_t point)
     IN_CHILD(importer, {
         uint64_t deadline = in_ns(20 * MS);
         make_the_kernel_impatient();
-        EXPECT(-ETIME, umf_fence_import_syncobj(fence, 1, m->device, syncobj, point, deadline));
+        EXPECT(-ETIME, umf_fence_import_syncobj(fence, 1, m->device, syncobj, point, 0, deadline));
         CHECK(now_ns() >= deadline);
-        EXPECT(-ETIME, umf_fence_import_syncobj(fence, 1, m->device, syncobj, point, 0));
+        EXPECT(-ETIME, umf_fence_import_syncobj(fence, 1, m->device, syncobj, point, 0, 0));
     });
     join_child(importer);
     syncobj_destroy(m->gpu, syncobj);
@@ -482,7 +490,8 @@ a_far_deadline_is_far(const struct machine *m, uint64_t point)
     pid_t importers[4];
     for (int i = 0; i < 4; i++)
         IN_CHILD(importers[i],
-                 OK(umf_fence_import_syncobj(fence, 1, m->device, syncobj, point, deadlines[i])));
+                 OK(umf_fence_import_syncobj(fence, 1, m->device, syncobj, point, 0,
+                                             deadlines[i])));
     for (int i = 0; i < 4; i++)
         until_blocked(importers[i]);
     if (point)
@@ -509,7 +518,8 @@ signal_handlers_do_not_end_an_import(const struct machine *m, uint64_t point)
     const struct sigaction old = let_signals_interrupt();
     pid_t importer;
 
-    IN_CHILD(importer, OK(umf_fence_import_syncobj(fence, 1, m->device, syncobj, point, FOREVER)));
+    IN_CHILD(importer,
+             OK(umf_fence_import_syncobj(fence, 1, m->device, syncobj, point, 0, FOREVER)));
     interrupt_wait_of(importer);
     CHECK(umf_fence_value(fence) == 0);
     if (point)
@@ -533,13 +543,13 @@ there_and_back(const struct machine *m)
     pid_t importer;
     IN_CHILD(importer, {
         for (uint64_t value = 1; value <= 50; value++) {
-            OK(umf_fence_import_syncobj(to, value, m->device, syncobj, value, FOREVER));
+            OK(umf_fence_import_syncobj(to, value, m->device, syncobj, value, 0, FOREVER));
             CHECK(umf_fence_value(from) >= value);
         }
     });
     for (uint64_t value = 1; value <= 50; value++) {
         OK(umf_fence_signal(from, value));
-        OK(umf_fence_export_syncobj(from, value, m->device, syncobj, value, 0));
+        OK(umf_fence_export_syncobj(from, value, m->device, syncobj, value, 0, 0));
         OK(umf_fence_wait(to, value, FOREVER));
     }
     join_child(importer);

@@ -21,7 +21,7 @@ ends_at_its_deadline(const struct machine *m, uint64_t point)
     uint32_t syncobj = syncobj_create(m->gpu, 0);
     uint64_t start = now_ns(), busy = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     uint64_t deadline = in_ns(SECOND / 2);
-    EXPECT(-ETIME, umf_fence_import_syncobj(fence, 5, m->device, syncobj, point, deadline));
+    EXPECT(-ETIME, umf_fence_import_syncobj(fence, 5, m->device, syncobj, point, 0, deadline));
     uint64_t took = now_ns() - start;
     busy = clock_ns(CLOCK_THREAD_CPUTIME_ID) - busy;
     printf("    point %u: ended after %u ms, busy for %u ms\n", (unsigned)point,

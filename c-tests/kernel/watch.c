@@ -71,7 +71,7 @@ without_syncobjs_none_is_opened(const struct machine *m)
 {
     struct umf_device *vgem;
     struct umf_syncobj *syncobj = NULL;
-    OK(umf_device_create(m->vgem, &vgem));
+    OK(umf_device_create(m->vgem, 0, &vgem));
     for (uint32_t handle = 0; handle < 2; handle++)
         EXPECT(-EOPNOTSUPP, umf_syncobj_open(vgem, handle, 0, &syncobj));
     if (!m->syncobj)

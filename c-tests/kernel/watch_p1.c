@@ -168,7 +168,7 @@ a_storm(const struct machine *m)
                 uint32_t ours[TIMELINES];
                 for (int i = 0; i < TIMELINES; i++)
                     ours[i] = syncobj_from_fd(own.gpu, fds[i]);
-                OK(umf_device_create(own.gpu, &own.device));
+                OK(umf_device_create(own.gpu, 0, &own.device));
                 OK(umf_page_create(128, 0,
                                    &own.page)); /* leaks of the dead process do not matter */
                 exports(&own, ours, syncobj_from_fd(own.gpu, single_fd), shared, &seed, true);

@@ -331,28 +331,29 @@ EACH(, NO_MEMORY, ANYWHERE, umf_fence_wait, NONE,
      umf_fence_wait(fence, 1, in_ns(100000)) == -ETIME ? 0 : 1, NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_wait, NONE, wait_for(128), NONE)
 
-EACH(, SOME_MEMORY, WITH_DEVICE, umf_device_create, NONE, umf_device_create(m.gpu, &out.device),
+EACH(, SOME_MEMORY, WITH_DEVICE, umf_device_create, NONE, umf_device_create(m.gpu, 0, &out.device),
      umf_device_unref(out.device))
 EACH(, NO_MEMORY, WITH_DEVICE, umf_device_query_caps, NONE, query_device_caps(), NONE)
 EACH(, NO_MEMORY, WITH_DEVICE, umf_device_ref, NONE, umf_device_ref(m.device) != m.device,
      umf_device_unref(m.device))
-EACH(, NO_MEMORY, WITH_DEVICE, umf_device_unref, OK(umf_device_create(m.gpu, &a_device)),
+EACH(, NO_MEMORY, WITH_DEVICE, umf_device_unref, OK(umf_device_create(m.gpu, 0, &a_device)),
      (umf_device_unref(a_device), 0), NONE)
 
 EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_fence_export_sync_file, NONE,
-     umf_fence_export_sync_file(going, umf_fence_value(going), m.device, 0, &out.fd), close(out.fd))
+     umf_fence_export_sync_file(going, umf_fence_value(going), m.device, 0, 0, &out.fd),
+     close(out.fd))
 EACH(2, NO_MEMORY, WITH_SYNCOBJ, umf_fence_export_sync_file, NONE,
-     umf_fence_export_sync_file(going, umf_fence_value(going), NULL, 0, &out.fd), close(out.fd))
+     umf_fence_export_sync_file(going, umf_fence_value(going), NULL, 0, 0, &out.fd), close(out.fd))
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_import_sync_file, next++,
-     umf_fence_import_sync_file(going, next, -1, 0), NONE)
+     umf_fence_import_sync_file(going, next, -1, 0, 0), NONE)
 EACH(2, NO_MEMORY, WITH_SYNCOBJ, umf_fence_import_sync_file, next++,
-     umf_fence_import_sync_file(going, next, signaled, FOREVER), NONE)
+     umf_fence_import_sync_file(going, next, signaled, 0, FOREVER), NONE)
 EACH(3, SOME_MEMORY, WITH_SYNCOBJ, umf_fence_import_sync_file, next++,
-     umf_fence_import_sync_file(going, next, many_signaled, FOREVER), NONE)
+     umf_fence_import_sync_file(going, next, many_signaled, 0, FOREVER), NONE)
 EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_fence_export_syncobj, point++,
-     umf_fence_export_syncobj(going, umf_fence_value(going), m.device, handle, point, 0), NONE)
+     umf_fence_export_syncobj(going, umf_fence_value(going), m.device, handle, point, 0, 0), NONE)
 EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_fence_import_syncobj, next++,
-     umf_fence_import_syncobj(going, next, m.device, handle, 1, FOREVER), NONE)
+     umf_fence_import_syncobj(going, next, m.device, handle, 1, 0, FOREVER), NONE)
 EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_fence_export_dma_buf, NONE,
      umf_fence_export_dma_buf(going, umf_fence_value(going), m.device, buffer, UMF_DMA_BUF_WRITE,
                               0),

@@ -304,7 +304,7 @@ the_rest_needs_no_memory(void)
     OK(umf_fence_wait(fence, 2, FOREVER));
     EXPECT(-ETIME, umf_fence_wait(fence, 3, in_ns(1000)));
     OK(umf_wait(&entry, 1, 0, FOREVER, NULL));
-    OK(umf_fence_import_sync_file(fence, 3, -1, 0));
+    OK(umf_fence_import_sync_file(fence, 3, -1, 0, 0));
     OK(umf_fence_set_error(fence, -EIO));
     OK(umf_fence_error(fence, &error));
     umf_fence_unref(umf_fence_ref(opened));

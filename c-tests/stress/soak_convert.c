@@ -50,7 +50,7 @@ static int
 signaled(struct converter *b, uint64_t value)
 {
     int sync_file;
-    OK(umf_fence_export_sync_file(b->from, value, b->device, FOREVER, &sync_file));
+    OK(umf_fence_export_sync_file(b->from, value, b->device, 0, FOREVER, &sync_file));
     EXPECT(1, sync_file_status(sync_file));
     return sync_file;
 }
@@ -59,7 +59,7 @@ static void
 by_sync_file(struct converter *b, uint64_t value)
 {
     int sync_file = signaled(b, value);
-    OK(umf_fence_import_sync_file(b->to, value, sync_file, FOREVER));
+    OK(umf_fence_import_sync_file(b->to, value, sync_file, 0, FOREVER));
     close(sync_file);
 }
 
@@ -89,15 +89,15 @@ by_pending_sync_file(struct converter *b, uint64_t value)
 static void
 by_binary_syncobj(struct converter *b, uint64_t value)
 {
-    OK(umf_fence_export_syncobj(b->from, value, b->device, b->binary, 0, FOREVER));
-    OK(umf_fence_import_syncobj(b->to, value, b->device, b->binary, 0, FOREVER));
+    OK(umf_fence_export_syncobj(b->from, value, b->device, b->binary, 0, 0, FOREVER));
+    OK(umf_fence_import_syncobj(b->to, value, b->device, b->binary, 0, 0, FOREVER));
 }
 
 static void
 by_point(struct converter *b, uint64_t value)
 {
-    OK(umf_fence_export_syncobj(b->from, value, b->device, b->timeline, value, FOREVER));
-    OK(umf_fence_import_syncobj(b->to, value, b->device, b->timeline, value, FOREVER));
+    OK(umf_fence_export_syncobj(b->from, value, b->device, b->timeline, value, 0, FOREVER));
+    OK(umf_fence_import_syncobj(b->to, value, b->device, b->timeline, value, 0, FOREVER));
 }
 
 /* The point is waited for before it exists. */
@@ -149,7 +149,7 @@ open_converter(void)
     struct umf_caps caps = { .size = sizeof(caps) };
     OK(umf_query_caps(&caps));
     if (b.gpu >= 0) {
-        OK(umf_device_create(b.gpu, &b.device));
+        OK(umf_device_create(b.gpu, 0, &b.device));
         OK(umf_device_query_caps(b.device, &device));
         if (!(device.flags & UMF_DEVICE_CAP_TIMELINE)) {
             umf_device_unref(b.device);

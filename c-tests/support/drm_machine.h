@@ -76,7 +76,7 @@ open_machine(void)
         exit(SKIPPED);
     }
     setvbuf(stdout, NULL, _IOLBF, 0); /* in order with the output of the checks */
-    OK(umf_device_create(m.gpu, &m.device));
+    OK(umf_device_create(m.gpu, 0, &m.device));
     OK(umf_page_create(64, 0, &m.page));
     return m;
 }

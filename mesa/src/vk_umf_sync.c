@@ -611,7 +611,7 @@ import_sync_file(struct vk_umf_sync *sync, int sync_file)
    if (ret < 0)
       return ret;
 
-   ret = umf_fence_import_sync_file(proxy, 1, sync_file, 0);
+   ret = umf_fence_import_sync_file(proxy, 1, sync_file, 0, 0);
    if (ret == -ETIME)
       ret = watch_sync_file(sync, point, proxy, sync_file);
    else if (has_ended(ret))
@@ -654,7 +654,7 @@ vk_umf_sync_export_sync_file(struct vk_device *device, struct vk_sync *vk_sync, 
    struct vk_umf_sync *sync = to_umf(vk_sync);
    const uint64_t point = binary_point(sync);
 
-   int ret = umf_fence_export_sync_file(sync->fence, point, to_type(vk_sync)->device, UINT64_MAX,
+   int ret = umf_fence_export_sync_file(sync->fence, point, to_type(vk_sync)->device, 0, UINT64_MAX,
                                         sync_file);
    if (ret == -EOPNOTSUPP) {
       ret = umf_fence_wait(sync->fence, point, UINT64_MAX);
@@ -699,7 +699,7 @@ vk_umf_sync_type_init(struct vk_umf_sync_type *type, int drm_fd)
    /* Create the first page now.  Otherwise the first semaphore would report the failure. */
    int ret = add_page(type);
    if (ret == 0 && drm_fd >= 0)
-      ret = umf_device_create(drm_fd, &type->device);
+      ret = umf_device_create(drm_fd, 0, &type->device);
    if (ret < 0) {
       vk_umf_sync_type_finish(type);
       return ret == -ENOMEM ? VK_ERROR_OUT_OF_HOST_MEMORY : VK_ERROR_INITIALIZATION_FAILED;

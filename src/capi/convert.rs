@@ -5,7 +5,7 @@
 //! umf_fence_submit() first. The conversions of an event loop (umf_loop_export_syncobj() and what
 //! follows it) do not block.
 
-use super::args::{borrow_fd, non_null};
+use super::args::{borrow_fd, no_flags, non_null};
 use super::contract::c_contract;
 use super::device::umf_device;
 use super::fence::umf_fence;
@@ -24,13 +24,15 @@ use std::ffi::c_int;
 /// @fence: the fence.
 /// @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.
 /// @device: a device with syncobjs. NULL, or a device without them, needs UMF_CAP_UDMABUF.
+/// @flags: must be 0.
 /// @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
 ///     forever.
 /// @out_fd: receives a new descriptor, close-on-exec, which the caller closes. Written only on
 ///     success.
 ///
 /// Return: 0 on success, or
-///   -EINVAL           @fence or @out_fd is NULL, or @value does not fit in 32 bits
+///   -EINVAL           @fence or @out_fd is NULL, @value does not fit in 32 bits, or @flags is not
+///                     0
 ///   -EOPNOTSUPP       there is neither a device with syncobjs nor /dev/udmabuf; returned before
 ///                     the wait
 ///   -ETIME            the deadline passed first
@@ -47,10 +49,12 @@ pub unsafe extern "C" fn umf_fence_export_sync_file(
     fence: *mut umf_fence,
     value: u64,
     device: *mut umf_device,
+    flags: u64,
     abs_timeout_ns: u64,
     out_fd: *mut c_int,
 ) -> c_int {
     c_return_preserving_errno(|| {
+        no_flags(flags)?;
         non_null(out_fd)?;
         let (fence, device) = c_contract!((borrow(fence)?, optional(device)));
         let fd = convert::export_sync_file(fence, value, device, Deadline::at(abs_timeout_ns))?;
@@ -68,12 +72,13 @@ pub unsafe extern "C" fn umf_fence_export_sync_file(
 /// @value: the value to signal. At most UINT32_MAX for a 32-bit fence.
 /// @sync_file_fd: the sync_file. Stays the caller's. -1 stands for one that has signaled, as in
 ///     Vulkan.
+/// @flags: must be 0.
 /// @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
 ///     forever.
 ///
 /// Return: 0 on success, or
 ///   -EINVAL      @fence is NULL, its value is already beyond @value, or @value does not fit in 32
-///                bits; @sync_file_fd is not a sync_file
+///                bits; @sync_file_fd is not a sync_file; @flags is not 0
 ///   -EBADF       @sync_file_fd is not open, or is below -1
 ///   -ETIME       the deadline passed first. Nothing changed
 ///   -EIO         the sync_file failed, or the fence carried an error before
@@ -90,9 +95,11 @@ pub unsafe extern "C" fn umf_fence_import_sync_file(
     fence: *mut umf_fence,
     value: u64,
     sync_file_fd: c_int,
+    flags: u64,
     abs_timeout_ns: u64,
 ) -> c_int {
     c_return_preserving_errno(|| {
+        no_flags(flags)?;
         let fence = c_contract!(borrow(fence)?);
         let fd = if sync_file_fd == -1 { None } else { Some(borrow_fd(sync_file_fd)?) };
         convert::import_sync_file(fence, value, fd, Deadline::at(abs_timeout_ns))
@@ -112,12 +119,13 @@ pub unsafe extern "C" fn umf_fence_import_sync_file(
 /// @point: the point to signal, beyond all points that were submitted to this timeline before. 0
 ///     for a binary syncobj, whose fence is replaced. Never pass 0 for a timeline: that erases all
 ///     its points.
+/// @flags: must be 0.
 /// @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
 ///     forever.
 ///
 /// Return: 0 on success, or
-///   -EINVAL      @fence or @device is NULL, or @value does not fit in 32 bits; @point is not
-///                beyond the last one (the kernel would accept it and never signal)
+///   -EINVAL      @fence or @device is NULL, @value does not fit in 32 bits, or @flags is not 0;
+///                @point is not beyond the last one (the kernel would accept it and never signal)
 ///   -ENOENT      @handle names no syncobj
 ///   -EOPNOTSUPP  the device has no syncobjs; or @point is not 0, and it has no timelines
 ///   -ETIME       the deadline passed first
@@ -136,9 +144,11 @@ pub unsafe extern "C" fn umf_fence_export_syncobj(
     device: *mut umf_device,
     handle: u32,
     point: u64,
+    flags: u64,
     abs_timeout_ns: u64,
 ) -> c_int {
     c_return_preserving_errno(|| {
+        no_flags(flags)?;
         let (fence, device) = c_contract!((borrow(fence)?, borrow(device)?));
         convert::export_syncobj(
             fence,
@@ -161,12 +171,14 @@ pub unsafe extern "C" fn umf_fence_export_syncobj(
 /// @device: the device that @handle belongs to.
 /// @handle: the syncobj. Stays the caller's.
 /// @point: the point to wait for. 0 for a binary syncobj.
+/// @flags: must be 0.
 /// @abs_timeout_ns: absolute CLOCK_MONOTONIC time in nanoseconds. 0 checks once; UINT64_MAX waits
 ///     forever.
 ///
 /// Return: 0 on success, or
-///   -EINVAL           @fence or @device is NULL; the fence's value is already beyond @value, or
-///                     @value does not fit in 32 bits; a binary syncobj was reset during the wait
+///   -EINVAL           @fence or @device is NULL, or @flags is not 0; the fence's value is already
+///                     beyond @value, or @value does not fit in 32 bits; a binary syncobj was reset
+///                     during the wait
 ///   -ENOENT           @handle names no syncobj
 ///   -EOPNOTSUPP       the device has no syncobjs; or @point is not 0, and it has no timelines
 ///   -ETIME            the deadline passed before the point was submitted or before it signaled.
@@ -188,9 +200,11 @@ pub unsafe extern "C" fn umf_fence_import_syncobj(
     device: *mut umf_device,
     handle: u32,
     point: u64,
+    flags: u64,
     abs_timeout_ns: u64,
 ) -> c_int {
     c_return_preserving_errno(|| {
+        no_flags(flags)?;
         let (fence, device) = c_contract!((borrow(fence)?, borrow(device)?));
         convert::import_syncobj(
             fence,

@@ -2,7 +2,7 @@
 //!
 //! A device is an open DRM device file, which the conversions to and from drm_syncobj need.
 
-use super::args::{borrow_fd, non_null, write_sized};
+use super::args::{borrow_fd, no_flags, non_null, write_sized};
 use super::contract::c_contract;
 use super::handles::{Handle, borrow, c_ref, c_unref, write_handle};
 use super::returns::{c_return, c_return_preserving_errno};
@@ -26,11 +26,12 @@ impl Handle for umf_device {
 ///
 /// @drm_fd: the DRM device. Stays the caller's, which may close it after the call: the library
 ///     duplicates it. syncobj handles given with this device are those of this open file.
+/// @flags: must be 0.
 /// @out_device: receives a reference, which the caller ends with umf_device_unref(). Written only
 ///     on success.
 ///
 /// Return: 0 on success, or
-///   -EINVAL           @drm_fd is not a DRM device, or @out_device is NULL
+///   -EINVAL           @drm_fd is not a DRM device, @flags is not 0, or @out_device is NULL
 ///   -EBADF            @drm_fd is not open
 ///   -EACCES           the kernel or a sandbox refuses the calls
 ///   -ENODEV           the device is gone: unplugged, unbound from its driver, or disabled
@@ -41,9 +42,11 @@ impl Handle for umf_device {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_device_create(
     drm_fd: c_int,
+    flags: u64,
     out_device: *mut *mut umf_device,
 ) -> c_int {
     c_return_preserving_errno(|| {
+        no_flags(flags)?;
         non_null(out_device)?;
         let fd = borrow_fd(drm_fd)?;
         c_contract!(write_handle(Ref::try_new(|| Device::new(fd))?, out_device));
