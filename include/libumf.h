@@ -174,14 +174,14 @@ uint32_t umf_version(void);
  * wait for a fence that only another process may signal (UMF_PAGE_SINGLE_WRITER). It needs Linux
  * 5.16 and no sandbox that forbids futex_waitv. Since 0.1.
  */
-#define UMF_CAP_WAIT_MANY_PAGES (UINT64_C(1) << 0)
+#define UMF_CAP_WAIT_MANY_PAGES (1ULL << 0)
 
 /**
  * Bit of umf_caps.flags: this process can open /dev/udmabuf.
  *
  * sync_files can then be exported without a DRM device. Since 0.1.
  */
-#define UMF_CAP_UDMABUF (UINT64_C(1) << 1)
+#define UMF_CAP_UDMABUF (1ULL << 1)
 
 /**
  * What the library can do on this machine. umf_query_caps() fills it in. Later versions may add
@@ -260,7 +260,7 @@ struct umf_page;
  * consumer keep these wake-ups from other waiters. So every wait in such a page, of a thread, a
  * loop or a queue, checks its fences once a second: it ends at most a second late. Since 0.1.
  */
-#define UMF_PAGE_SINGLE_WRITER (UINT64_C(1) << 0)
+#define UMF_PAGE_SINGLE_WRITER (1ULL << 0)
 
 /**
  * Create a page with room for fences.
@@ -432,7 +432,7 @@ struct umf_fence;
  * less than 2^31 ahead of it. All comparisons work that way. This process does not remember the
  * values that it saw reached, as it does for 64 bits: every wait reads the value again. Since 0.1.
  */
-#define UMF_FENCE_32BIT (UINT64_C(1) << 0)
+#define UMF_FENCE_32BIT (1ULL << 0)
 
 /**
  * Flag of umf_fence_create(): a device writes the value and wakes no waiter.
@@ -447,7 +447,7 @@ struct umf_fence;
  * took a similar time, umf_fence_wait() polls rarely at first and often around the expected time.
  * Since 0.1.
  */
-#define UMF_FENCE_DEVICE (UINT64_C(1) << 1)
+#define UMF_FENCE_DEVICE (1ULL << 1)
 
 /**
  * Flag of umf_fence_create(): the fence lives as long as its page.
@@ -457,7 +457,7 @@ struct umf_fence;
  * mapping and the last file descriptor of the page are closed. Any process that has one of them
  * can open the fence again. Its slot is not reused. Since 0.1.
  */
-#define UMF_FENCE_LASTING (UINT64_C(1) << 2)
+#define UMF_FENCE_LASTING (1ULL << 2)
 
 /**
  * Create a fence in a free slot of a page.
@@ -841,7 +841,7 @@ struct umf_mapping {
  * UINT64_MAX to such a fence. Each process gives the flag for its own mapping. Only for 64-bit
  * fences: a 32-bit value wraps, so all ones is one of its values. Since 0.1.
  */
-#define UMF_FENCE_ONES_LOST (UINT64_C(1) << 3)
+#define UMF_FENCE_ONES_LOST (1ULL << 3)
 
 /**
  * Create a fence whose value is in memory of a driver.
@@ -959,7 +959,7 @@ int umf_fence_wait(struct umf_fence *fence, uint64_t value, uint64_t abs_timeout
 #define UMF_WAIT_MAX 1048576
 
 /** Flag of umf_wait(): wait until one of the entries is met, not all of them. Since 0.1. */
-#define UMF_WAIT_ANY (UINT64_C(1) << 0)
+#define UMF_WAIT_ANY (1ULL << 0)
 
 /**
  * Flag of umf_wait(), umf_loop_watch() and umf_loop_export_eventfd(): wait for the pending value.
@@ -967,7 +967,7 @@ int umf_fence_wait(struct umf_fence *fence, uint64_t value, uint64_t abs_timeout
  * The wait ends when work was submitted that will signal the value (umf_fence_submit()), before it
  * is signaled. Since 0.1.
  */
-#define UMF_WAIT_PENDING (UINT64_C(1) << 1)
+#define UMF_WAIT_PENDING (1ULL << 1)
 
 /** Value of umf_condition.op: the fence's value is at least the entry's. Since 0.1. */
 #define UMF_OP_GE 0
@@ -1091,18 +1091,18 @@ struct umf_device;
 int umf_device_create(int drm_fd, uint64_t flags, struct umf_device **out_device);
 
 /** Bit of umf_device_caps.flags: the device has binary syncobjs. Since 0.1. */
-#define UMF_DEVICE_CAP_SYNCOBJ (UINT64_C(1) << 0)
+#define UMF_DEVICE_CAP_SYNCOBJ (1ULL << 0)
 
 /** Bit of umf_device_caps.flags: the device has timeline syncobjs. Since 0.1. */
-#define UMF_DEVICE_CAP_TIMELINE (UINT64_C(1) << 1)
+#define UMF_DEVICE_CAP_TIMELINE (1ULL << 1)
 
 /** Bit of umf_device_caps.flags: a syncobj point can signal an eventfd (Linux 6.6). Since 0.1. */
-#define UMF_DEVICE_CAP_EVENTFD (UINT64_C(1) << 2)
+#define UMF_DEVICE_CAP_EVENTFD (1ULL << 2)
 
 /**
  * Bit of umf_device_caps.flags: a syncobj wait can carry a deadline hint (Linux 6.8). Since 0.1.
  */
-#define UMF_DEVICE_CAP_DEADLINE (UINT64_C(1) << 3)
+#define UMF_DEVICE_CAP_DEADLINE (1ULL << 3)
 
 /**
  * What a device and its kernel can do. umf_device_query_caps() fills it in. Later versions may add
@@ -1326,7 +1326,7 @@ int umf_fence_import_syncobj(struct umf_fence *fence,
  * An export adds a reader's fence. An import waits for what a reader has to wait for: the writers.
  * Since 0.1.
  */
-#define UMF_DMA_BUF_READ (UINT64_C(1) << 0)
+#define UMF_DMA_BUF_READ (1ULL << 0)
 
 /**
  * Flag of the dma-buf conversions: writers of the buffer.
@@ -1334,7 +1334,7 @@ int umf_fence_import_syncobj(struct umf_fence *fence,
  * An export adds a writer's fence. An import waits for what a writer has to wait for: readers and
  * writers. Since 0.1.
  */
-#define UMF_DMA_BUF_WRITE (UINT64_C(1) << 1)
+#define UMF_DMA_BUF_WRITE (1ULL << 1)
 
 /**
  * Wait until a fence reaches a value, then add a signaled fence to a dma-buf.
@@ -1428,7 +1428,7 @@ struct umf_loop;
  *
  * Without it, the caller runs the loop with umf_loop_dispatch(). Since 0.1.
  */
-#define UMF_LOOP_THREAD (UINT64_C(1) << 0)
+#define UMF_LOOP_THREAD (1ULL << 0)
 
 /**
  * Create an event loop.
@@ -2078,7 +2078,7 @@ struct umf_queue;
  * The call also runs jobs that other threads submit meanwhile. So a job may run on the thread of
  * another submitter, and the call may take long. Since 0.1.
  */
-#define UMF_QUEUE_INLINE (UINT64_C(1) << 0)
+#define UMF_QUEUE_INLINE (1ULL << 0)
 
 /**
  * Create a queue on an event loop.
@@ -2312,7 +2312,7 @@ void umf_queue_unref(struct umf_queue *queue);
 /* --- Diagnostics ------------------------------------------------------------------------------ */
 
 /** Flag of umf_graph_write(): write for Graphviz (dot -Tsvg), not text. Since 0.1. */
-#define UMF_GRAPH_DOT (UINT64_C(1) << 0)
+#define UMF_GRAPH_DOT (1ULL << 0)
 
 /**
  * Write which participants wait for which fences, and the deadlocks among them.
