@@ -9,6 +9,7 @@
 mod args;
 mod contract;
 mod handles;
+mod layout;
 mod returns;
 
 // In the order of the header.
