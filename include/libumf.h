@@ -80,10 +80,11 @@
  *   have to return.
  * Environment. LIBUMF_SPIN (umf_set_spin()) and LIBUMF_DEBUG (umf_graph_write()) are read once,
  *   when the process creates or imports its first page.
- * Blocking. Functions with a timeout block. umf_loop_unref(), umf_queue_unref(), umf_watch_cancel()
- *   and umf_graph_write() may block. No other function does, but one that runs your callbacks, jobs
- *   or release functions takes as long as these. To wait without blocking, use umf_loop_watch(),
- *   the conversions that take a loop, and umf_queue_submit().
+ * Blocking. Functions with a timeout block. umf_loop_unref(), umf_queue_unref(),
+ *   umf_watch_cancel(), umf_watch_result() and umf_graph_write() may block. No other function does,
+ *   but one that runs your callbacks, jobs or release functions takes as long as these. To wait
+ *   without blocking, use umf_loop_watch(), the conversions that take a loop, and
+ *   umf_queue_submit().
  * Callbacks. A function that the library calls must return normally. It must not throw a C++
  *   exception, call longjmp() out of itself, or call pthread_exit(): the process may abort or
  *   deadlock. What else it may do stands where its struct is declared. It runs with cancellation
@@ -1798,6 +1799,9 @@ int umf_watch_cancel(struct umf_watch *watch);
 
 /**
  * Get how a watch ended.
+ *
+ * A caller that has seen what the watch did (the eventfd was written, the fence or the point
+ * signaled) gets the result. While the action runs on another thread, the call waits for it.
  *
  * @watch: the watch.
  *

@@ -242,6 +242,27 @@ a_reached_fence_needs_no_wait(const struct machine *m, struct umf_loop *l)
     umf_fence_unref(fence);
 }
 
+/* The thread that sees the point spins, so that it asks for the result as early as it can. */
+static void
+a_point_that_is_seen_has_a_result(const struct machine *m)
+{
+    struct umf_loop *l = create_loop(UMF_LOOP_THREAD);
+    struct umf_fence *fence = new_fence(m, 0);
+    struct timeline t = new_timeline(m);
+    for (uint64_t i = 1; i <= 500; i++) {
+        struct umf_watch *watch = export_point(l, fence, i, &t, i);
+        OK(umf_fence_signal(fence, i));
+        while (syncobj_query(m->gpu, t.handle, 0) < i)
+            sched_yield();
+        OK(umf_watch_result(watch));
+        EXPECT(-EALREADY, umf_watch_cancel(watch));
+        umf_watch_unref(watch);
+    }
+    end_timeline(m, &t);
+    umf_fence_unref(fence);
+    umf_loop_unref(l);
+}
+
 /* Many points of one timeline, each of its own fence, are reached in any order and requested in
  * any order, on one loop or two. They are made in their order. */
 #define POINTS 40
@@ -718,6 +739,7 @@ main(void)
     RUN(the_child_of_a_fork_may_have_the_last_reference, &m);
     struct leftovers before = leftovers(&m);
     RUN(two_loops_race, &m);
+    RUN(a_point_that_is_seen_has_a_result, &m);
     for (int has_thread = 0; has_thread < 2; has_thread++) {
         struct umf_loop *l = create_loop(has_thread ? UMF_LOOP_THREAD : 0),
                         *other = create_loop(has_thread ? UMF_LOOP_THREAD : 0),

@@ -357,6 +357,9 @@ pub unsafe extern "C" fn umf_watch_cancel(watch: *mut umf_watch) -> c_int {
 
 /// Get how a watch ended.
 ///
+/// A caller that has seen what the watch did (the eventfd was written, the fence or the point
+/// signaled) gets the result. While the action runs on another thread, the call waits for it.
+///
 /// @watch: the watch.
 ///
 /// Return: 0 if its action was performed, or

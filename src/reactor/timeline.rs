@@ -229,9 +229,14 @@ impl Ordered for Timeline {
     /// enqueued behind it.
     fn complete(&self, point: u64, watch: &Watch, outcome: Outcome) -> Result<()> {
         let result = outcome.and_then(|()| self.signal(point).map_err(Failure::from));
-        if let Err(failure) = result {
-            while let Some(behind) = self.take_next_after(point, watch) {
-                Watch::fail(&behind, failure);
+        match result {
+            Ok(()) => watch.finish(Ok(())),
+            // Points that are requested once this watch has finished do not fail with it.
+            Err(failure) => {
+                watch.acted_in_vain();
+                while let Some(behind) = self.take_next_after(point, watch) {
+                    Watch::fail(&behind, failure);
+                }
             }
         }
         self.dequeue(point, watch);

@@ -116,7 +116,8 @@ impl Drop for AfterUnlock {
 pub(crate) trait Ordered: Send + Sync {
     /// Whether no action with a lower key is still to come.
     fn is_next(&self, key: u64) -> bool;
-    /// Acts for a watch whose turn it is, or that failed.
+    /// Acts for a watch whose turn it is, or that failed. Calls [`Watch::finish`] once it has acted
+    /// with success, or [`Watch::acted_in_vain`].
     fn complete(&self, key: u64, watch: &Watch, outcome: Outcome) -> Result<()>;
     /// Gives up the turn of a canceled watch.
     fn abandon(&self, key: u64, watch: &Watch);
@@ -147,22 +148,23 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    /// Acts for a watch. The result becomes the watch's own.
-    fn perform(self, watch: &Watch, outcome: Outcome) -> Result<()> {
+    /// Acts for a watch, and stores the result. No function of the caller's runs before that, since
+    /// [`Watch::result`] waits for it.
+    fn perform(&self, watch: &Watch, outcome: Outcome) -> Result<()> {
         let reported = outcome.map_err(|failure| failure.error);
-        match self {
+        let result = match self {
             Action::None => reported,
             Action::Eventfd(fd) => {
                 eventfd::add_shared(fd.as_fd());
                 reported
             }
             Action::SignalFence { fence, value } => match outcome {
-                Ok(()) => fence.signal(value),
+                Ok(()) => fence.signal(*value),
                 Err(failure) => fence.set_error(failure.errno).and(reported),
             },
             Action::InOrder(ordered, key) => {
-                let result = ordered.complete(key, watch, outcome);
                 let scheduler = watch.lock().scheduler.clone();
+                let result = ordered.complete(*key, watch, outcome);
                 if let Some(scheduler) = scheduler {
                     scheduler.untrack(watch);
                 }
@@ -171,7 +173,9 @@ impl Action {
             Action::FailTied(target) => reported.and_then(|()| target.fail_owner_died()),
             // `start` never returns it as work.
             Action::Resume(_) => reported,
-        }
+        };
+        watch.finish(result);
+        result
     }
 }
 
@@ -183,7 +187,7 @@ pub(crate) enum TiedTarget {
 }
 
 impl TiedTarget {
-    fn fail_owner_died(self) -> Result<()> {
+    fn fail_owner_died(&self) -> Result<()> {
         match self {
             TiedTarget::Fence(fence) => fence.fail_owner_died(),
             TiedTarget::Page(page) => page.fail_owner_died(),
@@ -211,26 +215,26 @@ pub(crate) struct Watch {
     /// Whether `FenceWatches` has it and counts it as one that waits, not as canceled. Changed only
     /// under the fence poller's lock.
     counted: AtomicBool,
-    /// A futex word: not 0 once the callback of a canceled watch is released, if a thread waits.
-    released: AtomicU32,
+    /// A futex word: not 0 once what threads wait for has happened.
+    settled: AtomicU32,
 }
 
 struct State {
     stage: Stage,
-    /// Whether threads wait until the callback of a canceled watch is released.
-    has_cancelers: bool,
+    /// Whether threads wait for the end of the stage `Acting` or `Releasing`.
+    has_waiters: bool,
     /// Present until the watch has finished. So a handle on a finished watch does not keep the loop
     /// and its descriptors.
     scheduler: Option<Ref<dyn Scheduler>>,
     /// Present until it is done, or canceled.
     work: Option<Work>,
+    records: Option<Ref<WatchRecords>>,
     registration: Registration,
 }
 
 struct Work {
     action: Action,
     callback: Option<Callback>,
-    records: Option<Ref<WatchRecords>>,
 }
 
 /// What a watch writes into the wait tables, for the wait-for graph.
@@ -258,7 +262,9 @@ enum Stage {
     Due(Outcome),
     /// It has completed, and waits for its turn.
     Parked(Outcome),
-    /// Its action or callback runs.
+    /// Its action runs. Others may see what it did, and do not know the result yet.
+    Acting,
+    /// Its action failed, which others cannot see. More is to do before the watch has finished.
     Running,
     Finished(Result<()>),
     /// It is canceled, and this thread releases what it has.
@@ -296,16 +302,17 @@ impl Watch {
         callback: &mut Option<Callback>,
     ) -> Result<Ref<Watch>> {
         Ref::try_new(|| {
-            let work = Work { action, callback: callback.take(), records: None };
+            let work = Work { action, callback: callback.take() };
             let state = Mutex::new(State {
                 stage: Stage::Armed,
-                has_cancelers: false,
+                has_waiters: false,
                 scheduler: Some(scheduler),
                 work: Some(work),
+                records: None,
                 registration: Registration::None,
             });
-            let (counted, released) = (AtomicBool::new(false), AtomicU32::new(0));
-            Ok(Watch { creator: ProcessBound::new(), state, counted, released })
+            let (counted, settled) = (AtomicBool::new(false), AtomicU32::new(0));
+            Ok(Watch { creator: ProcessBound::new(), state, counted, settled })
         })
     }
 
@@ -325,8 +332,9 @@ impl Watch {
 
     /// Keeps records in the wait tables until the watch has acted.
     pub(crate) fn keep_records(&self, records: Ref<WatchRecords>) {
-        if let Some(work) = &mut self.lock().work {
-            work.records = Some(records);
+        let mut state = self.lock();
+        if state.work.is_some() {
+            state.records = Some(records);
         }
     }
 
@@ -381,7 +389,8 @@ impl Watch {
         let is_due = match state.stage {
             Stage::Armed | Stage::Parked(_) => false,
             Stage::Due(_) => true,
-            Stage::Running | Stage::Finished(_) | Stage::Releasing(_) | Stage::Canceled => return,
+            Stage::Acting | Stage::Running => return,
+            Stage::Finished(_) | Stage::Releasing(_) | Stage::Canceled => return,
         };
         state.stage = Stage::Due(Err(failure));
         let scheduler = state.scheduler.clone();
@@ -446,21 +455,49 @@ impl Watch {
             Start::Resume(action) => return action.resume(self),
         };
         let result = work.action.perform(self, outcome);
-        drop(work.records);
-        self.finish(result);
+        // May end a fence, and so call a release function.
+        drop(work.action);
         if let Some(callback) = work.callback {
             callback.run(result);
         }
         true
     }
 
-    /// Stores the result.
-    fn finish(&self, result: Result<()>) {
+    /// Stores the result, if that was not done before.
+    pub(super) fn finish(&self, result: Result<()>) {
+        let records = self.lock().records.take();
+        drop(records);
         let mut state = self.lock();
         state.stage = Stage::Finished(result);
         // Dropped after the lock.
         let _scheduler = state.scheduler.take();
+        self.settle(state);
+    }
+
+    /// Notes that the action changed nothing, and that it takes a while until the result is stored.
+    pub(super) fn acted_in_vain(&self) {
+        let mut state = self.lock();
+        state.stage = Stage::Running;
+        self.settle(state);
+    }
+
+    /// Wakes the threads that wait for the end of a stage.
+    fn settle(&self, state: Guard<'_, State>) {
+        let has_waiters = state.has_waiters;
         drop(state);
+        if has_waiters {
+            self.settled.store(1, Ordering::Release);
+            futex::wake(&self.settled, NonZeroU32::MAX);
+        }
+    }
+
+    /// Sleeps until a thread calls `settle`.
+    fn wait_settled(&self, mut state: Guard<'_, State>) {
+        state.has_waiters = true;
+        drop(state);
+        if futex::wait(&self.settled, 0, NonZeroU32::MAX, Deadline::NEVER).is_err() {
+            futex::sleep_briefly(Deadline::NEVER);
+        }
     }
 
     fn start(&self) -> Start {
@@ -479,7 +516,7 @@ impl Watch {
                 return Start::Parked;
             }
         }
-        state.stage = Stage::Running;
+        state.stage = Stage::Acting;
         state.work.take().map_or(Start::Nothing, |work| Start::Work(work, outcome))
     }
 
@@ -492,11 +529,11 @@ impl Watch {
             // The loop finds it in the due list, and skips it.
             Stage::Due(_) => true,
             Stage::Releasing(_) | Stage::Canceled => return Ok(()),
-            Stage::Running | Stage::Finished(_) => return Err(Error::Already),
+            Stage::Acting | Stage::Running | Stage::Finished(_) => return Err(Error::Already),
         };
         state.stage = Stage::Releasing(ThreadId::current());
         let registration = std::mem::replace(&mut state.registration, Registration::None);
-        let work = state.work.take();
+        let (work, records) = (state.work.take(), state.records.take());
         let scheduler = state.scheduler.take();
         drop(state);
         let in_order = match &work {
@@ -516,15 +553,10 @@ impl Watch {
             ordered.abandon(key, self);
         }
         // Releases the callback's data.
-        drop(work);
+        drop((work, records));
         let mut state = self.lock();
         state.stage = Stage::Canceled;
-        let has_cancelers = state.has_cancelers;
-        drop(state);
-        if has_cancelers {
-            self.released.store(1, Ordering::Release);
-            futex::wake(&self.released, NonZeroU32::MAX);
-        }
+        self.settle(state);
         Ok(())
     }
 
@@ -532,16 +564,12 @@ impl Watch {
     /// calling thread, a release function has called this.
     fn wait_released(&self) {
         loop {
-            let mut state = self.lock();
+            let state = self.lock();
             let Stage::Releasing(thread) = state.stage else { return };
             if thread == ThreadId::current() {
                 return;
             }
-            state.has_cancelers = true;
-            drop(state);
-            if futex::wait(&self.released, 0, NonZeroU32::MAX, Deadline::NEVER).is_err() {
-                futex::sleep_briefly(Deadline::NEVER);
-            }
+            self.wait_settled(state);
         }
     }
 
@@ -579,17 +607,22 @@ impl Watch {
         }
     }
 
-    /// Returns the result. `TimedOut` while the watch has not finished.
+    /// Returns the result. `TimedOut` while the watch has not finished. Waits for an action that
+    /// runs: whoever saw what it did finds the result.
     pub(crate) fn result(&self) -> Result<()> {
         if !self.is_ours() {
             return Err(Error::Stale);
         }
-        match self.lock().stage {
-            Stage::Armed | Stage::Due(_) | Stage::Parked(_) | Stage::Running => {
-                Err(Error::TimedOut)
+        loop {
+            let state = self.lock();
+            match state.stage {
+                Stage::Armed | Stage::Due(_) | Stage::Parked(_) | Stage::Running => {
+                    return Err(Error::TimedOut);
+                }
+                Stage::Acting => self.wait_settled(state),
+                Stage::Finished(result) => return result,
+                Stage::Releasing(_) | Stage::Canceled => return Err(Error::Canceled),
             }
-            Stage::Finished(result) => result,
-            Stage::Releasing(_) | Stage::Canceled => Err(Error::Canceled),
         }
     }
 }
