@@ -353,9 +353,9 @@ convert(unsigned place)
     default:
         ONE_OF(
             place & 8
-                ? umf_loop_tie_fence(ANY(loops), fence, any_fd(), flags(0), &callback, &made)
-                : umf_loop_tie_page(ANY(loops), ANY(pages), any_fd(), flags(0), &callback, &made),
-            0, -EINVAL, -EBADF);
+                ? umf_loop_tie_fence(ANY(loops), fence, any_fd(), flags(1), &callback, &made)
+                : umf_loop_tie_page(ANY(loops), ANY(pages), any_fd(), flags(1), &callback, &made),
+            0, -EINVAL, -EBADF, -EOPNOTSUPP);
         keep_watch(made, place % WATCHES);
         return;
     }

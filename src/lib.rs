@@ -32,9 +32,9 @@
 //! replaces the kernel and shared memory there.
 //!
 //! `unsafe` lives in `capi`, `fence/external_memory.rs`, `shm/page.rs`, `util/refs.rs`,
-//! `util/registry.rs`, and in `sys` in `dma_buf`, `drm`, `env`, `memfd`, `sync_file`, `thread`,
-//! `time` and `udmabuf`. Elsewhere `#![forbid(unsafe_code)]` makes it a compile error. One of the
-//! models needs it.
+//! `util/registry.rs`, and in `sys` in `dma_buf`, `drm`, `env`, `memfd`, `peer_process`,
+//! `sync_file`, `thread`, `time` and `udmabuf`. Elsewhere `#![forbid(unsafe_code)]` makes it a
+//! compile error. One of the models needs it.
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
 // Under loom, only what the model checker runs is compiled.

@@ -386,6 +386,8 @@ watches(void)
             ROW(-EINVAL,
                 umf_loop_export_fence(l, fence, 11, fence, 11, flag, &callback, &out.watch));
             ROW(-EINVAL, umf_loop_import_sync_file(l, fence, 11, -1, flag, &callback, &out.watch));
+            if (flag != UMF_TIE_PROCESS)
+                ROW(-EINVAL, umf_loop_tie_page(l, page, ends[0], flag, &callback, &out.watch));
         }
     }
     CHECK(threads() == 1); /* none of it started a thread */

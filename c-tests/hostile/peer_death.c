@@ -9,6 +9,7 @@
 #include "sleeper.h"
 
 #include <poll.h>
+#include <sys/un.h>
 
 static pid_t
 start_signaler(int (*sock)[2], void (*run)(int sock))
@@ -210,7 +211,7 @@ only_the_end_counts(void)
     EXPECT(-EINVAL, umf_loop_tie_fence(loop, fence, pipes[0], 0, NULL, NULL));
     EXPECT(-EINVAL, umf_loop_tie_fence(loop, fence, umf_loop_fd(loop), 0, NULL, NULL));
     EXPECT(-EBADF, umf_loop_tie_fence(loop, fence, -1, 0, NULL, NULL));
-    EXPECT(-EINVAL, umf_loop_tie_fence(loop, fence, sock[0], 1, NULL, NULL));
+    EXPECT(-EINVAL, umf_loop_tie_fence(loop, fence, sock[0], 2, NULL, NULL));
     EXPECT(-EINVAL, umf_loop_tie_fence(loop, NULL, sock[0], 0, NULL, NULL));
     EXPECT(-EINVAL, umf_loop_tie_page(loop, NULL, sock[0], 0, NULL, NULL));
 
@@ -240,6 +241,87 @@ only_the_end_counts(void)
     umf_fence_unref(fence);
     umf_page_unref(page);
     close(sock[0]);
+    close(pipes[0]);
+    close(pipes[1]);
+}
+
+/* Connects, owes a value, tells when its connection has ended, and goes on living. */
+static void
+outlive_the_connection(const struct sockaddr_un *address, socklen_t size, int told_by)
+{
+    int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    struct umf_page *page;
+    struct umf_fence *fence;
+    char byte;
+    CHECK(connect(sock, (const struct sockaddr *)address, size) == 0);
+    OK(umf_page_create(1, 0, &page));
+    OK(umf_fence_create(page, 0, 0, &fence));
+    send_page(sock, page);
+    CHECK(read(sock, &byte, 1) <= 0);
+    CHECK(write(told_by, "x", 1) == 1);
+    for (;;)
+        pause();
+}
+
+/* A tie to the process behind a socket keeps no connection open, and needs none. */
+static void
+the_caller_ends_the_connection(bool dead_before)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    socklen_t size = sizeof(address);
+    struct umf_fence *fence;
+    struct umf_loop *loop;
+    struct umf_watch *watch;
+    int pipes[2], result, error = 1, listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    char byte;
+    pid_t pid;
+    CHECK(bind(listener, (struct sockaddr *)&address, sizeof(sa_family_t)) == 0);
+    CHECK(listen(listener, 1) == 0 && pipe2(pipes, O_CLOEXEC) == 0);
+    CHECK(getsockname(listener, (struct sockaddr *)&address, &size) == 0);
+    IN_CHILD(pid, {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        outlive_the_connection(&address, size, pipes[1]);
+    });
+    int sock = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    CHECK(sock >= 0);
+    struct umf_page *page = recv_page(sock);
+    OK(umf_fence_open(page, 0, 0, &fence));
+    OK(umf_loop_create(0, &loop));
+    EXPECT(-EINVAL, umf_loop_tie_fence(loop, fence, listener, UMF_TIE_PROCESS, NULL, NULL));
+    EXPECT(-EINVAL, umf_loop_tie_fence(loop, fence, pipes[0], UMF_TIE_PROCESS, NULL, NULL));
+    EXPECT(-EBADF, umf_loop_tie_page(loop, page, -1, UMF_TIE_PROCESS, NULL, NULL));
+    if (dead_before)
+        kill_child(pid);
+    result = umf_loop_tie_page(loop, page, sock, UMF_TIE_PROCESS, NULL, &watch);
+    if (result == -EOPNOTSUPP) {
+        printf("not tried: UMF_TIE_PROCESS, which takes Linux 6.5\n");
+    } else {
+        OK(result);
+        if (!dead_before) {
+            close(sock);
+            CHECK(read(pipes[0], &byte, 1) == 1);
+            EXPECT(-ETIME, umf_watch_result(watch));
+            OK(umf_fence_error(fence, &error));
+            EXPECT(0, error);
+            kill_child(pid);
+        }
+        struct pollfd pollfd = { .fd = umf_loop_fd(loop), .events = POLLIN };
+        CHECK(poll(&pollfd, 1, -1) == 1);
+        OK(umf_loop_dispatch(loop, 0));
+        OK(umf_watch_result(watch));
+        OK(umf_fence_error(fence, &error));
+        EXPECT(-EOWNERDEAD, error);
+        umf_watch_unref(watch);
+    }
+    umf_loop_unref(loop);
+    umf_fence_unref(fence);
+    umf_page_unref(page);
+    if (dead_before || result != 0) {
+        close(sock);
+        if (!dead_before)
+            kill_child(pid);
+    }
+    close(listener);
     close(pipes[0]);
     close(pipes[1]);
 }
@@ -332,6 +414,8 @@ main(int argc, char **argv)
     if (argc == 1)
         watchdog(50);
     only_the_end_counts();
+    the_caller_ends_the_connection(false);
+    the_caller_ends_the_connection(true);
     for (int i = 0; i < 8; i++)
         everybody_hears_of_it(i & 1, i & 2, i & 4);
     killed_at_any_time(times, starter.sock);

@@ -21,7 +21,7 @@ use crate::sys::{eventfd, poll};
 use crate::util::refs::Ref;
 use crate::util::user_data::UserData;
 use crate::wait::{Condition, Predicate, Until};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use std::ffi::{c_int, c_void};
 
 /// A watch: a wait that performs an action when it is due. Reference counted. Since 0.1.
@@ -193,6 +193,14 @@ pub unsafe extern "C" fn umf_loop_export_fence(
     })
 }
 
+/// Flag of umf_loop_tie_fence() and umf_loop_tie_page(): tie to the process behind a socket.
+///
+/// Set it if the connection is the caller's to end, as in a compositor that disconnects clients.
+/// The library asks the socket for its process (SO_PEERPIDFD, Linux 6.5) and keeps no duplicate:
+/// when the caller closes its end, the peer sees it. The process is the one that connected the
+/// socket or made the pair. Only its end counts, not that of the connection. Since 0.1.
+pub const UMF_TIE_PROCESS: u64 = 1 << 0;
+
 /// Fail a fence with -EOWNERDEAD when its signaler dies.
 ///
 /// Every wait, watch, queue and conversion, in every process, that waits for a value that the fence
@@ -210,9 +218,9 @@ pub unsafe extern "C" fn umf_loop_export_fence(
 /// reports the end after shutdown(SHUT_WR) by the peer, or shutdown(SHUT_RD) by this process. The
 /// library reads nothing from the socket, and the caller may go on using it.
 ///
-/// The library holds a duplicate of @peer_fd until the watch is over. If the caller closes its own
-/// end of a socket, the connection stays open, and the peer does not see it end. Cancel the watch
-/// first.
+/// Without UMF_TIE_PROCESS, the library holds a duplicate of @peer_fd until the watch is over. If
+/// the caller closes its own end of a socket, the connection stays open, and the peer does not see
+/// it end. Cancel the watch first, or call shutdown(SHUT_RDWR).
 ///
 /// The callback gets 0 once the fence has failed. If the fence had ended, it gets -ESTALE, or 0 if
 /// this process cannot write to the page.
@@ -225,17 +233,20 @@ pub unsafe extern "C" fn umf_loop_export_fence(
 ///     socket whose other end the process has. Other sockets are refused: they report no end, or
 ///     report one at once. Stays the caller's, which may close it after the call: the library
 ///     duplicates it.
-/// @flags: must be 0.
+/// @flags: UMF_TIE_PROCESS, or 0.
 /// @callback: what to call after that. Copied. NULL for none.
 /// @out_watch: as in umf_loop_watch().
 ///
 /// Return: 0 on success, also if the process is already dead, or
-///   -EINVAL  @event_loop, @fence or callback->call is NULL, @flags is not 0, or @peer_fd is
-///            neither a pidfd nor a connected SOCK_STREAM or SOCK_SEQPACKET socket
-///   -EBADF   @peer_fd is not open
-///   -ENOMEM  no memory or thread is left
-///   -EMFILE  no file descriptor is left in the process
-///   -ESTALE  the loop belongs to another process. If the fence ended, the call succeeds: see above
+///   -EINVAL      @event_loop, @fence or callback->call is NULL, @flags has unknown bits, or
+///                @peer_fd is neither a pidfd nor a connected SOCK_STREAM or SOCK_SEQPACKET socket;
+///                with UMF_TIE_PROCESS, it is not such a Unix socket
+///   -EBADF       @peer_fd is not open
+///   -EOPNOTSUPP  UMF_TIE_PROCESS before Linux 6.5
+///   -ENOMEM      no memory or thread is left
+///   -EMFILE      no file descriptor is left in the process
+///   -ESTALE      the loop belongs to another process. If the fence ended, the call succeeds: see
+///                above
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -248,11 +259,10 @@ pub unsafe extern "C" fn umf_loop_tie_fence(
     out_watch: *mut *mut umf_watch,
 ) -> c_int {
     c_return_preserving_errno(|| {
-        no_flags(flags)?;
+        let tied = Tied::new(flags, peer_fd)?;
         let fence = c_contract!(clone_ref(fence)?);
-        let peer = borrow_fd(peer_fd)?;
         c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
-            builder.watch_peer(TiedTarget::Fence(fence), peer)
+            tied.watch(builder, TiedTarget::Fence(fence))
         }))
     })
 }
@@ -269,22 +279,25 @@ pub unsafe extern "C" fn umf_loop_tie_fence(
 /// that is open already gives the same object, which may be this process's own page.
 ///
 /// As with umf_loop_tie_fence(), the library holds a duplicate of @peer_fd until the watch is over:
-/// closing the caller's end of a socket does not disconnect the peer. Cancel the watch first.
+/// closing the caller's end of a socket does not disconnect the peer. Set UMF_TIE_PROCESS, or
+/// cancel the watch first.
 ///
 /// @event_loop: the loop, as in umf_loop_tie_fence().
 /// @page: the page. The watch keeps a reference to it, but not to its fences, until it is over.
 /// @peer_fd: a pidfd or a connected socket, as in umf_loop_tie_fence().
-/// @flags: must be 0.
+/// @flags: UMF_TIE_PROCESS, or 0.
 /// @callback: what to call after that. Copied. NULL for none.
 /// @out_watch: as in umf_loop_watch().
 ///
 /// Return: 0 on success, also if the process is already dead, or
-///   -EINVAL  @event_loop, @page or callback->call is NULL, @flags is not 0, or @peer_fd is neither
-///            a pidfd nor a connected SOCK_STREAM or SOCK_SEQPACKET socket
-///   -EBADF   @peer_fd is not open
-///   -ENOMEM  no memory or thread is left
-///   -EMFILE  no file descriptor is left in the process
-///   -ESTALE  the loop belongs to another process. Never because a fence ended
+///   -EINVAL      @event_loop, @page or callback->call is NULL, @flags has unknown bits, or
+///                @peer_fd is neither a pidfd nor a connected SOCK_STREAM or SOCK_SEQPACKET socket;
+///                with UMF_TIE_PROCESS, it is not such a Unix socket
+///   -EBADF       @peer_fd is not open
+///   -EOPNOTSUPP  UMF_TIE_PROCESS before Linux 6.5
+///   -ENOMEM      no memory or thread is left
+///   -EMFILE      no file descriptor is left in the process
+///   -ESTALE      the loop belongs to another process. Never because a fence ended
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -297,11 +310,10 @@ pub unsafe extern "C" fn umf_loop_tie_page(
     out_watch: *mut *mut umf_watch,
 ) -> c_int {
     c_return_preserving_errno(|| {
-        no_flags(flags)?;
+        let tied = Tied::new(flags, peer_fd)?;
         let page = c_contract!(clone_ref(page)?);
-        let peer = borrow_fd(peer_fd)?;
         c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
-            builder.watch_peer(TiedTarget::Page(page), peer)
+            tied.watch(builder, TiedTarget::Page(page))
         }))
     })
 }
@@ -421,4 +433,27 @@ pub(super) unsafe fn create_watch(
         unsafe { write_handle(watch, out_watch) };
     }
     Ok(())
+}
+
+/// What fences are tied to.
+enum Tied<'a> {
+    Descriptor(BorrowedFd<'a>),
+    ProcessBehind(BorrowedFd<'a>),
+}
+
+impl Tied<'_> {
+    fn new<'a>(flags: u64, peer: c_int) -> Result<Tied<'a>> {
+        match flags {
+            0 => borrow_fd(peer).map(Tied::Descriptor),
+            UMF_TIE_PROCESS => borrow_fd(peer).map(Tied::ProcessBehind),
+            _ => Err(Error::Invalid),
+        }
+    }
+
+    fn watch(self, builder: WatchBuilder<'_>, target: TiedTarget) -> Result<Ref<Watch>> {
+        match self {
+            Tied::Descriptor(peer) => builder.watch_peer(target, peer),
+            Tied::ProcessBehind(socket) => builder.watch_peer_process(target, socket),
+        }
+    }
 }

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::fence::Fence;
 use crate::shm::participant::{Participant, ParticipantKind};
 use crate::sys::file_kind::FileKind;
-use crate::sys::{dma_buf, peer, sync_file};
+use crate::sys::{dma_buf, peer, peer_process, sync_file};
 use crate::util::refs::Ref;
 use crate::wait::Predicate;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -141,6 +141,26 @@ impl<'a> WatchBuilder<'a> {
         self.build(Action::FailTied(target), |event_loop, watch| {
             EventLoop::start_fd_poller(event_loop)?.add_peer(peer, exit_event, watch)
         })
+    }
+
+    /// As [`watch_peer`](Self::watch_peer), for the process that a socket is connected to. The
+    /// watch does not keep the socket.
+    pub(crate) fn watch_peer_process(
+        self,
+        target: TiedTarget,
+        socket: BorrowedFd<'_>,
+    ) -> Result<Ref<Watch>> {
+        FileKind::require(&[FileKind::Socket], socket)?;
+        peer::exit_event(socket)?;
+        match peer_process::of(socket)? {
+            Some(pidfd) => self.watch_peer(target, pidfd.as_fd()),
+            None => self.build(Action::FailTied(target), |event_loop, watch| {
+                EventLoop::start_fd_poller(event_loop)?;
+                Watch::complete(watch, Ok(()));
+                event_loop.wake();
+                Ok(())
+            }),
+        }
     }
 
     /// Imports a timeline's point, submitted or not, to a fence.

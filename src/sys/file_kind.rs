@@ -76,7 +76,8 @@ impl FileKind {
         Ok(duplicate)
     }
 
-    fn require(kinds: &[FileKind], fd: BorrowedFd<'_>) -> Result<()> {
+    /// Return `Invalid` for a file that is of no such kind.
+    pub(crate) fn require(kinds: &[FileKind], fd: BorrowedFd<'_>) -> Result<()> {
         if kinds.contains(&FileKind::of(fd)?) {
             return Ok(());
         }

@@ -25,6 +25,8 @@ pub(crate) mod list;
 pub(crate) mod memfd;
 #[cfg(not(loom))]
 pub(crate) mod peer;
+#[cfg(not(loom))]
+pub(crate) mod peer_process;
 pub(crate) mod poll;
 pub(crate) mod process;
 mod retry;
