@@ -24,6 +24,7 @@ static struct umf_loop *loop, *dispatched;
 static struct umf_queue *queue;
 static struct umf_syncobj *syncobj;
 static struct told told;
+static uint64_t tie_flags;
 static int fd_of_others, event, null, pidfd, ends[2], buffer = -1, signaled = -1,
                                                       many_signaled = -1, pending = -1;
 static uint32_t handle, pending_fence, index_of_others, index_in_memory;
@@ -385,6 +386,8 @@ EACH(, SOME_MEMORY, ANYWHERE, umf_loop_tie_fence, NONE,
      umf_loop_tie_fence(loop, fence, pidfd, 0, &callback, &out.watch), cancel())
 EACH(, SOME_MEMORY, ANYWHERE, umf_loop_tie_page, NONE,
      umf_loop_tie_page(loop, page, ends[0], 0, &callback, &out.watch), cancel())
+EACH(2, SOME_MEMORY, ANYWHERE, umf_loop_tie_page, NONE,
+     umf_loop_tie_page(loop, page, ends[0], tie_flags, &callback, &out.watch), cancel())
 EACH(, NO_MEMORY, ANYWHERE, umf_watch_ref, a_watch_of_a_fence(), umf_watch_ref(a_watch) != a_watch,
      (umf_watch_unref(a_watch), end_watch()))
 EACH(, NO_MEMORY, ANYWHERE, umf_watch_unref, a_watch_of_a_fence(),
@@ -678,6 +681,12 @@ main(int argc, char **argv)
     pidfd = (int)syscall(434 /* pidfd_open */, getpid(), 0);
     if (pidfd < 0)
         pidfd = ends[1]; /* before Linux 5.3 */
+    int process;
+    socklen_t size = sizeof(process);
+    if (getsockopt(ends[0], SOL_SOCKET, 77 /* SO_PEERPIDFD */, &process, &size) == 0) {
+        tie_flags = UMF_TIE_PROCESS;
+        close(process);
+    }
     fence = a_new_fence(0);
     target = a_new_fence(0);
     going = a_new_fence(0);
