@@ -9,14 +9,16 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 /// neither its threads nor a right to its kernel handles.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ProcessBound {
-    pid: Pid,
     generation: u64,
+    /// Only if the generation does not tell: this costs a system call.
+    pid: Option<Pid>,
 }
 
 impl ProcessBound {
-    /// Binds an object to this process.
+    /// Binds an object to this process. Async-signal-safe.
     pub(crate) fn new() -> ProcessBound {
-        ProcessBound { pid: getpid(), generation: fork_generation() }
+        let generation = fork_generation();
+        ProcessBound { generation, pid: (generation == 0).then(getpid) }
     }
 
     /// Whether this process made the object, and not a parent that it was forked from.
