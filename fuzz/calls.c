@@ -333,6 +333,8 @@ convert(unsigned place)
                -EINVAL);
         ONE_OF(umf_fence_import_syncobj(fence, value, device, handle, number(), flags(0), until),
                -EINVAL);
+        ONE_OF(umf_fence_attach_syncobj(fence, value, device, handle, number(), flags(0)), -EINVAL);
+        ONE_OF(umf_fence_attach_sync_file(fence, value, any_fd(), flags(0)), FAILED, -EBADF);
         break;
     case 5:
         ONE_OF(umf_syncobj_open(device, handle, flags(0), &syncobj), -EINVAL);

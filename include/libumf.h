@@ -1160,15 +1160,18 @@ void umf_device_unref(struct umf_device *device);
 
 /*
  * These block until the source is signaled. A kernel fence that they make is signaled from the
- * start. Imports do not raise the pending value: if waiters use UMF_WAIT_PENDING, call
- * umf_fence_submit() first. The conversions of an event loop (umf_loop_export_syncobj() and what
- * follows it) do not block.
+ * start. An export of a value with an attached kernel fence passes that on and does not block: see
+ * umf_fence_attach_sync_file(). Imports do not raise the pending value: if waiters use
+ * UMF_WAIT_PENDING, call umf_fence_submit() first. The conversions of an event loop
+ * (umf_loop_export_syncobj() and what follows it) do not block.
  */
 
 /**
  * Wait until a fence reaches a value, then make a sync_file.
  *
- * The sync_file has already signaled when the caller gets it. A call that fails makes none.
+ * The sync_file has already signaled when the caller gets it. If a kernel fence is attached to
+ * @value (umf_fence_attach_sync_file()), the call returns a descriptor of that at once; it may be
+ * pending. A call that fails makes none.
  *
  * @fence: the fence.
  * @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.
@@ -1241,7 +1244,8 @@ int umf_fence_import_sync_file(struct umf_fence *fence,
  *
  * The syncobj is a point of a timeline, or a binary one. Before the wait ends, no kernel fence
  * exists at the point: a consumer that supports wait-before-signal may be given the syncobj at any
- * time. A call that fails leaves the syncobj as it was.
+ * time. If a kernel fence is attached to @value (umf_fence_attach_sync_file()), the call puts that
+ * into the syncobj at once. A call that fails leaves the syncobj as it was.
  *
  * @fence: the fence.
  * @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.
@@ -1340,8 +1344,9 @@ int umf_fence_import_syncobj(struct umf_fence *fence,
 /**
  * Wait until a fence reaches a value, then add a signaled fence to a dma-buf.
  *
- * The call adds it to the implicit fences of the buffer. A call that fails adds none. Needs Linux
- * 6.0.
+ * The call adds it to the implicit fences of the buffer. If a kernel fence is attached to @value
+ * (umf_fence_attach_sync_file()), the call adds that at once. A call that fails adds none. Needs
+ * Linux 6.0.
  *
  * @fence: the fence.
  * @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.
@@ -1410,6 +1415,117 @@ int umf_fence_import_dma_buf(struct umf_fence *fence,
                              int dma_buf_fd,
                              uint64_t flags,
                              uint64_t abs_timeout_ns);
+
+/* --- Kernel fences of the device's own -------------------------------------------------------- */
+
+/*
+ * A driver's submission may return a kernel fence for the work that will signal a value: an
+ * out-fence, or a syncobj that it was put into. If the driver attaches that fence to the value,
+ * exports of the value do not wait for it. They hand out the kernel fence, which may be pending.
+ * It waits for the device alone, and never for a userspace fence. These functions do not block.
+ */
+
+/**
+ * How many values of a fence can have a kernel fence attached at a time.
+ *
+ * Values that the fence has reached do not count. Since 0.1.
+ */
+#define UMF_FENCE_MAX_ATTACHMENTS 256
+
+/**
+ * Attach the kernel fence of a sync_file to a value of a fence.
+ *
+ * The caller states: once the kernel fence has signaled, the work that signals @value is done.
+ * Only the code that submitted the work can know that. From then on, exports in this process that
+ * ask for @value, or for a lower value that the fence has not reached, do not wait:
+ *
+ *   - umf_fence_export_sync_file() returns a descriptor of this kernel fence
+ *   - umf_fence_export_syncobj() and umf_loop_export_syncobj() put it into the syncobj
+ *   - umf_fence_export_dma_buf() adds it to the dma-buf
+ *
+ * Each takes the kernel fence of the lowest attached value that is not below the one it asks for.
+ * An export by a loop that waits already follows: its loop adds the point soon, in order. A
+ * blocking export that waits already goes on waiting for the value.
+ *
+ * An attachment ends when the fence reaches its value, fails or ends, and with the last handle in
+ * this process. A later attachment to the same value replaces it. What was handed out stays. While
+ * it lasts it takes one descriptor. A signal does not close that: the next call that attaches to
+ * the fence or exports it does.
+ *
+ * The fence itself does not change. If the kernel fence signals, the fence does not reach the
+ * value by that. If it fails, the fence does not fail by that, and exports hand out the failed
+ * kernel fence; call umf_fence_set_error() if the work will not be done.
+ * umf_loop_import_sync_file() attaches the sync_file and does both.
+ *
+ * Other processes know nothing of it. Nor does the child of a fork, where the exports wait.
+ *
+ * @fence: the fence. This process need not be able to signal it.
+ * @value: the value. At most UINT32_MAX for a 32-bit fence. Nothing is kept if the fence has
+ *     reached it: the device may be faster than the caller.
+ * @sync_file_fd: the sync_file, pending or not. Stays the caller's, which may close it after the
+ *     call: the library duplicates it. -1 is refused: signal the fence if the work is done.
+ * @flags: must be 0.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL      @fence is NULL, @flags is not 0, @value does not fit in 32 bits, or @sync_file_fd
+ *                is not a sync_file
+ *   -EBADF       @sync_file_fd is not open, or is negative
+ *   -ENOSPC      UMF_FENCE_MAX_ATTACHMENTS values of the fence have a kernel fence
+ *   -EIO         the fence failed before it reached @value; umf_fence_error() has the cause
+ *   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD: the signaler died
+ *   -ESTALE      the fence ended before it reached @value: see umf_fence_create(); or this process
+ *                is the child of a fork, and the handle its parent's
+ *   -ENOMEM      no memory is left
+ *   -EMFILE      no file descriptor is left in the process
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_fence_attach_sync_file(struct umf_fence *fence,
+                               uint64_t value,
+                               int sync_file_fd,
+                               uint64_t flags);
+
+/**
+ * Attach the kernel fence of a syncobj to a value of a fence.
+ *
+ * As umf_fence_attach_sync_file(), for drivers whose submission puts its kernel fence into a
+ * syncobj. The syncobj must have a fence at @point. A point that nobody has submitted is refused:
+ * it is no kernel fence, and may never become one. umf_loop_import_syncobj() waits for it, and
+ * then attaches its fence.
+ *
+ * The attachment is of the fence that is there now. If the syncobj is reset, or its fence
+ * replaced, that changes nothing.
+ *
+ * @fence: the fence. This process need not be able to signal it.
+ * @value: the value, as in umf_fence_attach_sync_file().
+ * @device: the device that @handle belongs to.
+ * @handle: the syncobj. Stays the caller's.
+ * @point: the point. 0 for a binary syncobj.
+ * @flags: must be 0.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL           @fence or @device is NULL, @flags is not 0, or @value does not fit in 32
+ *                     bits
+ *   -ETIME            no fence was submitted for @point yet
+ *   -ENOENT           @handle names no syncobj
+ *   -EOPNOTSUPP       the device has no syncobjs; or @point is not 0, and it has no timelines
+ *   -ENOSPC           UMF_FENCE_MAX_ATTACHMENTS values of the fence have a kernel fence
+ *   -EIO              the fence failed before it reached @value; umf_fence_error() has the cause
+ *   -EOWNERDEAD       as -EIO; the error is -EOWNERDEAD: the signaler died
+ *   -ESTALE           the fence ended before it reached @value: see umf_fence_create(); or this
+ *                     process is the child of a fork, and the handle its parent's
+ *   -ENODEV           the device is gone: unplugged, unbound from its driver, or disabled
+ *   -ENOMEM           no memory is left
+ *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_fence_attach_syncobj(struct umf_fence *fence,
+                             uint64_t value,
+                             struct umf_device *device,
+                             uint32_t handle,
+                             uint64_t point,
+                             uint64_t flags);
 
 /* --- Event loops ------------------------------------------------------------------------------ */
 
@@ -1918,6 +2034,11 @@ void umf_syncobj_unref(struct umf_syncobj *syncobj);
  * error: a timeline cannot tell waiters of the lost point from waiters of a later one. Points that
  * are requested afterwards start afresh.
  *
+ * If a kernel fence is attached to @value (umf_fence_attach_sync_file()), and no point before this
+ * one waits, the call itself puts it at the point. If it is attached later, the loop does so. The
+ * callback then says that the point has a fence, which may be pending. Canceling a watch whose
+ * point was added by the call cancels its callback only.
+ *
  * All threads may export to these at the same time: a point that comes after a higher one was
  * signaled gets -EINVAL. Other ways to add points are ordered neither with this nor with each
  * other: another handle or umf_device, umf_fence_export_syncobj(), a driver, another process. If
@@ -1962,6 +2083,9 @@ int umf_loop_export_syncobj(struct umf_loop *event_loop,
  * If the kernel fence of the sync_file fails, the fence fails with its error. If the library can
  * no longer wait for the sync_file, the fence fails with that error.
  *
+ * Until then the kernel fence is attached to @value, as by umf_fence_attach_sync_file(), unless
+ * the fence has as many as it can. Exports of the value do not wait.
+ *
  * @event_loop: the loop.
  * @fence: the fence to signal. The watch keeps a reference to it until it is over.
  * @value: the value to signal. At most UINT32_MAX for a 32-bit fence.
@@ -2000,7 +2124,8 @@ int umf_loop_import_sync_file(struct umf_loop *event_loop,
  * The wait begins before a fence is submitted for the point, if necessary. If the point's fence
  * fails, the fence fails with its error. If the library can no longer wait for the point, the
  * fence fails with that error. For fences that failed before the call, see
- * umf_fence_import_syncobj().
+ * umf_fence_import_syncobj(). Once submitted, the point's fence is attached to @value, as in
+ * umf_loop_import_sync_file().
  *
  * @event_loop: the loop.
  * @fence: the fence to signal. The watch keeps references to it and to @syncobj until it is over.
@@ -2042,7 +2167,8 @@ int umf_loop_import_syncobj(struct umf_loop *event_loop,
  * Signal a value when the implicit fences of a dma-buf have signaled.
  *
  * These are the fences that the buffer has at the time of the call. If one of them fails, the
- * fence fails with its error. Needs Linux 6.0.
+ * fence fails with its error. Until then they are attached to @value, as in
+ * umf_loop_import_sync_file(). Needs Linux 6.0.
  *
  * @event_loop: the loop.
  * @fence: the fence to signal. The watch keeps a reference to it until it is over.

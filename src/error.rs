@@ -27,8 +27,8 @@ pub(crate) enum Error {
     Already = libc::EALREADY,
     /// The operation was canceled.
     Canceled = libc::ECANCELED,
-    /// Every slot of the page is in use.
-    PageFull = libc::ENOSPC,
+    /// Every slot of the page is in use, or the fence has as many kernel fences as it can.
+    Full = libc::ENOSPC,
     /// The kernel, the device or the machine lacks a feature that the call needs.
     NotSupported = libc::EOPNOTSUPP,
     /// The file descriptor is not open.

@@ -94,6 +94,9 @@ null_arguments(void)
     ROW(-EINVAL, umf_fence_import_syncobj(NULL, 10, NULL, 1, 1, 0, 0));
     ROW(-EINVAL, umf_fence_import_syncobj(fence, 10, NULL, 1, 1, 0, 0));
     ROW(-EINVAL, umf_fence_export_dma_buf(NULL, 10, NULL, fd, UMF_DMA_BUF_READ, 0));
+    ROW(-EINVAL, umf_fence_attach_sync_file(NULL, 10, fd, 0));
+    ROW(-EINVAL, umf_fence_attach_syncobj(NULL, 10, NULL, 1, 1, 0));
+    ROW(-EINVAL, umf_fence_attach_syncobj(fence, 10, NULL, 1, 1, 0));
     ROW(-EINVAL, umf_fence_import_dma_buf(NULL, 10, fd, UMF_DMA_BUF_READ, 0));
 
     /* A function without an error code returns what no valid handle gives. */
@@ -229,6 +232,8 @@ every_unknown_flag(void)
             ROW(-EINVAL, umf_page_create(1, flag, &out.page));
         ROW(-EINVAL, umf_page_import(page_fd, flag, &out.page));
         ROW(-EINVAL, umf_page_export(page, flag, &out.fd));
+        ROW(-EINVAL, umf_fence_attach_sync_file(fence, 10, -1, flag));
+        ROW(-EINVAL, umf_fence_attach_syncobj(fence, 10, NULL, 1, 1, flag));
         if (!(flag & (UMF_FENCE_32BIT | UMF_FENCE_DEVICE | UMF_FENCE_LASTING)))
             ROW(-EINVAL, umf_fence_create(page, 0, flag, &out.fence));
         ROW(-EINVAL, umf_set_spin(10, 50000, flag));
@@ -540,6 +545,8 @@ other_kinds_of_files(void)
         ROW(expected, umf_device_create(fd, 0, &out.device));
         ROW(expected, umf_fence_import_sync_file(fence, 11, fd, 0, 0));
         ROW(expected, umf_fence_import_sync_file(fence, 11, fd, 0, FOREVER));
+        ROW(expected, umf_fence_attach_sync_file(fence, 11, fd, 0));
+        ROW(expected, umf_fence_attach_sync_file(fence, 10, fd, 0));
         ROW(expected, umf_fence_import_dma_buf(fence, 11, fd, reader, 0));
         ROW(expected, umf_fence_import_dma_buf(fence, 11, fd, reader | writer, FOREVER));
         ROW(exported, umf_fence_export_dma_buf(fence, 10, NULL, fd, writer, 0));
@@ -553,6 +560,7 @@ other_kinds_of_files(void)
     ROW(-EBADF, umf_device_create(-1, 0, &out.device));
     ROW(-EBADF, umf_fence_import_dma_buf(fence, 11, -1, UMF_DMA_BUF_READ, 0));
     ROW(-EBADF, umf_fence_export_dma_buf(fence, 10, NULL, -1, UMF_DMA_BUF_READ, 0));
+    ROW(-EBADF, umf_fence_attach_sync_file(fence, 11, -1, 0));
     ROW(0, umf_fence_import_sync_file(fence, 10, -1, 0, 0));
     if (!(caps.flags & UMF_CAP_UDMABUF))
         ROW(-EOPNOTSUPP, umf_fence_export_sync_file(fence, 11, NULL, 0, FOREVER, &out.fd));

@@ -147,6 +147,8 @@ every_call_refuses(int fd, uint64_t loop_flags)
     REFUSED(-EINVAL, umf_fence_import_sync_file(fence, 1, fd, 0, 0));
     REFUSED(-EINVAL, umf_fence_import_sync_file(fence, 1, fd, 0, FOREVER));
     REFUSED(-EINVAL, umf_loop_import_sync_file(loop, fence, 1, fd, 0, NULL, NULL));
+    REFUSED(-EINVAL, umf_fence_attach_sync_file(fence, 1, fd, 0));
+    REFUSED(-EINVAL, umf_fence_attach_sync_file(fence, 0, fd, 0));
     REFUSED(-EINVAL, umf_fence_import_dma_buf(fence, 1, fd, UMF_DMA_BUF_READ, FOREVER));
     REFUSED(-EINVAL, umf_loop_import_dma_buf(loop, fence, 1, fd, UMF_DMA_BUF_READ, NULL, NULL));
     REFUSED(exported, umf_fence_export_dma_buf(fence, 0, NULL, fd, UMF_DMA_BUF_WRITE, FOREVER));

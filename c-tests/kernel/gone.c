@@ -6,6 +6,7 @@
 #include "sandbox.h"
 #include "sleeper.h"
 #include "syncobj.h"
+#include "vgem.h"
 #include "watch.h"
 
 /* From here on every ioctl of a DRM device fails in all threads, as after its driver was
@@ -66,6 +67,9 @@ main(void)
     OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
     OK(umf_syncobj_open(m.device, handle, 0, &syncobj));
     OK(umf_loop_import_syncobj(loop, target, 1, syncobj, 3, 0, &callback, &watch));
+    uint32_t number;
+    int pending = vgem_sync_file(m.vgem, &number);
+    OK(umf_fence_attach_sync_file(fence, 5, pending, 0));
 
     lose_the_device();
 
@@ -76,6 +80,14 @@ main(void)
     EXPECT(-ENODEV, umf_fence_export_syncobj(fence, 1, m.device, handle, 9, 0, 0));
     EXPECT(-ENODEV, umf_fence_import_syncobj(target, 1, m.device, handle, 3, 0, FOREVER));
     EXPECT(-ENODEV, umf_loop_export_syncobj(loop, fence, 1, syncobj, 9, 0, NULL, NULL));
+    EXPECT(-ENODEV, umf_fence_attach_syncobj(fence, 2, m.device, handle, 0, 0));
+    /* A kernel fence of another device is still there; the lost device's syncobjs are not. */
+    EXPECT(-ENODEV, umf_fence_export_syncobj(fence, 5, m.device, handle, 0, 0, FOREVER));
+    EXPECT(-ENODEV, umf_fence_export_syncobj(fence, 5, m.device, handle, 9, 0, FOREVER));
+    EXPECT(-ENODEV, umf_loop_export_syncobj(loop, fence, 5, syncobj, 9, 0, NULL, NULL));
+    OK(umf_fence_export_sync_file(fence, 5, m.device, 0, FOREVER, &fd));
+    close(fd);
+    close(pending);
     until_called(loop, &told, -ENODEV);
     EXPECT(-ENODEV, umf_watch_result(watch));
     CHECK(error_of(target) == -ENODEV);

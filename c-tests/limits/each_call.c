@@ -227,6 +227,14 @@ a_loop_with_a_watch(void)
 }
 
 static void
+a_fence_with_a_kernel_fence(void)
+{
+    a_fence = a_new_fence(0);
+    OK(umf_fence_attach_sync_file(a_fence, 1, pending, 0));
+    point++;
+}
+
+static void
 a_watch_of_a_fence(void)
 {
     struct umf_condition wait = until(fence, 1);
@@ -362,6 +370,20 @@ EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_fence_export_dma_buf, NONE,
 EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_fence_import_dma_buf, next++,
      umf_fence_import_dma_buf(going, next, buffer, UMF_DMA_BUF_READ, FOREVER), NONE)
 
+EACH(, SOME_MEMORY, WITH_SYNCOBJ, umf_fence_attach_sync_file, a_fence = a_new_fence(0),
+     umf_fence_attach_sync_file(a_fence, 1, pending, 0), umf_fence_unref(a_fence))
+EACH(, SOME_MEMORY, WITH_SYNCOBJ, umf_fence_attach_syncobj, a_fence = a_new_fence(0),
+     umf_fence_attach_syncobj(a_fence, 1, m.device, handle, 1, 0), umf_fence_unref(a_fence))
+EACH(3, NO_MEMORY, WITH_SYNCOBJ, umf_fence_export_sync_file, a_fence_with_a_kernel_fence(),
+     umf_fence_export_sync_file(a_fence, 1, NULL, 0, FOREVER, &out.fd),
+     (close(out.fd), umf_fence_unref(a_fence)))
+EACH(2, NO_MEMORY, WITH_SYNCOBJ, umf_fence_export_syncobj, a_fence_with_a_kernel_fence(),
+     umf_fence_export_syncobj(a_fence, 1, m.device, handle, point, 0, FOREVER),
+     umf_fence_unref(a_fence))
+EACH(2, NO_MEMORY, WITH_SYNCOBJ, umf_fence_export_dma_buf, a_fence_with_a_kernel_fence(),
+     umf_fence_export_dma_buf(a_fence, 1, NULL, buffer, UMF_DMA_BUF_READ, FOREVER),
+     umf_fence_unref(a_fence))
+
 EACH(, SOME_MEMORY, ANYWHERE, umf_loop_create, NONE, umf_loop_create(0, &out.loop),
      umf_loop_unref(out.loop))
 EACH(2, SOME_MEMORY, ANYWHERE, umf_loop_create, NONE, umf_loop_create(UMF_LOOP_THREAD, &out.loop),
@@ -406,6 +428,9 @@ EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_syncobj_unref,
 EACH(, SOME_MEMORY, WITH_SYNCOBJ, umf_loop_export_syncobj, NONE,
      umf_loop_export_syncobj(loop, fence, 1, syncobj, point + 1, 0, &callback, &out.watch),
      cancel())
+EACH(2, SOME_MEMORY, WITH_SYNCOBJ, umf_loop_export_syncobj, a_fence_with_a_kernel_fence(),
+     umf_loop_export_syncobj(loop, a_fence, 1, syncobj, point, 0, &callback, &out.watch),
+     (finish(), umf_fence_unref(a_fence)))
 EACH(, SOME_MEMORY, ANYWHERE, umf_loop_import_sync_file, NONE,
      umf_loop_import_sync_file(loop, going, next, -1, 0, &callback, &out.watch), finish())
 EACH(2, SOME_MEMORY, WITH_SYNCOBJ, umf_loop_import_sync_file, NONE,

@@ -1,9 +1,10 @@
 //! Conversions that wait.
 //!
 //! These block until the source is signaled. A kernel fence that they make is signaled from the
-//! start. Imports do not raise the pending value: if waiters use UMF_WAIT_PENDING, call
-//! umf_fence_submit() first. The conversions of an event loop (umf_loop_export_syncobj() and what
-//! follows it) do not block.
+//! start. An export of a value with an attached kernel fence passes that on and does not block: see
+//! umf_fence_attach_sync_file(). Imports do not raise the pending value: if waiters use
+//! UMF_WAIT_PENDING, call umf_fence_submit() first. The conversions of an event loop
+//! (umf_loop_export_syncobj() and what follows it) do not block.
 
 use super::args::{borrow_fd, no_flags, non_null};
 use super::contract::c_contract;
@@ -19,7 +20,9 @@ use std::ffi::c_int;
 
 /// Wait until a fence reaches a value, then make a sync_file.
 ///
-/// The sync_file has already signaled when the caller gets it. A call that fails makes none.
+/// The sync_file has already signaled when the caller gets it. If a kernel fence is attached to
+/// @value (umf_fence_attach_sync_file()), the call returns a descriptor of that at once; it may be
+/// pending. A call that fails makes none.
 ///
 /// @fence: the fence.
 /// @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.
@@ -110,7 +113,8 @@ pub unsafe extern "C" fn umf_fence_import_sync_file(
 ///
 /// The syncobj is a point of a timeline, or a binary one. Before the wait ends, no kernel fence
 /// exists at the point: a consumer that supports wait-before-signal may be given the syncobj at any
-/// time. A call that fails leaves the syncobj as it was.
+/// time. If a kernel fence is attached to @value (umf_fence_attach_sync_file()), the call puts that
+/// into the syncobj at once. A call that fails leaves the syncobj as it was.
 ///
 /// @fence: the fence.
 /// @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.
@@ -229,8 +233,9 @@ pub const UMF_DMA_BUF_WRITE: u64 = 1 << 1;
 
 /// Wait until a fence reaches a value, then add a signaled fence to a dma-buf.
 ///
-/// The call adds it to the implicit fences of the buffer. A call that fails adds none. Needs Linux
-/// 6.0.
+/// The call adds it to the implicit fences of the buffer. If a kernel fence is attached to @value
+/// (umf_fence_attach_sync_file()), the call adds that at once. A call that fails adds none. Needs
+/// Linux 6.0.
 ///
 /// @fence: the fence.
 /// @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.

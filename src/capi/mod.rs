@@ -20,6 +20,7 @@ mod external;
 mod wait;
 mod device;
 mod convert;
+mod attach;
 mod event_loop;
 mod watch;
 mod syncobj;

@@ -14,7 +14,6 @@ use super::handles::{Handle, c_ref, c_unref, clone_ref, write_handle};
 use super::returns::c_return_preserving_errno;
 use super::watch::{create_watch, umf_callback, umf_watch};
 use crate::reactor::Timeline;
-use crate::wait::Condition;
 use std::ffi::c_int;
 
 /// A reference to a drm_syncobj, for conversions that do not block. Reference counted. Since 0.1.
@@ -105,6 +104,11 @@ pub unsafe extern "C" fn umf_syncobj_unref(syncobj: *mut umf_syncobj) {
 /// error: a timeline cannot tell waiters of the lost point from waiters of a later one. Points that
 /// are requested afterwards start afresh.
 ///
+/// If a kernel fence is attached to @value (umf_fence_attach_sync_file()), and no point before this
+/// one waits, the call itself puts it at the point. If it is attached later, the loop does so. The
+/// callback then says that the point has a fence, which may be pending. Canceling a watch whose
+/// point was added by the call cancels its callback only.
+///
 /// All threads may export to these at the same time: a point that comes after a higher one was
 /// signaled gets -EINVAL. Other ways to add points are ordered neither with this nor with each
 /// other: another handle or umf_device, umf_fence_export_syncobj(), a driver, another process. If
@@ -147,9 +151,8 @@ pub unsafe extern "C" fn umf_loop_export_syncobj(
     c_return_preserving_errno(|| {
         no_flags(flags)?;
         let (fence, timeline) = c_contract!((clone_ref(fence)?, clone_ref(syncobj)?));
-        let predicate = Condition::reached(&fence, value)?.predicate();
         c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
-            builder.export_point(&fence, predicate, &timeline, point)
+            builder.export_point(&fence, value, &timeline, point)
         }))
     })
 }
@@ -158,6 +161,9 @@ pub unsafe extern "C" fn umf_loop_export_syncobj(
 ///
 /// If the kernel fence of the sync_file fails, the fence fails with its error. If the library can
 /// no longer wait for the sync_file, the fence fails with that error.
+///
+/// Until then the kernel fence is attached to @value, as by umf_fence_attach_sync_file(), unless
+/// the fence has as many as it can. Exports of the value do not wait.
 ///
 /// @event_loop: the loop.
 /// @fence: the fence to signal. The watch keeps a reference to it until it is over.
@@ -207,7 +213,8 @@ pub unsafe extern "C" fn umf_loop_import_sync_file(
 /// The wait begins before a fence is submitted for the point, if necessary. If the point's fence
 /// fails, the fence fails with its error. If the library can no longer wait for the point, the
 /// fence fails with that error. For fences that failed before the call, see
-/// umf_fence_import_syncobj().
+/// umf_fence_import_syncobj(). Once submitted, the point's fence is attached to @value, as in
+/// umf_loop_import_sync_file().
 ///
 /// @event_loop: the loop.
 /// @fence: the fence to signal. The watch keeps references to it and to @syncobj until it is over.
@@ -258,7 +265,8 @@ pub unsafe extern "C" fn umf_loop_import_syncobj(
 /// Signal a value when the implicit fences of a dma-buf have signaled.
 ///
 /// These are the fences that the buffer has at the time of the call. If one of them fails, the
-/// fence fails with its error. Needs Linux 6.0.
+/// fence fails with its error. Until then they are attached to @value, as in
+/// umf_loop_import_sync_file(). Needs Linux 6.0.
 ///
 /// @event_loop: the loop.
 /// @fence: the fence to signal. The watch keeps a reference to it until it is over.

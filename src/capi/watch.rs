@@ -186,7 +186,7 @@ pub unsafe extern "C" fn umf_loop_export_fence(
         }
         target.check_signalable()?;
         let predicate = Condition::reached(&fence, value)?.predicate();
-        let action = Action::SignalFence { fence: target, value: target_value };
+        let action = Action::signal(target, target_value);
         c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
             builder.watch(&fence, predicate, action)
         }))

@@ -10,8 +10,8 @@ use crate::sys::time::Deadline;
 use crate::sys::{dma_buf, sync_file};
 use rustix::fd::{AsFd, BorrowedFd};
 
-/// Waits until the fence reaches `value`, then adds a signaled fence with this access to the
-/// buffer.
+/// Adds the kernel fence that is attached to `value` to the buffer, with this access. Without one,
+/// waits until the fence reaches it, then adds a signaled fence.
 pub(crate) fn export_dma_buf(
     fence: &Fence,
     value: u64,
@@ -20,6 +20,10 @@ pub(crate) fn export_dma_buf(
     device: Option<&Device>,
     deadline: Deadline,
 ) -> Result<()> {
+    if let Some(kernel_fence) = fence.attached(value) {
+        FileKind::require(&[FileKind::Anonymous], buffer)?;
+        return dma_buf::import_sync_file(buffer, access, kernel_fence.as_fd());
+    }
     let source = SignaledSource::find(device)?;
     let buffer = FileKind::dup(&[FileKind::Anonymous], buffer)?;
     // Fails now if the import below would: no dma-buf, or a kernel without these ioctls.

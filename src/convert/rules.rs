@@ -3,6 +3,10 @@
 //! The kernel documentation has it in dma-buf, "Indefinite DMA Fences". So each export waits for
 //! the UMF first, and the kernel fence that it then makes has already signaled. No path leads from
 //! an unreached UMF to a kernel object.
+//!
+//! An export that does not wait makes no kernel fence. It passes on the one that the caller
+//! attached to the value (`fence/attach.rs`): a `dma_fence` of a kernel driver, which depends on no
+//! UMF.
 
 use crate::error::{Error, Result};
 use crate::fence::Fence;

@@ -4,21 +4,35 @@ use super::device::Device;
 use super::rules::{apply_outcome, check_import, wait_until_reached};
 use crate::error::Result;
 use crate::fence::Fence;
+use crate::sys::descriptor::dup;
 use crate::sys::file_kind::FileKind;
 use crate::sys::time::Deadline;
 use crate::sys::{dma_buf, memfd, sync_file, udmabuf};
+use crate::util::refs::Ref;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Waits until the fence reaches `value`, then makes a sync_file that has signaled.
+/// Returns the kernel fence that is attached to `value`. Without one, waits until the fence reaches
+/// it, then makes a sync_file that has signaled.
 pub(crate) fn export_sync_file(
     fence: &Fence,
     value: u64,
     device: Option<&Device>,
     deadline: Deadline,
 ) -> Result<OwnedFd> {
+    if let Some(kernel_fence) = fence.attached(value) {
+        return dup(kernel_fence.as_fd());
+    }
     let source = SignaledSource::find(device)?;
     wait_until_reached(fence, value, deadline)?;
     source.signaled_sync_file()
+}
+
+/// Attaches the kernel fence of a sync_file to `value`.
+pub(crate) fn attach_sync_file(fence: &Fence, value: u64, fd: BorrowedFd<'_>) -> Result<()> {
+    let fd = FileKind::dup(&[FileKind::Anonymous], fd)?;
+    // Fails here if it is not a sync_file.
+    sync_file::outcome(fd.as_fd())?;
+    fence.attach(value, &Ref::try_new(|| Ok(fd))?)
 }
 
 /// Waits until the fence behind a sync_file signals, then signals `value`. No descriptor stands for

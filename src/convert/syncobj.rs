@@ -19,17 +19,29 @@ pub(crate) struct Point<'a> {
     pub(crate) point: u64,
 }
 
-/// Waits until the fence reaches `value`, then signals the point. Until then the point is not
-/// materialized: it holds nothing that a kernel fence could wait for.
+/// Puts the kernel fence that is attached to `value` at the point. Without one, waits until the
+/// fence reaches it, then signals the point. Until then the point is not materialized: it holds
+/// nothing that a kernel fence could wait for.
 pub(crate) fn export_syncobj(
     fence: &Fence,
     value: u64,
     point: Point<'_>,
     deadline: Deadline,
 ) -> Result<()> {
+    if let Some(kernel_fence) = fence.attached(value) {
+        return point.submit(kernel_fence.as_fd());
+    }
     point.check_forward()?;
     wait_until_reached(fence, value, deadline)?;
     point.signal()
+}
+
+/// Attaches the fence of the point to `value`. `TimedOut` if none was submitted: a point without a
+/// fence is no kernel fence.
+pub(crate) fn attach_syncobj(fence: &Fence, value: u64, point: Point<'_>) -> Result<()> {
+    point.check_supported()?;
+    let kernel_fence = point.fence()?.ok_or(Error::TimedOut)?;
+    fence.attach(value, &Ref::try_new(|| Ok(kernel_fence))?)
 }
 
 /// Waits until the point is submitted and signals, then signals `value`.
@@ -107,14 +119,17 @@ impl Drop for Syncobj {
 }
 
 impl Point<'_> {
+    fn check_supported(&self) -> Result<()> {
+        let caps = self.device.caps();
+        let is_supported = caps.syncobj && (self.point == 0 || caps.timeline);
+        if is_supported { Ok(()) } else { Err(Error::NotSupported) }
+    }
+
     /// Checks that the point is beyond the last. The kernel accepts a lower one, reports success,
     /// and then neither signals.
     pub(crate) fn check_forward(&self) -> Result<()> {
-        let caps = self.device.caps();
-        if !caps.syncobj || (self.point != 0 && !caps.timeline) {
-            return Err(Error::NotSupported);
-        }
-        if caps.timeline
+        self.check_supported()?;
+        if self.device.caps().timeline
             && drm::last_submitted(self.device.fd(), self.handle)? >= self.point
             && self.point != 0
         {
@@ -131,6 +146,21 @@ impl Point<'_> {
         // Again: others may have added points during the wait.
         self.check_forward()?;
         drm::timeline_signal(self.device.fd(), self.handle, self.point)
+    }
+
+    /// Puts the kernel fence of a sync_file at the point.
+    pub(crate) fn submit(&self, sync_file: BorrowedFd<'_>) -> Result<()> {
+        self.check_supported()?;
+        let fd = self.device.fd();
+        if self.point == 0 {
+            return drm::import_sync_file(fd, self.handle, sync_file);
+        }
+        self.check_forward()?;
+        // By way of a binary syncobj: the direct import at a point came with Linux 6.16, and warns
+        // in the kernel's log if the fence is itself a point's.
+        let binary = self.device.scratch_syncobj(Holds::Nothing)?;
+        drm::import_sync_file(fd, binary.handle, sync_file)?;
+        drm::transfer(fd, (binary.handle, 0), (self.handle, self.point))
     }
 
     /// Removes the fence of a binary syncobj.
@@ -167,8 +197,8 @@ impl Point<'_> {
     pub(crate) fn fence(&self) -> Result<Option<OwnedFd>> {
         match self.export_sync_file() {
             Ok(fence) => Ok(Some(fence)),
-            // The kernel's answer for a point without a fence. Nothing else can be invalid: the
-            // handle is the library's own.
+            // The kernel's answer for a point without a fence. A handle that does not exist is
+            // `NotFound`.
             Err(Error::Invalid) => Ok(None),
             Err(error) => Err(error),
         }
@@ -186,7 +216,7 @@ impl Point<'_> {
         }
         // By way of a binary syncobj: the direct export of a point came with Linux 6.16.
         let binary = self.device.scratch_syncobj(Holds::Nothing)?;
-        drm::transfer_to_binary(fd, self.handle, self.point, binary.handle)?;
+        drm::transfer(fd, (self.handle, self.point), (binary.handle, 0))?;
         drm::export_sync_file(fd, binary.handle)
     }
 }

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::attachments::Attachments;
 use super::device_notifier::DeviceNotifier;
 use super::external_memory::{ExternalMemory, ExternalMemoryDesc};
 use super::poll_interval::WaitTimePredictor;
@@ -50,6 +51,8 @@ pub(crate) struct Fence {
     pub(crate) notifier: DeviceNotifier,
     /// When to poll for a device's value if there is no notifier.
     pub(crate) wait_times: WaitTimePredictor,
+    /// The kernel fences that stand for values of this fence in this process.
+    pub(super) attachments: Attachments,
 }
 
 /// What this process may do with a fence. See the members of the same names.
@@ -126,7 +129,7 @@ impl Fence {
             // A peer made the slot of a fence that lives here look free, and it was claimed again
             // in the same generation.
             slot.slot().unclaim(generation);
-            return Err(Error::PageFull);
+            return Err(Error::Full);
         }
         Ok(fence)
     }
@@ -150,6 +153,7 @@ impl Fence {
             spin: SpinHistory::new(),
             notifier: DeviceNotifier::new(),
             wait_times: WaitTimePredictor::new(),
+            attachments: Attachments::new(),
         }
     }
 

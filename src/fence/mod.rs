@@ -1,5 +1,8 @@
 //! A fence as this process has it open.
 
+#[cfg(not(loom))]
+mod attach;
+mod attachments;
 pub(crate) mod device_notifier;
 pub(crate) mod external_memory;
 #[allow(clippy::module_inception)] // the folder's subject
@@ -8,5 +11,9 @@ pub(crate) mod poll_interval;
 mod spin;
 mod wait_record;
 
+#[cfg(not(loom))]
+pub(crate) use attach::{Attached, ExportSource};
+#[cfg(not(loom))]
+pub(crate) use attachments::{KernelFence, MAX_ATTACHMENTS};
 pub(crate) use fence::Fence;
 pub(crate) use wait_record::WaitRecord;

@@ -64,7 +64,7 @@ impl Page {
 
     pub(crate) fn claim(&self, kind: Kind, value: u64) -> Result<(u32, Generation)> {
         let claim = |(index, slot): (u32, &Slot)| Some((index, slot.claim(kind, value)?));
-        (0..).zip(&self.slots).find_map(claim).ok_or(Error::PageFull)
+        (0..).zip(&self.slots).find_map(claim).ok_or(Error::Full)
     }
 }
 

@@ -5,9 +5,10 @@
 //! Then it watches the fence as a sync_file, which also reports errors.
 
 use super::point_waiter::PointEvent;
-use super::timeline::{Submission, Timeline};
+use super::timeline::{self, Submission, Timeline};
 use super::watch::{Failure, Outcome, Registration, Scheduler, Token, Watch};
 use crate::error::{Error, Result};
+use crate::fence::KernelFence;
 use crate::sys::epoll;
 use crate::sys::peer::ExitEvent;
 use crate::sys::time::Deadline;
@@ -33,6 +34,8 @@ struct Entries {
     by_token: KeyMap<Token, Entry>,
     next: Token,
     ended: bool,
+    /// Whether exports have to follow a kernel fence that was attached under the lock.
+    has_attached: bool,
 }
 
 /// How often to ask descriptors that nothing can sleep on.
@@ -43,7 +46,7 @@ const WAKE: Token = 0;
 
 enum Entry {
     /// A pending fence, as a sync_file.
-    Fence(OwnedFd, Ref<Watch>),
+    Fence(KernelFence, Ref<Watch>),
     /// A live process: a pidfd, or a socket to it.
     Peer(OwnedFd, ExitEvent, Ref<Watch>),
     /// A timeline, with the watches for points that are not submitted yet.
@@ -87,7 +90,12 @@ impl FdPoller {
     pub(crate) fn new() -> Result<FdPoller> {
         let (epoll, wake) = (epoll::create()?, eventfd::create()?);
         epoll::add(epoll.as_fd(), wake.as_fd(), WAKE)?;
-        let entries = Entries { by_token: KeyMap::default(), next: WAKE + 1, ended: false };
+        let entries = Entries {
+            by_token: KeyMap::default(),
+            next: WAKE + 1,
+            ended: false,
+            has_attached: false,
+        };
         Ok(FdPoller { epoll, wake, entries: Mutex::new(entries) })
     }
 
@@ -114,7 +122,7 @@ impl FdPoller {
     ) -> Result<()> {
         let mut entries = self.lock();
         let found = self.watch_fence(&mut entries, fence, watch)?;
-        drop(entries);
+        unlock(entries);
         if found {
             scheduler.wake();
         }
@@ -158,7 +166,7 @@ impl FdPoller {
                 (added, self.check_timeline(&mut entries, token))
             }
         };
-        drop(entries);
+        unlock(entries);
         if found {
             scheduler.wake();
         }
@@ -183,7 +191,8 @@ impl FdPoller {
     fn remove(&self, entries: &mut Entries, token: Token) -> Option<Entry> {
         let entry = entries.by_token.remove(&token)?;
         match &entry {
-            Entry::Fence(fd, _) | Entry::Peer(fd, ..) => epoll::remove(self.fd(), fd.as_fd()),
+            Entry::Fence(fence, _) => epoll::remove(self.fd(), fence.as_fd()),
+            Entry::Peer(peer, ..) => epoll::remove(self.fd(), peer.as_fd()),
             Entry::Timeline(points) => {
                 if let Some(event) = &points.event {
                     epoll::remove(self.fd(), event.as_fd());
@@ -217,10 +226,11 @@ impl FdPoller {
                     points.timeline.event_fired(event);
                 }
                 self.check_timeline(&mut entries, token);
+                unlock(entries);
             }
             Some(Entry::Fence(fence, watch)) => {
                 if let Some(outcome) =
-                    outcome(fence).unwrap_or_else(|error| Some(Err(Failure::from(error))))
+                    outcome(fence.as_fd()).unwrap_or_else(|error| Some(Err(Failure::from(error))))
                 {
                     Watch::complete(watch, outcome);
                     let _entry = self.remove(&mut entries, token);
@@ -283,19 +293,22 @@ impl FdPoller {
         }
     }
 
-    /// Polls a fence. Returns true if it has signaled or failed, which completes the watch.
+    /// Polls a fence, and attaches it to the fence that it will signal. Returns true if it has
+    /// signaled or failed, which completes the watch.
     fn watch_fence(
         &self,
         entries: &mut Entries,
         fence: OwnedFd,
         watch: &Ref<Watch>,
     ) -> Result<bool> {
-        if let Some(outcome) = outcome(&fence)? {
+        if let Some(outcome) = outcome(fence.as_fd())? {
             return Ok(Watch::complete(watch, outcome));
         }
+        let fence = Ref::try_new(|| Ok(fence))?;
         let token = entries.reserve()?;
         epoll::add(self.fd(), fence.as_fd(), token)?;
         if watch.set_registration(Registration::Fd(token)) {
+            entries.has_attached |= watch.attach(&fence);
             entries.by_token.insert(token, Entry::Fence(fence, watch.clone()));
         } else {
             epoll::remove(self.fd(), fence.as_fd());
@@ -425,6 +438,15 @@ impl Entries {
 }
 
 /// Returns the outcome of a sync_file's fence, or `None` while it is pending.
-fn outcome(fence: &OwnedFd) -> Result<Option<Outcome>> {
-    Ok(sync_file::outcome(fence.as_fd())?.map(|outcome| outcome.map_err(Failure::of_fence)))
+fn outcome(fence: BorrowedFd<'_>) -> Result<Option<Outcome>> {
+    Ok(sync_file::outcome(fence)?.map(|outcome| outcome.map_err(Failure::of_fence)))
+}
+
+/// Releases the lock, and has exports follow what was attached under it.
+fn unlock(mut entries: Guard<'_, Entries>) {
+    let has_attached = std::mem::replace(&mut entries.has_attached, false);
+    drop(entries);
+    if has_attached {
+        timeline::follow_attachments();
+    }
 }

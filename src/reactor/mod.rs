@@ -14,6 +14,7 @@
 //! | `fence_poller` | the thread in futex_waitv |
 //! | `point_waiter` | a thread that waits for timeline points, before Linux 6.6 |
 //! | `timeline` | the points of a syncobj, in order |
+//! | `attach` | kernel fences that stand for values of a fence |
 //! | `fd_poller` | epoll |
 //! | `event_loop` | the due list, and the pollers |
 //! | `watch_builder` | one function for each kind of watch |
@@ -31,12 +32,16 @@ mod point_waiter;
 #[cfg(not(loom))]
 mod timeline;
 #[cfg(not(loom))]
+mod attach;
+#[cfg(not(loom))]
 mod fd_poller;
 #[cfg(not(loom))]
 mod event_loop;
 #[cfg(not(loom))]
 mod watch_builder;
 
+#[cfg(not(loom))]
+pub(crate) use attach::{attach_sync_file, attach_syncobj};
 #[cfg(not(loom))]
 pub(crate) use event_loop::{EventLoop, LoopHandle, Mode};
 #[cfg(loom)]

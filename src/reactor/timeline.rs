@@ -16,6 +16,7 @@ use super::point_waiter::{PointEvent, PointWaiter};
 use super::watch::{Failure, Ordered, Outcome, Watch};
 use crate::convert::{Device, Syncobj};
 use crate::error::{Error, Result};
+use crate::fence::{ExportSource, KernelFence};
 use crate::sys::{eventfd, process};
 use crate::util::mutex::{Guard, Mutex};
 use crate::util::refs::Ref;
@@ -85,6 +86,10 @@ pub(crate) enum Submission {
 struct Export {
     point: u64,
     watch: Ref<Watch>,
+    source: ExportSource,
+    /// What to put at the point: a kernel fence that was attached to the source while it waited.
+    /// Otherwise the point is signaled, once the source is reached.
+    kernel_fence: Option<KernelFence>,
 }
 
 impl Timeline {
@@ -112,35 +117,53 @@ impl Timeline {
         self.syncobj.at(point).check_forward()
     }
 
-    /// Enqueues a watch that will add a point. Point 0, the one fence of a binary syncobj, has no
-    /// order.
-    pub(crate) fn enqueue(&self, point: u64, watch: &Ref<Watch>) -> Result<()> {
-        if point == 0 {
-            return Ok(());
-        }
+    /// Enqueues a watch that will add a point once `source` is reached, or has a kernel fence. The
+    /// point 0 of binary syncobjs has no order.
+    pub(crate) fn enqueue(
+        &self,
+        point: u64,
+        watch: &Ref<Watch>,
+        source: ExportSource,
+    ) -> Result<()> {
         let mut exports = self.exports();
         let at = exports.partition_point(|export| export.point < point);
-        if exports.get(at).is_some_and(|export| export.point == point) {
+        if point != 0 && exports.get(at).is_some_and(|export| export.point == point) {
             return Err(Error::Invalid);
         }
         exports.try_reserve(1).map_err(|_| Error::NoMemory)?;
-        exports.insert(at, Export { point, watch: watch.clone() });
+        exports.insert(at, Export { point, watch: watch.clone(), source, kernel_fence: None });
         Ok(())
     }
 
-    fn signal(&self, point: u64) -> Result<()> {
+    /// Puts a kernel fence at a point that is next in order. Returns false if it is not next.
+    pub(crate) fn submit_if_next(&self, point: u64, kernel_fence: &KernelFence) -> Result<bool> {
+        // Held until the point is added: see `add`.
+        let exports = self.exports();
+        let is_next = point == 0 || first_point(&exports).is_none_or(|first| first.point > point);
+        if is_next {
+            self.syncobj.at(point).submit(kernel_fence.as_fd())?;
+        }
+        Ok(is_next)
+    }
+
+    /// Adds the point of a watch: its kernel fence, or a signaled one.
+    fn add(&self, point: u64, watch: &Watch) -> Result<()> {
         // Held from the check of the last point to the signal. While one loop adds the point that
         // is next, a lower one may be enqueued on another loop, and is then next as well.
-        let _exports = self.exports();
-        self.syncobj.at(point).signal()
+        let exports = self.exports();
+        let export = position(&exports, point, watch).and_then(|at| exports.get(at));
+        match export.and_then(|export| export.kernel_fence.as_ref()) {
+            Some(kernel_fence) => self.syncobj.at(point).submit(kernel_fence.as_fd()),
+            None => self.syncobj.at(point).signal(),
+        }
     }
 
     /// Dequeues the watch right after one that fails. Returns `None` if `watch` was itself dequeued
     /// so: watches that were enqueued since then do not fail with it.
-    fn take_next_after(&self, point: u64, watch: &Watch) -> Option<Ref<Watch>> {
+    fn take_next_after(&self, point: u64, watch: &Watch) -> Option<Export> {
         let mut exports = self.exports();
-        let at = position(&exports, point, watch)?;
-        exports.remove(at + 1).map(|export| export.watch)
+        let at = position(&exports, point, watch).filter(|_| point != 0)?;
+        exports.remove(at + 1)
     }
 
     /// Dequeues a watch, if it is enqueued, and unparks the one that is next.
@@ -150,7 +173,7 @@ impl Timeline {
         let next = {
             let mut exports = self.exports();
             _dequeued = position(&exports, point, watch).and_then(|at| exports.remove(at));
-            exports.front().map(|export| export.watch.clone())
+            first_point(&exports).map(|export| export.watch.clone())
         };
         if let Some(next) = next {
             Watch::unpark(&next);
@@ -222,20 +245,20 @@ impl Timeline {
 
 impl Ordered for Timeline {
     fn is_next(&self, point: u64) -> bool {
-        point == 0 || self.exports().front().is_none_or(|export| export.point >= point)
+        point == 0 || first_point(&self.exports()).is_none_or(|first| first.point >= point)
     }
 
     /// Adds the point. If the watch failed or the point cannot be added, fails all watches that are
     /// enqueued behind it.
     fn complete(&self, point: u64, watch: &Watch, outcome: Outcome) -> Result<()> {
-        let result = outcome.and_then(|()| self.signal(point).map_err(Failure::from));
+        let result = outcome.and_then(|()| self.add(point, watch).map_err(Failure::from));
         match result {
             Ok(()) => watch.finish(Ok(())),
             // Points that are requested once this watch has finished do not fail with it.
             Err(failure) => {
                 watch.acted_in_vain();
                 while let Some(behind) = self.take_next_after(point, watch) {
-                    Watch::fail(&behind, failure);
+                    Watch::fail(&behind.watch, failure);
                 }
             }
         }
@@ -250,6 +273,40 @@ impl Ordered for Timeline {
 
 /// Returns the index of a watch, if it is enqueued.
 fn position(exports: &VecDeque<Export>, point: u64, watch: &Watch) -> Option<usize> {
-    let at = exports.partition_point(|export| export.point < point);
-    exports.get(at).filter(|export| std::ptr::eq::<Watch>(&*export.watch, watch)).map(|_| at)
+    let first = exports.partition_point(|export| export.point < point);
+    // Several may export to the same binary syncobj.
+    let mut same_point = exports.iter().skip(first).take_while(|export| export.point == point);
+    let at = same_point.position(|export| std::ptr::eq::<Watch>(&*export.watch, watch))?;
+    Some(first + at)
+}
+
+/// Returns the next export in order. Those to a binary syncobj have none.
+fn first_point(exports: &VecDeque<Export>) -> Option<&Export> {
+    exports.get(exports.partition_point(|export| export.point == 0))
+}
+
+/// Has the exports that wait follow the kernel fences that are attached by now to the fences that
+/// they wait for. Their loops add the points, in order.
+pub(crate) fn follow_attachments() {
+    // Without memory, the exports wait for their values, as without an attachment.
+    let Ok(orders) = ORDERS.all() else { return };
+    // In the child of a fork, a thread that does not exist may hold the locks of the others.
+    let process = process::id();
+    for order in orders.iter().filter(|order| order.key.0 == process) {
+        while let Some(watch) = order.follow_one() {
+            Watch::complete_early(&watch);
+        }
+    }
+}
+
+impl Order {
+    /// Gives an export the kernel fence that is attached to its source. Returns `None` if there is
+    /// none that has one and does not know it.
+    fn follow_one(&self) -> Option<Ref<Watch>> {
+        let mut exports = self.exports.lock();
+        exports.iter_mut().filter(|export| export.kernel_fence.is_none()).find_map(|export| {
+            export.kernel_fence = export.source.attached();
+            export.kernel_fence.is_some().then(|| export.watch.clone())
+        })
+    }
 }

@@ -14,11 +14,14 @@
 //! 5. a timeline's waits, then the request to its point waiter;
 //! 6. a watch's state;
 //! 7. a timeline's exports;
-//! 8. an event loop's due list, its exports, and the handle of its fd poller's thread: each alone.
+//! 8. an event loop's due list, its exports, the handle of its fd poller's thread, and a fence's
+//!    attachments: each alone.
 
 use crate::error::{self, Error, FenceErrno, Result};
 use crate::fence::Fence;
 use crate::fence::WaitRecord;
+#[cfg(not(loom))]
+use crate::fence::{Attached, KernelFence};
 use crate::shm::page::Page;
 use crate::sys::thread::ThreadId;
 use crate::sys::time::Deadline;
@@ -138,6 +141,9 @@ pub(crate) enum Action {
     SignalFence {
         fence: Ref<Fence>,
         value: u64,
+        /// The kernel fence that an import waits for stands for the value until then.
+        #[cfg(not(loom))]
+        attached: Option<Attached>,
     },
     /// Fails the fences of a process that died.
     FailTied(TiedTarget),
@@ -148,6 +154,16 @@ pub(crate) enum Action {
 }
 
 impl Action {
+    /// Signals a fence, or fails it.
+    pub(crate) fn signal(fence: Ref<Fence>, value: u64) -> Action {
+        Action::SignalFence {
+            fence,
+            value,
+            #[cfg(not(loom))]
+            attached: None,
+        }
+    }
+
     /// Acts for a watch, and stores the result. No function of the caller's runs before that, since
     /// [`Watch::result`] waits for it.
     fn perform(&self, watch: &Watch, outcome: Outcome) -> Result<()> {
@@ -158,7 +174,7 @@ impl Action {
                 eventfd::add_shared(fd.as_fd());
                 reported
             }
-            Action::SignalFence { fence, value } => match outcome {
+            Action::SignalFence { fence, value, .. } => match outcome {
                 Ok(()) => fence.signal(*value),
                 Err(failure) => fence.set_error(failure.errno).and(reported),
             },
@@ -338,6 +354,21 @@ impl Watch {
         }
     }
 
+    /// Attaches the kernel fence that an import waits for to the fence that it will signal. The
+    /// caller has the exports of that fence follow. It holds a lock: returns whether it has to.
+    #[cfg(not(loom))]
+    pub(crate) fn attach(&self, kernel_fence: &KernelFence) -> bool {
+        let mut state = self.lock();
+        match state.work.as_mut().map(|work| &mut work.action) {
+            Some(Action::SignalFence { fence, value, attached }) => {
+                // An import goes on without: the attachment makes exports early and no more.
+                *attached = Fence::attach_for(fence, *value, kernel_fence);
+                attached.is_some() && fence.has_waiting_exports()
+            }
+            _ => false,
+        }
+    }
+
     /// Sets whether `FenceWatches` counts the watch, and returns whether it did.
     pub(crate) fn set_counted(&self, counted: bool) -> bool {
         self.counted.swap(counted, Ordering::Relaxed)
@@ -379,6 +410,45 @@ impl Watch {
             scheduler.enqueue(this);
         }
         true
+    }
+
+    /// Ends the wait before its condition is met: the action can be performed without. Nothing
+    /// happens to a watch that does not wait any more.
+    pub(crate) fn complete_early(this: &Ref<Watch>) {
+        let mut state = this.lock();
+        if !matches!(state.stage, Stage::Armed) {
+            return;
+        }
+        state.stage = Stage::Due(Ok(()));
+        let registration = std::mem::replace(&mut state.registration, Registration::None);
+        let scheduler = state.scheduler.clone();
+        drop(state);
+        let Some(scheduler) = scheduler else { return };
+        this.deregister(&*scheduler, registration);
+        scheduler.enqueue(this);
+        scheduler.wake();
+    }
+
+    /// Ends a watch whose action the call that made it has performed. What remains is the callback,
+    /// if there is one. The watch is registered nowhere.
+    pub(crate) fn finish_early(this: &Ref<Watch>) {
+        let mut state = this.lock();
+        let scheduler = state.scheduler.clone();
+        let has_callback = state.work.as_ref().is_some_and(|work| work.callback.is_some());
+        // Dropped after the lock.
+        let _action = match &mut state.work {
+            Some(work) if has_callback => std::mem::replace(&mut work.action, Action::None),
+            work => work.take().map_or(Action::None, |work| work.action),
+        };
+        drop(state);
+        match scheduler {
+            _ if has_callback => Watch::trigger(this),
+            Some(scheduler) => {
+                this.finish(Ok(()));
+                scheduler.unreserve();
+            }
+            None => {}
+        }
     }
 
     /// Fails a watch because another failed, unless it runs or has finished. Also one that is due

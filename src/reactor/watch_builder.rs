@@ -1,17 +1,17 @@
 //! The builder of watches: one function for each kind. A call that fails changes nothing.
 
 use super::event_loop::EventLoop;
-use super::timeline::Timeline;
+use super::timeline::{self, Timeline};
 use super::watch::{Action, Callback, Ordered, Scheduler, TiedTarget, Watch, WatchRecords};
 use crate::config;
 use crate::convert::{self, Access};
 use crate::error::Result;
-use crate::fence::Fence;
+use crate::fence::{ExportSource, Fence};
 use crate::shm::participant::{Participant, ParticipantKind};
 use crate::sys::file_kind::FileKind;
 use crate::sys::{dma_buf, peer, peer_process, sync_file};
 use crate::util::refs::Ref;
-use crate::wait::Predicate;
+use crate::wait::{Condition, Predicate};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Builds a watch of an event loop, with an optional callback.
@@ -52,7 +52,7 @@ impl<'a> WatchBuilder<'a> {
         action: Action,
     ) -> Result<Ref<Watch>> {
         let target = match &action {
-            Action::SignalFence { fence, value } => Some((fence.clone(), *value)),
+            Action::SignalFence { fence, value, .. } => Some((fence.clone(), *value)),
             _ => None,
         };
         self.build(action, |event_loop, watch| {
@@ -61,22 +61,39 @@ impl<'a> WatchBuilder<'a> {
         })
     }
 
-    /// Exports a fence to a timeline's point. `Invalid` if the point is not beyond the last, or if
-    /// another watch will add it.
+    /// Exports a value of a fence to a timeline's point: when it is reached, or at once if a kernel
+    /// fence is attached and the point is next in order. `Invalid` if the point is not beyond the
+    /// last, or if another watch will add it.
     pub(crate) fn export_point(
         self,
         fence: &Ref<Fence>,
-        predicate: Predicate,
+        value: u64,
         timeline: &Ref<Timeline>,
         point: u64,
     ) -> Result<Ref<Watch>> {
-        timeline.check_forward(point)?;
+        let predicate = Condition::reached(fence, value)?.predicate();
+        let attached = fence.attached(value);
+        if attached.is_none() {
+            timeline.check_forward(point)?;
+        }
         let ordered = timeline.clone().unsize::<dyn Ordered>(|timeline| timeline);
         self.build(Action::InOrder(ordered, point), |event_loop, watch| {
+            if let Some(kernel_fence) = attached {
+                if timeline.submit_if_next(point, &kernel_fence)? {
+                    Watch::finish_early(watch);
+                    return Ok(());
+                }
+                timeline.check_forward(point)?;
+            }
             event_loop.track_export(watch)?;
-            timeline.enqueue(point, watch)?;
+            timeline.enqueue(point, watch, ExportSource::new(fence, value))?;
             record(watch, Some((fence, predicate)), None);
-            EventLoop::watch(event_loop, fence, predicate, watch).map(drop)
+            EventLoop::watch(event_loop, fence, predicate, watch).map(drop)?;
+            // Another thread may have attached a kernel fence meanwhile.
+            if fence.attached(value).is_some() {
+                timeline::follow_attachments();
+            }
+            Ok(())
         })
     }
 
@@ -120,7 +137,7 @@ impl<'a> WatchBuilder<'a> {
         value: u64,
         kernel_fence: Option<OwnedFd>,
     ) -> Result<Ref<Watch>> {
-        self.build(Action::SignalFence { fence: fence.clone(), value }, |event_loop, watch| {
+        self.build(Action::signal(fence.clone(), value), |event_loop, watch| {
             record(watch, None, Some((fence.clone(), value)));
             let fd_poller = EventLoop::start_fd_poller(event_loop)?;
             match kernel_fence {
@@ -173,7 +190,7 @@ impl<'a> WatchBuilder<'a> {
     ) -> Result<Ref<Watch>> {
         convert::check_import(fence, value)?;
         timeline.check_wait()?;
-        self.build(Action::SignalFence { fence: fence.clone(), value }, |event_loop, watch| {
+        self.build(Action::signal(fence.clone(), value), |event_loop, watch| {
             record(watch, None, Some((fence.clone(), value)));
             EventLoop::start_fd_poller(event_loop)?.add_point(&**event_loop, timeline, point, watch)
         })

@@ -248,7 +248,7 @@ impl Page {
                 return Ok((index, generation));
             }
         }
-        Err(Error::PageFull)
+        Err(Error::Full)
     }
 }
 

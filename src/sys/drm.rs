@@ -105,6 +105,20 @@ pub(crate) fn export_sync_file(fd: BorrowedFd<'_>, handle: u32) -> Result<OwnedF
     new_descriptor(arg.fd)
 }
 
+/// Replace the fence of a binary syncobj by that of a sync_file.
+///
+/// `Invalid` if `sync_file` is not a sync_file, `NotFound` if `handle` does not exist.
+pub(crate) fn import_sync_file(
+    fd: BorrowedFd<'_>,
+    handle: u32,
+    sync_file: BorrowedFd<'_>,
+) -> Result<()> {
+    let flags = drm::DRM_SYNCOBJ_FD_TO_HANDLE_FLAGS_IMPORT_SYNC_FILE;
+    let fd_of_fence = sync_file.as_raw_fd();
+    let mut arg = drm::drm_syncobj_handle { handle, flags, fd: fd_of_fence, ..Default::default() };
+    Ok(call::<FD_TO_HANDLE, _>(fd, &mut arg)?)
+}
+
 /// Wait until a binary syncobj holds a fence and the fence has signaled.
 pub(crate) fn wait(fd: BorrowedFd<'_>, handle: u32, deadline: Deadline) -> Result<()> {
     let mut arg = drm::drm_syncobj_wait {
@@ -228,12 +242,15 @@ pub(crate) fn timeline_signal(fd: BorrowedFd<'_>, handle: u32, point: u64) -> Re
     Ok(call::<TIMELINE_SIGNAL, _>(fd, &mut arg)?)
 }
 
-/// Copy the fence at `point` of the syncobj `from` into the binary syncobj `to`.
-pub(crate) fn transfer_to_binary(fd: BorrowedFd<'_>, from: u32, point: u64, to: u32) -> Result<()> {
+/// Copy a fence from one syncobj and point to another. Point 0 is the fence of a binary syncobj.
+///
+/// `Invalid` if there is no fence.
+pub(crate) fn transfer(fd: BorrowedFd<'_>, from: (u32, u64), to: (u32, u64)) -> Result<()> {
     let mut arg = drm::drm_syncobj_transfer {
-        src_handle: from,
-        src_point: point,
-        dst_handle: to,
+        src_handle: from.0,
+        src_point: from.1,
+        dst_handle: to.0,
+        dst_point: to.1,
         ..Default::default()
     };
     Ok(call::<TRANSFER, _>(fd, &mut arg)?)

@@ -77,6 +77,8 @@ impl FileKind {
     }
 
     /// Return `Invalid` for a file that is of no such kind.
+    ///
+    /// Enough for a descriptor on which one call follows. [`FileKind::dup`] is for more.
     pub(crate) fn require(kinds: &[FileKind], fd: BorrowedFd<'_>) -> Result<()> {
         if kinds.contains(&FileKind::of(fd)?) {
             return Ok(());
