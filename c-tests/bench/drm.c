@@ -275,6 +275,74 @@ ioctl_export_dma_buf(void *state)
     TIMED(ioctl_export_one());
 }
 
+/* With a kernel fence attached: a value that the fence never reaches. */
+#define ATTACHED (UINT64_C(1) << 62)
+
+static uint32_t attached_to, raw;
+static uint64_t attached_point, raw_point;
+
+static void
+export_one_attached(void)
+{
+    int fd;
+    OK(umf_fence_export_sync_file(fence, ATTACHED, NULL, 0, FOREVER, &fd));
+    close(fd);
+}
+
+static double
+export_attached(void *state)
+{
+    TIMED(export_one_attached());
+}
+
+static double
+duplicate(void *state)
+{
+    TIMED(close(fcntl(sync_file, F_DUPFD_CLOEXEC, 3)));
+}
+
+static double
+export_attached_to_syncobj(void *state)
+{
+    TIMED(OK(umf_fence_export_syncobj(fence, ATTACHED, device, attached_to, ++attached_point, 0,
+                                      FOREVER)));
+}
+
+/* What no driver can do without, to put a sync_file at a point that nobody has passed. */
+static void
+submit_raw(void)
+{
+    uint64_t last;
+    struct drm_syncobj_timeline_array query = {.handles = (uintptr_t)&raw,
+                                               .points = (uintptr_t)&last,
+                                               .count_handles = 1,
+                                               .flags = DRM_SYNCOBJ_QUERY_FLAGS_LAST_SUBMITTED};
+    OK(call(DRM_IOCTL_SYNCOBJ_QUERY, &query));
+    CHECK(last == raw_point);
+    uint32_t binary = new_syncobj(0);
+    struct drm_syncobj_handle import = {.handle = binary,
+                                        .flags = DRM_SYNCOBJ_FD_TO_HANDLE_FLAGS_IMPORT_SYNC_FILE,
+                                        .fd = sync_file};
+    OK(call(DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE, &import));
+    struct drm_syncobj_transfer transfer = {
+        .src_handle = binary, .dst_handle = raw, .dst_point = ++raw_point};
+    OK(call(DRM_IOCTL_SYNCOBJ_TRANSFER, &transfer));
+    struct drm_syncobj_destroy destroy = {.handle = binary};
+    OK(call(DRM_IOCTL_SYNCOBJ_DESTROY, &destroy));
+}
+
+static double
+ioctls_to_point(void *state)
+{
+    TIMED(submit_raw());
+}
+
+static double
+export_attached_to_dma_buf(void *state)
+{
+    TIMED(OK(umf_fence_export_dma_buf(fence, ATTACHED, NULL, buffer, UMF_DMA_BUF_WRITE, FOREVER)));
+}
+
 static void
 compare_two(const char *row, double (*ours)(void *), const char *peer, double (*theirs)(void *))
 {
@@ -519,6 +587,21 @@ count_what_is_left(void)
     umf_fence_unref(batches);
 }
 
+static void
+compare_attached(void)
+{
+    section("With a kernel fence attached, likewise");
+    OK(umf_fence_attach_sync_file(fence, ATTACHED, sync_file, 0));
+    attached_to = new_syncobj(0);
+    raw = new_syncobj(0);
+    compare_two("to a sync_file, attached", export_attached, "fcntl(F_DUPFD_CLOEXEC)", duplicate);
+    compare_two("to a timeline's point, attached", export_attached_to_syncobj,
+                "QUERY, CREATE, import, TRANSFER, DESTROY", ioctls_to_point);
+    if (buffer >= 0)
+        compare_two("to a dma-buf, attached", export_attached_to_dma_buf, "IMPORT_SYNC_FILE",
+                    ioctl_import_sync_file);
+}
+
 static bool
 set_up(void)
 {
@@ -575,6 +658,7 @@ bench_drm(void)
     } else {
         report_absent("to and from a dma-buf", "not run: no device gives us one");
     }
+    compare_attached();
     umf_fence_unref(fence);
     umf_device_unref(device);
     close(sync_file);
