@@ -687,9 +687,11 @@ int umf_fence_error(const struct umf_fence *fence, int *out_error);
  *
  * To reach the value, map the descriptor of umf_page_export() from its start, with MAP_SHARED;
  * fstat() returns its size, in whole memory pages. It is ordinary cached memory. A device reaches
- * it through umf_page_export_dma_buf(), or through that mapping, which
- * VK_EXT_external_memory_host, CL_MEM_USE_HOST_PTR and cuMemHostRegister() import. Byte n of the
- * page is byte n there.
+ * it through umf_page_export_dma_buf(), or through that mapping, if its driver imports the memory
+ * of a file by its address: VK_EXT_external_memory_host, CL_MEM_USE_HOST_PTR, cuMemHostRegister().
+ * Not every driver does. amdgpu accepts anonymous memory only, and refuses the page's mapping with
+ * -EPERM. A device that cannot import the page writes into a buffer of its own:
+ * umf_fence_create_in(). Byte n of the page is byte n in the mapping and in the dma-buf.
  *
  * @fence: the fence.
  *
