@@ -1103,7 +1103,9 @@ int umf_device_create(int drm_fd, uint64_t flags, struct umf_device **out_device
 #define UMF_DEVICE_CAP_EVENTFD (1ULL << 2)
 
 /**
- * Bit of umf_device_caps.flags: a syncobj wait can carry a deadline hint (Linux 6.8). Since 0.1.
+ * Bit of umf_device_caps.flags: a syncobj wait can carry a deadline hint (Linux 6.8).
+ *
+ * umf_fence_import_syncobj() passes its deadline on. Since 0.1.
  */
 #define UMF_DEVICE_CAP_DEADLINE (1ULL << 3)
 
@@ -1163,9 +1165,10 @@ void umf_device_unref(struct umf_device *device);
 /*
  * These block until the source is signaled. A kernel fence that they make is signaled from the
  * start. An export of a value with an attached kernel fence passes that on and does not block: see
- * umf_fence_attach_sync_file(). Imports do not raise the pending value: if waiters use
- * UMF_WAIT_PENDING, call umf_fence_submit() first. The conversions of an event loop
- * (umf_loop_export_syncobj() and what follows it) do not block.
+ * umf_fence_attach_sync_file(). An import that waits tells the kernel fence's driver its deadline,
+ * which may raise the device's clocks (SYNC_IOC_SET_DEADLINE, Linux 6.5). Imports do not raise the
+ * pending value: if waiters use UMF_WAIT_PENDING, call umf_fence_submit() first. The conversions
+ * of an event loop (umf_loop_export_syncobj() and what follows it) do not block.
  */
 
 /**

@@ -15,6 +15,8 @@
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/sync_file.h>
+#include <linux/uaccess.h>
+#include <linux/version.h>
 
 #include "umf_test_fence.h"
 
@@ -22,6 +24,8 @@ struct test_fence {
 	struct dma_fence base; /* first, because dropping its last reference frees the struct */
 	spinlock_t lock;
 	struct mutex signal; /* serializes signals */
+	spinlock_t deadline_lock;
+	u64 deadline; /* the earliest; 0 for none */
 };
 
 static const char *test_fence_name(struct dma_fence *fence)
@@ -29,10 +33,39 @@ static const char *test_fence_name(struct dma_fence *fence)
 	return "umf_test_fence";
 }
 
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+static void test_fence_set_deadline(struct dma_fence *base, ktime_t deadline)
+{
+	struct test_fence *fence = container_of(base, struct test_fence, base);
+	u64 ns = ktime_to_ns(deadline);
+	unsigned long flags;
+
+	spin_lock_irqsave(&fence->deadline_lock, flags);
+	if (!fence->deadline || ns < fence->deadline)
+		fence->deadline = ns;
+	spin_unlock_irqrestore(&fence->deadline_lock, flags);
+}
+#endif
+
 static const struct dma_fence_ops test_fence_ops = {
 	.get_driver_name = test_fence_name,
 	.get_timeline_name = test_fence_name,
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+	.set_deadline = test_fence_set_deadline,
+#endif
 };
+
+static int test_fence_deadline(struct test_fence *fence, u64 __user *out)
+{
+	u64 deadline;
+
+	if (LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0))
+		return -EOPNOTSUPP;
+	spin_lock_irq(&fence->deadline_lock);
+	deadline = fence->deadline;
+	spin_unlock_irq(&fence->deadline_lock);
+	return put_user(deadline, out);
+}
 
 static int test_fence_signal(struct test_fence *fence, int error)
 {
@@ -74,6 +107,7 @@ static int test_fence_open(struct inode *inode, struct file *file)
 	if (!fence)
 		return -ENOMEM;
 	spin_lock_init(&fence->lock);
+	spin_lock_init(&fence->deadline_lock);
 	mutex_init(&fence->signal);
 	dma_fence_init(&fence->base, &test_fence_ops, &fence->lock, dma_fence_context_alloc(1), 1);
 	file->private_data = fence;
@@ -99,6 +133,8 @@ static long test_fence_ioctl(struct file *file, unsigned int cmd, unsigned long 
 		return arg ? -EINVAL : test_fence_export(fence);
 	case UMF_TEST_FENCE_SIGNAL:
 		return arg > MAX_ERRNO ? -EINVAL : test_fence_signal(fence, arg);
+	case UMF_TEST_FENCE_DEADLINE:
+		return test_fence_deadline(fence, (u64 __user *)arg);
 	default:
 		return -ENOTTY;
 	}

@@ -2,9 +2,10 @@
 //!
 //! These block until the source is signaled. A kernel fence that they make is signaled from the
 //! start. An export of a value with an attached kernel fence passes that on and does not block: see
-//! umf_fence_attach_sync_file(). Imports do not raise the pending value: if waiters use
-//! UMF_WAIT_PENDING, call umf_fence_submit() first. The conversions of an event loop
-//! (umf_loop_export_syncobj() and what follows it) do not block.
+//! umf_fence_attach_sync_file(). An import that waits tells the kernel fence's driver its deadline,
+//! which may raise the device's clocks (SYNC_IOC_SET_DEADLINE, Linux 6.5). Imports do not raise the
+//! pending value: if waiters use UMF_WAIT_PENDING, call umf_fence_submit() first. The conversions
+//! of an event loop (umf_loop_export_syncobj() and what follows it) do not block.
 
 use super::args::{borrow_fd, no_flags, non_null};
 use super::contract::c_contract;

@@ -63,7 +63,9 @@ pub const UMF_DEVICE_CAP_TIMELINE: u64 = 1 << 1;
 /// Bit of umf_device_caps.flags: a syncobj point can signal an eventfd (Linux 6.6). Since 0.1.
 pub const UMF_DEVICE_CAP_EVENTFD: u64 = 1 << 2;
 
-/// Bit of umf_device_caps.flags: a syncobj wait can carry a deadline hint (Linux 6.8). Since 0.1.
+/// Bit of umf_device_caps.flags: a syncobj wait can carry a deadline hint (Linux 6.8).
+///
+/// umf_fence_import_syncobj() passes its deadline on. Since 0.1.
 pub const UMF_DEVICE_CAP_DEADLINE: u64 = 1 << 3;
 
 /// What a device and its kernel can do. umf_device_query_caps() fills it in. Later versions may add

@@ -175,7 +175,7 @@ impl Point<'_> {
             drm::wait_materialized(fd, &[self.handle], &[self.point], deadline)?;
         } else if self.point == 0 {
             // Without timelines no call waits for the fence alone: this waits for its signal.
-            drm::wait(fd, self.handle, deadline)?;
+            drm::wait(fd, self.handle, deadline, caps.deadline)?;
         } else {
             return Err(Error::NotSupported);
         }

@@ -119,15 +119,26 @@ pub(crate) fn import_sync_file(
     Ok(call::<FD_TO_HANDLE, _>(fd, &mut arg)?)
 }
 
-/// Wait until a binary syncobj holds a fence and the fence has signaled.
-pub(crate) fn wait(fd: BorrowedFd<'_>, handle: u32, deadline: Deadline) -> Result<()> {
+/// Wait until a binary syncobj holds a fence and the fence has signaled. If the kernel has deadline
+/// hints, the fence's driver is told the deadline.
+pub(crate) fn wait(
+    fd: BorrowedFd<'_>,
+    handle: u32,
+    deadline: Deadline,
+    has_deadline: bool,
+) -> Result<()> {
+    let timeout_nsec = timeout(fd, deadline);
     let mut arg = drm::drm_syncobj_wait {
         handles: address(&handle),
         count_handles: 1,
-        timeout_nsec: timeout(fd, deadline),
+        timeout_nsec,
         flags: drm::DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT,
         ..Default::default()
     };
+    if has_deadline && deadline != Deadline::POLL && deadline != Deadline::NEVER {
+        arg.flags |= drm::DRM_SYNCOBJ_WAIT_FLAGS_WAIT_DEADLINE;
+        arg.deadline_nsec = timeout_nsec as u64;
+    }
     Ok(until_deadline(deadline, || call::<WAIT, _>(fd, &mut arg))?)
 }
 
