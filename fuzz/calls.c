@@ -434,6 +434,9 @@ ask(unsigned place)
     struct umf_queue *queue = ANY(queues);
     CHECK(ONE_OF(umf_query_caps(&caps), 0, -EINVAL) != 0 || umf_version() == caps.version);
     CHECK(umf_page_flags(page) <= UMF_PAGE_SINGLE_WRITER);
+    uint32_t reclaimed;
+    if (ONE_OF(umf_page_reclaim(page, flags(0), &reclaimed), 0, -EINVAL, -EACCES) == 0)
+        CHECK(reclaimed <= umf_page_fence_count(page));
     CHECK(fence ? umf_fence_index(fence) < UMF_PAGE_MAX_FENCES
                 : umf_fence_index(fence) == UINT32_MAX);
     CHECK((umf_fence_monitored_offset(fence) == UINT64_MAX) == !fence);

@@ -362,6 +362,44 @@ int umf_page_export(struct umf_page *page, uint64_t flags, int *out_fd);
 int umf_page_export_dma_buf(struct umf_page *page, uint64_t flags, int *out_fd);
 
 /**
+ * Free the slots whose creators died.
+ *
+ * A process that dies without umf_fence_unref() leaves its slots in use, also if it is killed
+ * within a call that creates or ends a fence. This call ends the fences in such slots: waits for
+ * values that they have not reached return -ESTALE. The slots become free for umf_fence_create().
+ * Fences with UMF_FENCE_LASTING stay.
+ *
+ * A slot is freed only if the process that created its fence is known to be dead. There are two
+ * ways to know it. A process of this process's pid namespace has exited; if another one has its id
+ * now, that has to exit too. Or a process of any pid namespace exited while the fence or the page
+ * was tied to it, by a pidfd or with UMF_TIE_PROCESS (umf_loop_tie_fence(), umf_loop_tie_page()),
+ * in this process or another one that can write to the page. A tie to a connection does not count:
+ * its end does not tell which process died.
+ *
+ * Each slot names the creator of its fence by process id, pid namespace and start time, as the
+ * creator read them in /proc when it created its first fence. If it had no /proc, its slots stay
+ * in use. A peer that can write to the page can write another name there. It can so end the fence
+ * in that slot, or keep the slot in use, and could do both without this call.
+ *
+ * The call reads every slot, and asks the kernel about the first 4096 processes that it finds
+ * named: call it again as long as it frees slots. It makes two wake-up system calls for each slot
+ * that it frees.
+ *
+ * @page: the page.
+ * @flags: must be 0.
+ * @out_count: receives the number of slots that were freed. NULL if the caller does not want it.
+ *     Written only on success.
+ *
+ * Return: 0 on success, also if no slot was freed, or
+ *   -EINVAL  @page is NULL, or @flags is not 0
+ *   -EACCES  this process imported the page, which has UMF_PAGE_SINGLE_WRITER
+ *   -ENOMEM  no memory is left
+ *
+ * Thread-safe, also while other processes create, end and reclaim. Since 0.1.
+ */
+int umf_page_reclaim(struct umf_page *page, uint64_t flags, uint32_t *out_count);
+
+/**
  * Get the flags of a page.
  *
  * @page: the page.
@@ -472,9 +510,9 @@ struct umf_fence;
  * except in a process that saw the value reached. Slots are reused in turn, so that is as far away
  * as the page has free slots.
  *
- * A process that exits or dies without umf_fence_unref() ends nothing. Its slots stay in use, and
- * its waiters sleep until a process fails the fences that it should have signaled.
- * umf_loop_tie_fence() and umf_loop_tie_page() do that.
+ * A process that exits or dies without umf_fence_unref() ends nothing. Its waiters sleep until a
+ * process fails the fences that it should have signaled, as umf_loop_tie_fence() and
+ * umf_loop_tie_page() do. Its slots stay in use until umf_page_reclaim().
  *
  * @page: the page. The fence keeps a reference to it.
  * @value: the initial value. A wait for it or for less is met at once.
@@ -485,7 +523,7 @@ struct umf_fence;
  * Return: 0 on success, or
  *   -EINVAL      @page or @out_fence is NULL, @flags has unknown bits, or @value is above
  *                UINT32_MAX for a 32-bit fence
- *   -ENOSPC      all slots of the page are in use
+ *   -ENOSPC      all slots of the page are in use: see umf_page_reclaim()
  *   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER
  *   -EOPNOTSUPP  UMF_FENCE_DEVICE in a page with UMF_PAGE_SINGLE_WRITER: its waiters could not
  *                tell the device that they wait
@@ -1814,6 +1852,9 @@ int umf_loop_export_fence(struct umf_loop *event_loop,
  * the caller closes its own end of a socket, the connection stays open, and the peer does not see
  * it end. Cancel the watch first, or call shutdown(SHUT_RDWR).
  *
+ * If the fence is tied to the process that created it, by a pidfd or with UMF_TIE_PROCESS,
+ * umf_page_reclaim() can free its slot once the fence has failed.
+ *
  * The callback gets 0 once the fence has failed. If the fence had ended, it gets -ESTALE, or 0 if
  * this process cannot write to the page.
  *
@@ -1854,6 +1895,9 @@ int umf_loop_tie_fence(struct umf_loop *event_loop,
  *
  * This does for every fence that lives in the page at that time what umf_loop_tie_fence() does for
  * one; read there what counts as the end. The callback gets 0.
+ *
+ * If the page is tied by a pidfd or with UMF_TIE_PROCESS, umf_page_reclaim() can then free the
+ * slots of all fences that the process created in the page.
  *
  * If this process imported the page, and the page has UMF_PAGE_SINGLE_WRITER, all its fences fail
  * for this process only. They do as long as this process has the page open.

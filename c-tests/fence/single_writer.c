@@ -197,7 +197,7 @@ static void
 the_creator_of_the_page_lies(void)
 {
     static const struct page_header header = { PAGE_MAGIC, PAGE_VERSION, 4 };
-    uint32_t live = 2;
+    uint64_t live = STATE_LIVE;
     struct umf_page *page;
     struct umf_fence *fence;
     struct umf_loop *loop;

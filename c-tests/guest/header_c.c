@@ -30,6 +30,7 @@ static const function functions[] = {
     (function)umf_page_import,
     (function)umf_page_export,
     (function)umf_page_export_dma_buf,
+    (function)umf_page_reclaim,
     (function)umf_page_fence_count,
     (function)umf_page_ref,
     (function)umf_page_unref,

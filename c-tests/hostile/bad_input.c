@@ -69,6 +69,8 @@ null_arguments(void)
     ROW(-EINVAL, umf_page_export(page, 0, NULL));
     ROW(-EINVAL, umf_page_export_dma_buf(NULL, 0, &out.fd));
     ROW(-EINVAL, umf_page_export_dma_buf(page, 0, NULL));
+    ROW(-EINVAL, umf_page_reclaim(NULL, 0, &out.index));
+    ROW(0, umf_page_reclaim(page, 0, NULL));
     ROW(-EINVAL, umf_fence_create_in(page, NULL, 0, &out.fence));
     ROW(-EINVAL, umf_fence_open_in(page, umf_fence_index(fence), NULL, 0, &out.fence));
     ROW(-EINVAL, umf_fence_create(NULL, 0, 0, &out.fence));
@@ -234,6 +236,7 @@ every_unknown_flag(void)
         ROW(-EINVAL, umf_page_export(page, flag, &out.fd));
         ROW(-EINVAL, umf_fence_attach_sync_file(fence, 10, -1, flag));
         ROW(-EINVAL, umf_fence_attach_syncobj(fence, 10, NULL, 1, 1, flag));
+        ROW(-EINVAL, umf_page_reclaim(page, flag, &out.index));
         if (!(flag & (UMF_FENCE_32BIT | UMF_FENCE_DEVICE | UMF_FENCE_LASTING)))
             ROW(-EINVAL, umf_fence_create(page, 0, flag, &out.fence));
         ROW(-EINVAL, umf_set_spin(10, 50000, flag));

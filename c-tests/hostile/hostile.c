@@ -162,6 +162,17 @@ write_wait_record(uint64_t *state, uint64_t choice)
     put64(at + 8, (get64(at + 8) & ~UINT64_C(0xffffffff)) | (random_word(state) & 0xffffffff));
 }
 
+/* Another owner of a slot: one that lives, one that is dead, or none that exists. */
+static void
+write_creator(size_t slot, uint64_t *state, uint64_t choice)
+{
+    uint64_t real = get64(SLOTS_AT + SLOT_SIZE * ((choice >> 40) % SLOTS) + SLOT_CREATOR);
+    uint64_t pid = choice & 1024 ? (uint64_t)getpid() : random_word(state) % (1 << 22);
+    put64(slot + SLOT_CREATOR, choice & 2048   ? (real & ~UINT64_C(0x3fffff)) | pid
+                               : choice & 4096 ? UINT64_C(1) << (choice >> 58)
+                                               : number(state));
+}
+
 static void
 mutate(uint64_t *state)
 {
@@ -170,7 +181,7 @@ mutate(uint64_t *state)
     size_t slot = SLOTS_AT + SLOT_SIZE * ((choice >> 8) % SLOTS),
            at = (choice >> 16) % (raw.length - 64);
     uint32_t sequence = get32(EVENT_COUNT);
-    unsigned kind = choice % 22;
+    unsigned kind = choice % 23;
     if (kind < 3 && choice >> 62)
         kind += 3; /* aimed mutations reach deeper code */
     if (kind < 6 && choice >> 58)
@@ -194,9 +205,9 @@ mutate(uint64_t *state)
         put32(slot + SLOT_FUTEX,
               choice & 1024 ? value : get32(slot + SLOT_FUTEX) + (choice & 2048 ? 1 : UINT32_MAX));
         break;
-    case 9: put32(slot + SLOT_STATE, get32(slot + SLOT_STATE) ^ (choice >> 40) % 64); break;
+    case 9: put64(slot + SLOT_STATE, get64(slot + SLOT_STATE) ^ (choice >> 40) % 64); break;
     case 10:
-        put32(slot + SLOT_STATE, get32(slot + SLOT_STATE) + (choice & 1024 ? 16 : UINT32_MAX - 15));
+        put64(slot + SLOT_STATE, get64(slot + SLOT_STATE) + (choice & 1024 ? 64 : UINT64_MAX - 63));
         break;
     case 11: put32(slot + SLOT_ERROR, value); break;
     case 12: put32(slot + 36, value); break;
@@ -219,7 +230,8 @@ mutate(uint64_t *state)
     case 20: /* one slot copied over another */
         memcpy(raw.bytes + slot, raw.bytes + SLOTS_AT + SLOT_SIZE * ((choice >> 40) % SLOTS), 64);
         break;
-    case 21:
+    case 21: write_creator(slot, state, choice); break;
+    case 22:
         if ((choice >> 40) % 16 == 0) {
             off_t from = (choice >> 50) % 3 ? (off_t)((choice >> 50) % 2 * 4096) : 0;
             off_t length = (choice >> 50) % 3 ? 4096 : (off_t)raw.length;
@@ -241,16 +253,16 @@ overwrite(void)
 {
     uint64_t state = 1;
     for (;;) {
-        uint32_t alive[SLOTS];
+        uint64_t alive[SLOTS];
         while (atomic_load(&control->done) == atomic_load(&control->asked))
             sched_yield();
         for (unsigned i = 0; i < SLOTS; i++)
-            alive[i] = get32(SLOTS_AT + SLOT_SIZE * i + SLOT_STATE);
+            alive[i] = get64(SLOTS_AT + SLOT_SIZE * i + SLOT_STATE);
         for (unsigned i = 0; i < MUTATIONS; i++) {
             mutate(&state);
             for (unsigned slot = 0; slot < SLOTS && i % BURST == 0; slot++) {
                 /* Fences are made live again, or most calls would fail early. */
-                put32(SLOTS_AT + SLOT_SIZE * slot + SLOT_STATE, alive[slot]);
+                put64(SLOTS_AT + SLOT_SIZE * slot + SLOT_STATE, alive[slot]);
                 put32(SLOTS_AT + SLOT_SIZE * slot + SLOT_ERROR, 0);
             }
             if (i % BURST == 0) {
@@ -559,6 +571,11 @@ everything_else(void *unused)
             OK(umf_fence_wait(fence, seen, 0));
         if (i % 8 == 0)
             OK(umf_graph_write(null, i % 16 == 0 ? UMF_GRAPH_DOT : 0, &deadlocks));
+        if (i % 8 == 4) {
+            uint32_t reclaimed = SLOTS + 1;
+            OK(umf_page_reclaim(page, 0, &reclaimed));
+            CHECK(reclaimed <= SLOTS);
+        }
         umf_fence_unref(created);
         umf_fence_unref(opened);
         umf_fence_unref(external);
@@ -608,8 +625,10 @@ asks(void *longest)
 static void
 renew(unsigned round)
 {
-    for (unsigned i = 0; i < SLOTS; i++)
-        put32(SLOTS_AT + SLOT_SIZE * i + SLOT_STATE, i < STEADY ? (round + 1) << 16 : 1);
+    for (unsigned i = 0; i < SLOTS; i++) {
+        put64(SLOTS_AT + SLOT_SIZE * i + SLOT_STATE, STATE_COUNT((round + 1) << 10));
+        put64(SLOTS_AT + SLOT_SIZE * i + SLOT_CREATOR, i < STEADY ? 0 : 1);
+    }
     for (unsigned i = 0; i < STEADY; i++) {
         umf_fence_unref(steady[i]);
         put64(16, i); /* the next free slot */

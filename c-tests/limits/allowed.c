@@ -33,7 +33,7 @@ static const long by_the_library[] = {
 #ifdef SYS_open
     SYS_open, /* /dev/udmabuf, /proc/PID/stat */
 #endif
-    SYS_openat,       SYS_getpid,        SYS_gettid,    SYS_kill,
+    SYS_openat,       SYS_getpid,        SYS_gettid,    SYS_kill,     SYS_pidfd_open,
     SYS_prctl,        /* wait records; PR_SET_NAME */
     SYS_madvise,      /* to notice a fork */
     SYS_sched_getscheduler, SYS_sched_getaffinity, /* a loop's thread */
@@ -250,6 +250,7 @@ do_everything(void)
     OK(umf_page_create(100, UMF_PAGE_SINGLE_WRITER, &pages[2]));
     OK(umf_page_export(pages[0], 0, &fd));
     OK(umf_page_import(their_page, 0, &imported));
+    OK(umf_page_reclaim(imported, 0, NULL));
     wait_and_signal(pages[0], pages[1]);
     wait_and_signal(pages[2], pages[1]);
     wait_for_a_device(pages[0]);

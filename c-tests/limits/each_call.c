@@ -301,6 +301,8 @@ EACH(, SOME_MEMORY, ANYWHERE, umf_page_import, umf_page_unref(page_of_others),
 EACH(, NO_MEMORY, ANYWHERE, umf_page_export, NONE, umf_page_export(page, 0, &out.fd), close(out.fd))
 EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_page_export_dma_buf, NONE,
      umf_page_export_dma_buf(page, 0, &out.fd), close(out.fd))
+EACH(, SOME_MEMORY, ANYWHERE, umf_page_reclaim, NONE, umf_page_reclaim(page, 0, &out.index),
+     CHECK(out.index == 0))
 EACH(, NO_MEMORY, ANYWHERE, umf_page_flags, NONE, umf_page_flags(page) != 0, NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_page_fence_count, NONE, umf_page_fence_count(page) == 0, NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_page_ref, NONE, umf_page_ref(page) != page, umf_page_unref(page))

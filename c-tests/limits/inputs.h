@@ -13,9 +13,12 @@ static inline void
 make_a_page(int sock)
 {
     struct umf_page *page;
+    struct umf_fence *fence;
     OK(umf_page_create(1, 0, &page));
+    OK(umf_fence_create(page, 0, 0, &fence));
     send_page(sock, page);
     hear(sock);
+    umf_fence_unref(fence);
     umf_page_unref(page);
 }
 

@@ -125,6 +125,10 @@ static const struct {
     { "prctl", { ALL_OF(SYS_prctl, EPERM) }, NOTHING_ELSE_CHANGES },
     { "open", { ALL_OF(SYS_openat, EPERM), ALL_OF(OPEN, EPERM) }, NOTHING_ELSE_CHANGES },
     { "kill", { ALL_OF(SYS_kill, EPERM) }, NOTHING_ELSE_CHANGES },
+    { "pidfd_open", { ALL_OF(SYS_pidfd_open, EPERM) }, NOTHING_ELSE_CHANGES },
+    { "pidfd_open, as if there were none",
+      { ALL_OF(SYS_pidfd_open, ENOSYS) },
+      NOTHING_ELSE_CHANGES },
     { "writev", { ALL_OF(SYS_writev, EPERM) }, NOTHING_ELSE_CHANGES },
     /* Descriptors of the whole system have run out. */
     { "memfd_create, in a full machine",
@@ -243,6 +247,11 @@ look(const struct answers *expected)
     EXPECT(expected->create_single_writer, umf_page_create(1, UMF_PAGE_SINGLE_WRITER, &more));
     umf_page_unref(more);
     EXPECT(expected->import, umf_page_import(their_page, 0, &again));
+    if (again) {
+        uint32_t reclaimed = 1;
+        OK(umf_page_reclaim(again, 0, &reclaimed));
+        CHECK(reclaimed == 0); /* its creator lives */
+    }
     umf_page_unref(again);
     EXPECT(expected->export, umf_page_export(pages[0], 0, &fd));
     close(fd);

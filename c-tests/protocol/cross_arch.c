@@ -43,6 +43,15 @@ hand_over(struct umf_page *of, uint64_t value, uint64_t flags)
 static uint64_t wide(uint64_t i) { return (UINT64_C(1) << 40) - 2000 + i; }
 static uint64_t narrow(uint64_t i) { return (uint32_t)(UINT32_MAX - 2000 + i); }
 
+/* The creator of a fence has the process id in its lowest bits. */
+#define PIDS (UINT64_C(1) << 22)
+
+static uint64_t
+slot_word(const struct raw *raw, const struct umf_fence *fence, size_t word)
+{
+    return *(const uint64_t *)(const void *)(raw->bytes + umf_fence_offset(fence) + word);
+}
+
 static void
 the_layout_is_the_same(void)
 {
@@ -57,6 +66,16 @@ the_layout_is_the_same(void)
     /* All bits of a value that a device writes arrive. */
     struct raw raw = map_raw(page);
     agree(raw.length);
+    /* So do both halves of the words that say which fence is in a slot and which process created
+     * it. */
+    CHECK(slot_word(&raw, theirs[WIDE], SLOT_STATE) == STATE_LIVE);
+    CHECK(slot_word(&raw, mine[WIDE], SLOT_CREATOR) % PIDS == (uint64_t)getpid());
+    CHECK(slot_word(&raw, theirs[WIDE], SLOT_CREATOR) % PIDS == (uint64_t)other_pid);
+    tell(sock, slot_word(&raw, mine[WIDE], SLOT_CREATOR));
+    CHECK(hear(sock) == slot_word(&raw, theirs[WIDE], SLOT_CREATOR));
+    uint32_t reclaimed = 1;
+    OK(umf_page_reclaim(page, 0, &reclaimed));
+    CHECK(reclaimed == 0);
     write_raw(&raw, mine[WIDE], wide(1));
     agree(1);
     OK(umf_fence_wait(theirs[WIDE], wide(1), 0));

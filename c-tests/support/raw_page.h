@@ -7,9 +7,9 @@
 
 #include "check.h"
 
-/* Layout version 3: the header, the event count with its log, the wait table, the slots. */
+/* Layout version 4: the header, the event count with its log, the wait table, the slots. */
 #define PAGE_MAGIC UINT64_C(0x6567617020666d75) /* "umf page" */
-#define PAGE_VERSION 3
+#define PAGE_VERSION 4
 #define EVENT_COUNT 64
 #define EVENT_LOG 128
 #define EVENT_LOG_LENGTH 256
@@ -23,8 +23,15 @@
 #define SLOT_PENDING 8
 #define SLOT_WAITER_BITS 16
 #define SLOT_FUTEX 24
-#define SLOT_STATE 28
 #define SLOT_ERROR 32
+#define SLOT_STATE 48
+#define SLOT_CREATOR 56
+
+/* A state word, of 64 bits: the counter of the slot's fences, 4 bits kind, 2 bits life. A wait
+ * record holds the low half. */
+#define STATE_FREE 0
+#define STATE_LIVE 2
+#define STATE_COUNT(count) ((uint64_t)(count) << 6)
 
 struct page_header {
     uint64_t magic;

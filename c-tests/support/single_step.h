@@ -37,6 +37,9 @@ stay_on_this_core(void)
     (void)sched_setaffinity(0, sizeof(set), &set);
 }
 
+/* What a child does before it stops, if not NULL. */
+static void (*prepare_child)(void);
+
 /* A stopped child that will run the function next, and exit with its result. -1 where that is
  * not allowed. Not inlined: all children must run the same instructions. */
 static __attribute__((noinline)) pid_t
@@ -49,6 +52,8 @@ start_stopped(int (*run)(void))
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
             _exit(255);
+        if (prepare_child)
+            prepare_child();
         raise(SIGSTOP);
         /* Not _exit(): the dynamic linker would run first, and the child would stop in it. */
         syscall(SYS_exit_group, run());
@@ -186,18 +191,16 @@ find_points(struct points *points, int (*run)(void))
         end_child(pid);
 }
 
-/* A child that runs the function and is stopped before the instruction at pc when it first gets
- * there. 0 if it ended or fell asleep without getting there. */
-static inline pid_t
-try_to_stop_at(int (*run)(void), uintptr_t pc)
+/* Continues a stopped child until it is before the instruction at pc. False if it ended or fell
+ * asleep without getting there; then it is waited for. */
+static inline bool
+continue_to(pid_t pid, uintptr_t pc)
 {
     const long breakpoint = 0xcc; /* int3 */
-    pid_t pid = start_stopped(run);
     int exit_code;
-    CHECK(pid > 0);
     errno = 0;
     if ((uintptr_t)ptrace(PTRACE_PEEKUSER, pid, PC, NULL) == pc)
-        return pid;
+        return true;
     long code = ptrace(PTRACE_PEEKTEXT, pid, (void *)pc, NULL);
     CHECK(errno == 0);
     CHECK(ptrace(PTRACE_POKETEXT, pid, (void *)pc, (void *)((code & ~0xffL) | breakpoint)) == 0);
@@ -206,10 +209,20 @@ try_to_stop_at(int (*run)(void), uintptr_t pc)
     if (progress == ASLEEP)
         end_child(pid);
     if (progress != STOPPED)
-        return 0;
+        return false;
     CHECK(ptrace(PTRACE_POKETEXT, pid, (void *)pc, (void *)code) == 0);
     CHECK(ptrace(PTRACE_POKEUSER, pid, PC, (void *)pc) == 0);
-    return pid;
+    return true;
+}
+
+/* A child that runs the function and is stopped before the instruction at pc when it first gets
+ * there. 0 if it ended or fell asleep without getting there. */
+static inline pid_t
+try_to_stop_at(int (*run)(void), uintptr_t pc)
+{
+    pid_t pid = start_stopped(run);
+    CHECK(pid > 0);
+    return continue_to(pid, pc) ? pid : 0;
 }
 
 /* For functions whose code path is always the same. */

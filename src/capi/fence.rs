@@ -69,9 +69,9 @@ pub const UMF_FENCE_LASTING: u64 = 1 << 2;
 /// except in a process that saw the value reached. Slots are reused in turn, so that is as far away
 /// as the page has free slots.
 ///
-/// A process that exits or dies without umf_fence_unref() ends nothing. Its slots stay in use, and
-/// its waiters sleep until a process fails the fences that it should have signaled.
-/// umf_loop_tie_fence() and umf_loop_tie_page() do that.
+/// A process that exits or dies without umf_fence_unref() ends nothing. Its waiters sleep until a
+/// process fails the fences that it should have signaled, as umf_loop_tie_fence() and
+/// umf_loop_tie_page() do. Its slots stay in use until umf_page_reclaim().
 ///
 /// @page: the page. The fence keeps a reference to it.
 /// @value: the initial value. A wait for it or for less is met at once.
@@ -82,7 +82,7 @@ pub const UMF_FENCE_LASTING: u64 = 1 << 2;
 /// Return: 0 on success, or
 ///   -EINVAL      @page or @out_fence is NULL, @flags has unknown bits, or @value is above
 ///                UINT32_MAX for a 32-bit fence
-///   -ENOSPC      all slots of the page are in use
+///   -ENOSPC      all slots of the page are in use: see umf_page_reclaim()
 ///   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER
 ///   -EOPNOTSUPP  UMF_FENCE_DEVICE in a page with UMF_PAGE_SINGLE_WRITER: its waiters could not
 ///                tell the device that they wait

@@ -181,6 +181,56 @@ pub unsafe extern "C" fn umf_page_export_dma_buf(
     })
 }
 
+/// Free the slots whose creators died.
+///
+/// A process that dies without umf_fence_unref() leaves its slots in use, also if it is killed
+/// within a call that creates or ends a fence. This call ends the fences in such slots: waits for
+/// values that they have not reached return -ESTALE. The slots become free for umf_fence_create().
+/// Fences with UMF_FENCE_LASTING stay.
+///
+/// A slot is freed only if the process that created its fence is known to be dead. There are two
+/// ways to know it. A process of this process's pid namespace has exited; if another one has its id
+/// now, that has to exit too. Or a process of any pid namespace exited while the fence or the page
+/// was tied to it, by a pidfd or with UMF_TIE_PROCESS (umf_loop_tie_fence(), umf_loop_tie_page()),
+/// in this process or another one that can write to the page. A tie to a connection does not count:
+/// its end does not tell which process died.
+///
+/// Each slot names the creator of its fence by process id, pid namespace and start time, as the
+/// creator read them in /proc when it created its first fence. If it had no /proc, its slots stay
+/// in use. A peer that can write to the page can write another name there. It can so end the fence
+/// in that slot, or keep the slot in use, and could do both without this call.
+///
+/// The call reads every slot, and asks the kernel about the first 4096 processes that it finds
+/// named: call it again as long as it frees slots. It makes two wake-up system calls for each slot
+/// that it frees.
+///
+/// @page: the page.
+/// @flags: must be 0.
+/// @out_count: receives the number of slots that were freed. NULL if the caller does not want it.
+///     Written only on success.
+///
+/// Return: 0 on success, also if no slot was freed, or
+///   -EINVAL  @page is NULL, or @flags is not 0
+///   -EACCES  this process imported the page, which has UMF_PAGE_SINGLE_WRITER
+///   -ENOMEM  no memory is left
+///
+/// Thread-safe, also while other processes create, end and reclaim. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_page_reclaim(
+    page: *mut umf_page,
+    flags: u64,
+    out_count: *mut u32,
+) -> c_int {
+    c_return_preserving_errno(|| {
+        no_flags(flags)?;
+        let count = c_contract!(borrow(page)?).reclaim()?;
+        if !out_count.is_null() {
+            c_contract!(out_count.write(count));
+        }
+        Ok(())
+    })
+}
+
 /// Get the flags of a page.
 ///
 /// @page: the page.

@@ -222,6 +222,9 @@ pub const UMF_TIE_PROCESS: u64 = 1 << 0;
 /// the caller closes its own end of a socket, the connection stays open, and the peer does not see
 /// it end. Cancel the watch first, or call shutdown(SHUT_RDWR).
 ///
+/// If the fence is tied to the process that created it, by a pidfd or with UMF_TIE_PROCESS,
+/// umf_page_reclaim() can free its slot once the fence has failed.
+///
 /// The callback gets 0 once the fence has failed. If the fence had ended, it gets -ESTALE, or 0 if
 /// this process cannot write to the page.
 ///
@@ -271,6 +274,9 @@ pub unsafe extern "C" fn umf_loop_tie_fence(
 ///
 /// This does for every fence that lives in the page at that time what umf_loop_tie_fence() does for
 /// one; read there what counts as the end. The callback gets 0.
+///
+/// If the page is tied by a pidfd or with UMF_TIE_PROCESS, umf_page_reclaim() can then free the
+/// slots of all fences that the process created in the page.
 ///
 /// If this process imported the page, and the page has UMF_PAGE_SINGLE_WRITER, all its fences fail
 /// for this process only. They do as long as this process has the page open.

@@ -27,7 +27,7 @@ pub(crate) struct FenceNode {
     pub(crate) is_mentioned: bool,
 }
 
-/// The page, the slot, and which of the slot's fences.
+/// The page, the slot, and which of the slot's fences, as far as a record says that.
 type Key = (FileId, u32, u32);
 
 impl FenceNode {
@@ -35,15 +35,15 @@ impl FenceNode {
     /// existed: nothing waits for it any longer.
     fn read(page: &Ref<Page>, snapshot: &RecordSnapshot) -> Option<FenceNode> {
         let handle = SlotHandle::new(page, snapshot.slot).ok()?;
-        if handle.slot().generation() != Some(snapshot.generation)
-            || handle.slot().error(snapshot.generation) != Ok(None)
+        let generation = handle.slot().generation()?;
+        if generation.recorded() != snapshot.generation
+            || handle.slot().error(generation) != Ok(None)
         {
             return None;
         }
-        let value = value(page, snapshot, &handle)?;
-        let pending = handle.slot().pending(snapshot.generation).ok()?;
-        let (key, width) =
-            (key(page, snapshot.slot, snapshot.generation), snapshot.generation.width());
+        let value = value(page, &handle, generation)?;
+        let pending = handle.slot().pending(generation).ok()?;
+        let (key, width) = (key(page, snapshot), generation.width());
         Some(FenceNode { key, value, pending, width, is_mentioned: false })
     }
 
@@ -59,20 +59,17 @@ impl FenceNode {
 
 /// Returns the value of a fence. If the value is in external memory, only a handle that this
 /// process has open can read it. Without one, the initial value is returned.
-fn value(page: &Page, snapshot: &RecordSnapshot, handle: &SlotHandle) -> Option<u64> {
-    match Fence::find_open(page, snapshot.slot) {
-        Some(fence)
-            if snapshot.generation.has_external_value()
-                && fence.is_generation(snapshot.generation) =>
-        {
+fn value(page: &Page, handle: &SlotHandle, generation: Generation) -> Option<u64> {
+    match Fence::find_open(page, handle.index()) {
+        Some(fence) if generation.has_external_value() && fence.is_generation(generation) => {
             Some(fence.value())
         }
-        _ => handle.slot().value(snapshot.generation).ok(),
+        _ => handle.slot().value(generation).ok(),
     }
 }
 
-fn key(page: &Page, index: u32, generation: Generation) -> Key {
-    (page.id(), index, generation.to_shared())
+fn key(page: &Page, snapshot: &RecordSnapshot) -> Key {
+    (page.id(), snapshot.slot, snapshot.generation)
 }
 
 /// A participant that waits or promised to signal.
@@ -136,7 +133,7 @@ impl Graph {
             ) else {
                 continue;
             };
-            let key = key(page, snapshot.slot, snapshot.generation);
+            let key = key(page, snapshot);
             // The fence was destroyed, has failed or never existed.
             let Ok(fence) = fences.binary_search_by_key(&key, |fence| fence.key) else {
                 continue;

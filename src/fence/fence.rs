@@ -9,6 +9,7 @@ use super::poll_interval::WaitTimePredictor;
 use super::spin::SpinHistory;
 use super::wait_record::WaitRecord;
 use crate::error::{Error, FenceErrno, Result};
+use crate::shm::creator::Creator;
 use crate::shm::event_count::EventSink;
 use crate::shm::generation::{Generation, Kind};
 use crate::shm::owner_death;
@@ -40,7 +41,7 @@ pub(crate) struct Fence {
     is_signalable: bool,
     /// The process whose last handle ends the fence: the creator, if this is it and the fence is
     /// not a lasting one. The child of a fork inherits the handle, not the fence.
-    ends_with: Option<ProcessBound>,
+    ends_with: Option<(ProcessBound, Creator)>,
     /// The value, if it is not in the slot.
     memory: Option<ExternalMemory>,
     /// Whether its signaler is known to be dead, if that cannot be written into the page.
@@ -59,7 +60,15 @@ pub(crate) struct Fence {
 struct Rights {
     is_writable: bool,
     is_signalable: bool,
-    ends_with: Option<ProcessBound>,
+    ends_with: Option<(ProcessBound, Creator)>,
+}
+
+/// How long a fence lives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lifetime {
+    /// Until its creator's last handle is gone.
+    Creator,
+    Page,
 }
 
 /// The open fences of this process, by page and slot.
@@ -72,24 +81,24 @@ impl Fence {
     /// A new fence at `value` in a free slot of `page`. It ends with the last handle of this
     /// process.
     pub(crate) fn create(page: &Ref<Page>, kind: Kind, value: u64) -> Result<Ref<Fence>> {
-        Fence::create_until(page, kind, value, Some(ProcessBound::new()))
+        Fence::create_for(page, kind, value, Lifetime::Creator)
     }
 
     /// A new fence that lives as long as its page, whatever becomes of its handles.
     pub(crate) fn create_lasting(page: &Ref<Page>, kind: Kind, value: u64) -> Result<Ref<Fence>> {
-        Fence::create_until(page, kind, value, None)
+        Fence::create_for(page, kind, value, Lifetime::Page)
     }
 
-    fn create_until(
+    fn create_for(
         page: &Ref<Page>,
         kind: Kind,
         value: u64,
-        ends_with: Option<ProcessBound>,
+        lifetime: Lifetime,
     ) -> Result<Ref<Fence>> {
         if !kind.width.holds(value) {
             return Err(Error::Invalid);
         }
-        Fence::create_at(page, kind, value, (ends_with, None))
+        Fence::create_at(page, kind, value, (lifetime, None))
     }
 
     /// A new fence whose value a device writes to external memory. The fence starts at the value
@@ -101,34 +110,42 @@ impl Fence {
     ) -> Result<Ref<Fence>> {
         let kind = Kind { width, device: true, external_value: true, ..Kind::PLAIN };
         let value = desc.load(width).ok_or(Error::Invalid)?;
-        Fence::create_at(page, kind, value, (Some(ProcessBound::new()), Some(desc)))
+        Fence::create_at(page, kind, value, (Lifetime::Creator, Some(desc)))
     }
 
     fn create_at(
         page: &Ref<Page>,
         kind: Kind,
         value: u64,
-        (ends_with, desc): (Option<ProcessBound>, Option<ExternalMemoryDesc>),
+        (lifetime, desc): (Lifetime, Option<ExternalMemoryDesc>),
     ) -> Result<Ref<Fence>> {
-        let (index, generation) = page.claim(kind, value)?;
+        let creator = Creator::this_process();
+        let (index, generation) = page.claim(kind, value, creator)?;
         let slot = SlotHandle::new(page, index)?;
         let mut is_new = false;
         let make = || {
-            is_new = true;
             // Under the registry's lock: nobody in this process opens the fence before its creator
             // has it.
-            slot.slot().publish(generation);
+            is_new = slot.slot().publish(generation);
+            if !is_new {
+                return Err(Error::Full);
+            }
+            if lifetime == Lifetime::Page {
+                slot.slot().keep(creator);
+            }
+            let is_ending = lifetime == Lifetime::Creator;
+            let ends_with = is_ending.then(|| (ProcessBound::new(), creator));
             let memory = desc.map(ExternalMemory::new);
             let rights = Rights { is_writable: true, is_signalable: memory.is_none(), ends_with };
             Ok(Fence::new(slot.clone(), generation, value, memory, rights))
         };
         let fence = FENCES
             .get_or_make((page.id(), index), |fence| fence.generation == generation, make)
-            .inspect_err(|_| slot.slot().unclaim(generation))?;
+            .inspect_err(|_| slot.slot().unclaim(generation, creator))?;
         if !is_new {
             // A peer made the slot of a fence that lives here look free, and it was claimed again
             // in the same generation.
-            slot.slot().unclaim(generation);
+            slot.slot().unclaim(generation, creator);
             return Err(Error::Full);
         }
         Ok(fence)
@@ -475,10 +492,11 @@ impl Fence {
     }
 
     /// The signaler died. Fails the fence for every process, or, if only its creator may write to
-    /// the page, for this process.
-    pub(crate) fn fail_owner_died(&self) -> Result<()> {
+    /// the page, for this process. If it is known which process `dead` was, and that process
+    /// created the fence, the slot can be reclaimed. `Stale` if the fence has ended.
+    pub(crate) fn fail_owner_died(&self, dead: Option<Creator>) -> Result<()> {
         if self.is_writable {
-            return self.set_error(Error::OwnerDead.errno());
+            return self.slot().fail_owner_died(Some(self.generation), self.sink(), dead);
         }
         // O1 (owner_death.rs).
         self.owner_died.store(true, Ordering::Release);
@@ -500,8 +518,9 @@ impl Fence {
 impl Drop for Fence {
     fn drop(&mut self) {
         FENCES.forget((self.page().id(), self.index()), self);
-        if self.ends_with.is_some_and(|creator| creator.is_ours()) {
-            self.slot().retire(self.generation, self.sink());
+        let ours = self.ends_with.filter(|(process, _)| process.is_ours());
+        if let Some((_, creator)) = ours {
+            self.slot().retire(self.generation, self.sink(), creator);
         }
     }
 }

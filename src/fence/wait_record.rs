@@ -123,9 +123,9 @@ impl WaitRecord {
 /// Whether nothing can wait for what the record says: its fence has ended or failed, or reached the
 /// value.
 fn says_nothing(page: &Page, record: &RecordSnapshot) -> bool {
-    let generation = record.generation;
     let Ok(slot) = page.slot(record.slot) else { return true };
-    if slot.generation() != Some(generation) || slot.error(generation) != Ok(None) {
+    let Some(generation) = slot.generation() else { return true };
+    if generation.recorded() != record.generation || slot.error(generation) != Ok(None) {
         return true;
     }
     let reaches = |value: u64| !generation.width().is_before(value, record.value);

@@ -4,3 +4,5 @@
 mod poller;
 #[allow(clippy::unwrap_used)]
 mod protocol;
+#[allow(clippy::unwrap_used)]
+mod reclaim;

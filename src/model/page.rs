@@ -1,6 +1,7 @@
 //! A page for the model checker: the same slots and event count as in shm/page.rs, on the heap,
 //! since loom's atomics cannot be mapped.
 
+use super::creator::Creator;
 use super::event_count::{EventCount, EventSink};
 use super::generation::{Generation, Kind};
 use super::slot::Slot;
@@ -38,7 +39,7 @@ impl Page {
         true
     }
 
-    pub(crate) fn fail_owner_died(&self) -> Result<()> {
+    pub(crate) fn fail_owner_died(&self, _: Option<Creator>) -> Result<()> {
         Err(Error::NotSupported)
     }
 
@@ -62,8 +63,13 @@ impl Page {
         self.slots.get(index as usize).ok_or(Error::NotFound)
     }
 
-    pub(crate) fn claim(&self, kind: Kind, value: u64) -> Result<(u32, Generation)> {
-        let claim = |(index, slot): (u32, &Slot)| Some((index, slot.claim(kind, value)?));
+    pub(crate) fn claim(
+        &self,
+        kind: Kind,
+        value: u64,
+        creator: Creator,
+    ) -> Result<(u32, Generation)> {
+        let claim = |(index, slot): (u32, &Slot)| Some((index, slot.claim(kind, value, creator)?));
         (0..).zip(&self.slots).find_map(claim).ok_or(Error::Full)
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::error::{Error, FenceErrno, Result};
 use crate::fence::Fence;
+use crate::shm::creator::Creator;
 use crate::shm::event_count::EventSink;
 use crate::shm::generation::Kind;
 use crate::shm::page::Page;
@@ -37,6 +38,10 @@ pub(super) fn check_bounded(preemptions: usize, model: impl Fn() + Sync + Send +
     builder.check(model);
 }
 
+pub(super) fn this_process() -> Creator {
+    Creator::this_process()
+}
+
 pub(super) fn fence(value: u64) -> (Ref<Page>, Ref<Fence>) {
     let page = Page::create(1).unwrap();
     let fence = Fence::create(&page, Kind::PLAIN, value).unwrap();
@@ -58,7 +63,7 @@ pub(super) fn signals(fence: &Ref<Fence>, value: u64) -> thread::JoinHandle<Resu
     thread::spawn(move || fence.signal(value))
 }
 
-fn waits(fence: &Ref<Fence>, value: u64) -> thread::JoinHandle<Result<()>> {
+pub(super) fn waits(fence: &Ref<Fence>, value: u64) -> thread::JoinHandle<Result<()>> {
     let fence = fence.clone();
     thread::spawn(move || wait_for(&fence, value))
 }
@@ -307,8 +312,12 @@ fn the_end_of_a_fence_ends_its_waits_and_the_next_fence_of_the_slot_is_another()
         let generation = slot_user.generation();
         let waiter = waits(&slot_user, 1);
         // What the creator's last unref does, in another process than the waiter's.
-        slot_user.slot().retire(generation, EventSink { events: page.events(), slot: 0 });
-        let (_, next) = page.claim(Kind::PLAIN, 1).unwrap();
+        slot_user.slot().retire(
+            generation,
+            EventSink { events: page.events(), slot: 0 },
+            this_process(),
+        );
+        let (_, next) = page.claim(Kind::PLAIN, 1, this_process()).unwrap();
         slot_user.slot().publish(next);
         // The next fence starts at the very value that was waited for: the waiter must not take it
         // for its own.
@@ -324,7 +333,11 @@ fn the_last_value_is_reached_though_its_fence_ends_at_once() {
         let generation = fence.generation();
         let waiter = waits(&fence, 1);
         assert_eq!(fence.signal(1), Ok(()));
-        fence.slot().retire(generation, EventSink { events: page.events(), slot: 0 });
+        fence.slot().retire(
+            generation,
+            EventSink { events: page.events(), slot: 0 },
+            this_process(),
+        );
         assert_eq!(waiter.join().unwrap(), Ok(()));
     });
 }
@@ -334,11 +347,15 @@ fn a_claim_that_is_given_back_shows_old_handles_nothing() {
     check(|| {
         let (page, fence) = fence(5);
         let generation = fence.generation();
-        fence.slot().retire(generation, EventSink { events: page.events(), slot: 0 });
+        fence.slot().retire(
+            generation,
+            EventSink { events: page.events(), slot: 0 },
+            this_process(),
+        );
         let waiter = waits(&fence, 500);
         // A creation that fails half-way: no memory for the handle.
-        let (_, claimed) = page.claim(Kind::PLAIN, 1000).unwrap();
-        fence.slot().unclaim(claimed);
+        let (_, claimed) = page.claim(Kind::PLAIN, 1000, this_process()).unwrap();
+        fence.slot().unclaim(claimed, this_process());
         assert_eq!(waiter.join().unwrap(), Err(Error::Stale));
         assert_eq!(fence.value(), 5);
     });
@@ -496,9 +513,13 @@ fn a_signal_that_comes_after_the_end_of_its_fence_is_stale() {
     check(|| {
         let (page, ended) = fence(0);
         let late = signals(&ended, 1);
-        ended.slot().retire(ended.generation(), EventSink { events: page.events(), slot: 0 });
+        ended.slot().retire(
+            ended.generation(),
+            EventSink { events: page.events(), slot: 0 },
+            this_process(),
+        );
         // The next fence starts beyond the value that is signaled.
-        let (_, next) = page.claim(Kind::PLAIN, 2).unwrap();
+        let (_, next) = page.claim(Kind::PLAIN, 2, this_process()).unwrap();
         ended.slot().publish(next);
         assert!(matches!(late.join().unwrap(), Ok(()) | Err(Error::Stale)));
     });
@@ -539,8 +560,11 @@ fn the_end_of_a_fence_that_it_has_not_got_to_wakes_a_wait_for_all() {
         let ends = {
             let (page, b) = (page.clone(), b.clone());
             thread::spawn(move || {
-                b.slot()
-                    .retire(b.generation(), EventSink { events: page.events(), slot: b.index() });
+                b.slot().retire(
+                    b.generation(),
+                    EventSink { events: page.events(), slot: b.index() },
+                    this_process(),
+                );
             })
         };
         let conditions = Many(vec![(&a, 1), (&b, 1)], Until::Signaled);
@@ -571,8 +595,8 @@ fn a_wait_for_a_submission_does_not_take_that_of_the_next_fence_for_its_own() {
         let (page, ended) = fence(0);
         let waiter = waits_for_submission(&ended, 1);
         let sink = EventSink { events: page.events(), slot: 0 };
-        ended.slot().retire(ended.generation(), sink);
-        let (_, next) = page.claim(Kind::PLAIN, 0).unwrap();
+        ended.slot().retire(ended.generation(), sink, this_process());
+        let (_, next) = page.claim(Kind::PLAIN, 0, this_process()).unwrap();
         ended.slot().publish(next);
         assert_eq!(ended.slot().submit(next, sink, 1), Ok(()));
         assert_eq!(waiter.join().unwrap(), Err(Error::Stale));

@@ -22,6 +22,7 @@ use crate::fence::Fence;
 use crate::fence::WaitRecord;
 #[cfg(not(loom))]
 use crate::fence::{Attached, KernelFence};
+use crate::shm::creator::Creator;
 use crate::shm::page::Page;
 use crate::sys::thread::ThreadId;
 use crate::sys::time::Deadline;
@@ -145,8 +146,9 @@ pub(crate) enum Action {
         #[cfg(not(loom))]
         attached: Option<Attached>,
     },
-    /// Fails the fences of a process that died.
-    FailTied(TiedTarget),
+    /// Fails the fences of a process that died. Its slots can then be reclaimed, if the kernel told
+    /// which process it was.
+    FailTied(TiedTarget, Option<Creator>),
     /// Acts once every action with a lower key has: signals a point of a timeline.
     InOrder(Ref<dyn Ordered>, u64),
     /// Resumes a queue, whose watch is armed again each time.
@@ -186,7 +188,7 @@ impl Action {
                 }
                 result
             }
-            Action::FailTied(target) => reported.and_then(|()| target.fail_owner_died()),
+            Action::FailTied(target, dead) => reported.and_then(|()| target.fail_owner_died(*dead)),
             // `start` never returns it as work.
             Action::Resume(_) => reported,
         };
@@ -203,10 +205,10 @@ pub(crate) enum TiedTarget {
 }
 
 impl TiedTarget {
-    fn fail_owner_died(&self) -> Result<()> {
+    fn fail_owner_died(&self, dead: Option<Creator>) -> Result<()> {
         match self {
-            TiedTarget::Fence(fence) => fence.fail_owner_died(),
-            TiedTarget::Page(page) => page.fail_owner_died(),
+            TiedTarget::Fence(fence) => fence.fail_owner_died(dead),
+            TiedTarget::Page(page) => page.fail_owner_died(dead),
         }
     }
 }

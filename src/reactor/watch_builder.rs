@@ -7,9 +7,11 @@ use crate::config;
 use crate::convert::{self, Access};
 use crate::error::Result;
 use crate::fence::{ExportSource, Fence};
+use crate::shm::creator::Creator;
 use crate::shm::participant::{Participant, ParticipantKind};
 use crate::sys::file_kind::FileKind;
-use crate::sys::{dma_buf, peer, peer_process, sync_file};
+use crate::sys::peer::ExitEvent;
+use crate::sys::{dma_buf, peer, peer_process, process, sync_file};
 use crate::util::refs::Ref;
 use crate::wait::{Condition, Predicate};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -155,7 +157,12 @@ impl<'a> WatchBuilder<'a> {
     pub(crate) fn watch_peer(self, target: TiedTarget, peer: BorrowedFd<'_>) -> Result<Ref<Watch>> {
         let peer = FileKind::dup(&[FileKind::Anonymous, FileKind::Socket], peer)?;
         let exit_event = peer::exit_event(peer.as_fd())?;
-        self.build(Action::FailTied(target), |event_loop, watch| {
+        // The kernel tells only until the process was waited for. A socket does not tell at all.
+        let process = match exit_event {
+            ExitEvent::Readable => process::identity_of(peer.as_fd()).map(Creator::of),
+            ExitEvent::HangsUp => None,
+        };
+        self.build(Action::FailTied(target, process), |event_loop, watch| {
             EventLoop::start_fd_poller(event_loop)?.add_peer(peer, exit_event, watch)
         })
     }
@@ -171,7 +178,7 @@ impl<'a> WatchBuilder<'a> {
         peer::exit_event(socket)?;
         match peer_process::of(socket)? {
             Some(pidfd) => self.watch_peer(target, pidfd.as_fd()),
-            None => self.build(Action::FailTied(target), |event_loop, watch| {
+            None => self.build(Action::FailTied(target, None), |event_loop, watch| {
                 EventLoop::start_fd_poller(event_loop)?;
                 Watch::complete(watch, Ok(()));
                 event_loop.wake();

@@ -3,6 +3,9 @@
 //! A slot is reused after the end of its fence. A counter in the state word distinguishes the
 //! fences, which is the usual answer to the ABA problem. A handle holds the word as it was while
 //! its fence lived, and compares.
+//!
+//! The counter has 58 bits and does not wrap: a slot that has counted to the end is not used again.
+//! A process that did nothing but reuse one slot would need 30,000 years for that.
 
 #![forbid(unsafe_code)]
 
@@ -10,50 +13,74 @@ use super::residue::Width;
 
 /// The state word of a slot while one certain fence lives in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Generation(u32);
+pub(crate) struct Generation(u64);
 
 /// The two low bits of a state word. The kind comes next, and the counter above it.
-const FREE: u32 = 0;
-const CLAIMED: u32 = 1;
-const LIVE: u32 = 2;
-const LIFE: u32 = 3;
-const IS_32_BIT: u32 = 4;
-const IS_DEVICE: u32 = 8;
-const ALWAYS_WAKE: u32 = 16;
-const EXTERNAL_VALUE: u32 = 32;
-const KIND: u32 = IS_32_BIT | IS_DEVICE | ALWAYS_WAKE | EXTERNAL_VALUE;
-const COUNT: u32 = 64;
+const FREE: u64 = 0;
+const CLAIMED: u64 = 1;
+const LIVE: u64 = 2;
+const LIFE: u64 = 3;
+const IS_32_BIT: u64 = 4;
+const IS_DEVICE: u64 = 8;
+const ALWAYS_WAKE: u64 = 16;
+const EXTERNAL_VALUE: u64 = 32;
+const KIND: u64 = IS_32_BIT | IS_DEVICE | ALWAYS_WAKE | EXTERNAL_VALUE;
+const COUNT: u64 = 64;
 
-/// The state word of a free slot while a new fence is written into it. `None` if it is not free.
-pub(super) fn claimed(free: u32) -> Option<u32> {
-    (free & LIFE == FREE).then_some(free | CLAIMED)
+/// A state word with this count, or a higher one, is of no fence: the counter cannot go on.
+const LAST_COUNT: u64 = !(LIFE | KIND);
+
+/// The state word of a slot that is free, or that was being claimed, once its next fence cannot be
+/// confused with the last.
+///
+/// The counter moves on after a claim: the claim has overwritten the value of the fence before,
+/// which its handles may still read ([`super::slot::Slot::value`]).
+pub(super) fn freed(state: u64) -> u64 {
+    match state & LIFE {
+        FREE => state,
+        _ => (state & !(LIFE | KIND)).saturating_add(COUNT) & !(LIFE | KIND) | FREE,
+    }
 }
 
 impl Generation {
-    /// The generation of a new fence of this kind, in a slot whose state word was `free`.
-    pub(super) fn next(free: u32, kind: Kind) -> Generation {
-        Generation(free & !KIND | kind.bits() | LIVE)
+    /// The generation of a new fence of this kind, in a slot with the state word `free`. `None` if
+    /// the slot is not free, or cannot be used again.
+    pub(crate) fn next(free: u64, kind: Kind) -> Option<Generation> {
+        let is_usable = free & LIFE == FREE && free < LAST_COUNT;
+        is_usable.then_some(Generation(free & !KIND | kind.bits() | LIVE))
     }
 
     /// The fence that lives in a slot with this state word.
-    pub(super) fn of_live(state: u32) -> Option<Generation> {
-        (state & LIFE == LIVE).then_some(Generation(state))
+    pub(super) fn of_live(state: u64) -> Option<Generation> {
+        (state & LIFE == LIVE && state < LAST_COUNT).then_some(Generation(state))
     }
 
-    /// The state word while the fence lives. Wait records hold it.
-    pub(crate) fn to_shared(self) -> u32 {
+    /// The state word while the fence lives.
+    pub(super) fn live(self) -> u64 {
         self.0
     }
 
-    /// A generation that was read from shared memory, where a peer may have written anything. It
-    /// means a fence only if a slot has the same state word.
-    pub(crate) fn from_shared(word: u32) -> Generation {
-        Generation(word)
+    /// The state word while the fence is written into the slot.
+    pub(super) fn claimed(self) -> u64 {
+        self.0 & !(LIFE | KIND) | CLAIMED
     }
 
     /// The state word between the end of this fence and the claim of the next.
-    pub(super) fn ended(self) -> u32 {
+    pub(crate) fn ended(self) -> u64 {
+        // No generation has the last count, so this does not wrap.
         (self.0 & !(LIFE | KIND)).wrapping_add(COUNT) | FREE
+    }
+
+    /// What a wait record says of the generation: the low half. Fences of one slot with the same
+    /// low half are 2^26 reuses apart.
+    pub(crate) fn recorded(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Any word, as a peer may write it.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn forged(word: u64) -> Generation {
+        Generation(word)
     }
 
     #[inline]
@@ -104,11 +131,38 @@ impl Kind {
     pub(crate) const PLAIN: Kind =
         Kind { width: Width::Bits64, device: false, always_wake: false, external_value: false };
 
-    fn bits(self) -> u32 {
+    fn bits(self) -> u64 {
         let bit = |is_set, bit| if is_set { bit } else { 0 };
         bit(self.width == Width::Bits32, IS_32_BIT)
             | bit(self.device, IS_DEVICE)
             | bit(self.always_wake, ALWAYS_WAKE)
             | bit(self.external_value, EXTERNAL_VALUE)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::error::{Error, Result};
+
+    #[test]
+    fn the_counter_moves_with_each_fence_and_never_wraps() -> Result<()> {
+        let mut state = 0;
+        for count in 1..=3 {
+            let next = Generation::next(state, Kind::PLAIN).ok_or(Error::Invalid)?;
+            assert_eq!((next.ended(), freed(next.claimed())), (count * COUNT, count * COUNT));
+            assert_eq!((freed(next.live()), freed(next.ended())), (next.ended(), next.ended()));
+            assert_eq!(Generation::of_live(next.live()), Some(next));
+            assert!(Generation::next(next.claimed(), Kind::PLAIN).is_none());
+            state = next.ended();
+        }
+        let last = Generation::next(LAST_COUNT - COUNT, Kind::PLAIN).ok_or(Error::Invalid)?;
+        assert_eq!((last.ended(), freed(last.claimed())), (LAST_COUNT, LAST_COUNT));
+        for state in [LAST_COUNT, LAST_COUNT | CLAIMED, LAST_COUNT | LIVE, u64::MAX] {
+            assert!(Generation::next(state, Kind::PLAIN).is_none());
+            assert!(Generation::of_live(state).is_none());
+            assert_eq!(freed(state), LAST_COUNT);
+        }
+        Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! What lies in shared memory. Nothing that is read there is trusted.
 
+pub(crate) mod creator;
 pub(crate) mod event_count;
 pub(crate) mod generation;
 #[cfg(not(loom))]

@@ -1,5 +1,6 @@
 //! A page of fences in shared memory: create, seal, validate, map.
 
+use super::creator::Creator;
 use super::event_count::{EventCount, EventSink};
 use super::generation::{Generation, Kind};
 use super::layout::{self, Header, MAX_FENCES};
@@ -183,8 +184,9 @@ impl Page {
     }
 
     /// The signaler of its fences died. Fails every fence that lives now, for every process. On a
-    /// page that this process cannot write to, fails all of its fences for this process.
-    pub(crate) fn fail_owner_died(&self) -> Result<()> {
+    /// page that this process cannot write to, fails all of its fences for this process. If it is
+    /// known which process `dead` was, its slots can be reclaimed.
+    pub(crate) fn fail_owner_died(&self, dead: Option<Creator>) -> Result<()> {
         if !self.is_writable {
             // O1 (owner_death.rs).
             self.owner_died.store(true, Ordering::Release);
@@ -194,13 +196,29 @@ impl Page {
         let events = self.events();
         for index in 0..self.fence_count {
             let slot = self.slot(index)?;
-            if let Some(generation) = slot.generation() {
-                let sink = EventSink { events, slot: index };
-                // A fence that has ended meanwhile has woken its waiters.
-                let _ = slot.set_error(generation, sink, Error::OwnerDead.errno());
-            }
+            let sink = EventSink { events, slot: index };
+            // A slot without a fence may have waiters of the last one.
+            let _ = slot.fail_owner_died(slot.generation(), sink, dead);
         }
         Ok(())
+    }
+
+    /// Frees the slots whose creators are known to be dead, and returns how many. `Denied` on a
+    /// page that only others can write to.
+    pub(crate) fn reclaim(&self) -> Result<u32> {
+        if !self.is_writable {
+            return Err(Error::Denied);
+        }
+        let (events, this_process) = (self.events(), Creator::this_process());
+        let mut judged = JudgedCreators::new(self.fence_count)?;
+        let mut count = 0;
+        for index in 0..self.fence_count {
+            let slot = self.slot(index)?;
+            let dead = slot.creator().filter(|creator| judged.is_dead(*creator));
+            let sink = EventSink { events, slot: index };
+            count += u32::from(dead.is_some_and(|dead| slot.reclaim(dead, sink, this_process)));
+        }
+        Ok(count)
     }
 
     /// Whether all of its fences have failed, for this process.
@@ -231,7 +249,12 @@ impl Page {
     /// Takes a free slot for a new fence at `value`. The caller publishes it or gives it back.
     /// `Denied` on a page that only others can write to. `NotSupported` for a device's fence on a
     /// page whose waiters cannot register.
-    pub(crate) fn claim(&self, kind: Kind, value: u64) -> Result<(u32, Generation)> {
+    pub(crate) fn claim(
+        &self,
+        kind: Kind,
+        value: u64,
+        creator: Creator,
+    ) -> Result<(u32, Generation)> {
         if !self.is_writable {
             return Err(Error::Denied);
         }
@@ -243,7 +266,7 @@ impl Page {
         let start = next_free.load(Ordering::Relaxed);
         for step in 0..self.fence_count {
             let index = ((u64::from(start) + u64::from(step)) % u64::from(self.fence_count)) as u32;
-            if let Some(generation) = self.slot(index)?.claim(kind, value) {
+            if let Some(generation) = self.slot(index)?.claim(kind, value, creator) {
                 next_free.store(index.wrapping_add(1), Ordering::Relaxed);
                 return Ok((index, generation));
             }
@@ -255,6 +278,38 @@ impl Page {
 impl Drop for Page {
     fn drop(&mut self) {
         PAGES.forget(self.id, self);
+    }
+}
+
+/// The most processes that one call of `reclaim` asks the kernel about. A peer can name another one
+/// in each slot.
+const MOST_QUESTIONS: usize = 4096;
+
+/// The processes that one call of `reclaim` asked about, sorted, and whether each is dead.
+struct JudgedCreators {
+    answers: Vec<(Creator, bool)>,
+}
+
+impl JudgedCreators {
+    /// For a page of so many fences.
+    fn new(fence_count: u32) -> Result<JudgedCreators> {
+        let mut answers = Vec::new();
+        let most = MOST_QUESTIONS.min(fence_count as usize);
+        answers.try_reserve_exact(most).map_err(|_| Error::NoMemory)?;
+        Ok(JudgedCreators { answers })
+    }
+
+    fn is_dead(&mut self, creator: Creator) -> bool {
+        let place = match self.answers.binary_search_by_key(&creator, |(known, _)| *known) {
+            Ok(place) => return self.answers.get(place).is_some_and(|(_, is_dead)| *is_dead),
+            Err(place) => place,
+        };
+        if self.answers.len() == self.answers.capacity() {
+            return creator == Creator::ABANDONED;
+        }
+        let is_dead = creator.is_dead();
+        self.answers.insert(place, (creator, is_dead));
+        is_dead
     }
 }
 
@@ -312,5 +367,29 @@ impl SlotHandle {
         // SAFETY: `new` took the address from a reference into the mapping of `page`, which lives
         // as long as `self`.
         unsafe { self.slot.as_ref() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::process::{self, Identity};
+
+    #[test]
+    fn a_reclaim_asks_about_a_limited_number_of_processes() -> Result<()> {
+        let (this, _) = process::identity();
+        // Each name of a living process is another one.
+        let living = |number| Creator::of(Identity { start_time: number, ..this });
+        let dead = |number: u32| Creator::of(Identity { pid: (1 << 22) - number, ..this });
+        let knows_itself = this.namespace != 0;
+        let mut judged = JudgedCreators::new(MAX_FENCES)?;
+        assert_eq!(judged.is_dead(dead(1)), knows_itself);
+        let most = judged.answers.capacity() as u64;
+        assert!(most < 1 << 14 && (1..most).all(|number| !judged.is_dead(living(number))));
+        // It remembers these, and asks about no more.
+        assert_eq!((judged.is_dead(dead(1)), judged.is_dead(living(1))), (knows_itself, false));
+        assert!(!judged.is_dead(dead(2)) && judged.is_dead(Creator::ABANDONED));
+        assert_eq!(JudgedCreators::new(1)?.is_dead(dead(2)), knows_itself);
+        Ok(())
     }
 }

@@ -60,6 +60,26 @@
 //! many fences can sleep on one fence and still notice that another failed. A waiter whose signaler
 //! died between S3 and S5 is woken after all.
 //!
+//! # The life of a slot, and processes that are killed
+//!
+//! ```text
+//!   create                                   end
+//!   C1  creator: 0 -> this process           E1  state: live -> free, count + 1
+//!   C2  state: free -> claimed               E2  wake the waiters of every residue
+//!   C3  write the words of the fence         E3  creator: this process -> 0
+//!   C4  state: claimed -> live
+//! ```
+//!
+//! Only the process that `creator` names writes to `state`. C1 is the first step and E3 the last,
+//! so a process that is killed leaves its name in the slot, whatever it was doing. Another process
+//! that knows of the death (creator.rs) replaces the name by its own, with a compare-exchange that
+//! one process wins. Then it does what is left: it moves `state` on (E1), wakes (E2), and gives the
+//! slot back (E3). It does E2 even if `state` is free: the dead process may have done E1 alone.
+//!
+//! A dead process runs no step. If a living one was taken for dead, because a peer wrote its name
+//! elsewhere, its next compare-exchange of `state` or `creator` fails, and it does no more. The
+//! stores of C3 that it was about to do may then reach the slot's next fence.
+//!
 //! # What a peer can do
 //!
 //! Every word here may be written by a hostile process at any time. None is used as an index, a
@@ -68,6 +88,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::creator::Creator;
 use super::event_count::EventSink;
 use super::generation::{self, Generation, Kind};
 use super::residue::{Residues, Width};
@@ -87,8 +108,7 @@ pub(crate) struct Slot {
     waiters: AtomicU64,
     /// The futex word.
     sequence: AtomicU32,
-    /// See generation.rs.
-    state: AtomicU32,
+    reserved: AtomicU32,
     /// 0, or the errno that the fence failed with.
     error: AtomicU32,
     /// The value of a 32-bit fence. It is a word of its own, since the memory model gives no
@@ -97,7 +117,10 @@ pub(crate) struct Slot {
     /// For the device that writes the value: no interrupt is needed for a value up to this one. See
     /// [`Slot::monitor`].
     monitored: AtomicU64,
-    reserved: [AtomicU32; 4],
+    /// See generation.rs.
+    state: AtomicU64,
+    /// 0, or the process that created the fence or is about to: see creator.rs.
+    creator: AtomicU64,
 }
 
 /// The monitored value while nobody waits.
@@ -138,33 +161,60 @@ fn rmw_before_load() {
 }
 
 impl Slot {
-    // The life of a slot.
+    // The life of a slot: C1 to C4, E1 to E3.
 
     /// Takes a free slot for a new fence at `value`. Nobody can open it before [`Slot::publish`].
-    pub(crate) fn claim(&self, kind: Kind, value: u64) -> Option<Generation> {
+    pub(crate) fn claim(&self, kind: Kind, value: u64, creator: Creator) -> Option<Generation> {
+        if self.creator.load(Ordering::Relaxed) != 0 || !self.take(creator) {
+            return None;
+        }
         let free = self.state.load(Ordering::Relaxed);
-        let claimed = generation::claimed(free)?;
+        let generation = Generation::next(free, kind);
+        let claimed = generation.filter(|generation| self.begin(free, *generation, value));
+        if claimed.is_none() {
+            // The counter is used up, or a peer wrote here.
+            self.give_back(creator);
+        }
+        claimed
+    }
+
+    /// C1, if the slot names no process. Acquire: what the last one did comes before.
+    pub(crate) fn take(&self, creator: Creator) -> bool {
+        let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
+        self.creator.compare_exchange(0, creator.to_shared(), success, failure).is_ok()
+    }
+
+    /// C2 and C3, if the state is still `free`.
+    pub(crate) fn begin(&self, free: u64, generation: Generation, value: u64) -> bool {
         // Release, below: a thread that reads a word of the new fence also sees that the old fence
         // has ended (`value`).
-        self.state.compare_exchange(free, claimed, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        if !self.exchange_state(free, generation.claimed()) {
+            return false;
+        }
         self.error.store(0, Ordering::Release);
         self.pending.store(value, Ordering::Release);
         self.value.store(value, Ordering::Release);
         self.value32.store(value as u32, Ordering::Release);
         self.monitored.store(UNMONITORED, Ordering::Release);
-        Some(Generation::next(free, kind))
+        true
     }
 
-    /// Lets others open the fence that `claim` prepared.
-    pub(crate) fn publish(&self, generation: Generation) {
-        self.state.store(generation.to_shared(), Ordering::Release);
+    /// C4: lets others open the fence that `claim` prepared. False if this process was taken for
+    /// dead, or a peer wrote here.
+    pub(crate) fn publish(&self, generation: Generation) -> bool {
+        self.exchange_state(generation.claimed(), generation.live())
     }
 
     /// Undoes a `claim` that was never published.
-    pub(crate) fn unclaim(&self, generation: Generation) {
-        // The counter moves on: `claim` has overwritten the value of the fence before, which its
-        // handles may still read (`value`).
-        self.state.store(generation.ended(), Ordering::Release);
+    pub(crate) fn unclaim(&self, generation: Generation, creator: Creator) {
+        if self.exchange_state(generation.claimed(), generation.ended()) {
+            self.give_back(creator);
+        }
+    }
+
+    /// The fence is to live as long as its page, and not to end with its creator.
+    pub(crate) fn keep(&self, creator: Creator) {
+        self.hand_over(creator, Creator::PAGE);
     }
 
     /// The fence that lives here now.
@@ -173,17 +223,87 @@ impl Slot {
     }
 
     /// Ends the fence. Its waiters learn that it is stale, and the slot is free for another one.
-    pub(crate) fn retire(&self, generation: Generation, sink: EventSink<'_>) {
-        let (live, ended) = (generation.to_shared(), generation.ended());
-        if self.state.compare_exchange(live, ended, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
-            sink.count_failure();
-            self.wake_all(sink);
+    pub(crate) fn retire(&self, generation: Generation, sink: EventSink<'_>, creator: Creator) {
+        if self.end(generation) {
+            self.wake_ended(sink);
+            self.give_back(creator);
         }
+    }
+
+    /// E1.
+    pub(crate) fn end(&self, generation: Generation) -> bool {
+        self.exchange_state(generation.live(), generation.ended())
+    }
+
+    /// E2.
+    pub(crate) fn wake_ended(&self, sink: EventSink<'_>) {
+        sink.count_failure();
+        self.wake_all(sink);
+    }
+
+    /// E3. Release: what this process did comes before the next C1.
+    fn give_back(&self, creator: Creator) {
+        let (word, failure) = (creator.to_shared(), Ordering::Relaxed);
+        let _ = self.creator.compare_exchange(word, 0, Ordering::Release, failure);
+    }
+
+    fn exchange_state(&self, from: u64, to: u64) -> bool {
+        self.state.compare_exchange(from, to, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    }
+
+    /// Names another process, if the slot names `from`.
+    pub(crate) fn hand_over(&self, from: Creator, to: Creator) -> bool {
+        let (from, to) = (from.to_shared(), to.to_shared());
+        self.creator.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    // A slot whose creator died.
+
+    /// The process that the slot names.
+    pub(crate) fn creator(&self) -> Option<Creator> {
+        Creator::from_shared(self.creator.load(Ordering::Acquire))
+    }
+
+    /// The signaler of a fence died: fails it. `Stale` if it has ended; then wakes its waiters,
+    /// since the process may have died between E1 and E2. If the slot names `dead`, any process may
+    /// reclaim it.
+    pub(crate) fn fail_owner_died(
+        &self,
+        generation: Option<Generation>,
+        sink: EventSink<'_>,
+        dead: Option<Creator>,
+    ) -> Result<()> {
+        if let Some(dead) = dead {
+            self.hand_over(dead, Creator::ABANDONED);
+        }
+        let fail = |generation| self.set_error(generation, sink, Error::OwnerDead.errno());
+        let failed = generation.ok_or(Error::Stale).and_then(fail);
+        if failed.is_err() && self.creator().is_some() {
+            self.wake_ended(sink);
+        }
+        failed
+    }
+
+    /// Frees the slot of a process that died, and ends its fence. False if another process was
+    /// first. The slot names this process meanwhile, in case that it is killed too.
+    pub(crate) fn reclaim(&self, dead: Creator, sink: EventSink<'_>, creator: Creator) -> bool {
+        if !self.hand_over(dead, creator) {
+            return false;
+        }
+        let state = self.state.load(Ordering::Acquire);
+        if !self.exchange_state(state, generation::freed(state)) {
+            // A peer wrote here, or the creator lives.
+            self.hand_over(creator, dead);
+            return false;
+        }
+        self.wake_ended(sink);
+        self.give_back(creator);
+        true
     }
 
     /// `Stale` from the end of the fence on.
     pub(crate) fn check_live(&self, generation: Generation) -> Result<()> {
-        if self.state.load(Ordering::SeqCst) == generation.to_shared() {
+        if self.state.load(Ordering::SeqCst) == generation.live() {
             Ok(())
         } else {
             Err(Error::Stale)
@@ -216,7 +336,7 @@ impl Slot {
     #[inline]
     fn check_unclaimed(&self, generation: Generation) -> Result<()> {
         let state = self.state.load(Ordering::SeqCst);
-        if state == generation.to_shared() || state == generation.ended() {
+        if state == generation.live() || state == generation.ended() {
             Ok(())
         } else {
             Err(Error::Stale)
@@ -445,10 +565,21 @@ mod model {
 
     impl Slot {
         pub(crate) fn new() -> Slot {
-            let [sequence, state, error, value32] = std::array::from_fn(|_| AtomicU32::new(0));
-            let [value, pending, waiters, monitored] = std::array::from_fn(|_| AtomicU64::new(0));
-            let reserved = std::array::from_fn(|_| AtomicU32::new(0));
-            Slot { value, pending, waiters, sequence, state, error, value32, monitored, reserved }
+            let [sequence, reserved, error, value32] = std::array::from_fn(|_| AtomicU32::new(0));
+            let [value, pending, waiters, monitored, state, creator] =
+                std::array::from_fn(|_| AtomicU64::new(0));
+            Slot {
+                value,
+                pending,
+                waiters,
+                sequence,
+                reserved,
+                error,
+                value32,
+                monitored,
+                state,
+                creator,
+            }
         }
 
         /// A device's write is ordered with nothing.
@@ -474,7 +605,8 @@ const _: () = {
     assert!(size_of::<Slot>() == 64 && align_of::<Slot>() == 64);
     assert!(offset_of!(Slot, value) == 0 && offset_of!(Slot, pending) == 8);
     assert!(offset_of!(Slot, waiters) == 16 && offset_of!(Slot, sequence) == 24);
-    assert!(offset_of!(Slot, state) == 28 && offset_of!(Slot, error) == 32);
+    assert!(offset_of!(Slot, error) == 32);
     assert!(offset_of!(Slot, value32) == VALUE32_OFFSET);
     assert!(offset_of!(Slot, monitored) == MONITORED_OFFSET);
+    assert!(offset_of!(Slot, state) == 48 && offset_of!(Slot, creator) == 56);
 };

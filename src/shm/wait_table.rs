@@ -58,7 +58,8 @@ struct Record {
     participant: AtomicU64,
     /// See [`State`].
     state: AtomicU64,
-    /// The slot's index in the low half, and the generation of the fence in the high half.
+    /// The slot's index in the low half, and what says which of its fences in the high half
+    /// ([`Generation::recorded`]).
     fence: AtomicU64,
     value: AtomicU64,
 }
@@ -148,7 +149,8 @@ pub(crate) struct RecordSnapshot {
     pub(crate) alternatives: u8,
     /// The index of the fence's slot.
     pub(crate) slot: u32,
-    pub(crate) generation: Generation,
+    /// Which of the slot's fences: see [`Generation::recorded`].
+    pub(crate) generation: u32,
     pub(crate) value: u64,
     /// The record's index and its state. If both are the same later, it was valid all the time
     /// between.
@@ -217,7 +219,7 @@ impl Record {
         (slot, generation): (u32, Generation),
         contents: RecordContents,
     ) -> State {
-        let fence = u64::from(generation.to_shared()) << 32 | u64::from(slot);
+        let fence = u64::from(generation.recorded()) << 32 | u64::from(slot);
         self.fence.store(fence, Ordering::Release);
         self.value.store(contents.value, Ordering::Release);
         let state =
@@ -258,7 +260,7 @@ impl Record {
             role,
             alternatives: state.alternatives(),
             slot: fence as u32,
-            generation: Generation::from_shared((fence >> 32) as u32),
+            generation: (fence >> 32) as u32,
             value,
             record: index,
             state: state.0,
@@ -381,7 +383,7 @@ impl WaitTable {
         let state = State(0).next(participant.namespace(), contents.role, 1);
         self.garble_all(participant.to_shared(), state.0);
         for record in &self.records {
-            let fence = u64::from(generation.to_shared()) << 32 | u64::from(slot);
+            let fence = u64::from(generation.recorded()) << 32 | u64::from(slot);
             record.fence.store(fence, Ordering::Relaxed);
             record.value.store(contents.value, Ordering::Relaxed);
         }
