@@ -13,7 +13,9 @@ use std::num::NonZeroU32;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Sleep {
-    Woken,
+    Woken(usize),
+    Changed,
+    Interrupted,
     TimedOut,
 }
 
@@ -66,20 +68,33 @@ pub(crate) fn wait(
 
 pub(crate) const SHORT_LIST: usize = 2;
 
-pub(crate) struct WaitList;
+pub(crate) struct WaitList(Vec<(*const AtomicU32, u32)>);
 
 impl WaitList {
     pub(crate) fn new() -> WaitList {
-        WaitList
+        WaitList(Vec::new())
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(crate) fn push(&mut self, word: Word<'_>) -> Result<()> {
+        self.0.push((word.word, word.expected));
+        Ok(())
     }
 }
 
-pub(crate) fn wait_many<'a>(
-    _: &mut WaitList,
-    words: impl Iterator<Item = Word<'a>>,
-    deadline: Deadline,
-) -> Result<Sleep> {
-    sleep(&words.collect::<Vec<_>>(), u32::MAX, deadline)
+pub(crate) fn wait_many(list: &WaitList, deadline: Deadline) -> Result<Sleep> {
+    // SAFETY: the caller of `block::on` borrows the words until it returns.
+    let word = |(word, expected): &(*const AtomicU32, u32)| unsafe {
+        Word { word: &**word, expected: *expected }
+    };
+    sleep(&list.0.iter().map(word).collect::<Vec<_>>(), u32::MAX, deadline)
+}
+
+pub(crate) fn sleep_without_memory(_: Deadline) -> Sleep {
+    Sleep::Interrupted
 }
 
 pub(crate) fn has_waitv() -> bool {
@@ -95,7 +110,7 @@ pub(crate) fn sleep_briefly(_: Deadline) {}
 fn sleep(words: &[Word<'_>], bits: u32, deadline: Deadline) -> Result<Sleep> {
     let mut queue = queue();
     if words.iter().any(|word| word.word.load(Ordering::Relaxed) != word.expected) {
-        return Ok(Sleep::Woken);
+        return Ok(Sleep::Changed);
     }
     if queue.expired && deadline != Deadline::NEVER {
         return Ok(Sleep::TimedOut);
@@ -116,23 +131,28 @@ fn sleep(words: &[Word<'_>], bits: u32, deadline: Deadline) -> Result<Sleep> {
 }
 
 pub(crate) fn wake(word: &AtomicU32, bits: NonZeroU32) {
-    end(Sleep::Woken, |sleeper| {
-        sleeper.words.contains(&address(word)) && sleeper.bits & bits.get() != 0
+    end(|sleeper| {
+        let at = sleeper.words.iter().position(|slept_on| *slept_on == address(word));
+        at.filter(|_| sleeper.bits & bits.get() != 0).map(Sleep::Woken)
     });
 }
 
 /// Makes every deadline pass but `Deadline::NEVER`.
 pub(crate) fn expire() {
     queue().expired = true;
-    end(Sleep::TimedOut, |sleeper| sleeper.deadline != Deadline::NEVER);
+    end(|sleeper| (sleeper.deadline != Deadline::NEVER).then_some(Sleep::TimedOut));
 }
 
-fn end(how: Sleep, which: impl Fn(&Sleeper) -> bool) {
+/// The time: 1 after [`expire`], 0 before.
+pub(crate) fn now() -> u64 {
+    queue().expired.into()
+}
+
+/// Ends the sleeps for which `how` returns an end.
+fn end(how: impl Fn(&Sleeper) -> Option<Sleep>) {
     let mut queue = queue();
     for sleeper in queue.sleepers.iter_mut().filter(|sleeper| sleeper.ended.is_none()) {
-        if which(sleeper) {
-            sleeper.ended = Some(how);
-        }
+        sleeper.ended = how(sleeper);
     }
     CHANGED.notify_all();
 }

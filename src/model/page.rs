@@ -4,6 +4,7 @@
 use super::creator::Creator;
 use super::event_count::{EventCount, EventSink};
 use super::generation::{Generation, Kind};
+use super::page_budget::PageBudget;
 use super::slot::Slot;
 use super::wait_table::WaitTable;
 use crate::error::{Error, Result};
@@ -13,6 +14,7 @@ pub(crate) struct Page {
     events: EventCount,
     wait_table: WaitTable,
     slots: Vec<Slot>,
+    budget: PageBudget,
     id: u64,
 }
 
@@ -22,7 +24,8 @@ impl Page {
         let id = IDS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let slots = (0..fence_count).map(|_| Slot::new()).collect();
         Ref::try_new(|| {
-            Ok(Page { events: EventCount::new(), wait_table: WaitTable::new(), slots, id })
+            let (events, wait_table) = (EventCount::new(), WaitTable::new());
+            Ok(Page { events, wait_table, slots, budget: PageBudget::new(), id })
         })
     }
 
@@ -33,6 +36,10 @@ impl Page {
 
     pub(crate) fn events(&self) -> &EventCount {
         &self.events
+    }
+
+    pub(crate) fn budget(&self) -> &PageBudget {
+        &self.budget
     }
 
     pub(crate) fn is_writable(&self) -> bool {

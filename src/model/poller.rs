@@ -221,3 +221,17 @@ fn a_watch_hears_its_signal_after_the_poller_moved_back_to_the_event_count() {
         poller.end_after(2);
     });
 }
+
+#[test]
+fn a_watch_of_a_page_that_rests_gets_its_signal() {
+    check_bounded(2, || {
+        let (page, a) = fence(0);
+        page.budget().rest_until(1);
+        let clock = loom::thread::spawn(crate::sys::futex::expire);
+        let poller = Poller::start();
+        poller.watch(&a, 1);
+        assert_eq!(a.signal(1), Ok(()));
+        poller.end_after(1);
+        clock.join().unwrap();
+    });
+}

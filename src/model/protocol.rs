@@ -661,3 +661,69 @@ fn a_wait_for_all_that_was_woken_for_nothing_hears_of_a_failure() {
         assert_eq!(wakes.join().unwrap(), Ok(()));
     });
 }
+
+/// The page rests from the first needless wake-up on, until the clock's next tick.
+fn rests(page: &Page) -> thread::JoinHandle<()> {
+    page.budget().rest_until(1);
+    thread::spawn(futex::expire)
+}
+
+#[test]
+fn a_wait_whose_page_rests_hears_its_signal() {
+    check_bounded(2, || {
+        let (page, a) = fence(0);
+        let clock = rests(&page);
+        let wakes = wakes_for_nothing(&a, &a, |a, _| a.signal(1));
+        assert_eq!(wait_for(&a, 1), Ok(()));
+        assert_eq!(wakes.join().unwrap(), Ok(()));
+        clock.join().unwrap();
+    });
+}
+
+#[test]
+fn a_wait_for_any_whose_page_rests_hears_its_signal() {
+    // Two sleep on the words of their slots, three on the event count.
+    for repeated in [0, 1] {
+        check_bounded(2, move || {
+            let (page, a, b) = two_fences();
+            let clock = rests(&page);
+            let wakes = wakes_for_nothing(&a, &b, |_, b| b.signal(1));
+            let mut list = vec![(&*a, 1); 1 + repeated];
+            list.push((&b, 1));
+            let met = wait::any(&Many(list, Until::Signaled), Deadline::NEVER);
+            assert_eq!(met, Ok(1 + repeated));
+            assert_eq!(wakes.join().unwrap(), Ok(()));
+            clock.join().unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_wait_for_all_whose_page_rests_hears_of_a_failure() {
+    for repeated in [0, 1] {
+        check_bounded(2, move || {
+            let (page, a, b) = two_fences();
+            let clock = rests(&page);
+            let fails = |_: &Fence, b: &Fence| b.set_error(FenceErrno::new(5).unwrap());
+            let wakes = wakes_for_nothing(&a, &b, fails);
+            let mut list = vec![(&*a, 1); 1 + repeated];
+            list.push((&b, 1));
+            let ended = wait::all(&Many(list, Until::Signaled), Deadline::NEVER);
+            assert_eq!(ended, Err(Error::FenceFailed));
+            assert_eq!(wakes.join().unwrap(), Ok(()));
+            clock.join().unwrap();
+        });
+    }
+}
+
+#[test]
+fn another_page_wakes_a_wait_for_any_while_one_rests() {
+    check_bounded(2, || {
+        let ((page, a), (_q, b)) = (fence(0), fence(0));
+        page.budget().rest_until(u64::MAX / 50);
+        let wakes = wakes_for_nothing(&a, &b, |_, b| b.signal(1));
+        let conditions = Many(vec![(&a, 1), (&b, 1)], Until::Signaled);
+        assert_eq!(wait::any(&conditions, Deadline::NEVER), Ok(1));
+        assert_eq!(wakes.join().unwrap(), Ok(()));
+    });
+}

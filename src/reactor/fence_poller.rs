@@ -37,13 +37,13 @@
 
 use super::THREAD_NAME;
 use super::fence_watches::FenceWatches;
-use super::page_budget::PageBudget;
 use super::watch::{AfterUnlock, FenceKey, Registrar, Registration, Scheduler, Watch};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::fence::poll_interval::poll_interval;
 use crate::shm::owner_death;
 use crate::shm::page::{Page, SlotHandle};
+use crate::shm::page_budget::{WAKE_UP_NS, clock};
 use crate::shm::slot::WaitTarget;
 use crate::sys::futex::{self, MUTED_NS, Sleep, WAITV_MAX, WaitList, Word};
 use crate::sys::thread::{Run, Thread};
@@ -85,7 +85,6 @@ struct PolledPage {
     needless: u32,
     /// The sum of the sequences of its slots, if the poller sleeps on those.
     slots_sequence: u32,
-    budget: PageBudget,
     /// Watches of fences whose signals are events of the page.
     event_fences: WatchTable,
     /// Watches of fences that a device writes, which are checked at intervals.
@@ -142,11 +141,6 @@ const PAGES_MAX: usize = WAITV_MAX - 2;
 
 /// The longest sleep without futex_waitv.
 const MAX_SLEEP_NS: u64 = 1_000_000_000;
-
-/// The time for the budgets. It stands still under the model checker, where each run is the same.
-fn clock() -> u64 {
-    if cfg!(loom) { 0 } else { time::now() }
-}
 
 /// The number of pages that one poller can poll: a single one without futex_waitv.
 fn capacity() -> usize {
@@ -310,7 +304,6 @@ impl FencePoller {
         let mut words = set.words.iter_mut();
         // Words beyond one a page.
         let mut spare = PAGES_MAX.saturating_sub(state.pages.len());
-        let now = clock();
         set.until_rested = Deadline::NEVER;
         for page in &mut state.pages {
             let slots_max = if set.has_waitv { SLOTS_MAX.min(spare + 1) } else { 0 };
@@ -320,11 +313,11 @@ impl FencePoller {
             let check_all = timed_out && cannot_block
                 || owner_may_have_died && !page.page.is_writable()
                 || may_be_muted && page.page.may_be_muted();
-            if let (false, Some(end)) = (check_all, page.budget.rests_until(now)) {
-                set.until_rested = set.until_rested.min(Deadline::at(end));
+            if let (false, Some(end)) = (check_all, page.page.budget().rests_until(clock)) {
+                set.until_rested = set.until_rested.min(end);
                 continue;
             }
-            let start = clock();
+            let start = time::now();
             let before = page.sequence.wrapping_add(page.slots_sequence);
             let found_before = std::mem::take(&mut found);
             if page.target == WaitTarget::Page {
@@ -343,7 +336,8 @@ impl FencePoller {
             }
             let woken = page.sequence.wrapping_add(page.slots_sequence) != before;
             if !found && (woken || timed_out && !page.device_fences.is_empty()) {
-                page.budget.waste(start, clock(), woken);
+                let wake_up = if woken { WAKE_UP_NS } else { 0 };
+                page.page.budget().waste(time::now() - start + wake_up);
             }
             found |= found_before;
         }
@@ -459,7 +453,6 @@ impl PollState {
                 moved_back: false,
                 needless: 0,
                 slots_sequence: 0,
-                budget: PageBudget::default(),
                 event_fences: WatchTable::default(),
                 device_fences: WatchTable::default(),
             });

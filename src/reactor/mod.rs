@@ -10,7 +10,6 @@
 //! |---|---|
 //! | `watch` | the state machine of one watch, and the traits by which it calls upward |
 //! | `fence_watches` | the watches of one fence |
-//! | `page_budget` | how much time a page may waste |
 //! | `fence_poller` | the thread in futex_waitv |
 //! | `point_waiter` | a thread that waits for timeline points, before Linux 6.6 |
 //! | `timeline` | the points of a syncobj, in order |
@@ -22,10 +21,9 @@
 #![forbid(unsafe_code)]
 
 // In the order of imports: a file imports only from files above it in this list.
-// The model checker runs the first four.
+// The model checker runs the first three.
 mod watch;
 mod fence_watches;
-mod page_budget;
 mod fence_poller;
 #[cfg(not(loom))]
 mod point_waiter;

@@ -8,6 +8,7 @@ pub(crate) mod layout;
 pub(crate) mod owner_death;
 #[cfg_attr(loom, path = "../model/page.rs")]
 pub(crate) mod page;
+pub(crate) mod page_budget;
 pub(crate) mod participant;
 pub(crate) mod residue;
 pub(crate) mod slot;

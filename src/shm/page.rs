@@ -5,6 +5,7 @@ use super::event_count::{EventCount, EventSink};
 use super::generation::{Generation, Kind};
 use super::layout::{self, Header, MAX_FENCES};
 use super::owner_death;
+use super::page_budget::PageBudget;
 use super::slot::Slot;
 use super::wait_table::WaitTable;
 use crate::config;
@@ -29,6 +30,8 @@ pub(crate) struct Page {
     /// Whether its creator is known to be dead, if that cannot be written into the page.
     owner_died: AtomicBool,
     id: FileId,
+    /// How much time it may waste in this process.
+    budget: PageBudget,
     /// Read from the header once and checked. The header is not read again, since a peer can write
     /// to it.
     fence_count: u32,
@@ -101,7 +104,8 @@ impl Page {
         let id = memfd::file_id(memfd.as_fd())?;
         let make = || {
             let owner_died = AtomicBool::new(false);
-            Ok(Page { mapping, memfd, writers, is_writable, owner_died, id, fence_count })
+            let budget = PageBudget::new();
+            Ok(Page { mapping, memfd, writers, is_writable, owner_died, id, budget, fence_count })
         };
         PAGES.get_or_make(id, |_| true, make)
     }
@@ -156,6 +160,11 @@ impl Page {
         // every bit pattern is valid, and other processes may write them at any time. The mapping
         // lives as long as `self`.
         unsafe { self.at(layout::EVENTS_OFFSET).cast::<EventCount>().as_ref() }
+    }
+
+    /// How much time the page may waste in this process.
+    pub(crate) fn budget(&self) -> &PageBudget {
+        &self.budget
     }
 
     /// Wakes every thread that sleeps on the event count, although no fence changed. A process that

@@ -14,10 +14,15 @@ use rustix::time::ClockId;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// How a sleep ended. `Woken` may be spurious: the caller checks its condition again.
+/// How a sleep ended. The caller checks its condition again in any case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Sleep {
-    Woken,
+    /// A FUTEX_WAKE of this word of the list, perhaps for nothing.
+    Woken(usize),
+    /// A word of the list did not hold the expected value.
+    Changed,
+    /// A signal handler ran, or the kernel had no memory. No other process is the cause.
+    Interrupted,
     TimedOut,
 }
 
@@ -33,10 +38,8 @@ pub(crate) fn wait(
 ) -> Result<Sleep> {
     // FUTEX_WAIT_BITSET takes an absolute CLOCK_MONOTONIC timeout, FUTEX_WAIT a relative one.
     let timeout = deadline.timespec();
-    outcome(
-        futex::wait_bitset(word, futex::Flags::empty(), expected, timeout.as_ref(), bits),
-        deadline,
-    )
+    let slept = futex::wait_bitset(word, futex::Flags::empty(), expected, timeout.as_ref(), bits);
+    outcome(slept.map(|()| 0), deadline)
 }
 
 /// Wake every thread that sleeps on `word` with one of `bits`.
@@ -48,7 +51,7 @@ pub(crate) fn wake(word: &AtomicU32, bits: NonZeroU32) {
     let _ = futex::wake_bitset(word, futex::Flags::empty(), i32::MAX as u32, bits);
 }
 
-/// A word to sleep on, for [`wait_many`].
+/// A word to sleep on.
 #[derive(Clone, Copy)]
 pub(crate) struct Word<'a> {
     pub(crate) word: &'a AtomicU32,
@@ -65,31 +68,31 @@ impl WaitList {
     pub(crate) fn new() -> WaitList {
         WaitList(List::new())
     }
-}
 
-/// Sleep while every word holds its expected value, until a wake or until the deadline.
-///
-/// Takes at most [`WAITV_MAX`] words. Requires [`has_waitv`].
-pub(crate) fn wait_many<'a>(
-    list: &mut WaitList,
-    words: impl Iterator<Item = Word<'a>>,
-    deadline: Deadline,
-) -> Result<Sleep> {
-    list.0.clear();
-    for word in words.take(WAITV_MAX) {
+    /// Remove all words.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Append a word. `NoMemory` beyond [`WAITV_MAX`], or if there is none for a long list.
+    pub(crate) fn push(&mut self, word: Word<'_>) -> Result<()> {
         let mut entry = futex::Wait::new();
         entry.val = word.expected.into();
         entry.uaddr = futex::WaitPtr::new(word.word.as_ptr().cast());
         entry.flags = futex::WaitFlags::SIZE_U32;
-        if list.0.push(entry).is_err() {
-            return outcome(Err(Errno::NOMEM), deadline);
-        }
+        self.0.push(entry)
     }
+}
+
+/// Sleep while every word holds its expected value, until a wake or until the deadline.
+///
+/// Requires [`has_waitv`].
+pub(crate) fn wait_many(list: &WaitList, deadline: Deadline) -> Result<Sleep> {
     let timeout = deadline.timespec();
     let list = list.0.as_slice();
     let result =
         futex::waitv(list, futex::WaitvFlags::empty(), timeout.as_ref(), ClockId::Monotonic);
-    outcome(result.map(drop), deadline)
+    outcome(result, deadline)
 }
 
 /// Check whether futex_waitv works: Linux 5.16 or later, and no sandbox forbids it.
@@ -130,6 +133,14 @@ pub(crate) const MUTED_NS: u64 = 1_000_000_000;
 static HAS_WAITV: OnceBool = OnceBool::new();
 static WAITV_LOST: AtomicBool = AtomicBool::new(false);
 
+/// Sleep for a millisecond, or until the deadline if that is earlier, and return how that ended.
+///
+/// For callers that have to wait but cannot sleep on a word, for lack of memory.
+pub(crate) fn sleep_without_memory(deadline: Deadline) -> Sleep {
+    sleep_briefly(deadline);
+    if deadline.has_passed() { Sleep::TimedOut } else { Sleep::Interrupted }
+}
+
 /// Sleep for a millisecond, or until the deadline if that is earlier.
 ///
 /// For callers that have to wait but cannot sleep on a word, because the kernel returned an error.
@@ -139,17 +150,15 @@ pub(crate) fn sleep_briefly(deadline: Deadline) {
 
 const BRIEF_NS: u64 = 1_000_000;
 
-fn outcome(result: rustix::io::Result<()>, deadline: Deadline) -> Result<Sleep> {
+fn outcome(result: rustix::io::Result<usize>, deadline: Deadline) -> Result<Sleep> {
     match result {
-        // The caller's loop handles all of these. AGAIN: the word changed before the sleep. INTR:
-        // a signal handler ran. FAULT: a peer punched a hole at the word while the kernel looked
-        // it up; the next lookup finds memory there.
-        Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::FAULT) => Ok(Sleep::Woken),
+        Ok(word) => Ok(Sleep::Woken(word)),
+        // FAULT: a peer punched a hole at the word while the kernel looked it up; the next lookup
+        // finds memory there.
+        Err(Errno::AGAIN | Errno::FAULT) => Ok(Sleep::Changed),
+        Err(Errno::INTR) => Ok(Sleep::Interrupted),
         Err(Errno::TIMEDOUT) => Ok(Sleep::TimedOut),
-        Err(Errno::NOMEM) => {
-            sleep_briefly(deadline);
-            Ok(if deadline.has_passed() { Sleep::TimedOut } else { Sleep::Woken })
-        }
+        Err(Errno::NOMEM) => Ok(sleep_without_memory(deadline)),
         Err(errno) => Err(Error::from(errno)),
     }
 }
@@ -161,8 +170,11 @@ mod tests {
     #[test]
     fn temporary_errors_end_the_sleep_without_an_error() {
         let outcome = |errno| outcome(Err(errno), Deadline::NEVER);
-        for temporary in [Errno::AGAIN, Errno::INTR, Errno::FAULT, Errno::NOMEM] {
-            assert_eq!(outcome(temporary), Ok(Sleep::Woken));
+        for of_a_word in [Errno::AGAIN, Errno::FAULT] {
+            assert_eq!(outcome(of_a_word), Ok(Sleep::Changed));
+        }
+        for of_this_process in [Errno::INTR, Errno::NOMEM] {
+            assert_eq!(outcome(of_this_process), Ok(Sleep::Interrupted));
         }
         assert_eq!(outcome(Errno::TIMEDOUT), Ok(Sleep::TimedOut));
         assert_eq!(outcome(Errno::NOSYS), Err(Error::NotSupported));

@@ -1,4 +1,4 @@
-//! clock_gettime(CLOCK_MONOTONIC), Linux 2.6, and deadlines on that clock.
+//! clock_gettime, Linux 2.6, and deadlines on CLOCK_MONOTONIC.
 //!
 //! A deadline is an absolute time in nanoseconds, as in Vulkan and DRM.
 
@@ -57,6 +57,22 @@ impl Deadline {
         Deadline(if self == Deadline::NEVER { u64::MAX } else { self.0.saturating_sub(now()) })
             .timespec()
     }
+}
+
+/// Read CLOCK_THREAD_CPUTIME_ID, in nanoseconds: the processor time of the calling thread.
+///
+/// 0 if a sandbox refuses the call.
+#[allow(clippy::unnecessary_cast)] // the widths differ between architectures
+pub(crate) fn thread_cpu_time() -> u64 {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the location of errno is valid as long as the thread runs, and `t` for writing.
+    unsafe {
+        let errno = libc::__errno_location();
+        let before = *errno;
+        libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut t);
+        *errno = before;
+    }
+    (t.tv_sec as u64).wrapping_mul(NS_PER_S).wrapping_add(t.tv_nsec as u64)
 }
 
 /// Read CLOCK_MONOTONIC, in nanoseconds.

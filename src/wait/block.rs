@@ -4,10 +4,11 @@
 //! older than 5.16, or a sandbox forbids it, possibly one that this process entered a moment ago.
 //! Then a thread can block on one word only and has to poll for the rest.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::shm::owner_death;
 use crate::sys::futex::{self, Sleep, WAITV_MAX, WaitList, Word};
 use crate::sys::time::Deadline;
+use crate::util::atomic::AtomicU32;
 use std::num::NonZeroU32;
 
 /// The number of words that a thread can block on at once. With more, it has to poll for the rest.
@@ -19,7 +20,8 @@ pub(crate) fn max_words() -> usize {
 /// of owner_death.rs is one more if the caller read its `epoch`. `bits` applies to a single word.
 ///
 /// The caller passes at most [`max_words`] words, counting that one. If futex_waitv is forbidden
-/// since the caller asked, this returns as if woken, and the caller asks again.
+/// since the caller asked, this returns at once, and the caller asks again. Without any word, this
+/// sleeps until the deadline.
 pub(crate) fn on<'a>(
     list: &mut WaitList,
     words: impl Iterator<Item = Word<'a>>,
@@ -27,16 +29,34 @@ pub(crate) fn on<'a>(
     epoch: Option<u32>,
     deadline: Deadline,
 ) -> Result<Sleep> {
-    let mut words = words.chain(epoch.and_then(owner_death::futex_word));
-    let first = words.next().ok_or(Error::Unexpected)?;
-    let Some(second) = words.next() else {
-        return futex::wait(first.word, first.expected, bits, deadline);
-    };
-    if !futex::has_waitv() {
-        return Ok(Sleep::Woken);
+    list.clear();
+    let mut only = None;
+    let mut count = 0;
+    for word in words.chain(epoch.and_then(owner_death::futex_word)) {
+        if list.push(word).is_err() {
+            return Ok(futex::sleep_without_memory(deadline));
+        }
+        (only, count) = (Some(word), count + 1);
     }
-    match futex::wait_many(list, [first, second].into_iter().chain(words), deadline) {
-        Err(error) if futex::lost_waitv(error) => Ok(Sleep::Woken),
-        slept => slept,
+    // One function for all kinds of words, so that their iterators are gone from the stack.
+    block(list, only.filter(|_| count == 1), count, bits, deadline)
+}
+
+#[inline(never)]
+fn block(
+    list: &WaitList,
+    only: Option<Word<'_>>,
+    count: usize,
+    bits: NonZeroU32,
+    deadline: Deadline,
+) -> Result<Sleep> {
+    match only {
+        None if count == 0 => futex::wait(&AtomicU32::new(0), 0, bits, deadline),
+        Some(only) => futex::wait(only.word, only.expected, bits, deadline),
+        None if !futex::has_waitv() => Ok(Sleep::Interrupted),
+        None => match futex::wait_many(list, deadline) {
+            Err(error) if futex::lost_waitv(error) => Ok(Sleep::Interrupted),
+            slept => slept,
+        },
     }
 }

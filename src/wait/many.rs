@@ -68,7 +68,7 @@ fn block_for_any(conditions: &impl Conditions, deadline: Deadline) -> Result<usi
                 }
                 Some(words) => {
                     events.read_owner_epoch();
-                    scan.check_slots(conditions, words)?;
+                    scan.check_slots(conditions, words, &mut events)?;
                 }
             }
         }
@@ -80,6 +80,8 @@ fn block_for_any(conditions: &impl Conditions, deadline: Deadline) -> Result<usi
         if let Some(answer) = scan.answer() {
             return answer;
         }
+        let slots = on_slots.as_ref().map(|words| words.words(conditions, 0));
+        events.account(false, slots.map(|words| words.map(|(page, _)| page)));
     }
     scan_all(conditions, Register::No)?.unwrap_or(Err(Error::TimedOut))
 }
@@ -131,6 +133,8 @@ fn block_for_all(conditions: &impl Conditions, mut at: usize, deadline: Deadline
     events.add_pages_of(conditions)?;
     let mut recorded = None;
     let mut on_slots: Option<SlotWords> = None;
+    // The condition for which the thread slept last.
+    let mut slept_at = count;
     while at < count {
         if !events.can_sleep_on(count - at) {
             // Also if futex_waitv was forbidden meanwhile.
@@ -141,7 +145,7 @@ fn block_for_all(conditions: &impl Conditions, mut at: usize, deadline: Deadline
             None => (WaitTarget::Page, events.listen()),
             Some(words) => {
                 events.read_owner_epoch();
-                words.listen(conditions, at)?;
+                words.listen(conditions, at, |page| events.stir(page))?;
                 (WaitTarget::Slot, true)
             }
         };
@@ -164,6 +168,9 @@ fn block_for_all(conditions: &impl Conditions, mut at: usize, deadline: Deadline
             drop(recorded.take());
             recorded = Some((at, record_wait(&condition)));
         }
+        let has_progress = std::mem::replace(&mut slept_at, at) != at;
+        let slots = on_slots.as_ref().map(|words| words.words(conditions, at));
+        events.account(has_progress, slots.map(|words| words.map(|(page, _)| page)));
         let reason = match &on_slots {
             None => events.sleep(deadline)?,
             Some(words) => events.sleep_on(words.words(conditions, at), deadline)?,

@@ -5,6 +5,7 @@
 pub(crate) mod block;
 mod condition;
 mod many;
+mod needless;
 mod one;
 mod page_events;
 mod records;

@@ -2,6 +2,7 @@
 
 use super::block;
 use super::condition::Condition;
+use super::needless::NeedlessWakeUps;
 use super::records::record_wait;
 use crate::error::{Error, Result};
 use crate::shm::owner_death;
@@ -50,6 +51,7 @@ fn block_since(start: u64, condition: Condition<'_>, deadline: Deadline) -> Resu
     let needs_epoch = !fence.page().is_writable();
     let may_be_muted = fence.page().may_be_muted();
     let mut skip_notifier = false;
+    let mut needless = NeedlessWakeUps::new();
     loop {
         let can_block = !needs_epoch || block::max_words() >= 2;
         let epoch = (needs_epoch && can_block).then(owner_death::epoch);
@@ -57,6 +59,8 @@ fn block_since(start: u64, condition: Condition<'_>, deadline: Deadline) -> Resu
         let poll_end = || fence.wait_times.poll_interval(start, time::now());
         let until = if must_poll { deadline.min(poll_end()) } else { deadline };
         let until = if may_be_muted { until.within(MUTED_NS) } else { until };
+        let rest_end = needless.rests_until(fence.page());
+        let until = rest_end.map_or(until, |end| deadline.min(end));
 
         // W1 and W2, W3, W4.
         let word = fence.slot().prepare_wait(residues);
@@ -69,8 +73,11 @@ fn block_since(start: u64, condition: Condition<'_>, deadline: Deadline) -> Resu
             led = fence.notifier.wait_as_leader(condition.first_value(), deadline);
         }
         let slept = match led {
-            Ok(false) => block::on(&mut WaitList::new(), [word].into_iter(), bits, epoch, until)?,
-            _ => Sleep::Woken,
+            Ok(false) => {
+                let words = Some(word).filter(|_| rest_end.is_none()).into_iter();
+                block::on(&mut WaitList::new(), words, bits, epoch, until)?
+            }
+            _ => Sleep::Interrupted,
         };
         if led == Ok(true) {
             // The others sleep until the leader wakes them, and one of them leads next. If the
@@ -86,6 +93,11 @@ fn block_since(start: u64, condition: Condition<'_>, deadline: Deadline) -> Resu
             return answer;
         }
         led?;
+        if rest_end.is_none() && matches!(slept, Sleep::Woken(0) | Sleep::Changed) {
+            if let Some(cost) = needless.count(1) {
+                fence.page().budget().waste(cost);
+            }
+        }
         // Also after a wake-up: a peer that wakes this thread all the time must not keep it here.
         if (slept == Sleep::TimedOut && until == deadline) || deadline.has_passed() {
             return Err(Error::TimedOut);

@@ -2,6 +2,7 @@
 
 use super::block;
 use super::condition::Conditions;
+use super::needless::NeedlessWakeUps;
 use super::slot_words::SlotWords;
 use crate::error::Result;
 use crate::fence::poll_interval::poll_interval;
@@ -22,8 +23,8 @@ pub(super) struct PageEvents<'a> {
     /// There are more pages than a thread can block on, or no memory for them. Those that found no
     /// place are not in `pages`, so after each sleep all fences are checked.
     pub(super) too_many_pages: bool,
-    /// Something is written without an event: by a device, or on a page that has no place here.
-    must_poll: bool,
+    /// The pages with fences that a device writes, without an event.
+    polled: PageSet,
     /// A process that is not trusted with the fences can keep wake-ups from this thread: see
     /// [`Page::may_be_muted`].
     may_be_muted: bool,
@@ -32,8 +33,30 @@ pub(super) struct PageEvents<'a> {
     owner_epoch: Option<u32>,
     /// The bits of the slots that are waited for: see event_count.rs.
     wake_bits: u32,
+    needless: NeedlessWakeUps,
+    /// The pages that rest while the thread sleeps: see page_budget.rs.
+    resting: PageSet,
+    /// Whether the thread sleeps until it is time to poll.
+    polls: bool,
+    /// The pages whose words moved, or woke the thread, since it went to sleep.
+    stirred: PageSet,
+    /// The word that woke the thread, among those that it slept on.
+    woken_by: Option<u8>,
     start: u64,
+    /// The number of conditions.
+    count: u32,
 }
+
+/// A set of pages, by their numbers in `PageEvents::pages`.
+type PageSet = u128;
+const _: () = assert!(PageSet::BITS as usize == WAITV_MAX);
+
+fn bit(number: usize) -> PageSet {
+    1 << (number % WAITV_MAX)
+}
+
+/// A list longer than this costs so much to check that pages pay for polls too.
+const POLLED_FREELY: u32 = 32;
 
 /// Why a sleep ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,50 +85,67 @@ impl<'a> PageEvents<'a> {
             pages: List::new(),
             words: WaitList::new(),
             too_many_pages: false,
-            must_poll: false,
+            polled: 0,
             may_be_muted: false,
             owner_epoch: None,
             wake_bits: 0,
+            needless: NeedlessWakeUps::new(),
+            resting: 0,
+            polls: false,
+            stirred: 0,
+            woken_by: None,
             start: time::now(),
+            count: 0,
         }
     }
 
     /// Adds the pages of the conditions' fences.
     pub(super) fn add_pages_of(&mut self, conditions: &'a impl Conditions) -> Result<()> {
         let max_pages = block::max_words();
+        self.count = u32::try_from(conditions.count()).unwrap_or(u32::MAX);
         for index in 0..conditions.count() {
             let fence = conditions.get(index)?.fence;
-            self.must_poll |= fence.is_device();
             self.wake_bits |= EventCount::wake_bit(fence.index());
             let page = fence.page();
             self.may_be_muted |= page.may_be_muted();
             if !page.is_writable() {
                 self.owner_epoch = Some(0);
             }
-            self.add(page, max_pages);
+            let number = self.add(page, max_pages);
+            if let (true, Some(number)) = (fence.is_device(), number) {
+                self.polled |= bit(number);
+            }
         }
         Ok(())
     }
 
-    fn add(&mut self, page: &'a Page, max_pages: usize) {
+    /// Returns the page's number, unless it has no place.
+    fn add(&mut self, page: &'a Page, max_pages: usize) -> Option<usize> {
         // The page that was added last comes first: neighbors in a list tend to share their page.
-        let mut known = self.pages.as_slice().iter().rev();
-        if known.any(|known| std::ptr::eq(known.page, page)) {
-            return;
+        let known = self.pages.as_slice().iter().rposition(|known| std::ptr::eq(known.page, page));
+        if known.is_some() {
+            return known;
         }
+        let number = self.pages.as_slice().len();
         let reading = PageReading { page, sequence: 0, failures: 0 };
-        if self.pages.as_slice().len() >= max_pages || self.pages.push(reading).is_err() {
-            (self.too_many_pages, self.must_poll) = (true, true);
+        if number >= max_pages || self.pages.push(reading).is_err() {
+            self.too_many_pages = true;
+            return None;
         }
+        Some(number)
     }
 
     /// W1 for every page. Called before the thread registers with any slot. Returns whether a fence
     /// of these pages may have failed since the last call.
     pub(super) fn listen(&mut self) -> bool {
         let mut failed = self.too_many_pages | self.read_owner_epoch();
-        for reading in self.pages.as_mut_slice() {
+        for (number, reading) in self.pages.as_mut_slice().iter_mut().enumerate() {
             let events = reading.page.events();
+            let seen = reading.sequence;
             reading.sequence = events.sequence().load(Ordering::Acquire);
+            if reading.sequence != seen {
+                self.stirred |= bit(number);
+            }
             let failures = events.failures();
             failed |= failures != reading.failures;
             reading.failures = failures;
@@ -125,6 +165,9 @@ impl<'a> PageEvents<'a> {
             let seen = reading.sequence;
             // W1 for this page: before the thread registers with any of its slots again.
             reading.sequence = events.sequence().load(Ordering::Acquire);
+            if reading.sequence != seen {
+                self.stirred |= bit(number);
+            }
             let Some(slots) = events.signaled_since(seen, reading.sequence) else {
                 is_complete = false;
                 continue;
@@ -146,8 +189,9 @@ impl<'a> PageEvents<'a> {
         std::mem::replace(&mut self.owner_epoch, now) != now
     }
 
+    /// The number of a page. `None` if it has no place.
     pub(super) fn number_of(&self, page: &Page) -> Option<usize> {
-        self.pages.as_slice().iter().position(|reading| std::ptr::eq(reading.page, page))
+        number_in(self.pages.as_slice(), page)
     }
 
     /// W4: sleeps until one of the pages has an event that `listen` has not seen.
@@ -159,20 +203,19 @@ impl<'a> PageEvents<'a> {
         let count = self.pages.as_slice().len();
         if count > max_words && !self.too_many_pages {
             // futex_waitv is forbidden since `of` asked. Check everything, and poll from now on.
-            (self.too_many_pages, self.must_poll) = (true, true);
-            return Ok(WakeReason::after(Sleep::Woken, deadline, deadline));
+            self.too_many_pages = true;
+            return Ok(self.wake_up(Sleep::Interrupted, deadline, deadline));
         }
         let can_block = count + usize::from(self.owner_epoch.is_some()) <= max_words;
         let (epoch, until) = self.until(can_block, deadline);
         let bits = NonZeroU32::new(self.wake_bits).unwrap_or(NonZeroU32::MAX);
-        let words = self
-            .pages
-            .as_slice()
-            .iter()
-            .take(max_words)
-            .map(|page| Word { word: page.page.events().sequence(), expected: page.sequence });
+        let resting = self.resting;
+        let pages = self.pages.as_slice().iter().enumerate().take(max_words);
+        let words = pages
+            .filter(|(number, _)| resting & bit(*number) == 0)
+            .map(|(_, page)| Word { word: page.page.events().sequence(), expected: page.sequence });
         let slept = block::on(&mut self.words, words, bits, epoch, until)?;
-        Ok(WakeReason::after(slept, until, deadline))
+        Ok(self.wake_up(slept, until, deadline))
     }
 
     /// Whether `sleep_on` can be called for so many slots.
@@ -184,33 +227,110 @@ impl<'a> PageEvents<'a> {
     /// owners' epoch.
     pub(super) fn sleep_on<'w>(
         &mut self,
-        words: impl Iterator<Item = Word<'w>>,
+        words: impl Iterator<Item = (&'w Page, Word<'w>)>,
         deadline: Deadline,
     ) -> Result<WakeReason> {
         let (epoch, until) = self.until(true, deadline);
+        let (pages, resting) = (self.pages.as_slice(), self.resting);
+        let words = words.filter(|(page, _)| resting & bit_of(pages, page) == 0);
+        let words = words.map(|(_, word)| word);
         let slept = block::on(&mut self.words, words, NonZeroU32::MAX, epoch, until)?;
-        Ok(WakeReason::after(slept, until, deadline))
+        Ok(self.wake_up(slept, until, deadline))
     }
 
-    /// The owners' epoch to sleep on, if that is possible, and the end of the next sleep.
-    fn until(&self, can_block: bool, deadline: Deadline) -> (Option<u32>, Deadline) {
-        let epoch = self.owner_epoch.filter(|_| can_block);
-        let poll_end = || poll_interval(self.start, time::now());
-        let until = if self.must_poll || !can_block { deadline.min(poll_end()) } else { deadline };
-        (epoch, if self.may_be_muted { until.within(MUTED_NS) } else { until })
-    }
-}
-
-impl WakeReason {
     /// The reason after a sleep that was to end at `until`.
-    fn after(slept: Sleep, until: Deadline, deadline: Deadline) -> WakeReason {
+    #[inline(never)]
+    fn wake_up(&mut self, slept: Sleep, until: Deadline, deadline: Deadline) -> WakeReason {
+        self.stirred = 0;
+        self.woken_by = match slept {
+            Sleep::Woken(word) => u8::try_from(word).ok(),
+            Sleep::Changed | Sleep::Interrupted | Sleep::TimedOut => None,
+        };
         match slept {
             Sleep::TimedOut if until == deadline => WakeReason::Deadline,
             // Also after a wake-up: a peer that wakes this thread all the time must not keep it
             // here.
             _ if deadline.has_passed() => WakeReason::Deadline,
-            Sleep::Woken => WakeReason::Event,
-            Sleep::TimedOut => WakeReason::Poll,
+            Sleep::TimedOut if self.polls => {
+                if self.count > POLLED_FREELY {
+                    self.stirred |= self.polled & !self.resting;
+                }
+                WakeReason::Poll
+            }
+            Sleep::TimedOut if self.resting == 0 => WakeReason::Poll,
+            // The log tells the events of a page that rested.
+            Sleep::TimedOut | Sleep::Woken(_) | Sleep::Changed | Sleep::Interrupted => {
+                WakeReason::Event
+            }
         }
     }
+
+    /// Notes that a word of a page has moved.
+    pub(super) fn stir(&mut self, page: &Page) {
+        self.stirred |= bit_of(self.pages.as_slice(), page);
+    }
+
+    /// Has the pages that caused the last wake-up pay for it and for the check after it: called
+    /// before the thread sleeps again. With `progress` it led to something. `slots` are the pages
+    /// of the words of slots, if the thread slept on those.
+    #[inline(never)]
+    pub(super) fn account<'w>(
+        &mut self,
+        progress: bool,
+        slots: Option<impl Iterator<Item = &'w Page>>,
+    ) {
+        if progress {
+            return;
+        }
+        if let (0, Some(word)) = (self.stirred, self.woken_by) {
+            // The peer woke the thread and moved nothing.
+            let (pages, resting) = (self.pages.as_slice(), self.resting);
+            let listens = |page: &PageSet| resting & page == 0;
+            let page = match slots {
+                Some(slots) => {
+                    slots.map(|page| bit_of(pages, page)).filter(listens).nth(word.into())
+                }
+                None => (0..pages.len()).map(bit).filter(listens).nth(word.into()),
+            };
+            self.stirred = page.unwrap_or(0);
+        }
+        if self.stirred == 0 {
+            return;
+        }
+        let Some(cost) = self.needless.count(self.count) else { return };
+        for (number, reading) in self.pages.as_slice().iter().enumerate() {
+            if self.stirred & bit(number) != 0 {
+                reading.page.budget().waste(cost);
+            }
+        }
+    }
+
+    /// The owners' epoch to sleep on, if that is possible, and the end of the next sleep. Decides
+    /// which pages rest meanwhile.
+    #[inline(never)] // its stack is free again before the sleep
+    fn until(&mut self, can_block: bool, deadline: Deadline) -> (Option<u32>, Deadline) {
+        let mut until = deadline;
+        self.resting = 0;
+        for (number, reading) in self.pages.as_slice().iter().enumerate() {
+            if let Some(end) = self.needless.rests_until(reading.page) {
+                self.resting |= bit(number);
+                until = until.min(end);
+            }
+        }
+        self.polls = self.too_many_pages || !can_block || self.polled & !self.resting != 0;
+        if self.polls {
+            until = until.min(poll_interval(self.start, time::now()));
+        }
+        let epoch = self.owner_epoch.filter(|_| can_block);
+        (epoch, if self.may_be_muted { until.within(MUTED_NS) } else { until })
+    }
+}
+
+fn number_in(pages: &[PageReading<'_>], page: &Page) -> Option<usize> {
+    pages.iter().position(|reading| std::ptr::eq(reading.page, page))
+}
+
+/// The set of one page. Empty if the page has no place.
+fn bit_of(pages: &[PageReading<'_>], page: &Page) -> PageSet {
+    number_in(pages, page).map_or(0, bit)
 }

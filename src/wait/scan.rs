@@ -47,8 +47,9 @@ impl Scan {
         &mut self,
         conditions: &impl Conditions,
         words: &mut SlotWords,
+        events: &mut PageEvents<'_>,
     ) -> Result<()> {
-        words.listen(conditions, 0)?;
+        words.listen(conditions, 0, |page| events.stir(page))?;
         for index in 0..conditions.count() {
             if self.met.is_some() {
                 break;

@@ -10,6 +10,7 @@
 use super::block;
 use super::condition::Conditions;
 use crate::error::Result;
+use crate::shm::page::Page;
 use crate::sys::futex::Word;
 
 /// The sequences of the slots, as they were read before the conditions were checked.
@@ -17,7 +18,7 @@ pub(super) struct SlotWords([u32; SLOTS_MAX]);
 
 /// The longest list for which a thread sleeps on the slots' words. Longer ones, which cost more to
 /// sleep on and to check, stay with the eventcounts.
-const SLOTS_MAX: usize = 32;
+const SLOTS_MAX: usize = if cfg!(loom) { 2 } else { 32 };
 
 impl SlotWords {
     /// Whether a thread can sleep on the words of so many slots, and on `others`.
@@ -30,21 +31,32 @@ impl SlotWords {
     }
 
     /// W1 for the conditions from `from` on. Called before the thread registers with their slots.
-    pub(super) fn listen(&mut self, conditions: &impl Conditions, from: usize) -> Result<()> {
+    /// Calls `moved` with the page of each word that has moved since the last time.
+    pub(super) fn listen(
+        &mut self,
+        conditions: &impl Conditions,
+        from: usize,
+        mut moved: impl FnMut(&Page),
+    ) -> Result<()> {
         for (index, sequence) in (from..conditions.count()).zip(&mut self.0) {
-            *sequence = conditions.get(index)?.fence.slot().sequence();
+            let fence = conditions.get(index)?.fence;
+            let now = fence.slot().sequence();
+            if std::mem::replace(sequence, now) != now {
+                moved(fence.page());
+            }
         }
         Ok(())
     }
 
-    /// The words to block on (W4), for the same conditions.
+    /// The words to block on (W4), for the same conditions, each with its page.
     pub(super) fn words<'a>(
         &'a self,
         conditions: &'a impl Conditions,
         from: usize,
-    ) -> impl Iterator<Item = Word<'a>> {
+    ) -> impl Iterator<Item = (&'a Page, Word<'a>)> {
         (from..conditions.count()).zip(&self.0).filter_map(|(index, sequence)| {
-            Some(conditions.get(index).ok()?.fence.slot().word(*sequence))
+            let fence = conditions.get(index).ok()?.fence;
+            Some((fence.page(), fence.slot().word(*sequence)))
         })
     }
 }
