@@ -101,6 +101,10 @@ pub(crate) fn has_waitv() -> bool {
     true
 }
 
+pub(crate) fn has_harmless_waitv() -> Option<bool> {
+    Some(true)
+}
+
 pub(crate) fn lost_waitv(_: Error) -> bool {
     false
 }

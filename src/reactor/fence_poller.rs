@@ -55,12 +55,15 @@ use crate::util::refs::Ref;
 use crate::wait::{Predicate, block};
 use std::ffi::CStr;
 use std::num::NonZeroU32;
+use std::sync::atomic::AtomicBool;
 
 /// Polls the fences of some pages.
 pub(crate) struct FencePoller {
     scheduler: Ref<dyn Scheduler>,
     /// A futex word, incremented to wake the poller for anything but an event of a page.
     control: AtomicU32,
+    /// Whether the poller sleeps on the word of a page alone, and not on `control`.
+    sleeps_on_page: AtomicBool,
     state: Mutex<PollState>,
 }
 
@@ -108,8 +111,8 @@ struct DeferredDrops {
 /// What one sleep waits for. It keeps the pages mapped: others may remove them from the state
 /// meanwhile.
 struct PollSet {
-    /// Whether one sleep can wait for all of it. Asked once: another thread may lose futex_waitv
-    /// meanwhile.
+    /// Whether one sleep can wait for several words. Asked once: another thread may lose
+    /// futex_waitv meanwhile.
     has_waitv: bool,
     control: u32,
     /// The epoch of owner deaths, read before the fences were checked: see `owner_death`.
@@ -142,20 +145,20 @@ const PAGES_MAX: usize = WAITV_MAX - 2;
 /// The longest sleep without futex_waitv.
 const MAX_SLEEP_NS: u64 = 1_000_000_000;
 
-/// The number of pages that one poller can poll: a single one without futex_waitv.
-fn capacity() -> usize {
-    if futex::has_waitv() { PAGES_MAX } else { 1 }
-}
-
 impl FencePoller {
     /// Makes a poller and starts its thread.
     pub(crate) fn start(scheduler: Ref<dyn Scheduler>) -> Result<Ref<FencePoller>> {
         let drops = DeferredDrops { fences: Vec::new(), reserved: 0 };
         let state =
             PollState { pages: Vec::new(), drops, thread: None, ended: false, polling_since: 0 };
-        let make =
-            || Ok(FencePoller { scheduler, control: AtomicU32::new(0), state: Mutex::new(state) });
-        let poller = Ref::try_new(make)?;
+        let poller = Ref::try_new(|| {
+            Ok(FencePoller {
+                scheduler,
+                control: AtomicU32::new(0),
+                sleeps_on_page: AtomicBool::new(false),
+                state: Mutex::new(state),
+            })
+        })?;
         poller.lock().thread = Some(Thread::start(poller.clone())?);
         Ok(poller)
     }
@@ -171,7 +174,7 @@ impl FencePoller {
 
     /// Whether it can poll another page.
     pub(crate) fn has_room(&self) -> bool {
-        self.lock().pages.len() < capacity()
+        self.lock().has_room()
     }
 
     /// Adds a watch. Returns `None` if the page is new and the poller can take no more pages. If it
@@ -185,9 +188,7 @@ impl FencePoller {
         let registrar = || this.clone().unsize::<dyn Registrar>(|poller| poller);
         let mut guard = this.lock();
         let state = &mut *guard;
-        if !state.pages.iter().any(|polled| polled.is(key(fence).page))
-            && state.pages.len() >= capacity()
-        {
+        if !state.pages.iter().any(|polled| polled.is(key(fence).page)) && !state.has_room() {
             return Ok(None);
         }
         let is_new = state.reserve(fence, predicate)?;
@@ -229,7 +230,7 @@ impl FencePoller {
         drop(guard);
         if let Some(page) = page {
             // The thread keeps the page while it sleeps, and may sleep on its event count alone.
-            if !futex::has_waitv() {
+            if self.sleeps_on_page.load(Ordering::SeqCst) {
                 page.page.wake_all();
             }
             self.wake();
@@ -237,11 +238,13 @@ impl FencePoller {
     }
 
     /// Wakes the thread.
+    ///
+    /// It stores `sleeps_on_page` and then reads `control`. This increments `control` and then
+    /// reads `sleeps_on_page`. All four are SeqCst, so one of the two sees what the other did.
     pub(crate) fn wake(&self) {
-        self.control.fetch_add(1, Ordering::Release);
+        self.control.fetch_add(1, Ordering::SeqCst);
         futex::wake(&self.control, NonZeroU32::MAX);
-        if !futex::has_waitv() {
-            // It may sleep on the event count of its one page.
+        if self.sleeps_on_page.load(Ordering::SeqCst) {
             self.lock().pages.iter().for_each(|polled| polled.page.wake_all());
         }
     }
@@ -260,7 +263,7 @@ impl FencePoller {
         };
         self.wake();
         for polled in pages {
-            if !futex::has_waitv() {
+            if self.sleeps_on_page.load(Ordering::SeqCst) {
                 polled.page.wake_all();
             }
             let watches = polled
@@ -287,16 +290,18 @@ impl FencePoller {
         if state.ended {
             return false;
         }
-        set.has_waitv = futex::has_waitv();
-        set.control = self.control.load(Ordering::Acquire);
+        set.has_waitv = state.can_use_waitv();
+        let sleeps_on_page = !set.has_waitv && !state.pages.is_empty();
+        self.sleeps_on_page.store(sleeps_on_page, Ordering::SeqCst);
+        set.control = self.control.load(Ordering::SeqCst);
         let owner_deaths = owner_death::epoch();
         let owner_may_have_died =
             std::mem::replace(&mut set.owner_deaths, owner_deaths) != owner_deaths;
-        // Once a sandbox has taken futex_waitv away, the thread cannot block on several pages. Nor
-        // on a single read-only page: `wake` cannot change its event count.
-        let cannot_wake =
-            || !futex::has_waitv() && state.pages.iter().any(|polled| !polled.page.is_writable());
-        let cannot_block = state.pages.len() > capacity() || cannot_wake();
+        // Without futex_waitv, which a sandbox may take away, the thread cannot block on several
+        // pages. Nor on a single read-only page: `wake` cannot change its event count.
+        let cannot_block = !set.has_waitv
+            && (state.pages.len() > 1
+                || state.pages.iter().any(|polled| !polled.page.is_writable()));
         // Also if events keep coming.
         let timed_out = set.until.has_passed();
         let may_be_muted = set.until_muted.has_passed();
@@ -357,7 +362,7 @@ impl FencePoller {
         } else if may_be_muted || set.until_muted == Deadline::NEVER {
             set.until_muted = Deadline::NEVER.within(MUTED_NS);
         }
-        if !futex::has_waitv() && !state.pages.is_empty() {
+        if sleeps_on_page {
             // The one word it sleeps on is shared. A peer could move the thread to another word
             // (FUTEX_REQUEUE), where `wake` does not find it, and `end` would wait forever.
             set.until = set.until.min(Deadline::at(time::now().saturating_add(MAX_SLEEP_NS)));
@@ -436,6 +441,21 @@ impl Run for FencePoller {
 }
 
 impl PollState {
+    /// Whether it can take another page: a single one without futex_waitv.
+    fn has_room(&self) -> bool {
+        self.pages.is_empty() || self.pages.len() < PAGES_MAX && futex::has_waitv()
+    }
+
+    /// Whether to use futex_waitv. For one page that this process can write to, one word is enough,
+    /// and a sandbox may kill for more.
+    fn can_use_waitv(&self) -> bool {
+        match self.pages.as_slice() {
+            [] => futex::has_harmless_waitv().unwrap_or(false),
+            [only] if only.page.is_writable() => futex::has_harmless_waitv().unwrap_or(false),
+            _ => futex::has_waitv(),
+        }
+    }
+
     /// Reserves memory for another watch of a fence, and polls its page from now on. Returns
     /// whether the page is new. On failure nothing has changed.
     fn reserve(&mut self, fence: &Ref<Fence>, predicate: Predicate) -> Result<bool> {

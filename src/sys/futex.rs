@@ -4,15 +4,15 @@
 #![forbid(unsafe_code)]
 
 use super::list::List;
+use super::seccomp;
 use super::time::Deadline;
 use crate::error::{Error, Result};
 use crate::util::atomic::AtomicU32;
-use once_cell::race::OnceBool;
 use rustix::io::Errno;
 use rustix::thread::futex;
 use rustix::time::ClockId;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// How a sleep ended. The caller checks its condition again in any case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,9 +95,31 @@ pub(crate) fn wait_many(list: &WaitList, deadline: Deadline) -> Result<Sleep> {
     outcome(result, deadline)
 }
 
+/// Whether futex_waitv works: `UNKNOWN` until somebody asks.
+static WAITV: AtomicU8 = AtomicU8::new(UNKNOWN);
+const UNKNOWN: u8 = 0;
+const WORKS: u8 = 1;
+const MISSING: u8 = 2;
+
 /// Check whether futex_waitv works: Linux 5.16 or later, and no sandbox forbids it.
+///
+/// For callers that need several words: some sandboxes kill a process for the call that finds out.
 pub(crate) fn has_waitv() -> bool {
-    !WAITV_LOST.load(Ordering::Relaxed) && HAS_WAITV.get_or_init(probe_waitv)
+    if WAITV.load(Ordering::Relaxed) == UNKNOWN {
+        let answer = if probe_waitv() { WORKS } else { MISSING };
+        let _ = WAITV.compare_exchange(UNKNOWN, answer, Ordering::Relaxed, Ordering::Relaxed);
+    }
+    WAITV.load(Ordering::Relaxed) == WORKS
+}
+
+/// Check the same where one word is enough. `None` if that is not known, and a sandbox may kill
+/// the process for the call that finds out.
+pub(crate) fn has_harmless_waitv() -> Option<bool> {
+    match WAITV.load(Ordering::Relaxed) {
+        UNKNOWN if seccomp::is_unfiltered() => Some(has_waitv()),
+        UNKNOWN => None,
+        known => Some(known == WORKS),
+    }
 }
 
 /// Call futex_waitv with a word that does not hold the expected value.
@@ -121,7 +143,7 @@ fn probe_waitv() -> bool {
 pub(crate) fn lost_waitv(error: Error) -> bool {
     let lost = matches!(error, Error::NotSupported | Error::Denied) || !probe_waitv();
     if lost {
-        WAITV_LOST.store(true, Ordering::Relaxed);
+        WAITV.store(MISSING, Ordering::Relaxed);
     }
     lost
 }
@@ -129,9 +151,6 @@ pub(crate) fn lost_waitv(error: Error) -> bool {
 /// The longest sleep on a word where a process that is not trusted with the fence can keep a
 /// wake-up from its waiters: see [`wake`], and FUTEX_REQUEUE, which moves them to another word.
 pub(crate) const MUTED_NS: u64 = 1_000_000_000;
-
-static HAS_WAITV: OnceBool = OnceBool::new();
-static WAITV_LOST: AtomicBool = AtomicBool::new(false);
 
 /// Sleep for a millisecond, or until the deadline if that is earlier, and return how that ended.
 ///

@@ -31,6 +31,8 @@ pub(crate) mod poll;
 pub(crate) mod process;
 mod retry;
 #[cfg(not(loom))]
+mod seccomp;
+#[cfg(not(loom))]
 pub(crate) mod sync_file;
 #[cfg_attr(loom, path = "../model/thread.rs")]
 pub(crate) mod thread;

@@ -11,15 +11,21 @@ use crate::sys::time::Deadline;
 use crate::util::atomic::AtomicU32;
 use std::num::NonZeroU32;
 
-/// The number of words that a thread can block on at once. With more, it has to poll for the rest.
-pub(crate) fn max_words() -> usize {
-    if futex::has_waitv() { WAITV_MAX } else { 1 }
+/// Whether a thread can block on so many words at once. With more, it has to poll for the rest.
+pub(crate) fn can_block_on(words: usize) -> bool {
+    words <= 1 || words <= WAITV_MAX && futex::has_waitv()
+}
+
+/// The same for a caller that can do with fewer words: false where a sandbox may kill the process
+/// for futex_waitv, until somebody has to ask.
+pub(super) fn can_harmlessly_block_on(words: usize) -> bool {
+    words <= 1 || words <= WAITV_MAX && futex::has_harmless_waitv() == Some(true)
 }
 
 /// Blocks until a word differs from what is expected of it, a wake-up, or the deadline. The word
 /// of owner_death.rs is one more if the caller read its `epoch`. `bits` applies to a single word.
 ///
-/// The caller passes at most [`max_words`] words, counting that one. If futex_waitv is forbidden
+/// [`can_block_on`] is true of the words, counting that one. If futex_waitv is forbidden
 /// since the caller asked, this returns at once, and the caller asks again. Without any word, this
 /// sleeps until the deadline.
 pub(crate) fn on<'a>(

@@ -6,7 +6,7 @@ use super::needless::NeedlessWakeUps;
 use super::records::record_wait;
 use crate::error::{Error, Result};
 use crate::shm::owner_death;
-use crate::sys::futex::{MUTED_NS, Sleep, WaitList};
+use crate::sys::futex::{self, MUTED_NS, Sleep, WaitList};
 use crate::sys::time::{self, Deadline};
 use std::num::NonZeroU32;
 
@@ -53,9 +53,11 @@ fn block_since(start: u64, condition: Condition<'_>, deadline: Deadline) -> Resu
     let mut skip_notifier = false;
     let mut needless = NeedlessWakeUps::new();
     loop {
-        let can_block = !needs_epoch || block::max_words() >= 2;
-        let epoch = (needs_epoch && can_block).then(owner_death::epoch);
-        let must_poll = fence.is_device() || !can_block;
+        // `None`: the word of the page is enough, since this thread checks for a death once a
+        // second.
+        let waitv = if needs_epoch { futex::has_harmless_waitv() } else { None };
+        let epoch = (waitv == Some(true)).then(owner_death::epoch);
+        let must_poll = fence.is_device() || waitv == Some(false);
         let poll_end = || fence.wait_times.poll_interval(start, time::now());
         let until = if must_poll { deadline.min(poll_end()) } else { deadline };
         let until = if may_be_muted { until.within(MUTED_NS) } else { until };

@@ -9,7 +9,7 @@ use crate::fence::poll_interval::poll_interval;
 use crate::shm::event_count::EventCount;
 use crate::shm::owner_death;
 use crate::shm::page::Page;
-use crate::sys::futex::{MUTED_NS, SHORT_LIST, Sleep, WAITV_MAX, WaitList, Word};
+use crate::sys::futex::{self, MUTED_NS, SHORT_LIST, Sleep, WAITV_MAX, WaitList, Word};
 use crate::sys::list::List;
 use crate::sys::time::{self, Deadline};
 use crate::util::atomic::Ordering;
@@ -101,7 +101,6 @@ impl<'a> PageEvents<'a> {
 
     /// Adds the pages of the conditions' fences.
     pub(super) fn add_pages_of(&mut self, conditions: &'a impl Conditions) -> Result<()> {
-        let max_pages = block::max_words();
         self.count = u32::try_from(conditions.count()).unwrap_or(u32::MAX);
         for index in 0..conditions.count() {
             let fence = conditions.get(index)?.fence;
@@ -111,7 +110,7 @@ impl<'a> PageEvents<'a> {
             if !page.is_writable() {
                 self.owner_epoch = Some(0);
             }
-            let number = self.add(page, max_pages);
+            let number = self.add(page);
             if let (true, Some(number)) = (fence.is_device(), number) {
                 self.polled |= bit(number);
             }
@@ -120,7 +119,7 @@ impl<'a> PageEvents<'a> {
     }
 
     /// Returns the page's number, unless it has no place.
-    fn add(&mut self, page: &'a Page, max_pages: usize) -> Option<usize> {
+    fn add(&mut self, page: &'a Page) -> Option<usize> {
         // The page that was added last comes first: neighbors in a list tend to share their page.
         let known = self.pages.as_slice().iter().rposition(|known| std::ptr::eq(known.page, page));
         if known.is_some() {
@@ -128,7 +127,7 @@ impl<'a> PageEvents<'a> {
         }
         let number = self.pages.as_slice().len();
         let reading = PageReading { page, sequence: 0, failures: 0 };
-        if number >= max_pages || self.pages.push(reading).is_err() {
+        if !block::can_block_on(number + 1) || self.pages.push(reading).is_err() {
             self.too_many_pages = true;
             return None;
         }
@@ -199,18 +198,24 @@ impl<'a> PageEvents<'a> {
     /// A thread cannot block on more than 128 pages, nor on several without futex_waitv, nor on a
     /// device that wakes nobody. Then it polls.
     pub(super) fn sleep(&mut self, deadline: Deadline) -> Result<WakeReason> {
-        let max_words = block::max_words();
         let count = self.pages.as_slice().len();
-        if count > max_words && !self.too_many_pages {
+        let max_pages = if block::can_block_on(count) { count } else { 1 };
+        if count > max_pages && !self.too_many_pages {
             // futex_waitv is forbidden since `of` asked. Check everything, and poll from now on.
             self.too_many_pages = true;
             return Ok(self.wake_up(Sleep::Interrupted, deadline, deadline));
         }
-        let can_block = count + usize::from(self.owner_epoch.is_some()) <= max_words;
-        let (epoch, until) = self.until(can_block, deadline);
+        let (can_block, epoch) = match self.owner_epoch {
+            None => (count <= max_pages, None),
+            // One word is enough, since this thread checks for a death once a second.
+            Some(_) if count <= 1 && futex::has_harmless_waitv().is_none() => (true, None),
+            epoch if block::can_block_on(count + 1) => (true, epoch),
+            Some(_) => (false, None),
+        };
+        let until = self.until(can_block, deadline);
         let bits = NonZeroU32::new(self.wake_bits).unwrap_or(NonZeroU32::MAX);
         let resting = self.resting;
-        let pages = self.pages.as_slice().iter().enumerate().take(max_words);
+        let pages = self.pages.as_slice().iter().enumerate().take(max_pages);
         let words = pages
             .filter(|(number, _)| resting & bit(*number) == 0)
             .map(|(_, page)| Word { word: page.page.events().sequence(), expected: page.sequence });
@@ -230,7 +235,7 @@ impl<'a> PageEvents<'a> {
         words: impl Iterator<Item = (&'w Page, Word<'w>)>,
         deadline: Deadline,
     ) -> Result<WakeReason> {
-        let (epoch, until) = self.until(true, deadline);
+        let (epoch, until) = (self.owner_epoch, self.until(true, deadline));
         let (pages, resting) = (self.pages.as_slice(), self.resting);
         let words = words.filter(|(page, _)| resting & bit_of(pages, page) == 0);
         let words = words.map(|(_, word)| word);
@@ -305,10 +310,9 @@ impl<'a> PageEvents<'a> {
         }
     }
 
-    /// The owners' epoch to sleep on, if that is possible, and the end of the next sleep. Decides
-    /// which pages rest meanwhile.
+    /// The end of the next sleep. Decides which pages rest meanwhile.
     #[inline(never)] // its stack is free again before the sleep
-    fn until(&mut self, can_block: bool, deadline: Deadline) -> (Option<u32>, Deadline) {
+    fn until(&mut self, can_block: bool, deadline: Deadline) -> Deadline {
         let mut until = deadline;
         self.resting = 0;
         for (number, reading) in self.pages.as_slice().iter().enumerate() {
@@ -321,8 +325,7 @@ impl<'a> PageEvents<'a> {
         if self.polls {
             until = until.min(poll_interval(self.start, time::now()));
         }
-        let epoch = self.owner_epoch.filter(|_| can_block);
-        (epoch, if self.may_be_muted { until.within(MUTED_NS) } else { until })
+        if self.may_be_muted { until.within(MUTED_NS) } else { until }
     }
 }
 

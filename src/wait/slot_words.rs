@@ -4,8 +4,8 @@
 //! the list. These words are shared by everybody who waits there. Once a wake-up was for a fence of
 //! others, a wait with a short list goes on with the sequences of its slots, one word a fence
 //! (futex_waitv): W1, W2 and W3 of slot.rs for each of them, then W4 for all. Not from the start: a
-//! sleep on one word is faster, and a sandbox that allows futex alone is not asked for more unless
-//! the page is crowded.
+//! sleep on one word is faster. Nor in a sandbox that may kill for futex_waitv, unless the process
+//! needs that for something else.
 
 use super::block;
 use super::condition::Conditions;
@@ -23,7 +23,7 @@ const SLOTS_MAX: usize = if cfg!(loom) { 2 } else { 32 };
 impl SlotWords {
     /// Whether a thread can sleep on the words of so many slots, and on `others`.
     pub(super) fn fits(count: usize, others: usize) -> bool {
-        count <= SLOTS_MAX && count + others <= block::max_words()
+        count <= SLOTS_MAX && block::can_harmlessly_block_on(count + others)
     }
 
     pub(super) fn new() -> SlotWords {
