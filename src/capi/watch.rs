@@ -281,6 +281,11 @@ pub unsafe extern "C" fn umf_loop_tie_fence(
 /// If this process imported the page, and the page has UMF_PAGE_SINGLE_WRITER, all its fences fail
 /// for this process only. They do as long as this process has the page open.
 ///
+/// A page with many fences is failed in parts, of 1024 slots for all ties of the loop together. In
+/// between, the loop runs what else is due. So umf_loop_dispatch() returns soon, and has to be
+/// called again for the next part. Once the first part is done, umf_watch_cancel() returns
+/// -EALREADY, and the end of the loop does the rest at once, without the callback.
+///
 /// Tie a page only to the process that created it, not to one that passed it on. Importing a page
 /// that is open already gives the same object, which may be this process's own page.
 ///
@@ -319,7 +324,7 @@ pub unsafe extern "C" fn umf_loop_tie_page(
         let tied = Tied::new(flags, peer_fd)?;
         let page = c_contract!(clone_ref(page)?);
         c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
-            tied.watch(builder, TiedTarget::Page(page))
+            tied.watch(builder, TiedTarget::Page { page, next: 0 })
         }))
     })
 }

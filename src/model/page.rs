@@ -46,7 +46,12 @@ impl Page {
         true
     }
 
-    pub(crate) fn fail_owner_died(&self, _: Option<Creator>) -> Result<()> {
+    pub(crate) fn fail_owner_died(
+        &self,
+        _: u32,
+        _: &mut u32,
+        _: Option<Creator>,
+    ) -> Result<Option<u32>> {
         Err(Error::NotSupported)
     }
 

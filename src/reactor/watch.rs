@@ -166,8 +166,25 @@ impl Action {
         }
     }
 
-    /// Acts for a watch, and stores the result. No function of the caller's runs before that, since
-    /// [`Watch::result`] waits for it.
+    /// Acts in part, if the action may take long: fails the fences of a page in as many slots as
+    /// `allowance` says. Returns whether something is left to do for another call.
+    fn perform_part(&mut self, outcome: Outcome, allowance: &mut u32) -> bool {
+        match self {
+            Action::FailTied(TiedTarget::Page { page, next }, dead) if outcome.is_ok() => {
+                match page.fail_owner_died(*next, allowance, *dead) {
+                    Ok(Some(slot)) => {
+                        *next = slot;
+                        true
+                    }
+                    Ok(None) | Err(_) => false,
+                }
+            }
+            _ => false,
+        }
+    }
+
+    /// Acts for a watch, after the parts of the action, and stores the result. No function of the
+    /// caller's runs before that, since [`Watch::result`] waits for it.
     fn perform(&self, watch: &Watch, outcome: Outcome) -> Result<()> {
         let reported = outcome.map_err(|failure| failure.error);
         let result = match self {
@@ -200,15 +217,19 @@ impl Action {
 /// The fences that a process would have signaled.
 pub(crate) enum TiedTarget {
     Fence(Ref<Fence>),
-    /// Every fence that the page has at that time.
-    Page(Ref<Page>),
+    /// Every fence that the page has at that time, from the slot `next` on.
+    Page {
+        page: Ref<Page>,
+        next: u32,
+    },
 }
 
 impl TiedTarget {
     fn fail_owner_died(&self, dead: Option<Creator>) -> Result<()> {
         match self {
             TiedTarget::Fence(fence) => fence.fail_owner_died(dead),
-            TiedTarget::Page(page) => page.fail_owner_died(dead),
+            // Done in parts.
+            TiedTarget::Page { .. } => Ok(()),
         }
     }
 }
@@ -272,6 +293,13 @@ enum Start {
     Resume(Ref<dyn Resume>),
 }
 
+impl Start {
+    /// The rest of an action, which begins only for a wait that was met.
+    fn rest_of(work: Work) -> Start {
+        Start::Work(work, Ok(()))
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Stage {
     /// It waits.
@@ -282,7 +310,8 @@ enum Stage {
     Parked(Outcome),
     /// Its action runs. Others may see what it did, and do not know the result yet.
     Acting,
-    /// Its action failed, which others cannot see. More is to do before the watch has finished.
+    /// Its action failed, which others cannot see. Or a part of its action is left, and it is in
+    /// the due list. More is to do before the watch has finished.
     Running,
     Finished(Result<()>),
     /// It is canceled, and this thread releases what it has.
@@ -518,21 +547,50 @@ impl Watch {
     }
 
     /// Acts and calls back, unless the watch was canceled meanwhile. The loop's turn is held.
-    /// Returns false if the watch may become due again.
-    pub(crate) fn run(&self) -> bool {
-        let (work, outcome) = match self.start() {
+    /// Returns false if the watch may become due again, or is due again since its action needs more
+    /// than is left of `allowance`.
+    pub(crate) fn run(this: &Ref<Watch>, allowance: &mut u32) -> bool {
+        let (mut work, outcome) = match this.start() {
             Start::Work(work, outcome) => (work, outcome),
             Start::Nothing => return true,
             Start::Parked => return false,
-            Start::Resume(action) => return action.resume(self),
+            Start::Resume(action) => return action.resume(this),
         };
-        let result = work.action.perform(self, outcome);
+        if work.action.perform_part(outcome, allowance) {
+            Watch::go_on_later(this, work);
+            return false;
+        }
+        let result = work.action.perform(this, outcome);
         // May end a fence, and so call a release function.
         drop(work.action);
         if let Some(callback) = work.callback {
             callback.run(result);
         }
         true
+    }
+
+    /// Appends a watch whose action is done in part to the due list again.
+    fn go_on_later(this: &Ref<Watch>, work: Work) {
+        let mut state = this.lock();
+        (state.stage, state.work) = (Stage::Running, Some(work));
+        let scheduler = state.scheduler.clone();
+        this.settle(state);
+        if let Some(scheduler) = scheduler {
+            scheduler.enqueue(this);
+        }
+    }
+
+    /// Completes an action that is done in part, at the end of the loop. The callback is released.
+    pub(crate) fn finish_action(&self) {
+        let mut state = self.lock();
+        let is_running = matches!(state.stage, Stage::Running);
+        let work = state.work.take_if(|_| is_running);
+        drop(state);
+        if let Some(mut work) = work {
+            work.action.perform_part(Ok(()), &mut { u32::MAX });
+            let _ = work.action.perform(self, Ok(()));
+            drop(work);
+        }
     }
 
     /// Stores the result, if that was not done before.
@@ -574,7 +632,12 @@ impl Watch {
 
     fn start(&self) -> Start {
         let mut state = self.lock();
-        let Stage::Due(outcome) = state.stage else { return Start::Nothing };
+        let outcome = match state.stage {
+            Stage::Due(outcome) => outcome,
+            // A part of its action is left, if it has work.
+            Stage::Running => return state.work.take().map_or(Start::Nothing, Start::rest_of),
+            _ => return Start::Nothing,
+        };
         if let Some(Work { action: Action::Resume(action), .. }) = &state.work {
             return Start::Resume(action.clone());
         }

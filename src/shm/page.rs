@@ -195,21 +195,31 @@ impl Page {
     /// The signaler of its fences died. Fails every fence that lives now, for every process. On a
     /// page that this process cannot write to, fails all of its fences for this process. If it is
     /// known which process `dead` was, its slots can be reclaimed.
-    pub(crate) fn fail_owner_died(&self, dead: Option<Creator>) -> Result<()> {
+    ///
+    /// Fails the fences from slot `from` on, in as many slots as `allowance` says, and takes them
+    /// off it. Returns the slot to continue with, if any are left.
+    pub(crate) fn fail_owner_died(
+        &self,
+        from: u32,
+        allowance: &mut u32,
+        dead: Option<Creator>,
+    ) -> Result<Option<u32>> {
         if !self.is_writable {
             // O1 (owner_death.rs).
             self.owner_died.store(true, Ordering::Release);
             owner_death::announce();
-            return Ok(());
+            return Ok(None);
         }
         let events = self.events();
-        for index in 0..self.fence_count {
+        let end = self.fence_count.min(from.saturating_add(*allowance));
+        *allowance -= end.saturating_sub(from);
+        for index in from..end {
             let slot = self.slot(index)?;
             let sink = EventSink { events, slot: index };
             // A slot without a fence may have waiters of the last one.
             let _ = slot.fail_owner_died(slot.generation(), sink, dead);
         }
-        Ok(())
+        Ok((end < self.fence_count).then_some(end))
     }
 
     /// Frees the slots whose creators are known to be dead, and returns how many. `Denied` on a
