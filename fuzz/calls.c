@@ -183,7 +183,12 @@ import(void)
         CHECK(fcntl(fd, F_ADD_SEALS, how & 32 ? (int)take(1) & 31 : F_SEAL_SHRINK | F_SEAL_GROW) ==
                   0 ||
               errno == EPERM);
-    int got = ONE_OF(umf_page_import(fd, how == 255 ? number() : 0, &page), 0, -EINVAL, -EACCES);
+    uint64_t flags = how == 255 ? number() : 0;
+    struct umf_page_limits limits = { .size = sizeof(limits), .max_fences = (uint32_t)number() };
+    int got = limits.max_fences % 2
+                  ? ONE_OF(umf_page_import(fd, flags, &page), 0, -EINVAL, -EACCES)
+                  : ONE_OF(umf_page_import_limited(fd, flags, &limits, &page), 0, -EINVAL, -EACCES,
+                           -EFBIG);
     CHECK((got == 0) == (page != NULL));
     if (page) {
         CHECK(umf_page_fence_count(page) == header.count &&

@@ -295,7 +295,8 @@ int umf_page_create(uint32_t fence_count, uint64_t flags, struct umf_page **out_
  * Open a page that another process exported.
  *
  * The descriptor may come from an untrusted process: it is accepted only if its seals fix its
- * size, and the library never trusts the contents of a page. Importing the same page twice gives
+ * size, and the library never trusts the contents of a page. umf_page_import_limited() also bounds
+ * what the page may cost. Importing the same page twice gives
  * two references to one object. A page with UMF_PAGE_SINGLE_WRITER is opened for waiting:
  * functions that would write to it return -EACCES.
  *
@@ -316,6 +317,50 @@ int umf_page_create(uint32_t fence_count, uint64_t flags, struct umf_page **out_
  * Thread-safe. Since 0.1.
  */
 int umf_page_import(int fd, uint64_t flags, struct umf_page **out_page);
+
+/**
+ * What a page of another process may cost this one.
+ *
+ * For umf_page_import_limited(). In a zeroed struct with its size set, nothing is limited. Later
+ * versions may add members at the end. Since 0.1.
+ */
+struct umf_page_limits {
+    /** sizeof(struct umf_page_limits). */
+    uint32_t size;
+    /**
+     * The most slots that the page may have. 0 for any number up to UMF_PAGE_MAX_FENCES.
+     *
+     * The page takes 64 bytes of address space for each slot. Its memory may be charged to the
+     * process that touches it first, since a peer need not have allocated it. A tie of the page
+     * takes about a microsecond for each slot when its process dies, and umf_graph_write() and
+     * umf_fence_create() may look at all slots.
+     */
+    uint32_t max_fences;
+};
+
+/**
+ * Open a page that another process exported, unless it is too large.
+ *
+ * This does what umf_page_import() does, within limits. A peer that this process does not trust
+ * makes a page of a million forged fences in a twentieth of a second.
+ *
+ * @fd: as in umf_page_import().
+ * @flags: must be 0.
+ * @limits: what the page may cost. Copied.
+ * @out_page: as in umf_page_import(). Written only on success.
+ *
+ * Return: 0 on success, or
+ *   -EFBIG   the page has more slots than limits->max_fences, also if this process has it open
+ *   -EINVAL  @limits is NULL, or limits->size is less than the first version of the struct; or as
+ *            umf_page_import()
+ *   or any other error of umf_page_import()
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_page_import_limited(int fd,
+                            uint64_t flags,
+                            const struct umf_page_limits *limits,
+                            struct umf_page **out_page);
 
 /**
  * Create a file descriptor of a page, to be sent to another process.

@@ -27,6 +27,8 @@ pub(crate) enum Error {
     Already = libc::EALREADY,
     /// The operation was canceled.
     Canceled = libc::ECANCELED,
+    /// The page is larger than the caller allows.
+    TooLarge = libc::EFBIG,
     /// Every slot of the page is in use, or the fence has as many kernel fences as it can.
     Full = libc::ENOSPC,
     /// The kernel, the device or the machine lacks a feature that the call needs.

@@ -28,6 +28,7 @@ static const function functions[] = {
     (function)umf_set_spin,
     (function)umf_page_create,
     (function)umf_page_import,
+    (function)umf_page_import_limited,
     (function)umf_page_export,
     (function)umf_page_export_dma_buf,
     (function)umf_page_reclaim,

@@ -49,6 +49,11 @@ MEMBER(umf_device_caps, size, reserved, 4, 4)
 MEMBER(umf_device_caps, reserved, flags, 8, 8)
 LAST(umf_device_caps, flags)
 
+SIZE(umf_page_limits, 8, 8)
+FIRST(umf_page_limits, size)
+MEMBER(umf_page_limits, size, max_fences, 4, 4)
+LAST(umf_page_limits, max_fences)
+
 SIZE(umf_notifier, 32, 20)
 FIRST(umf_notifier, size)
 MEMBER(umf_notifier, size, fd, 4, 4)

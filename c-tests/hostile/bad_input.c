@@ -65,6 +65,8 @@ null_arguments(void)
     ROW(-EINVAL, umf_query_caps(NULL));
     ROW(-EINVAL, umf_page_create(1, 0, NULL));
     ROW(-EINVAL, umf_page_import(fd, 0, NULL));
+    ROW(-EINVAL, umf_page_import_limited(fd, 0, &(struct umf_page_limits){ .size = 8 }, NULL));
+    ROW(-EINVAL, umf_page_import_limited(fd, 0, NULL, &out.page));
     ROW(-EINVAL, umf_page_export(NULL, 0, &out.fd));
     ROW(-EINVAL, umf_page_export(page, 0, NULL));
     ROW(-EINVAL, umf_page_export_dma_buf(NULL, 0, &out.fd));
@@ -233,6 +235,8 @@ every_unknown_flag(void)
         if (flag != UMF_PAGE_SINGLE_WRITER)
             ROW(-EINVAL, umf_page_create(1, flag, &out.page));
         ROW(-EINVAL, umf_page_import(page_fd, flag, &out.page));
+        ROW(-EINVAL, umf_page_import_limited(page_fd, flag,
+                                             &(struct umf_page_limits){ .size = 8 }, &out.page));
         ROW(-EINVAL, umf_page_export(page, flag, &out.fd));
         ROW(-EINVAL, umf_fence_attach_sync_file(fence, 10, -1, flag));
         ROW(-EINVAL, umf_fence_attach_syncobj(fence, 10, NULL, 1, 1, flag));
@@ -560,6 +564,9 @@ other_kinds_of_files(void)
     }
     /* -1 is no descriptor, but has a meaning for one function. */
     ROW(-EBADF, umf_page_import(-1, 0, &out.page));
+    ROW(-EBADF, umf_page_import_limited(-1, 0, &(struct umf_page_limits){ .size = 8 }, &out.page));
+    ROW(-EINVAL, umf_page_import_limited(null_fd, 0, &(struct umf_page_limits){ .size = 7 },
+                                         &out.page));
     ROW(-EBADF, umf_device_create(-1, 0, &out.device));
     ROW(-EBADF, umf_fence_import_dma_buf(fence, 11, -1, UMF_DMA_BUF_READ, 0));
     ROW(-EBADF, umf_fence_export_dma_buf(fence, 10, NULL, -1, UMF_DMA_BUF_READ, 0));

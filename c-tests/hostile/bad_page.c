@@ -140,11 +140,44 @@ a_page_that_is_open_for_reading_only_is_refused(void)
     umf_page_unref(page);
 }
 
+/* The limit holds for a page that is open already too, whatever its header says by then. */
+static void
+a_page_larger_than_allowed(void)
+{
+    struct umf_page *page = NULL, *again = NULL;
+    struct {
+        struct umf_page_limits known;
+        uint32_t later[4];
+    } limits = { .known = { .size = sizeof(limits) }, .later = { 1, 2, 3, 4 } };
+    int fd = make(0);
+    for (uint32_t most = 0; most <= 5; most++) {
+        limits.known.max_fences = most;
+        int expected = most == 0 || most >= 4 ? 0 : -EFBIG;
+        EXPECT(expected, umf_page_import_limited(fd, 0, &limits.known, &page));
+        CHECK(!page == (expected != 0));
+        umf_page_unref(page);
+        page = NULL;
+    }
+    OK(umf_page_import(fd, 0, &page));
+    struct raw raw = map_raw(page);
+    ((struct page_header *)(void *)raw.bytes)->fence_count = 1;
+    limits.known.max_fences = 3;
+    EXPECT(-EFBIG, umf_page_import_limited(fd, 0, &limits.known, &again));
+    limits.known.max_fences = 4;
+    OK(umf_page_import_limited(fd, 0, &limits.known, &again));
+    CHECK(again == page);
+    umf_page_unref(again);
+    umf_page_unref(page);
+    unmap_raw(&raw);
+    close(fd);
+}
+
 int
 main(void)
 {
     watchdog(30);
     every_file();
+    a_page_larger_than_allowed();
     a_header_that_changes_after_the_import_changes_nothing();
     a_page_that_is_open_for_reading_only_is_refused();
     return 0;

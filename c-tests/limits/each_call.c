@@ -19,6 +19,7 @@
 /* Arguments of the calls: fences at 0 that nobody signals, and one that advances. */
 static struct machine m;
 static struct umf_page *page, *page_of_others;
+static const struct umf_page_limits some_limits = { .size = sizeof(some_limits), .max_fences = 9 };
 static struct umf_fence *fence, *target, *going, *failed, *device_fence;
 static struct umf_loop *loop, *dispatched;
 static struct umf_queue *queue;
@@ -298,6 +299,8 @@ EACH(2, SOME_MEMORY, ANYWHERE, umf_page_create, NONE,
      umf_page_create(2, UMF_PAGE_SINGLE_WRITER, &out.page), umf_page_unref(out.page))
 EACH(, SOME_MEMORY, ANYWHERE, umf_page_import, umf_page_unref(page_of_others),
      umf_page_import(fd_of_others, 0, &page_of_others), NONE)
+EACH(, SOME_MEMORY, ANYWHERE, umf_page_import_limited, umf_page_unref(page_of_others),
+     umf_page_import_limited(fd_of_others, 0, &some_limits, &page_of_others), NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_page_export, NONE, umf_page_export(page, 0, &out.fd), close(out.fd))
 EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_page_export_dma_buf, NONE,
      umf_page_export_dma_buf(page, 0, &out.fd), close(out.fd))

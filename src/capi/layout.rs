@@ -4,6 +4,7 @@
 use super::device::umf_device_caps;
 use super::external::{umf_mapping, umf_notifier};
 use super::library::umf_caps;
+use super::page::umf_page_limits;
 use super::queue::{umf_job, umf_signal};
 use super::wait::umf_condition;
 use super::watch::umf_callback;
@@ -43,6 +44,10 @@ layout! {
         size: 0, 0;
         reserved: 4, 4;
         flags: 8, 8;
+    }
+    umf_page_limits: 8, 8 {
+        size: 0, 0;
+        max_fences: 4, 4;
     }
     umf_notifier: 32, 20 {
         size: 0, 0;

@@ -3,7 +3,7 @@
 //! A page is one shared-memory object: an array of slots, each of which holds at most one fence. It
 //! is passed to another process as a file descriptor, with all its fences.
 
-use super::args::{borrow_fd, no_flags, non_null};
+use super::args::{borrow_fd, no_flags, non_null, read_sized};
 use super::contract::c_contract;
 use super::handles::{Handle, borrow, c_ref, c_unref, write_handle};
 use super::returns::c_return_preserving_errno;
@@ -76,7 +76,8 @@ pub unsafe extern "C" fn umf_page_create(
 /// Open a page that another process exported.
 ///
 /// The descriptor may come from an untrusted process: it is accepted only if its seals fix its
-/// size, and the library never trusts the contents of a page. Importing the same page twice gives
+/// size, and the library never trusts the contents of a page. umf_page_import_limited() also bounds
+/// what the page may cost. Importing the same page twice gives
 /// two references to one object. A page with UMF_PAGE_SINGLE_WRITER is opened for waiting:
 /// functions that would write to it return -EACCES.
 ///
@@ -104,7 +105,61 @@ pub unsafe extern "C" fn umf_page_import(
     c_return_preserving_errno(|| {
         no_flags(flags)?;
         non_null(out_page)?;
-        c_contract!(write_handle(Page::import(borrow_fd(fd)?)?, out_page));
+        c_contract!(write_handle(Page::import(borrow_fd(fd)?, MAX_FENCES)?, out_page));
+        Ok(())
+    })
+}
+
+/// What a page of another process may cost this one.
+///
+/// For umf_page_import_limited(). In a zeroed struct with its size set, nothing is limited. Later
+/// versions may add members at the end. Since 0.1.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct umf_page_limits {
+    /// sizeof(struct umf_page_limits).
+    pub size: u32,
+    /// The most slots that the page may have. 0 for any number up to UMF_PAGE_MAX_FENCES.
+    ///
+    /// The page takes 64 bytes of address space for each slot. Its memory may be charged to the
+    /// process that touches it first, since a peer need not have allocated it. A tie of the page
+    /// takes about a microsecond for each slot when its process dies, and umf_graph_write() and
+    /// umf_fence_create() may look at all slots.
+    pub max_fences: u32,
+}
+
+/// Open a page that another process exported, unless it is too large.
+///
+/// This does what umf_page_import() does, within limits. A peer that this process does not trust
+/// makes a page of a million forged fences in a twentieth of a second.
+///
+/// @fd: as in umf_page_import().
+/// @flags: must be 0.
+/// @limits: what the page may cost. Copied.
+/// @out_page: as in umf_page_import(). Written only on success.
+///
+/// Return: 0 on success, or
+///   -EFBIG   the page has more slots than limits->max_fences, also if this process has it open
+///   -EINVAL  @limits is NULL, or limits->size is less than the first version of the struct; or as
+///            umf_page_import()
+///   or any other error of umf_page_import()
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_page_import_limited(
+    fd: c_int,
+    flags: u64,
+    limits: *const umf_page_limits,
+    out_page: *mut *mut umf_page,
+) -> c_int {
+    c_return_preserving_errno(|| {
+        no_flags(flags)?;
+        non_null(out_page)?;
+        let max_fences = match c_contract!(read_sized(limits)?).max_fences {
+            0 => MAX_FENCES,
+            most => most,
+        };
+        c_contract!(write_handle(Page::import(borrow_fd(fd)?, max_fences)?, out_page));
         Ok(())
     })
 }

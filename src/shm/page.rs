@@ -62,7 +62,8 @@ impl Page {
     }
 
     /// The page behind a descriptor that anybody may have made. The descriptor stays the caller's.
-    pub(crate) fn import(fd: BorrowedFd<'_>) -> Result<Ref<Page>> {
+    /// `TooLarge` if the page has more slots than `max_fences`.
+    pub(crate) fn import(fd: BorrowedFd<'_>, max_fences: u32) -> Result<Ref<Page>> {
         // The seals identify a memfd, and no file system is asked for them. The duplicate is
         // checked again: another thread may have given the number to another file.
         memfd::sealed_len(fd)?;
@@ -90,8 +91,14 @@ impl Page {
         {
             return Err(Error::Invalid);
         }
+        if fence_count > max_fences {
+            return Err(Error::TooLarge);
+        }
         let mapping = Mapping::new(fd, layout::page_len(fence_count), writers)?;
-        Page::register(mapping, memfd, (writers, writers == Writers::Anyone), fence_count)
+        let writable = writers == Writers::Anyone;
+        let page = Page::register(mapping, memfd, (writers, writable), fence_count)?;
+        // This process may have it open already, with the number that the header had then.
+        if page.fence_count > max_fences { Err(Error::TooLarge) } else { Ok(page) }
     }
 
     fn register(
