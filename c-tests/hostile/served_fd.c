@@ -4,6 +4,7 @@
  * the peer is never asked: not by statx, ioctl, read, write, poll or the close of a duplicate.
  */
 #include "process.h"
+#include "sandbox.h"
 
 #include <linux/fuse.h>
 #include <sys/mount.h>
@@ -27,11 +28,15 @@ reply(uint64_t unique, int error, const void *data, size_t size)
     CHECK(writev(fuse_device, parts, size ? 2 : 1) > 0 || errno == ENOENT);
 }
 
+enum { FILE_NODE = 2, PIPE };
+
 /* Attributes expire at once, so that each stat() that looks for fresh ones asks. */
 static struct fuse_attr
 attributes(uint64_t node)
 {
-    uint32_t type = node == FUSE_ROOT_ID ? S_IFDIR | 0755 : S_IFREG | 0666;
+    uint32_t type = node == FUSE_ROOT_ID ? S_IFDIR | 0755
+                    : node == PIPE       ? S_IFIFO | 0666
+                                         : S_IFREG | 0666;
     return (struct fuse_attr){ .ino = node, .mode = type, .nlink = 1 };
 }
 
@@ -43,7 +48,8 @@ serve(int sock)
     close(sock);
     while (read(fuse_device, buffer, sizeof(buffer)) > 0) {
         struct fuse_init_out init = { .major = 7, .minor = 31, .max_write = 65536 };
-        struct fuse_entry_out entry = { .nodeid = 2, .attr = attributes(2) };
+        uint64_t node = strcmp(buffer + sizeof(*in), "pipe") == 0 ? PIPE : FILE_NODE;
+        struct fuse_entry_out entry = { .nodeid = node, .attr = attributes(node) };
         struct fuse_attr_out attr = { .attr = attributes(in->nodeid) };
         struct fuse_open_out file = { .fh = 1 };
         struct {
@@ -165,6 +171,45 @@ every_call_refuses(int fd, uint64_t loop_flags)
     close(victim);
 }
 
+/* As sandboxes do that do not know it. */
+static void
+forbid_statx(uint32_t error)
+{
+    struct sock_filter steps[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_statx, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    install_filter(steps, ARRAY_SIZE(steps));
+}
+
+static void
+a_pipe_with_a_name_there(int fd)
+{
+    struct umf_page *page;
+    struct umf_fence *fence;
+    struct umf_loop *loop;
+    int victim = fd;
+    OK(umf_page_create(1, 0, &page));
+    OK(umf_fence_create(page, 0, 0, &fence));
+    OK(umf_loop_create(0, &loop));
+    REFUSED(-EINVAL, umf_fence_import_sync_file(fence, 1, fd, 0, 0));
+    REFUSED(-EINVAL, umf_fence_import_dma_buf(fence, 1, fd, UMF_DMA_BUF_READ, FOREVER));
+    REFUSED(-EINVAL, umf_loop_tie_page(loop, page, fd, 0, NULL, NULL));
+    umf_loop_unref(loop);
+    umf_fence_unref(fence);
+    umf_page_unref(page);
+}
+
+static void
+refuses_without_statx(int fd, int pipe, uint32_t error)
+{
+    forbid_statx(error);
+    every_call_refuses(fd, 0);
+    a_pipe_with_a_name_there(pipe);
+}
+
 int
 main(void)
 {
@@ -193,7 +238,18 @@ main(void)
 
     every_call_refuses(fd, 0);
     every_call_refuses(fd, UMF_LOOP_THREAD);
+    snprintf(path, sizeof(path), "%s/pipe", folder);
+    int pipe = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    CHECK(pipe >= 0);
+    a_pipe_with_a_name_there(pipe);
+    for (int i = 0; i < 2 && !cannot_be_refused_calls(); i++) {
+        pid_t pid;
+        IN_CHILD(pid, refuses_without_statx(fd, pipe, i ? ENOSYS : EPERM));
+        if (!join_child_unless_skipped(pid))
+            break;
+    }
 
+    close(pipe);
     close(fd);
     CHECK(umount2(folder, MNT_DETACH) == 0 && rmdir(folder) == 0);
     close(fuse_device);

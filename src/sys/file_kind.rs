@@ -1,4 +1,5 @@
-//! statx, Linux 4.11: the kind of file that a descriptor refers to.
+//! statx, Linux 4.11; ioctl(FIOQSIZE), getsockopt and fstat: the kind of file that a descriptor
+//! refers to.
 //!
 //! A peer may pass a descriptor of a file that it serves itself, on a FUSE mount. The peer then
 //! answers each ioctl, read, write and poll on it: with any number, as often and as late as it
@@ -7,10 +8,10 @@
 
 #![forbid(unsafe_code)]
 
-use super::descriptor::dup;
+use super::descriptor::{dup, has_size};
 use crate::error::{Error, Result};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, major};
+use rustix::fs::{AtFlags, FileType, OFlags, RawMode, StatxFlags, major};
 use rustix::io::Errno;
 
 /// The kind of a file, as far as the library makes a difference.
@@ -43,16 +44,37 @@ impl FileKind {
             // requested.
             Ok(stat) if stat.stx_mask & StatxFlags::TYPE.bits() == 0 => return Ok(FileKind::Other),
             Ok(stat) => (stat.stx_mode.into(), stat.stx_rdev_major),
-            // A sandbox may refuse statx. Without it, the file system may be asked.
-            Err(Errno::NOSYS | Errno::PERM) => {
-                let stat = rustix::fs::fstat(fd)?;
-                (stat.st_mode, major(stat.st_rdev))
-            }
+            Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS) => return FileKind::without_statx(fd),
             Err(Errno::BADF) => return Err(Error::BadFd),
             // FUSE refuses users that may not use the mount.
             Err(_) => return Ok(FileKind::Other),
         };
-        Ok(match FileType::from_raw_mode(mode) {
+        Ok(FileKind::of_mode(mode, device))
+    }
+
+    /// The same where a sandbox refuses statx, or FUSE the user.
+    ///
+    /// fstat asks the server of a FUSE mount. So the files that an unprivileged server can have are
+    /// told before: regular files and directories, and pipes with a name there. (To open a device
+    /// node, the mount has to allow devices.)
+    #[cold]
+    fn without_statx(fd: BorrowedFd<'_>) -> Result<FileKind> {
+        if has_size(fd)? {
+            return Ok(FileKind::Other);
+        }
+        if rustix::net::sockopt::socket_type(fd).is_ok() {
+            return Ok(FileKind::Socket);
+        }
+        // A named pipe is a pipe of the kernel, wherever its name is.
+        if rustix::io::ioctl_fionread(fd).is_ok() {
+            return Ok(FileKind::Pipe);
+        }
+        let stat = rustix::fs::fstat(fd)?;
+        Ok(FileKind::of_mode(stat.st_mode, major(stat.st_rdev)))
+    }
+
+    fn of_mode(mode: RawMode, device: u32) -> FileKind {
+        match FileType::from_raw_mode(mode) {
             // Every file system gives its files a type, and refuses a file without one that an
             // image or a peer describes (fuse_valid_type() in the kernel). Only anonymous inodes
             // have none.
@@ -62,7 +84,7 @@ impl FileKind {
             FileType::CharacterDevice if DRM_MAJORS.contains(&device) => FileKind::Drm,
             FileType::CharacterDevice => FileKind::Device,
             _ => FileKind::Other,
-        })
+        }
     }
 
     /// Duplicate a descriptor whose file is of one of these kinds. `Invalid` if it is of another.
@@ -108,7 +130,9 @@ mod tests {
             (open(c"/").ok(), FileKind::Other),
         ];
         for (fd, kind) in cases {
-            assert_eq!(fd.map(|fd| FileKind::of(fd.as_fd())), Some(Ok(kind)));
+            let kinds =
+                fd.map(|fd| (FileKind::of(fd.as_fd()), FileKind::without_statx(fd.as_fd())));
+            assert_eq!(kinds, Some((Ok(kind), Ok(kind))));
         }
     }
 }
