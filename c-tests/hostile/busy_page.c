@@ -12,11 +12,20 @@
 #include <linux/futex.h>
 
 #define WATCHES 20000
+/* A check of all these takes well below SERVED_WITHIN, also on a busy machine. */
+#define SOME_WATCHES 2000
 #define LASTS SECOND
 /* What a page may waste at once, and one check of all its fences. */
 #define BURST (15 * MS)
+/* What the loop's thread may do before it serves another page, in processor time: a busy machine
+ * may give the thread none for longer. */
+#define SERVED_WITHIN (5 * MS)
+/* The same by the clock. */
+#define SOON SECOND
 
 enum attack { RING, NOTIFY, FORGE };
+
+static const char *const names[] = { "events", "notifications", "device fences" };
 
 static void
 ring(int sock)
@@ -41,11 +50,29 @@ notify(int sock)
         OK(umf_fence_notify(fence));
 }
 
+/* How often the watch of the other page was called, and when: on the clock of the loop's thread. */
+struct served {
+    atomic_uint calls;
+    _Atomic uint64_t at;
+};
+
 static void
 count(void *data, int result)
 {
+    struct served *served = data;
     EXPECT(0, result);
-    atomic_fetch_add((atomic_uint *)data, 1);
+    atomic_store(&served->at, clock_ns(CLOCK_THREAD_CPUTIME_ID));
+    atomic_fetch_add(&served->calls, 1);
+}
+
+/* The processor time of the loop's only thread. */
+static clockid_t
+clock_of_the_loop(void)
+{
+    pid_t tid = 0;
+    while (loop_threads(&tid, 1) != 1) /* a thread of the loop before may still exit */
+        sched_yield();
+    return (clockid_t)(~(uint32_t)tid << 3 | 6); /* of a thread, what the scheduler counts */
 }
 
 static void
@@ -56,7 +83,7 @@ ignore(void *data, int result)
 }
 
 static void
-wastes_little(enum attack attack)
+wastes_little(enum attack attack, uint32_t watches)
 {
     struct peer peer = { 0 };
     if (attack != FORGE)
@@ -64,7 +91,7 @@ wastes_little(enum attack attack)
     struct umf_page *page, *other;
     struct umf_fence *fence, *served, *first = NULL;
     struct umf_loop *loop;
-    uint32_t watches = rounds(attack == NOTIFY ? 100 : WATCHES, 100);
+    watches = rounds(watches, 100);
     OK(umf_page_create(watches, 0, &page));
     OK(umf_page_create(1, 0, &other));
     OK(umf_fence_create(other, 0, 0, &served));
@@ -85,24 +112,34 @@ wastes_little(enum attack attack)
             tell(peer.sock, umf_fence_index(first));
     }
     uint64_t start = now_ns(), used = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
-    atomic_uint calls = 0;
+    struct served told = { 0 };
     unsigned turns = 0;
+    uint64_t most = 0, slowest = 0;
+    clockid_t loops_time = clock_of_the_loop();
     while (now_ns() - start < LASTS) {
-        struct umf_callback callback = { .call = count, .data = &calls };
+        struct umf_callback callback = { .call = count, .data = &told };
         struct umf_condition wait = { .fence = served, .value = ++turns };
         OK(umf_loop_watch(loop, &wait, 0, &callback, NULL));
+        uint64_t before = clock_ns(loops_time), signaled = now_ns();
         OK(umf_fence_signal(served, turns));
-        while (atomic_load(&calls) < turns)
-            nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+        while (atomic_load(&told.calls) < turns)
+            nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+        uint64_t work = atomic_load(&told.at) - before, took = now_ns() - signaled;
+        most = work > most ? work : most;
+        slowest = took > slowest ? took : slowest;
         nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
     }
     uint64_t lasted = now_ns() - start;
     used = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - used;
-    printf("%s: %.1f %% of a core\n",
-           attack == RING ? "events" : attack == NOTIFY ? "notifications" : "device fences",
+    printf("%s, %u watches: %.1f %% of a core", names[attack], watches,
            100.0 * (double)used / (double)lasted);
-    if (!RUNNING_ON_VALGRIND && !is_emulated() && !SANITIZES_THREADS)
+    printf("; another page is served after %.1f ms of processor time, %.1f ms by the clock\n",
+           (double)most / 1e6, (double)slowest / 1e6);
+    if (!RUNNING_ON_VALGRIND && !is_emulated() && !SANITIZES_THREADS) {
         CHECK(used < lasted / 20 + BURST);
+        CHECK(most < SERVED_WITHIN || watches > SOME_WATCHES);
+        CHECK(slowest < SOON);
+    }
     CHECK(turns > 5);
     if (attack != FORGE) {
         kill(peer.pid, SIGKILL);
@@ -120,8 +157,10 @@ int
 main(void)
 {
     watchdog(50);
-    wastes_little(RING);
-    wastes_little(NOTIFY);
-    wastes_little(FORGE);
+    wastes_little(RING, WATCHES);
+    wastes_little(RING, SOME_WATCHES);
+    wastes_little(NOTIFY, 100);
+    wastes_little(FORGE, WATCHES);
+    wastes_little(FORGE, SOME_WATCHES);
     return 0;
 }
