@@ -23,7 +23,7 @@ int main(int argc, char **argv)
     struct umf_device *device = NULL;
     struct umf_loop *loop;
     struct umf_callback callback = { .call = on_imported };
-    int drm = -1, sync_file, result, imported = 1;
+    int drm = -1, sync_file, result, imported = 1, status = 77;
     if (argc > 1 && ((drm = open(argv[1], O_RDWR | O_CLOEXEC)) < 0 ||
                      umf_device_create(drm, 0, &device)))
         return 1;
@@ -35,7 +35,7 @@ int main(int argc, char **argv)
     result = umf_fence_export_sync_file(rendered, 1, device, 0, 0, &sync_file);
     if (result == -EOPNOTSUPP) {
         printf("not run: no device with syncobjs, and no /dev/udmabuf\n");
-        return 77;
+        goto out;
     }
     if (result != -ETIME || umf_fence_signal(rendered, 1) ||
         umf_fence_export_sync_file(rendered, 1, device, 0, 0, &sync_file))
@@ -55,7 +55,9 @@ int main(int argc, char **argv)
     }
     printf("sync_file to fence: %s, value %d\n", imported == 0 ? "done" : strerror(-imported),
            (int)umf_fence_value(shown));
+    status = imported == 0 ? 0 : 1;
 
+out:
     umf_loop_unref(loop);
     umf_device_unref(device);
     umf_fence_unref(shown);
@@ -63,5 +65,5 @@ int main(int argc, char **argv)
     umf_page_unref(page);
     if (drm >= 0)
         close(drm);
-    return imported;
+    return status;
 }
