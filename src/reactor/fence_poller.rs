@@ -159,6 +159,9 @@ impl FencePoller {
                 state: Mutex::new(state),
             })
         })?;
+        // Asked here and not by the thread: the answer takes a descriptor for a moment. Beside the
+        // caller, it could be one of the first three.
+        let _ = futex::has_harmless_waitv();
         poller.lock().thread = Some(Thread::start(poller.clone())?);
         Ok(poller)
     }
