@@ -118,15 +118,6 @@ in_the_middle_of_a_job(void)
     gpu_close(&other);
 }
 
-static void
-answer(const struct gpu_queue *queue)
-{
-    struct umf_gpu_exec_wait wait = { .queue = queue->id, .timeout_ns = FOREVER };
-    OK(gpu_call(&gpu, DRM_IOCTL_UMF_GPU_EXEC_WAIT, &wait));
-    struct umf_gpu_exec_done done = { .queue = queue->id, .sequence = wait.sequence };
-    OK(gpu_call(&gpu, DRM_IOCTL_UMF_GPU_EXEC_DONE, &done));
-}
-
 /* A stopped queue could not signal the kernel fences that it owes, and bringing its memory back
  * might wait for them. So they come first, and the eviction waits for them; they are finite. */
 static void
@@ -145,7 +136,7 @@ kernel_fences_come_before_the_eviction(void)
     IN_CHILD(signaler, OK(gpu_kernel_fence(&queue, timeline, 1)));
     until_blocked(signaler);
     CHECK(gpu_query(&queue).running && sync_file_status(sync_file) == 0);
-    answer(&queue);
+    gpu_answer(&queue);
     join_child(evictor);
     EXPECT(1, sync_file_status(sync_file));
     CHECK(!gpu_query(&queue).running);
@@ -178,7 +169,7 @@ an_eviction_that_is_interrupted(void)
     CHECK(kill(evictor, SIGUSR1) == 0);
     join_child(evictor);
     EXPECT(-ETIME, syncobj_wait(gpu.fd, timeline, 1, 0, 0));
-    answer(&queue);
+    gpu_answer(&queue);
     OK(syncobj_wait(gpu.fd, timeline, 1, 0, INT64_MAX));
     OK(gpu_kernel_fence(&queue, timeline, 2)); /* once the queue goes on */
     OK(syncobj_wait(gpu.fd, timeline, 2, 0, INT64_MAX));

@@ -40,15 +40,6 @@ end_of_sync_file(int sync_file)
 }
 
 static void
-answer(const struct gpu_queue *queue)
-{
-    struct umf_gpu_exec_wait wait = { .queue = queue->id, .timeout_ns = FOREVER };
-    OK(gpu_call(&gpu, DRM_IOCTL_UMF_GPU_EXEC_WAIT, &wait));
-    struct umf_gpu_exec_done done = { .queue = queue->id, .sequence = wait.sequence };
-    OK(gpu_call(&gpu, DRM_IOCTL_UMF_GPU_EXEC_DONE, &done));
-}
-
-static void
 a_sync_file_comes_before_the_work_is_done(void)
 {
     struct gpu_queue queue;
@@ -65,7 +56,7 @@ a_sync_file_comes_before_the_work_is_done(void)
     CHECK(syncobj_query(gpu.fd, timeline, 0) == 0);
     EXPECT(-ETIME, syncobj_wait(gpu.fd, timeline, 5, 0, 0));
 
-    answer(&queue);
+    gpu_answer(&queue);
     EXPECT(1, end_of_sync_file(sync_file));
     OK(syncobj_wait(gpu.fd, timeline, 5, 0, INT64_MAX));
     /* The fence came after the value. */
@@ -109,7 +100,7 @@ exports_are_early_unless_the_work_waits_for_a_umf(void)
     int sync_file = gpu_export_sync_file(&queue, &done, 1);
     EXPECT(0, sync_file_status(sync_file));
     check_not_materialized(gpu.fd, timeline, 1);
-    answer(&queue);
+    gpu_answer(&queue);
     EXPECT(1, end_of_sync_file(sync_file));
     join_child(exporter);
     OK(syncobj_wait(gpu.fd, timeline, 1, WAIT_FOR_SUBMIT, INT64_MAX));
@@ -166,7 +157,7 @@ a_kernel_fence_becomes_an_address_and_a_value(void)
     gpu_submit(&queues[2]);
     for (int i = 0; i < 2; i++) {
         EXPECT(-ETIME, umf_fence_wait(done.fence, 1, in_ns(MS)));
-        answer(&queues[i]);
+        gpu_answer(&queues[i]);
     }
     OK(umf_fence_wait(done.fence, 1, FOREVER));
     OK(syncobj_wait(gpu.fd, timeline, 2, 0, INT64_MAX));

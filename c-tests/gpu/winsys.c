@@ -1,5 +1,7 @@
 #include "winsys.h"
 
+#include "kernel_module.h"
+
 #include <sys/eventfd.h>
 
 int
@@ -10,26 +12,11 @@ gpu_call(const struct gpu *gpu, unsigned long request, void *arg)
 
 /* The device and its memory. */
 
-static bool
-load_module(void)
-{
-    struct utsname name;
-    char path[256];
-    CHECK(uname(&name) == 0);
-    snprintf(path, sizeof(path), "/lib/modules/%s/umf_gpu.ko", name.release);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    CHECK(syscall(SYS_finit_module, fd, "", 0) == 0 || errno == EEXIST);
-    close(fd);
-    return true;
-}
-
 struct gpu
 gpu_open(void)
 {
     setvbuf(stdout, NULL, _IOLBF, 0); /* in order with the output of the checks */
-    if (!load_module()) {
+    if (!load_module("umf_gpu")) {
         printf("needs umf_gpu.ko for this kernel, which kernel/module/build makes\n");
         exit(SKIPPED);
     }
@@ -296,6 +283,15 @@ void
 gpu_exec(struct gpu_queue *queue, uint64_t cookie)
 {
     gpu_push(queue, (struct umf_gpu_packet){ .op = UMF_GPU_PACKET_EXEC, .exec = { cookie } });
+}
+
+void
+gpu_answer(const struct gpu_queue *queue)
+{
+    struct umf_gpu_exec_wait wait = { .queue = queue->id, .timeout_ns = FOREVER };
+    OK(gpu_call(queue->gpu, DRM_IOCTL_UMF_GPU_EXEC_WAIT, &wait));
+    struct umf_gpu_exec_done done = { .queue = queue->id, .sequence = wait.sequence };
+    OK(gpu_call(queue->gpu, DRM_IOCTL_UMF_GPU_EXEC_DONE, &done));
 }
 
 void

@@ -107,6 +107,9 @@ void gpu_exec(struct gpu_queue *queue, uint64_t cookie);
 void gpu_signal(struct gpu_queue *queue, const struct gpu_fence *fence, uint64_t value);
 void gpu_submit(struct gpu_queue *queue);
 
+/* Does the next EXEC of a queue, as a worker: waits for it, and answers. */
+void gpu_answer(const struct gpu_queue *queue);
+
 /* The device's kernel fence of all that is submitted, into a syncobj or a point of it. */
 int gpu_kernel_fence(const struct gpu_queue *queue, uint32_t syncobj, uint64_t point);
 /* The same as a sync_file, which the caller closes. */

@@ -3,26 +3,15 @@
 #define TEST_FENCE_H
 
 #include "kernel_fence.h"
+#include "kernel_module.h"
 
 #include "../../kernel/module/umf_test_fence.h"
-
-#include <sys/syscall.h>
-#include <sys/utsname.h>
 
 /* False where there is no module for this kernel. */
 static inline bool
 load_test_fences(void)
 {
-    struct utsname name;
-    char path[256];
-    CHECK(uname(&name) == 0);
-    snprintf(path, sizeof(path), "/lib/modules/%s/umf_test_fence.ko", name.release);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    CHECK(syscall(SYS_finit_module, fd, "", 0) == 0 || errno == EEXIST);
-    close(fd);
-    return true;
+    return load_module("umf_test_fence");
 }
 
 /* A kernel fence. Its file signals it, at the latest when it is closed. */
