@@ -4,6 +4,8 @@ pub(crate) mod creator;
 pub(crate) mod event_count;
 pub(crate) mod generation;
 #[cfg(not(loom))]
+mod judged_creators;
+#[cfg(not(loom))]
 pub(crate) mod layout;
 pub(crate) mod owner_death;
 #[cfg_attr(loom, path = "../model/page.rs")]
