@@ -80,8 +80,7 @@ fn block_for_any(conditions: &impl Conditions, deadline: Deadline) -> Result<usi
         if let Some(answer) = scan.answer() {
             return answer;
         }
-        let slots = on_slots.as_ref().map(|words| words.words(conditions, 0));
-        events.account(false, slots.map(|words| words.map(|(page, _)| page)));
+        events.account(on_slots.as_ref().map(|words| words.words(conditions, 0)));
     }
     scan_all(conditions, Register::No)?.unwrap_or(Err(Error::TimedOut))
 }
@@ -168,9 +167,9 @@ fn block_for_all(conditions: &impl Conditions, mut at: usize, deadline: Deadline
             drop(recorded.take());
             recorded = Some((at, record_wait(&condition)));
         }
-        let has_progress = std::mem::replace(&mut slept_at, at) != at;
-        let slots = on_slots.as_ref().map(|words| words.words(conditions, at));
-        events.account(has_progress, slots.map(|words| words.map(|(page, _)| page)));
+        if std::mem::replace(&mut slept_at, at) == at {
+            events.account(on_slots.as_ref().map(|words| words.words(conditions, at)));
+        }
         let reason = match &on_slots {
             None => events.sleep(deadline)?,
             Some(words) => events.sleep_on(words.words(conditions, at), deadline)?,

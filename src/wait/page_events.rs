@@ -201,7 +201,7 @@ impl<'a> PageEvents<'a> {
         let count = self.pages.as_slice().len();
         let max_pages = if block::can_block_on(count) { count } else { 1 };
         if count > max_pages && !self.too_many_pages {
-            // futex_waitv is forbidden since `of` asked. Check everything, and poll from now on.
+            // futex_waitv is forbidden since `add` asked. Check everything, and poll from now on.
             self.too_many_pages = true;
             return Ok(self.wake_up(Sleep::Interrupted, deadline, deadline));
         }
@@ -276,24 +276,20 @@ impl<'a> PageEvents<'a> {
     }
 
     /// Has the pages that caused the last wake-up pay for it and for the check after it: called
-    /// before the thread sleeps again. With `progress` it led to something. `slots` are the pages
-    /// of the words of slots, if the thread slept on those.
+    /// before the thread sleeps again, if these led to nothing. `slots` are the words of slots that
+    /// the thread slept on, if it did.
     #[inline(never)]
     pub(super) fn account<'w>(
         &mut self,
-        progress: bool,
-        slots: Option<impl Iterator<Item = &'w Page>>,
+        slots: Option<impl Iterator<Item = (&'w Page, Word<'w>)>>,
     ) {
-        if progress {
-            return;
-        }
         if let (0, Some(word)) = (self.stirred, self.woken_by) {
             // The peer woke the thread and moved nothing.
             let (pages, resting) = (self.pages.as_slice(), self.resting);
             let listens = |page: &PageSet| resting & page == 0;
             let page = match slots {
                 Some(slots) => {
-                    slots.map(|page| bit_of(pages, page)).filter(listens).nth(word.into())
+                    slots.map(|(page, _)| bit_of(pages, page)).filter(listens).nth(word.into())
                 }
                 None => (0..pages.len()).map(bit).filter(listens).nth(word.into()),
             };
