@@ -34,7 +34,7 @@ int main(int argc, char **argv)
     /* No kernel fence waits for a userspace fence: before the value is reached, none is made. */
     result = umf_fence_export_sync_file(rendered, 1, device, 0, 0, &sync_file);
     if (result == -EOPNOTSUPP) {
-        printf("not run: no device with syncobjs, and no /dev/udmabuf\n");
+        printf("no device with syncobjs, and no /dev/udmabuf\n");
         goto out;
     }
     if (result != -ETIME || umf_fence_signal(rendered, 1) ||
