@@ -296,9 +296,9 @@ int umf_page_create(uint32_t fence_count, uint64_t flags, struct umf_page **out_
  *
  * The descriptor may come from an untrusted process: it is accepted only if its seals fix its
  * size, and the library never trusts the contents of a page. umf_page_import_limited() also bounds
- * what the page may cost. Importing the same page twice gives
- * two references to one object. A page with UMF_PAGE_SINGLE_WRITER is opened for waiting:
- * functions that would write to it return -EACCES.
+ * what the page may cost. Importing the same page twice gives two references to one object. A page
+ * with UMF_PAGE_SINGLE_WRITER is opened for waiting: functions that would write to it return
+ * -EACCES.
  *
  * @fd: a descriptor from umf_page_export(). Stays the caller's, which may close it after the call.
  * @flags: must be 0.
@@ -1032,7 +1032,7 @@ int umf_fence_open_in(struct umf_page *page,
  *
  * A process that can write to the page can also wake the thread for nothing, as often as it likes.
  * That takes at most a twentieth of a core, for all threads of this process together. A wait that
- * is disturbed more than four times may then end late: by about 0.2 ms for each thread that is.
+ * is disturbed more than four times may then end late: by about 0.2 ms for each disturbed thread.
  *
  * @fence: the fence. The caller keeps its reference until the call returns.
  * @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.

@@ -1,7 +1,7 @@
 /*
  * A process ends while the library's threads are at work and others wait, signal and create. It
- * ends with the given status, whoever calls exit() and from where. Code that runs then (atexit,
- * destructors, thread destructors) may call the library as usual.
+ * ends with the given status, whichever thread calls exit(), and from where. Code that runs then
+ * (atexit, destructors, thread destructors) may call the library as usual.
  */
 #include "sleeper.h"
 #include "watch.h"

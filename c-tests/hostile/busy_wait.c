@@ -41,7 +41,7 @@ wake(uint32_t *word, bool moves)
     syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
-/* Wakes whoever sleeps on the words of the page, without end. */
+/* Wakes the threads that sleep on the words of the page, without end. */
 static void
 disturb(int sock)
 {

@@ -77,9 +77,9 @@ pub unsafe extern "C" fn umf_page_create(
 ///
 /// The descriptor may come from an untrusted process: it is accepted only if its seals fix its
 /// size, and the library never trusts the contents of a page. umf_page_import_limited() also bounds
-/// what the page may cost. Importing the same page twice gives
-/// two references to one object. A page with UMF_PAGE_SINGLE_WRITER is opened for waiting:
-/// functions that would write to it return -EACCES.
+/// what the page may cost. Importing the same page twice gives two references to one object. A page
+/// with UMF_PAGE_SINGLE_WRITER is opened for waiting: functions that would write to it return
+/// -EACCES.
 ///
 /// @fd: a descriptor from umf_page_export(). Stays the caller's, which may close it after the call.
 /// @flags: must be 0.

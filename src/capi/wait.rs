@@ -23,7 +23,7 @@ use std::ffi::c_int;
 ///
 /// A process that can write to the page can also wake the thread for nothing, as often as it likes.
 /// That takes at most a twentieth of a core, for all threads of this process together. A wait that
-/// is disturbed more than four times may then end late: by about 0.2 ms for each thread that is.
+/// is disturbed more than four times may then end late: by about 0.2 ms for each disturbed thread.
 ///
 /// @fence: the fence. The caller keeps its reference until the call returns.
 /// @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.

@@ -743,7 +743,7 @@ impl Watch {
     }
 
     /// Returns the result. `TimedOut` while the watch has not finished. Waits for an action that
-    /// runs: whoever saw what it did finds the result.
+    /// runs: a caller that saw what it did finds the result.
     pub(crate) fn result(&self) -> Result<()> {
         if !self.is_ours() {
             return Err(Error::Stale);

@@ -13,15 +13,15 @@
 
 #![forbid(unsafe_code)]
 
-#[cfg(loom)]
-pub(crate) use crate::sys::futex::now as clock;
 use crate::sys::time::Deadline;
-#[cfg(not(loom))]
-pub(crate) use crate::sys::time::now as clock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 // The clock of the budgets is CLOCK_MONOTONIC. The model checker has its own, since each run has to
 // be the same.
+#[cfg(loom)]
+pub(crate) use crate::sys::futex::now as clock;
+#[cfg(not(loom))]
+pub(crate) use crate::sys::time::now as clock;
 
 /// The time at which the debt of a page is paid, in nanoseconds. A debt of a burst is none yet.
 pub(crate) struct PageBudget(AtomicU64);

@@ -25,9 +25,9 @@ pub(super) fn can_harmlessly_block_on(words: usize) -> bool {
 /// Blocks until a word differs from what is expected of it, a wake-up, or the deadline. The word
 /// of owner_death.rs is one more if the caller read its `epoch`. `bits` applies to a single word.
 ///
-/// [`can_block_on`] is true of the words, counting that one. If futex_waitv is forbidden
-/// since the caller asked, this returns at once, and the caller asks again. Without any word, this
-/// sleeps until the deadline.
+/// [`can_block_on`] is true of the words, counting that one. If futex_waitv is forbidden since the
+/// caller asked, this returns at once, and the caller asks again. Without any word, this sleeps
+/// until the deadline.
 pub(crate) fn on<'a>(
     list: &mut WaitList,
     words: impl Iterator<Item = Word<'a>>,

@@ -1,11 +1,11 @@
 //! The slots' own words, for short lists: only its own fences wake a thread that sleeps there.
 //!
 //! A wait for many begins on the eventcounts of the pages, one word a page, whatever the length of
-//! the list. These words are shared by everybody who waits there. Once a wake-up was for a fence of
-//! others, a wait with a short list goes on with the sequences of its slots, one word a fence
-//! (futex_waitv): W1, W2 and W3 of slot.rs for each of them, then W4 for all. Not from the start: a
-//! sleep on one word is faster. Nor in a sandbox that may kill for futex_waitv, unless the process
-//! needs that for something else.
+//! the list. All waiters of the page share these words. Once a wake-up was for a fence of others, a
+//! wait with a short list goes on with the sequences of its slots, one word a fence (futex_waitv):
+//! W1, W2 and W3 of slot.rs for each of them, then W4 for all. Not from the start: a sleep on one
+//! word is faster. Nor in a sandbox that may kill for futex_waitv, unless the process needs that
+//! for something else.
 
 use super::block;
 use super::condition::Conditions;

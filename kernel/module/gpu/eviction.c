@@ -59,7 +59,7 @@ struct umf_gpu_eviction *umf_gpu_eviction_create(struct umf_gpu_client *client)
 	return eviction;
 }
 
-/* Whoever moves the buffer waits for the eviction from now on. */
+/* A task that moves the buffer waits for the eviction from now on. */
 int umf_gpu_eviction_add(struct umf_gpu_eviction *eviction, struct umf_gpu_bo *bo)
 {
 	struct dma_resv *resv = bo->base.resv;
