@@ -309,6 +309,8 @@ impl FencePoller {
         let timed_out = set.until.has_passed();
         let may_be_muted = set.until_muted.has_passed();
         let mut found = false;
+        // A page that rests is not polled either.
+        let mut polls = cannot_block;
         let mut words = set.words.iter_mut();
         // Words beyond one a page.
         let mut spare = PAGES_MAX.saturating_sub(state.pages.len());
@@ -348,11 +350,12 @@ impl FencePoller {
                 page.page.budget().waste(time::now() - start + wake_up);
             }
             found |= found_before;
+            polls |= !page.device_fences.is_empty();
         }
         state.pages.retain(|page| !page.is_empty());
         let until = set.until;
         set.until = Deadline::NEVER;
-        if cannot_block || state.pages.iter().any(|page| !page.device_fences.is_empty()) {
+        if polls {
             let now = time::now();
             if found {
                 state.polling_since = now;
