@@ -62,7 +62,7 @@ pub(crate) struct Word<'a> {
 pub(crate) struct WaitList(List<futex::Wait, SHORT_LIST, WAITV_MAX>);
 
 /// Lists up to this long need no memory beyond the stack.
-pub(crate) const SHORT_LIST: usize = 8;
+pub(crate) const SHORT_LIST: usize = 4;
 
 impl WaitList {
     pub(crate) fn new() -> WaitList {
