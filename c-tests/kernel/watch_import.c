@@ -336,6 +336,7 @@ the_fence_is_beyond_it_meanwhile(const struct machine *m, struct umf_loop *l)
     vgem_signal(m->vgem, kernel_fence);
     EXPECT(-EINVAL, outcome_of(l, watch));
     CHECK(umf_fence_value(fence) == 5 && error_of(fence) == 0);
+    settle(l, m->page);
     close(pending);
     umf_fence_unref(fence);
 }
