@@ -3,8 +3,8 @@
  * whose holder needs the queue, hangs there.
  *
  * A fence whose value is in a device's memory is released once its last watch is over. The loop's
- * thread does that, one fence after the other. It is held up in the first release function, so
- * that the others are left to the next call that adds or removes a watch.
+ * thread does that, one fence after the other, and no other call does it for the thread: the test
+ * holds the thread up in the first release function, and submits and cancels meanwhile.
  */
 #include "queue.h"
 
@@ -43,9 +43,9 @@ count_call(void *data, int result)
     called++;
 }
 
-/* Leaves the release of all fences but one to the next call that adds or removes a watch. */
+/* Ends the watches of all fences, and returns once the first release function runs. */
 static void
-leave_releases(struct rig *rig)
+begin_releases(struct rig *rig)
 {
     OK(umf_page_create(FENCES, 0, &page));
     begun = released = called = 0;
@@ -68,13 +68,21 @@ leave_releases(struct rig *rig)
 }
 
 static void
-end(struct rig *rig)
+until_released(struct rig *rig)
 {
-    atomic_store(&may_go_on, true);
     while (atomic_load(&released) < FENCES || atomic_load(&called) < FENCES)
         sched_yield();
     umf_page_unref(page);
     tear_down(rig);
+}
+
+/* The other release functions have not run yet. */
+static void
+end(struct rig *rig)
+{
+    EXPECT(1, begun);
+    atomic_store(&may_go_on, true);
+    until_released(rig);
 }
 
 static struct work blocked;
@@ -85,7 +93,7 @@ in_submit(const struct rig *kind)
 {
     struct rig rig = set_up(kind);
     queue = rig.queue;
-    leave_releases(&rig);
+    begin_releases(&rig);
     blocked = (struct work){ 0 };
     OK(submit(rig.queue, &blocked, rig.fence[0], 1, NULL, 0));
     end(&rig);
@@ -99,13 +107,11 @@ in_cancel(const struct rig *kind)
     queue = rig.queue;
     blocked = (struct work){ 0 };
     OK(submit(rig.queue, &blocked, rig.fence[0], 1, NULL, 0));
-    leave_releases(&rig);
+    begin_releases(&rig);
     OK(umf_queue_cancel(rig.queue));
     CHECK(blocked.released == 1 && blocked.result == -ECANCELED);
     end(&rig);
 }
-
-static atomic_bool holds;
 
 static void *
 submit_under_mutex(void *data)
@@ -113,8 +119,8 @@ submit_under_mutex(void *data)
     static struct work other;
     struct rig *rig = data;
     CHECK(pthread_mutex_lock(&mutex) == 0);
-    atomic_store(&holds, true);
-    /* The main thread is in a release function by then, or will not need the mutex. */
+    /* The loop's thread is about to take the mutex. */
+    atomic_store(&may_go_on, true);
     while (atomic_load(&begun) < 2)
         sched_yield();
     other = (struct work){ 0 };
@@ -131,17 +137,14 @@ beside_a_submitter(const struct rig *kind)
     pthread_t submitter;
     queue = rig.queue;
     with_mutex = true;
-    leave_releases(&rig);
+    begin_releases(&rig);
     CHECK(pthread_create(&submitter, NULL, submit_under_mutex, &rig) == 0);
-    while (!atomic_load(&holds))
-        sched_yield();
     blocked = (struct work){ 0 };
     OK(submit(rig.queue, &blocked, rig.fence[0], 1, NULL, 0));
     CHECK(pthread_join(submitter, NULL) == 0);
     OK(umf_queue_cancel(rig.queue));
-    end(&rig);
+    until_released(&rig);
     with_mutex = false;
-    holds = false;
 }
 
 int

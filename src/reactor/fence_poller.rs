@@ -99,7 +99,8 @@ struct PolledPage {
 #[derive(Default)]
 struct WatchTable(KeyMap<u32, Vec<FenceWatches>>);
 
-/// References to fences that have no watch left, to be dropped after the lock is released.
+/// References to fences whose last watch a check has removed. The thread drops them after the lock
+/// is released.
 ///
 /// The end of a fence wakes its waiters, and releases its notifier in the caller's code, which may
 /// call the library again. A place for the fence of each `FenceWatches` is reserved.
@@ -188,7 +189,6 @@ impl FencePoller {
         predicate: Predicate,
         watch: &Ref<Watch>,
     ) -> Result<Option<AfterUnlock>> {
-        let registrar = || this.clone().unsize::<dyn Registrar>(|poller| poller);
         let mut guard = this.lock();
         let state = &mut *guard;
         if !state.pages.iter().any(|polled| polled.is(key(fence).page)) && !state.has_room() {
@@ -196,13 +196,15 @@ impl FencePoller {
         }
         let is_new = state.reserve(fence, predicate)?;
         let (mut found, mut moved_back) = (false, false);
+        let mut unwatched = AfterUnlock::NOTHING;
         if let Some(page) = state.pages.iter_mut().find(|polled| polled.is(key(fence).page)) {
             moved_back = page.move_back();
-            watch.set_registration(Registration::Fence { at: registrar(), key: key(fence) });
+            let at = this.clone().unsize::<dyn Registrar>(|poller| poller);
+            watch.set_registration(Registration::Fence { at, key: key(fence) });
             if let Some(watches) = page.watches(key(fence)) {
                 found = watches.add(predicate, watch.clone()) | watches.check(WaitTarget::Page);
             }
-            page.purge(fence.index(), &mut state.drops);
+            unwatched = page.take_unwatched(key(fence), &mut state.drops);
         }
         if fence.is_device() {
             state.polling_since = time::now();
@@ -214,19 +216,21 @@ impl FencePoller {
         if found {
             this.scheduler.wake();
         }
-        Ok(Some(AfterUnlock(Some(registrar()))))
+        Ok(Some(unwatched))
     }
 
     /// Removes a canceled watch, and the page with its last watch.
-    fn forget(&self, watch: &Watch, key: FenceKey) {
+    fn forget(&self, watch: &Watch, key: FenceKey) -> AfterUnlock {
         let mut guard = self.lock();
         let state = &mut *guard;
-        let Some(at) = state.pages.iter().position(|polled| polled.is(key.page)) else { return };
-        let Some(page) = state.pages.get_mut(at) else { return };
+        let at = state.pages.iter().position(|polled| polled.is(key.page));
+        let Some((at, page)) = at.and_then(|at| Some((at, state.pages.get_mut(at)?))) else {
+            return AfterUnlock::NOTHING;
+        };
         if let Some(watches) = page.watches(key) {
             watches.count_canceled(watch);
         }
-        page.purge(key.slot, &mut state.drops);
+        let unwatched = page.take_unwatched(key, &mut state.drops);
         let is_empty = page.is_empty();
         // Dropped after the lock.
         let page = is_empty.then(|| state.pages.swap_remove(at));
@@ -238,6 +242,7 @@ impl FencePoller {
             }
             self.wake();
         }
+        unwatched
     }
 
     /// Wakes the thread.
@@ -281,6 +286,16 @@ impl FencePoller {
         }
         if let Some(thread) = thread {
             thread.end(wait);
+        }
+    }
+
+    /// Drops the references to fences that have lost their last watch by a check.
+    fn drop_deferred(&self) {
+        loop {
+            let fence = self.lock().drops.fences.pop();
+            if fence.is_none() {
+                break;
+            }
         }
     }
 
@@ -398,7 +413,7 @@ impl FencePoller {
 }
 
 impl Registrar for FencePoller {
-    fn deregister(&self, watch: &Watch, key: FenceKey, reuse: bool) {
+    fn deregister(&self, watch: &Watch, key: FenceKey, reuse: bool) -> AfterUnlock {
         if reuse {
             if let Some(page) = self.lock().pages.iter_mut().find(|polled| polled.is(key.page)) {
                 if let Some(watches) = page.watches(key) {
@@ -406,16 +421,7 @@ impl Registrar for FencePoller {
                 }
             }
         }
-        self.forget(watch, key);
-    }
-
-    fn drop_deferred(&self) {
-        loop {
-            let fence = self.lock().drops.fences.pop();
-            if fence.is_none() {
-                break;
-            }
-        }
+        self.forget(watch, key)
     }
 }
 
@@ -501,8 +507,13 @@ impl DeferredDrops {
     }
 
     fn push(&mut self, fence: Ref<Fence>) {
-        self.reserved -= 1;
+        self.unreserve();
         self.fences.push(fence);
+    }
+
+    /// Returns the place of a fence whose reference its caller drops.
+    fn unreserve(&mut self) {
+        self.reserved -= 1;
     }
 }
 
@@ -610,10 +621,17 @@ impl PolledPage {
         found
     }
 
-    /// Removes the fences of a slot that have no watch left.
-    fn purge(&mut self, slot: u32, drops: &mut DeferredDrops) {
-        self.event_fences.purge(slot, drops);
-        self.device_fences.purge(slot, drops);
+    /// Removes a fence if it has no watch left.
+    ///
+    /// The caller drops the reference itself, not the thread: a caller that has canceled a watch
+    /// may count on its slot.
+    fn take_unwatched(&mut self, key: FenceKey, drops: &mut DeferredDrops) -> AfterUnlock {
+        let unwatched = self.event_fences.take_unwatched(key);
+        let unwatched = unwatched.or_else(|| self.device_fences.take_unwatched(key));
+        if unwatched.is_some() {
+            drops.unreserve();
+        }
+        AfterUnlock { _fence: unwatched }
     }
 }
 
@@ -674,12 +692,14 @@ impl WatchTable {
         self.0.values().map(Vec::len).sum()
     }
 
-    fn purge(&mut self, slot: u32, drops: &mut DeferredDrops) {
-        let Some(fences) = self.0.get_mut(&slot) else { return };
-        purge(fences, drops);
+    fn take_unwatched(&mut self, key: FenceKey) -> Option<Ref<Fence>> {
+        let fences = self.0.get_mut(&key.slot)?;
+        let is_unwatched = |watches: &FenceWatches| watches.is_for(key) && watches.is_empty();
+        let fence = fences.swap_remove(fences.iter().position(is_unwatched)?).into_fence();
         if fences.is_empty() {
-            self.0.remove(&slot);
+            self.0.remove(&key.slot);
         }
+        Some(fence)
     }
 }
 

@@ -95,24 +95,19 @@ pub(crate) trait Scheduler: Send + Sync {
 /// Where a watch for a fence is registered. Implemented by the fence poller.
 pub(crate) trait Registrar: Send + Sync {
     /// Removes a watch. With `reuse` the watch will be registered again, so no trace of it may stay
-    /// behind. The caller calls `drop_deferred` once it holds no lock.
-    fn deregister(&self, watch: &Watch, key: FenceKey, reuse: bool);
-    /// Drops the references to fences that have no watch left. No lock is held: the end of a fence
-    /// calls release functions of the library's caller.
-    fn drop_deferred(&self);
+    /// behind.
+    fn deregister(&self, watch: &Watch, key: FenceKey, reuse: bool) -> AfterUnlock;
 }
 
-/// Calls [`Registrar::drop_deferred`] when it is dropped. A caller that holds a lock drops it after
-/// the lock.
+/// A reference to a fence that has no watch left. A caller that holds a lock drops it after the
+/// lock: the end of a fence calls release functions of the library's caller.
 #[must_use]
-pub(crate) struct AfterUnlock(pub(crate) Option<Ref<dyn Registrar>>);
+pub(crate) struct AfterUnlock {
+    pub(crate) _fence: Option<Ref<Fence>>,
+}
 
-impl Drop for AfterUnlock {
-    fn drop(&mut self) {
-        if let Some(registrar) = &self.0 {
-            registrar.drop_deferred();
-        }
-    }
+impl AfterUnlock {
+    pub(crate) const NOTHING: AfterUnlock = AfterUnlock { _fence: None };
 }
 
 /// An action that has to keep an order with others. Implemented by the timeline; the key is a
@@ -516,9 +511,8 @@ impl Watch {
     /// this moment, the queue is resumed all the same.
     pub(crate) fn withdraw(&self) -> AfterUnlock {
         let registration = std::mem::replace(&mut self.lock().registration, Registration::None);
-        let Registration::Fence { at, key } = registration else { return AfterUnlock(None) };
-        at.deregister(self, key, true);
-        AfterUnlock(Some(at))
+        let Registration::Fence { at, key } = registration else { return AfterUnlock::NOTHING };
+        at.deregister(self, key, true)
     }
 
     /// Arms a queue's watch that was due, and returns the outcome of its wait. Returns `None` if it
@@ -734,10 +728,7 @@ impl Watch {
     fn deregister(&self, scheduler: &dyn Scheduler, registration: Registration) {
         match registration {
             Registration::None => {}
-            Registration::Fence { at, key } => {
-                at.deregister(self, key, false);
-                at.drop_deferred();
-            }
+            Registration::Fence { at, key } => drop(at.deregister(self, key, false)),
             Registration::Fd(token) => scheduler.deregister_fd(token),
         }
     }
