@@ -809,6 +809,7 @@ points_are_submitted_while_they_are_asked_for(const struct machine *m, struct um
         OK(outcome_of(i ? other : l, last[i]));
         CHECK(umf_fence_value(fences[i]) == 3000);
         umf_fence_unref(fences[i]);
+        settle(i ? other : l, m->page);
     }
     umf_syncobj_unref(syncobj);
     syncobj_destroy(m->gpu, handle);
