@@ -63,5 +63,5 @@ pub(crate) fn spin_limit_ns() -> u32 {
 /// completes a deadlock prints the wait-for graph. Called on slow paths only.
 pub(crate) fn is_debug() -> bool {
     // Wait records would only enlarge the state space of the model checker.
-    !cfg!(loom) && DEBUG.get() == Some(true)
+    !cfg!(modeled) && DEBUG.get() == Some(true)
 }

@@ -28,17 +28,17 @@
 //! | `util` | counted references, registries, atomics |
 //! | `error` | the closed list of errors |
 //!
-//! `model` stands beside them, under `cfg(loom)` only: the model checker's programs, and what
-//! replaces the kernel and shared memory there.
+//! `model` stands beside them, under `cfg(loom)` and `cfg(shuttle)` only: what the two model
+//! checkers run, and what replaces the kernel and shared memory there.
 //!
 //! `unsafe` lives in `capi`, `fence/external_memory.rs`, `shm/page.rs`, `util/refs.rs`,
 //! `util/registry.rs`, and in `sys` in `dma_buf`, `drm`, `env`, `memfd`, `peer_process`,
 //! `sync_file`, `thread`, `time` and `udmabuf`. Elsewhere `#![forbid(unsafe_code)]` makes it a
 //! compile error. One of the models needs it.
-#![cfg_attr(loom, allow(dead_code, unused_imports))]
+#![cfg_attr(modeled, allow(dead_code, unused_imports))]
 
-// Under loom, only what the model checker runs is compiled.
-#[cfg(not(loom))]
+// Under a model checker, only what the models run is compiled.
+#[cfg(not(modeled))]
 mod capi;
 mod config;
 #[cfg(not(loom))]
@@ -47,7 +47,7 @@ mod convert;
 mod diagnostics;
 mod error;
 mod fence;
-#[cfg(all(loom, test))]
+#[cfg(all(modeled, test))]
 mod model;
 #[cfg(not(loom))]
 mod queue;

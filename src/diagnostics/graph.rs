@@ -381,5 +381,6 @@ fn find_deadlocks(
 }
 
 #[cfg(test)]
+#[cfg(not(modeled))]
 #[path = "graph_tests.rs"]
 mod tests;

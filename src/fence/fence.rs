@@ -468,7 +468,7 @@ impl Fence {
     }
 
     /// Records that `participant` waits until the fence reaches `value`.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(all(test, not(modeled)))]
     pub(crate) fn record_wait(&self, participant: Participant, value: u64) -> WaitRecord {
         self.record(participant, RecordContents { role: Role::Wait, alternatives: 1, value })
     }

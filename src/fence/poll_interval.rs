@@ -83,7 +83,7 @@ impl WaitTimePredictor {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(modeled)))]
 mod tests {
     use super::*;
 

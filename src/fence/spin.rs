@@ -74,7 +74,7 @@ impl SpinHistory {
     /// and at most until the deadline.
     pub(crate) fn spin<T>(&self, deadline: Deadline, poll: impl FnMut() -> Option<T>) -> Option<T> {
         // The model checker explores blocking waits only.
-        if cfg!(loom) || self.likelihood.load(Ordering::Relaxed) < WORTH_IT {
+        if cfg!(modeled) || self.likelihood.load(Ordering::Relaxed) < WORTH_IT {
             return None;
         }
         let (share, limit_ns) =
@@ -111,7 +111,7 @@ impl SpinHistory {
     }
 
     fn is_time_to_sample(&self) -> bool {
-        if cfg!(loom) || self.likelihood.load(Ordering::Relaxed) >= WORTH_IT {
+        if cfg!(modeled) || self.likelihood.load(Ordering::Relaxed) >= WORTH_IT {
             return false;
         }
         let sleeps = self.sleeps.load(Ordering::Relaxed);
@@ -148,7 +148,7 @@ fn poll_until<T>(
     (None, now)
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(modeled)))]
 mod tests {
     use super::*;
     use std::time::Duration;

@@ -148,6 +148,6 @@ impl Drop for WaitRecord {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(modeled)))]
 #[path = "wait_record_tests.rs"]
 mod tests;

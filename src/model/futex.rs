@@ -1,5 +1,5 @@
-//! The kernel's futexes as the model checker sees them: what sys/futex.rs does with system calls,
-//! on loom's threads.
+//! The kernel's futexes as the model checkers see them: what sys/futex.rs does with system calls,
+//! on the threads of loom or shuttle.
 //!
 //! As in the kernel, one lock covers the check of the word before a sleep and the search for
 //! sleepers at a wake. There is one queue for all words. Deadlines pass when a model calls
@@ -8,7 +8,17 @@
 use crate::error::{Error, Result};
 use crate::sys::time::Deadline;
 use crate::util::atomic::{AtomicU32, Ordering};
-use loom::sync::{Condvar, Mutex, MutexGuard};
+#[cfg(loom)]
+use loom::{
+    lazy_static,
+    sync::{Condvar, Mutex, MutexGuard},
+};
+#[cfg(shuttle)]
+use shuttle::{
+    lazy_static,
+    sync::{Condvar, Mutex, MutexGuard},
+};
+use std::cell::Cell;
 use std::num::NonZeroU32;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,7 +51,7 @@ struct Queue {
     expired: bool,
 }
 
-loom::lazy_static! {
+lazy_static! {
     static ref QUEUE: Mutex<Queue> = Mutex::new(Queue::default());
     static ref CHANGED: Condvar = Condvar::new();
 }
@@ -97,12 +107,22 @@ pub(crate) fn sleep_without_memory(_: Deadline) -> Sleep {
     Sleep::Interrupted
 }
 
+thread_local! {
+    /// Of the thread that runs all of a model's threads.
+    static HAS_WAITV: Cell<bool> = const { Cell::new(true) };
+}
+
 pub(crate) fn has_waitv() -> bool {
-    true
+    HAS_WAITV.get()
+}
+
+/// Says whether the model that is run next by this thread has futex_waitv.
+pub(crate) fn set_has_waitv(has_waitv: bool) {
+    HAS_WAITV.set(has_waitv);
 }
 
 pub(crate) fn has_harmless_waitv() -> Option<bool> {
-    Some(true)
+    Some(has_waitv())
 }
 
 pub(crate) fn lost_waitv(_: Error) -> bool {

@@ -1,41 +1,80 @@
-//! A page for the model checker: the same slots and event count as in shm/page.rs, on the heap,
-//! since loom's atomics cannot be mapped.
+//! A page for the model checkers: the same slots and event count as in shm/page.rs, on the heap,
+//! since their atomics cannot be mapped.
 
 use super::creator::Creator;
 use super::event_count::{EventCount, EventSink};
 use super::generation::{Generation, Kind};
+use super::owner_death;
 use super::page_budget::PageBudget;
 use super::slot::Slot;
 use super::wait_table::WaitTable;
 use crate::error::{Error, Result};
+use crate::util::atomic::{AtomicBool, Ordering};
 use crate::util::refs::Ref;
 
+/// A page as one process has it mapped.
 pub(crate) struct Page {
-    events: EventCount,
-    wait_table: WaitTable,
-    slots: Vec<Slot>,
+    memory: Ref<Memory>,
+    access: Access,
+    owner_died: AtomicBool,
     budget: PageBudget,
     id: u64,
 }
 
+/// What the processes share.
+struct Memory {
+    events: EventCount,
+    wait_table: WaitTable,
+    slots: Vec<Slot>,
+}
+
+/// Who can write to the page.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Everyone,
+    /// This process and no other.
+    Creator,
+    /// The creator, which is another process.
+    Reader,
+}
+
 impl Page {
     pub(crate) fn create(fence_count: u32) -> Result<Ref<Page>> {
+        let slots = (0..fence_count).map(|_| Slot::new()).collect();
+        let memory = Ref::try_new(|| {
+            Ok(Memory { events: EventCount::new(), wait_table: WaitTable::new(), slots })
+        })?;
+        Page::map(memory, Access::Everyone)
+    }
+
+    /// A page that only its creator can write to: the creator's mapping, and that of a process
+    /// which can only read it.
+    pub(crate) fn create_single_writer(fence_count: u32) -> Result<(Ref<Page>, Ref<Page>)> {
+        let memory = Page::create(fence_count)?.memory.clone();
+        Ok((Page::map(memory.clone(), Access::Creator)?, Page::map(memory, Access::Reader)?))
+    }
+
+    /// A mapping of its own, as in another process. The registry of open fences outlives each run
+    /// of a model, so no two pages share an id.
+    fn map(memory: Ref<Memory>, access: Access) -> Result<Ref<Page>> {
         static IDS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let id = IDS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let slots = (0..fence_count).map(|_| Slot::new()).collect();
         Ref::try_new(|| {
-            let (events, wait_table) = (EventCount::new(), WaitTable::new());
-            Ok(Page { events, wait_table, slots, budget: PageBudget::new(), id })
+            let (owner_died, budget) = (AtomicBool::new(false), PageBudget::new());
+            Ok(Page { memory, access, owner_died, budget, id })
         })
     }
 
-    /// The registry of open fences outlives each run of a model, so no two pages share an id.
     pub(crate) fn id(&self) -> (u64, u64) {
         (0, self.id)
     }
 
+    pub(crate) fn all() -> Result<Vec<Ref<Page>>> {
+        Ok(Vec::new())
+    }
+
     pub(crate) fn events(&self) -> &EventCount {
-        &self.events
+        &self.memory.events
     }
 
     pub(crate) fn budget(&self) -> &PageBudget {
@@ -43,7 +82,7 @@ impl Page {
     }
 
     pub(crate) fn is_writable(&self) -> bool {
-        true
+        self.access != Access::Reader
     }
 
     pub(crate) fn fail_owner_died(
@@ -52,27 +91,34 @@ impl Page {
         _: &mut u32,
         _: Option<Creator>,
     ) -> Result<Option<u32>> {
+        if !self.is_writable() {
+            self.owner_died.store(true, Ordering::Release);
+            owner_death::announce();
+            return Ok(None);
+        }
         Err(Error::NotSupported)
     }
 
     pub(crate) fn wake_all(&self) {
-        self.events.wake_all();
+        if self.is_writable() {
+            self.events().wake_all();
+        }
     }
 
     pub(crate) fn may_be_muted(&self) -> bool {
-        false
+        self.access != Access::Everyone
     }
 
     pub(crate) fn owner_died(&self) -> bool {
-        false
+        self.owner_died.load(Ordering::Acquire)
     }
 
     pub(crate) fn wait_table(&self) -> &WaitTable {
-        &self.wait_table
+        &self.memory.wait_table
     }
 
     pub(crate) fn slot(&self, index: u32) -> Result<&Slot> {
-        self.slots.get(index as usize).ok_or(Error::NotFound)
+        self.memory.slots.get(index as usize).ok_or(Error::NotFound)
     }
 
     pub(crate) fn claim(
@@ -81,8 +127,9 @@ impl Page {
         value: u64,
         creator: Creator,
     ) -> Result<(u32, Generation)> {
+        let kind = Kind { always_wake: kind.always_wake || self.access == Access::Creator, ..kind };
         let claim = |(index, slot): (u32, &Slot)| Some((index, slot.claim(kind, value, creator)?));
-        (0..).zip(&self.slots).find_map(claim).ok_or(Error::Full)
+        (0..).zip(&self.memory.slots).find_map(claim).ok_or(Error::Full)
     }
 }
 
@@ -114,10 +161,10 @@ impl SlotHandle {
     }
 
     pub(crate) fn sink(&self) -> EventSink<'_> {
-        EventSink { events: &self.page.events, slot: self.index }
+        EventSink { events: self.page.events(), slot: self.index }
     }
 
     pub(crate) fn slot(&self) -> &Slot {
-        &self.page.slots[self.index as usize]
+        &self.page.memory.slots[self.index as usize]
     }
 }

@@ -34,13 +34,13 @@ impl Scheduler for Due {
 }
 
 /// A fence poller with its thread, and where its watches become due.
-struct Poller {
+pub(super) struct Poller {
     poller: Ref<FencePoller>,
     due: Ref<Due>,
 }
 
 impl Poller {
-    fn start() -> Poller {
+    pub(super) fn start() -> Poller {
         let due = Ref::try_new(|| Ok(Due { count: Mutex::new(0), changed: Condvar::new() }));
         let due = due.unwrap();
         let poller = FencePoller::start(due.clone().unsize::<dyn Scheduler>(|due| due)).unwrap();
@@ -57,7 +57,7 @@ impl Poller {
     }
 
     /// Adds a watch that is over once the fence has reached the value.
-    fn watch(&self, fence: &Ref<Fence>, value: u64) -> Ref<Watch> {
+    pub(super) fn watch(&self, fence: &Ref<Fence>, value: u64) -> Ref<Watch> {
         self.add(Condition::reached(fence, value).unwrap(), fence)
     }
 
@@ -71,7 +71,7 @@ impl Poller {
     }
 
     /// The same, and ends the poller.
-    fn end_after(self, count: usize) {
+    pub(super) fn end_after(self, count: usize) {
         self.wait_for(count);
         self.poller.end(true);
     }

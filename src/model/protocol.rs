@@ -77,11 +77,11 @@ fn waits_for_submission(fence: &Ref<Fence>, value: u64) -> thread::JoinHandle<Re
     })
 }
 
-fn wait_for(fence: &Fence, value: u64) -> Result<()> {
+pub(super) fn wait_for(fence: &Fence, value: u64) -> Result<()> {
     wait::one(Condition::reached(fence, value)?, Deadline::NEVER)
 }
 
-struct Many<'a>(Vec<(&'a Fence, u64)>, Until);
+pub(super) struct Many<'a>(pub(super) Vec<(&'a Fence, u64)>, pub(super) Until);
 
 impl Conditions for Many<'_> {
     fn count(&self) -> usize {

@@ -1,9 +1,12 @@
-//! The library's threads as the model checker sees them: what sys/thread.rs does with the system's
-//! threads, on loom's.
+//! The library's threads as the model checkers see them: what sys/thread.rs does with the system's
+//! threads, on those of loom or shuttle.
 
 use crate::error::Result;
 use crate::util::refs::Ref;
+#[cfg(loom)]
 use loom::thread::{self, JoinHandle};
+#[cfg(shuttle)]
+use shuttle::thread::{self, JoinHandle};
 use std::ffi::CStr;
 
 pub(crate) trait Run: Send + Sync + 'static {
@@ -30,10 +33,10 @@ impl Thread {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ThreadId;
+pub(crate) struct ThreadId(thread::ThreadId);
 
 impl ThreadId {
     pub(crate) fn current() -> ThreadId {
-        ThreadId
+        ThreadId(thread::current().id())
     }
 }

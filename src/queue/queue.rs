@@ -12,14 +12,14 @@ use crate::fence::Fence;
 use crate::reactor::{Action, EventLoop, Failure, LoopHandle, Resume, Watch};
 use crate::shm::participant::Participant;
 use crate::sys::futex;
+use crate::sys::thread::ThreadId;
 use crate::sys::time::Deadline;
+use crate::util::atomic::{AtomicU32, Ordering};
 use crate::util::mutex::{Guard, Mutex};
 use crate::util::refs::Ref;
 use crate::wait::{self, Condition};
-use rustix::thread::{Pid, gettid};
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The object behind a C handle. The last reference ends the queue.
 pub(crate) struct QueueHandle {
@@ -90,7 +90,7 @@ struct State {
 
 /// A thread, and the number of the job that it runs or fails.
 struct Runner {
-    thread: Pid,
+    thread: ThreadId,
     number: u64,
 }
 
@@ -194,7 +194,7 @@ impl Queue {
             let Some(job) = jobs.pop_front() else { break };
             let number = state.begun();
             state.records.jobs.remove(number, &job.dependencies);
-            state.runner = Some(Runner { thread: gettid(), number });
+            state.runner = Some(Runner { thread: ThreadId::current(), number });
             drop(state);
             let in_flight = match failure {
                 None => self.run(job),
@@ -333,7 +333,7 @@ impl Queue {
             if deadline.has_passed() {
                 return Err(Error::TimedOut);
             }
-            if state.runner.as_ref().is_some_and(|runner| runner.thread == gettid())
+            if state.runner.as_ref().is_some_and(|runner| runner.thread == ThreadId::current())
                 || !self.event_loop.runs_meanwhile()
             {
                 return Err(Error::Invalid);

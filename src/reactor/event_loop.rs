@@ -10,7 +10,7 @@ use crate::shm::page::Page;
 use crate::sys::thread::{Run, Thread};
 use crate::sys::time::Deadline;
 use crate::util::key_map::KeyMap;
-use crate::util::mutex::{Guard, Mutex};
+use crate::util::mutex::{Guard, Mutex, Uncounted};
 use crate::util::process_bound::ProcessBound;
 use crate::util::refs::Ref;
 use crate::wait::Predicate;
@@ -64,7 +64,7 @@ pub(crate) struct EventLoop {
     due: Mutex<Due>,
     /// Held while actions and callbacks run. Not one of the library's counted locks: the only
     /// threads that wait for it are the loop's own, which hold no other lock then.
-    turn: std::sync::Mutex<()>,
+    turn: Uncounted<()>,
     fence_pollers: Mutex<Vec<Ref<FencePoller>>>,
     fd_poller: FdPoller,
     /// The thread that runs the fd poller. Started when something needs it.
@@ -117,7 +117,7 @@ impl EventLoop {
                 mode,
                 creator: ProcessBound::new(),
                 due: Mutex::new(due),
-                turn: std::sync::Mutex::new(()),
+                turn: Uncounted::new(()),
                 fence_pollers: Mutex::new(Vec::new()),
                 fd_poller,
                 fd_thread: Mutex::new(None),

@@ -13,6 +13,7 @@ use crate::sys::epoll;
 use crate::sys::peer::ExitEvent;
 use crate::sys::time::Deadline;
 use crate::sys::{eventfd, futex, poll, sync_file};
+use crate::util::atomic::AtomicU32;
 use crate::util::key_map::KeyMap;
 use crate::util::mutex::{Guard, Mutex};
 use crate::util::refs::Ref;
@@ -20,7 +21,6 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::num::NonZeroU32;
-use std::sync::atomic::AtomicU32;
 
 /// The descriptors that an event loop polls.
 pub(crate) struct FdPoller {

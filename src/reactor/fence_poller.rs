@@ -138,7 +138,7 @@ const SLOTS_MAX: usize = 32;
 
 /// After so many needless wake-ups the poller moves to the words of its slots. Not after the first:
 /// the next watch that is added moves it back, at the price of a system call.
-const NEEDLESS_MAX: u32 = if cfg!(loom) { 1 } else { 4 };
+const NEEDLESS_MAX: u32 = if cfg!(modeled) { 1 } else { 4 };
 
 /// futex_waitv takes at least one word a page, besides `control` and the word of owner deaths.
 const PAGES_MAX: usize = WAITV_MAX - 2;

@@ -21,7 +21,7 @@
 #![forbid(unsafe_code)]
 
 // In the order of imports: a file imports only from files above it in this list.
-// The model checker runs the first three.
+// loom runs the first three, shuttle all.
 mod watch;
 mod fence_watches;
 mod fence_poller;

@@ -46,7 +46,7 @@ pub(crate) struct EventCount {
 }
 
 /// The number of events in the log. The model checker has two, and so sees the log overflow too.
-const LOG: usize = if cfg!(loom) { 2 } else { 256 };
+const LOG: usize = if cfg!(modeled) { 2 } else { 256 };
 
 /// Where the events of one slot are published: its page's event count, under the slot's index.
 #[derive(Clone, Copy)]
@@ -122,7 +122,7 @@ impl EventCount {
     }
 
     /// What shared memory gives for free, the model checker has to make.
-    #[cfg(loom)]
+    #[cfg(modeled)]
     pub(crate) fn new() -> EventCount {
         EventCount {
             sequence: AtomicU32::new(0),
@@ -134,5 +134,5 @@ impl EventCount {
 }
 
 // The layout is shared between processes of 32 and 64 bits.
-#[cfg(not(loom))]
+#[cfg(not(modeled))]
 const _: () = assert!(size_of::<EventCount>() == 64 + 8 * LOG);

@@ -78,7 +78,7 @@ impl Generation {
     }
 
     /// Any word, as a peer may write it.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(all(test, not(modeled)))]
     pub(crate) fn forged(word: u64) -> Generation {
         Generation(word)
     }
@@ -140,7 +140,7 @@ impl Kind {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(modeled)))]
 mod tests {
     use super::*;
     use crate::error::{Error, Result};

@@ -3,12 +3,12 @@
 pub(crate) mod creator;
 pub(crate) mod event_count;
 pub(crate) mod generation;
-#[cfg(not(loom))]
+#[cfg(not(modeled))]
 mod judged_creators;
-#[cfg(not(loom))]
+#[cfg(not(modeled))]
 pub(crate) mod layout;
 pub(crate) mod owner_death;
-#[cfg_attr(loom, path = "../model/page.rs")]
+#[cfg_attr(modeled, path = "../model/page.rs")]
 pub(crate) mod page;
 pub(crate) mod page_budget;
 pub(crate) mod participant;

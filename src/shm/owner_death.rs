@@ -24,45 +24,34 @@
 
 #![forbid(unsafe_code)]
 
-#[cfg(not(loom))]
-mod word {
-    use crate::sys::futex::{self, Word};
-    use std::num::NonZeroU32;
-    use std::sync::atomic::{AtomicU32, Ordering};
+use crate::sys::futex::{self, Word};
+use crate::util::atomic::{AtomicU32, Ordering};
+use std::num::NonZeroU32;
 
-    static EPOCH: AtomicU32 = AtomicU32::new(0);
-
-    /// W1: how many deaths were announced.
-    pub(crate) fn epoch() -> u32 {
-        EPOCH.load(Ordering::Acquire)
-    }
-
-    /// The word to sleep on as well. `epoch` was read before the check.
-    pub(crate) fn futex_word(epoch: u32) -> Option<Word<'static>> {
-        Some(Word { word: &EPOCH, expected: epoch })
-    }
-
-    /// O2 and O3.
-    pub(crate) fn announce() {
-        EPOCH.fetch_add(1, Ordering::Release);
-        futex::wake(&EPOCH, NonZeroU32::MAX);
-    }
-}
-
-/// Every process can write to the pages of the model checker.
+#[cfg(not(modeled))]
+static EPOCH: AtomicU32 = AtomicU32::new(0);
+// Each run of a model has a word of its own.
 #[cfg(loom)]
-mod word {
-    use crate::sys::futex::Word;
-
-    pub(crate) fn epoch() -> u32 {
-        0
-    }
-
-    pub(crate) fn futex_word(_epoch: u32) -> Option<Word<'static>> {
-        None
-    }
-
-    pub(crate) fn announce() {}
+loom::lazy_static! {
+    static ref EPOCH: AtomicU32 = AtomicU32::new(0);
+}
+#[cfg(shuttle)]
+shuttle::lazy_static! {
+    static ref EPOCH: AtomicU32 = AtomicU32::new(0);
 }
 
-pub(crate) use word::*;
+/// W1: how many deaths were announced.
+pub(crate) fn epoch() -> u32 {
+    EPOCH.load(Ordering::Acquire)
+}
+
+/// The word to sleep on as well. `epoch` was read before the check.
+pub(crate) fn futex_word(epoch: u32) -> Option<Word<'static>> {
+    Some(Word { word: &EPOCH, expected: epoch })
+}
+
+/// O2 and O3.
+pub(crate) fn announce() {
+    EPOCH.fetch_add(1, Ordering::Release);
+    futex::wake(&EPOCH, NonZeroU32::MAX);
+}

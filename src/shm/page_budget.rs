@@ -16,11 +16,11 @@
 use crate::sys::time::Deadline;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-// The clock of the budgets is CLOCK_MONOTONIC. The model checker has its own, since each run has to
+// The clock of the budgets is CLOCK_MONOTONIC. A model checker has its own, since each run has to
 // be the same.
-#[cfg(loom)]
+#[cfg(modeled)]
 pub(crate) use crate::sys::futex::now as clock;
-#[cfg(not(loom))]
+#[cfg(not(modeled))]
 pub(crate) use crate::sys::time::now as clock;
 
 /// The time at which the debt of a page is paid, in nanoseconds. A debt of a burst is none yet.
@@ -42,15 +42,15 @@ impl PageBudget {
     }
 
     /// `cost` nanoseconds led to nothing. (A model decides itself when a page rests.)
-    #[cfg(not(loom))]
+    #[cfg(not(modeled))]
     pub(crate) fn waste(&self, cost: u64) {
         self.waste_at(clock(), cost);
     }
 
-    #[cfg(loom)]
+    #[cfg(modeled)]
     pub(crate) fn waste(&self, _: u64) {}
 
-    #[cfg(not(loom))]
+    #[cfg(not(modeled))]
     fn waste_at(&self, now: u64, cost: u64) {
         let paid_at =
             |paid_at: u64| Some(paid_at.max(now).saturating_add(cost.saturating_mul(PART)));
@@ -64,13 +64,13 @@ impl PageBudget {
     }
 
     /// Has the page rest until that time of a model's clock.
-    #[cfg(loom)]
+    #[cfg(modeled)]
     pub(crate) fn rest_until(&self, end: u64) {
         self.0.store(end + BURST_NS * PART, Ordering::Relaxed);
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(modeled)))]
 mod tests {
     use super::*;
 

@@ -79,7 +79,7 @@ fn passed(old: u64, new: u64) -> Residues {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(modeled)))]
 mod tests {
     use super::*;
 

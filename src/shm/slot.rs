@@ -559,7 +559,7 @@ impl Slot {
 }
 
 /// What shared memory gives for free, the model checker has to make. And the model's device.
-#[cfg(loom)]
+#[cfg(modeled)]
 mod model {
     use super::*;
 
@@ -599,7 +599,7 @@ mod model {
 }
 
 // The layout is shared between processes of 32 and 64 bits, and with devices.
-#[cfg(not(loom))]
+#[cfg(not(modeled))]
 const _: () = {
     use std::mem::{align_of, offset_of};
     assert!(size_of::<Slot>() == 64 && align_of::<Slot>() == 64);

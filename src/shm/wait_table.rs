@@ -358,7 +358,7 @@ impl WaitTable {
         let _ = self.dropped.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
     }
 
-    #[cfg(loom)]
+    #[cfg(modeled)]
     pub(crate) fn new() -> WaitTable {
         let word = || AtomicU64::new(0);
         let record =
@@ -371,7 +371,7 @@ impl WaitTable {
 const _: () = assert!(size_of::<WaitTable>() == 1920 && size_of::<Record>() == 32);
 
 /// What a peer can do to the table, for tests.
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(modeled)))]
 impl WaitTable {
     /// Makes every record look like one that `participant` wrote about a fence.
     pub(crate) fn forge_all(

@@ -3,9 +3,9 @@
 //! Each descriptor is registered with a token of the caller's, and [`wait`] returns tokens.
 #![forbid(unsafe_code)]
 
-use super::descriptor::above_stdio;
-use super::time::Deadline;
 use crate::error::Result;
+use crate::sys::descriptor::above_stdio;
+use crate::sys::time::Deadline;
 use rustix::event::epoll;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;

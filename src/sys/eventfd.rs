@@ -1,9 +1,9 @@
 //! eventfd2, Linux 2.6.27: a counter that is readable while it is above zero.
 #![forbid(unsafe_code)]
 
-use super::aio;
-use super::descriptor::above_stdio;
 use crate::error::{Error, Result};
+use crate::sys::aio;
+use crate::sys::descriptor::above_stdio;
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;

@@ -111,7 +111,7 @@ impl FileKind {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(modeled)))]
 mod tests {
     use super::*;
     use rustix::event::EventfdFlags;

@@ -182,7 +182,7 @@ fn outcome(result: rustix::io::Result<usize>, deadline: Deadline) -> Result<Slee
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(modeled)))]
 mod tests {
     use super::*;
 

@@ -94,7 +94,7 @@ impl<T: Copy, const SHORT: usize, const MAX: usize> Drop for List<T, SHORT, MAX>
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(modeled)))]
 mod tests {
     use super::*;
 

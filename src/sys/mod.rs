@@ -14,11 +14,13 @@ pub(crate) mod dma_buf;
 pub(crate) mod drm;
 pub(crate) mod env;
 #[cfg(not(loom))]
+#[cfg_attr(shuttle, path = "../model/epoll.rs")]
 pub(crate) mod epoll;
+#[cfg_attr(shuttle, path = "../model/eventfd.rs")]
 pub(crate) mod eventfd;
 #[cfg(not(loom))]
 pub(crate) mod file_kind;
-#[cfg_attr(loom, path = "../model/futex.rs")]
+#[cfg_attr(modeled, path = "../model/futex.rs")]
 pub(crate) mod futex;
 pub(crate) mod list;
 #[cfg(not(loom))]
@@ -34,7 +36,7 @@ mod retry;
 mod seccomp;
 #[cfg(not(loom))]
 pub(crate) mod sync_file;
-#[cfg_attr(loom, path = "../model/thread.rs")]
+#[cfg_attr(modeled, path = "../model/thread.rs")]
 pub(crate) mod thread;
 pub(crate) mod time;
 #[cfg(not(loom))]

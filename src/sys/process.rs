@@ -206,7 +206,7 @@ fn parse_stat(stat: &[u8]) -> (Option<Name>, bool) {
     (Some(name), runs)
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(modeled)))]
 mod tests {
     use super::*;
 

@@ -59,7 +59,7 @@ impl Search {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(modeled)))]
 mod tests {
     use super::*;
 

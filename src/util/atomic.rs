@@ -1,8 +1,10 @@
-//! The atomics of the wake protocol: the system's, or those of loom, the model checker.
+//! The atomics of the wake protocol: the system's, or those of a model checker, loom or shuttle.
 
 #![forbid(unsafe_code)]
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
-#[cfg(not(loom))]
+#[cfg(shuttle)]
+pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+#[cfg(not(modeled))]
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};

@@ -6,11 +6,21 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(shuttle)]
+use shuttle::sync::MutexGuard;
 use std::ops::{Deref, DerefMut};
-use std::sync::{MutexGuard, PoisonError, TryLockError};
+#[cfg(not(shuttle))]
+use std::sync::MutexGuard;
+use std::sync::{PoisonError, TryLockError};
 
-/// `std::sync::Mutex` without poisoning: nothing of the library panics while it holds a lock.
-pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
+/// The system's mutex, or that of shuttle, the model checker. It is not counted.
+#[cfg(shuttle)]
+pub(crate) use shuttle::sync::Mutex as Uncounted;
+#[cfg(not(shuttle))]
+pub(crate) use std::sync::Mutex as Uncounted;
+
+/// A mutex without poisoning: nothing of the library panics while it holds a lock.
+pub(crate) struct Mutex<T>(Uncounted<T>);
 
 /// The lock, held until this is dropped.
 pub(crate) struct Guard<'a, T> {
@@ -20,7 +30,7 @@ pub(crate) struct Guard<'a, T> {
 
 impl<T> Mutex<T> {
     pub(crate) const fn new(value: T) -> Mutex<T> {
-        Mutex(std::sync::Mutex::new(value))
+        Mutex(Uncounted::new(value))
     }
 
     pub(crate) fn lock(&self) -> Guard<'_, T> {
@@ -73,8 +83,10 @@ impl Drop for Held {
     }
 }
 
-#[cfg(debug_assertions)]
+#[cfg(any(debug_assertions, shuttle))]
 mod held {
+    #[cfg(shuttle)]
+    use shuttle::thread_local;
     use std::cell::Cell;
 
     thread_local! {
@@ -82,15 +94,15 @@ mod held {
     }
 
     pub(super) fn change(by: i32) {
-        COUNT.set(COUNT.get() + by);
+        COUNT.with(|count| count.set(count.get() + by));
     }
 
     pub(super) fn count() -> i32 {
-        COUNT.get()
+        COUNT.with(Cell::get)
     }
 }
 
-#[cfg(not(debug_assertions))]
+#[cfg(not(any(debug_assertions, shuttle)))]
 mod held {
     pub(super) fn change(_by: i32) {}
 
@@ -121,7 +133,7 @@ pub(crate) mod modeled {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(modeled)))]
 mod tests {
     use super::*;
 

@@ -18,7 +18,7 @@ pub(super) struct NeedlessWakeUps {
 }
 
 /// Each wait has so many for free.
-const FREE: u32 = if cfg!(loom) { 0 } else { 4 };
+const FREE: u32 = if cfg!(modeled) { 0 } else { 4 };
 
 /// The most that a page pays at once, and besides for each condition. A signal handler may have run
 /// meanwhile, for which no page pays.
@@ -34,7 +34,7 @@ impl NeedlessWakeUps {
     /// since the last one. `None` if it is free.
     pub(super) fn count(&mut self, conditions: u32) -> Option<u64> {
         self.count = self.count.saturating_add(1);
-        if cfg!(loom) || !self.exceeds_free() {
+        if cfg!(modeled) || !self.exceeds_free() {
             return None;
         }
         let now = time::thread_cpu_time();
