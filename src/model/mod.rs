@@ -12,7 +12,13 @@ mod poller;
 mod protocol;
 #[cfg(loom)]
 #[allow(clippy::unwrap_used)]
+mod reader;
+#[cfg(loom)]
+#[allow(clippy::unwrap_used)]
 mod reclaim;
+#[cfg(loom)]
+#[allow(clippy::unwrap_used)]
+mod registry;
 
 #[cfg(shuttle)]
 #[allow(clippy::unwrap_used)]

@@ -590,6 +590,19 @@ fn a_signal_among_more_events_than_the_log_holds_wakes_a_wait_for_any() {
 }
 
 #[test]
+fn the_next_fence_of_a_slot_does_not_inherit_the_error_of_the_last() {
+    check(|| {
+        let (page, failed) = fence(0);
+        assert_eq!(failed.set_error(FenceErrno::new(5).unwrap()), Ok(()));
+        drop(failed);
+        let next = Fence::create(&page, Kind::PLAIN, 0).unwrap();
+        let signal = signals(&next, 1);
+        assert_eq!(wait_for(&next, 1), Ok(()));
+        assert_eq!(signal.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
 fn a_wait_for_a_submission_does_not_take_that_of_the_next_fence_for_its_own() {
     check(|| {
         let (page, ended) = fence(0);

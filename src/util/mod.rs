@@ -4,6 +4,9 @@ pub(crate) mod atomic;
 pub(crate) mod callback;
 pub(crate) mod key_map;
 pub(crate) mod mutex;
+#[cfg(loom)]
+#[path = "../model/optional.rs"]
+pub(crate) mod optional;
 pub(crate) mod process_bound;
 pub(crate) mod refs;
 pub(crate) mod registry;

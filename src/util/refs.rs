@@ -8,13 +8,18 @@ use std::alloc::{Layout, alloc, dealloc};
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+
+#[cfg(loom)]
+use super::optional::Count;
+#[cfg(not(loom))]
+use std::sync::atomic::AtomicU64 as Count;
 
 /// The allocation behind a [`Ref`]. Only this folder can use it. Its name is visible to the crate
 /// since the signature of [`Ref::unsize`] has it.
 pub(crate) struct Counted<T: ?Sized> {
     /// 64 bits on every platform: no caller can count far enough to wrap it.
-    count: AtomicU64,
+    count: Count,
     object: T,
 }
 
@@ -41,7 +46,7 @@ impl<T> Ref<T> {
         match make() {
             Ok(object) => {
                 // SAFETY: fresh memory of this layout, which no other code knows.
-                unsafe { counted.write(Counted { count: AtomicU64::new(1), object }) };
+                unsafe { counted.write(Counted { count: Count::new(1), object }) };
                 Ok(Ref { counted, owns: PhantomData })
             }
             Err(error) => {
@@ -148,6 +153,10 @@ impl<T: ?Sized> Ref<T> {
         // SAFETY: by this function's contract the object is ours alone. A `Registry` may still look
         // at the count, until the object's own drop has made it forget (see there).
         unsafe { (&raw mut (*self.counted.as_ptr()).object).drop_in_place() };
+        #[cfg(loom)]
+        if self.counted().count.keeps_memory() {
+            return;
+        }
         // SAFETY: allocated by `try_new` with this layout; no other code reads the count any more.
         unsafe { dealloc(self.counted.as_ptr().cast(), layout) };
     }
@@ -181,6 +190,7 @@ impl<T: ?Sized> Drop for Ref<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicU64;
 
     trait Describe: Send + Sync {
         fn describe(&self) -> u64;

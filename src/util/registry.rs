@@ -2,7 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::util::key_map::KeyMap;
+#[cfg(not(loom))]
 use crate::util::mutex::{Guard, Mutex};
+#[cfg(loom)]
+use crate::util::optional::{Guard, Mutex};
 use crate::util::refs::{Counted, Ref};
 use std::hash::{BuildHasherDefault, Hash};
 use std::ptr::NonNull;
@@ -26,6 +29,11 @@ unsafe impl<K: Send, T: Send + Sync> Sync for Registry<K, T> {}
 impl<K: Copy + Eq + Hash, T> Registry<K, T> {
     pub(crate) const fn new() -> Registry<K, T> {
         Registry { objects: Mutex::new(KeyMap::with_hasher(BuildHasherDefault::new())) }
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn modeled() -> Registry<K, T> {
+        Registry { objects: Mutex::modeled(KeyMap::with_hasher(BuildHasherDefault::new())) }
     }
 
     /// The live object of `key` if there is one that `fits`, else the one that `make` makes, which
