@@ -121,6 +121,7 @@
  *                queue belongs to another process: the one that this process was forked from.
  *                Each function of loops, watches and queues says which applies
  *   -EALREADY    what is to be canceled has happened
+ *   -EDEADLK     umf_watch_cancel() in a release function: see there
  *   -ECANCELED   it was canceled. Only watches and jobs report this. A wait for a fence that
  *                carries -ECANCELED returns -EIO
  *   -ENOSPC      every slot of the page is in use
@@ -2031,11 +2032,17 @@ void umf_watch_unref(struct umf_watch *watch);
  * canceled. After -EALREADY, the action has begun, and the callback has run, is running, or is
  * about to run; its release tells when that is over.
  *
+ * Two release functions may cancel each other's watch on two threads. To wait would then be a
+ * deadlock, so one of the two calls returns -EDEADLK instead: its watch is canceled, and the
+ * release has been called and returns later. The same holds for more threads in a circle.
+ *
  * @watch: the watch. The reference stays the caller's.
  *
  * Return: 0 on success, or
  *   -EINVAL    @watch is NULL
  *   -EALREADY  the watch is over, or its action has begun
+ *   -EDEADLK   within a release function: the watch is canceled, and its release waits for the
+ *              calling thread
  *   -ESTALE    its loop belongs to another process. Never because a fence ended
  *
  * Thread-safe. Since 0.1.

@@ -25,6 +25,8 @@ pub(crate) enum Error {
     Stale = libc::ESTALE,
     /// The operation to cancel has completed, or is completing at this moment.
     Already = libc::EALREADY,
+    /// The call would wait for a thread that waits for the calling one.
+    Deadlock = libc::EDEADLK,
     /// The operation was canceled.
     Canceled = libc::ECANCELED,
     /// The page is larger than the caller allows.

@@ -332,6 +332,55 @@ beside_a_release(struct umf_loop *on, void *(*cancel)(void *))
     was_canceled(shared, &slow_told);
 }
 
+/* Release functions on several threads, each of which cancels the watch of the next one. */
+enum { CIRCLE = 3 };
+static struct umf_watch *circle[CIRCLE];
+static struct told circle_told[CIRCLE];
+static atomic_uint releasing, refused;
+
+static void
+release_and_cancel_next(void *data)
+{
+    struct told *told = data;
+    size_t next = (size_t)(told - circle_told + 1) % CIRCLE;
+    atomic_fetch_add(&releasing, 1);
+    while (atomic_load(&releasing) < CIRCLE)
+        sched_yield();
+    int answer = ONE_OF(umf_watch_cancel(circle[next]), 0, -EDEADLK);
+    if (answer == 0)
+        CHECK(circle_told[next].releases == 1);
+    else
+        atomic_fetch_add(&refused, 1);
+    on_release(data);
+}
+
+static void *
+cancel_one(void *watch)
+{
+    OK(umf_watch_cancel(watch));
+    return NULL;
+}
+
+static void
+in_a_circle_of_releases(void)
+{
+    pthread_t threads[CIRCLE];
+    releasing = refused = 0;
+    for (int i = 0; i < CIRCLE; i++) {
+        struct umf_condition wait = { fence, last + 1, UMF_OP_GE, 0, 0 };
+        struct umf_callback callback = callback_to(&circle_told[i]);
+        callback.release = release_and_cancel_next;
+        OK(umf_loop_watch(loop, &wait, 0, &callback, &circle[i]));
+    }
+    for (int i = 0; i < CIRCLE; i++)
+        CHECK(pthread_create(&threads[i], NULL, cancel_one, circle[i]) == 0);
+    for (int i = 0; i < CIRCLE; i++)
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    CHECK(refused == 1);
+    for (int i = 0; i < CIRCLE; i++)
+        was_canceled(circle[i], &circle_told[i]);
+}
+
 /* So many canceled in turn, beside a few that stay: the memory of canceled watches is used
  * again. */
 static void
@@ -410,6 +459,8 @@ main(void)
         against_each_other();
         beside_a_release(loop, cancel_shared);
         beside_a_release(create_loop(mode), end_loop);
+        for (unsigned round = 0; round < rounds(50, 5); round++)
+            in_a_circle_of_releases();
         thousands();
         umf_loop_unref(loop);
         a_burst_leaves_no_memory();

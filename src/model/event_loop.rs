@@ -130,6 +130,32 @@ fn each_of_two_cancellations_returns_after_the_release() {
 }
 
 #[test]
+fn releases_that_cancel_each_others_watches_end() {
+    check(|| {
+        let [a] = fences();
+        let event_loop = new_loop(Mode::Thread);
+        let watches = [1, 2, 3].map(|value| watch(&event_loop, &a, value));
+        let (sent, results) = shuttle::sync::mpsc::channel();
+        for at in 0..3 {
+            let next = watches[(at + 1) % 3].0.clone();
+            let sent = sent.clone();
+            within(watches[at].1, move || sent.send(next.cancel_for_caller()).unwrap());
+        }
+        let cancelers = watches.clone().map(|(watch, data)| {
+            thread::spawn(move || {
+                assert_eq!(watch.cancel_for_caller(), Ok(()));
+                assert_eq!(tally(data), CANCELED);
+            })
+        });
+        cancelers.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(watches.clone().map(|(_, data)| tally(data)), [CANCELED; 3]);
+        let refused = results.try_iter().filter(|result| result.is_err()).count();
+        assert!(refused <= 1);
+        drop(event_loop);
+    });
+}
+
+#[test]
 fn a_callback_cancels_a_watch_that_is_due() {
     check_both(|| {
         let [a] = fences();

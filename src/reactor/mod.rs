@@ -8,6 +8,7 @@
 //!
 //! | file | subject |
 //! |---|---|
+//! | `release_waits` | which threads wait for a release function of another thread |
 //! | `watch` | the state machine of one watch, and the traits by which it calls upward |
 //! | `fence_watches` | the watches of one fence |
 //! | `fence_poller` | the thread in futex_waitv |
@@ -21,7 +22,8 @@
 #![forbid(unsafe_code)]
 
 // In the order of imports: a file imports only from files above it in this list.
-// loom runs the first three, shuttle all.
+// loom runs the first four, shuttle all.
+mod release_waits;
 mod watch;
 mod fence_watches;
 mod fence_poller;

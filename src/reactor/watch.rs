@@ -14,9 +14,10 @@
 //! 5. a timeline's waits, then the request to its point waiter;
 //! 6. a watch's state;
 //! 7. a timeline's exports;
-//! 8. an event loop's due list, its exports, the handle of its fd poller's thread, and a fence's
-//!    attachments: each alone.
+//! 8. an event loop's due list, its exports, the handle of its fd poller's thread, a fence's
+//!    attachments, and the table of threads that wait for a release: each alone.
 
+use super::release_waits;
 use crate::error::{self, Error, FenceErrno, Result};
 use crate::fence::Fence;
 use crate::fence::WaitRecord;
@@ -610,6 +611,7 @@ impl Watch {
         let has_waiters = state.has_waiters;
         drop(state);
         if has_waiters {
+            release_waits::leave(self.address());
             self.settled.store(1, Ordering::Release);
             futex::wake(&self.settled, NonZeroU32::MAX);
         }
@@ -690,26 +692,36 @@ impl Watch {
     }
 
     /// Waits until another thread that cancels the watch has released what it has. If that is the
-    /// calling thread, a release function has called this.
-    fn wait_released(&self) {
+    /// calling thread, a release function has called this. `Deadlock` if the other thread waits for
+    /// the calling one.
+    fn wait_released(&self) -> Result<()> {
         loop {
             let state = self.lock();
-            let Stage::Releasing(thread) = state.stage else { return };
+            let Stage::Releasing(thread) = state.stage else { return Ok(()) };
             if thread == ThreadId::current() {
-                return;
+                return Ok(());
             }
-            self.wait_settled(state);
+            if release_waits::enter(self.address(), thread)? {
+                self.wait_settled(state);
+            } else {
+                drop(state);
+                futex::sleep_briefly(Deadline::NEVER);
+            }
         }
     }
 
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self) as usize
+    }
+
     /// Cancels the watch for the caller of the library: also what another thread is canceling is
-    /// released afterwards. `Stale` in the child of a fork, where the loop's locks may be held by
-    /// threads that do not exist.
+    /// released afterwards. `Deadlock` if that thread waits for the calling one. `Stale` in the
+    /// child of a fork, where the loop's locks may be held by threads that do not exist.
     pub(crate) fn cancel_for_caller(&self) -> Result<()> {
         if !self.is_ours() {
             return Err(Error::Stale);
         }
-        self.cancel().inspect(|()| self.wait_released())
+        self.cancel().and_then(|()| self.wait_released())
     }
 
     /// Cancels the watch because the call that made it fails: the callback's data stays the
