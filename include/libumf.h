@@ -2247,6 +2247,11 @@ int umf_loop_import_sync_file(struct umf_loop *event_loop,
  * umf_fence_import_syncobj(). Once submitted, the point's fence is attached to @value, as in
  * umf_loop_import_sync_file().
  *
+ * If the device is lost before a fence is submitted, the watch ends with -ENODEV about a second
+ * later. The kernel announces no such loss, so the loop asks the device once a second meanwhile.
+ * Without UMF_LOOP_THREAD it asks in umf_loop_dispatch(), and its descriptor does not become
+ * readable for that.
+ *
  * @event_loop: the loop.
  * @fence: the fence to signal. The watch keeps references to it and to @syncobj until it is over.
  * @value: the value to signal. At most UINT32_MAX for a 32-bit fence.

@@ -1,6 +1,7 @@
 /*
  * A GPU that goes away while this process has it open. Every conversion that needs it returns
- * -ENODEV, a conversion under way without SYNCOBJ_EVENTFD ends with it, and no thread is left.
+ * -ENODEV, a conversion under way ends with it, with SYNCOBJ_EVENTFD and without, and no thread is
+ * left.
  */
 #include "drm_machine.h"
 #include "sandbox.h"
@@ -43,10 +44,42 @@ forbid_syncobj_eventfd(void)
     install_filter(steps, ARRAY_SIZE(steps));
 }
 
+/* Waits in a loop of its own for a point that was not submitted. */
+struct wait {
+    struct umf_loop *loop;
+    struct umf_syncobj *syncobj;
+    struct umf_fence *target;
+    struct told told;
+};
+
+static void
+begin_wait(struct wait *wait, struct machine *m, uint64_t mode)
+{
+    struct umf_callback callback = callback_to(&wait->told);
+    wait->target = new_fence(m, 0);
+    wait->loop = create_loop(mode);
+    OK(umf_syncobj_open(m->device, syncobj_create(m->gpu, 0), 0, &wait->syncobj));
+    OK(umf_loop_import_syncobj(wait->loop, wait->target, 1, wait->syncobj, 3, 0, &callback, NULL));
+}
+
+static void
+ends_with_the_device(struct wait *wait)
+{
+    /* Nothing makes the descriptor of a loop without a thread readable. */
+    while (!loop_has_thread(wait->loop) && wait->told.releases == 0)
+        OK(umf_loop_dispatch(wait->loop, 0));
+    until_called(wait->loop, &wait->told, -ENODEV);
+    CHECK(error_of(wait->target) == -ENODEV);
+    umf_syncobj_unref(wait->syncobj);
+    umf_loop_unref(wait->loop);
+    umf_fence_unref(wait->target);
+}
+
 int
 main(void)
 {
     struct machine m = open_machine();
+    struct wait announced[2];
     struct umf_loop *loop;
     struct umf_syncobj *syncobj, *more;
     struct umf_device *device;
@@ -59,6 +92,8 @@ main(void)
         printf("not available: syncobjs\n");
         return SKIPPED;
     }
+    begin_wait(&announced[0], &m, UMF_LOOP_THREAD);
+    begin_wait(&announced[1], &m, 0);
     forbid_syncobj_eventfd();
     umf_device_unref(m.device);
     OK(umf_device_create(m.gpu, 0, &m.device));
@@ -92,6 +127,8 @@ main(void)
     EXPECT(-ENODEV, umf_watch_result(watch));
     CHECK(error_of(target) == -ENODEV);
     umf_watch_unref(watch);
+    ends_with_the_device(&announced[0]);
+    ends_with_the_device(&announced[1]);
     umf_syncobj_unref(syncobj);
     umf_loop_unref(loop);
     CHECK(threads() == 1);

@@ -36,7 +36,27 @@ struct Entries {
     ended: bool,
     /// Whether exports have to follow a kernel fence that was attached under the lock.
     has_attached: bool,
+    /// How many of them are timelines.
+    timelines: usize,
+    device_check: DeviceCheck,
 }
+
+/// When to ask whether the devices of timelines are still there. Their loss makes no descriptor
+/// readable, and the kernel never fires an event for a point that nobody can submit any more.
+struct DeviceCheck {
+    /// `NEVER` if none is wanted.
+    next: Deadline,
+    /// Whether the poller sleeps until it is woken, without a check.
+    is_asleep: bool,
+    /// How many checks in turn found no timeline.
+    idle: u32,
+}
+
+const DEVICE_CHECK_NS: u64 = 1_000_000_000;
+
+/// The checks go on for so long without a timeline: a thread that sleeps without them has to be
+/// woken for the next one.
+const MAX_IDLE_CHECKS: u32 = 10;
 
 /// How often to ask descriptors that nothing can sleep on.
 const ASK_INTERVAL_NS: u64 = 10_000_000;
@@ -95,6 +115,8 @@ impl FdPoller {
             next: WAKE + 1,
             ended: false,
             has_attached: false,
+            timelines: 0,
+            device_check: DeviceCheck { next: Deadline::NEVER, is_asleep: false, idle: 0 },
         };
         Ok(FdPoller { epoll, wake, entries: Mutex::new(entries) })
     }
@@ -166,9 +188,13 @@ impl FdPoller {
                 (added, self.check_timeline(&mut entries, token))
             }
         };
+        let is_asleep = entries.timelines > 0 && entries.device_check.is_asleep;
         unlock(entries);
         if found {
             scheduler.wake();
+        }
+        if is_asleep {
+            self.wake();
         }
         added
     }
@@ -194,6 +220,7 @@ impl FdPoller {
             Entry::Fence(fence, _) => epoll::remove(self.fd(), fence.as_fd()),
             Entry::Peer(peer, ..) => epoll::remove(self.fd(), peer.as_fd()),
             Entry::Timeline(points) => {
+                entries.timelines -= 1;
                 if let Some(event) = &points.event {
                     epoll::remove(self.fd(), event.as_fd());
                 }
@@ -206,12 +233,37 @@ impl FdPoller {
     /// readable. Returns false at the end.
     pub(crate) fn poll(&self, deadline: Deadline) -> bool {
         let mut tokens = [WAKE; epoll::EVENTS];
-        match epoll::wait(self.fd(), &mut tokens, deadline) {
+        let until = self.lock().next_device_check(deadline);
+        match epoll::wait(self.fd(), &mut tokens, until) {
             Ok(readable) => readable.iter().for_each(|token| self.handle_readable(*token)),
             // A sandbox that was entered since then refuses the call.
-            Err(_) => self.poll_each(deadline),
+            Err(_) => self.poll_each(until),
         }
-        !self.lock().ended
+        let mut entries = self.lock();
+        entries.device_check.is_asleep = false;
+        if entries.device_check.next.has_passed() {
+            self.check_devices(&mut entries);
+        }
+        let ended = entries.ended;
+        unlock(entries);
+        !ended
+    }
+
+    /// Completes the watches for points of devices that are lost.
+    #[cold]
+    fn check_devices(&self, entries: &mut Entries) {
+        let idle = if entries.timelines == 0 { entries.device_check.idle + 1 } else { 0 };
+        entries.device_check = DeviceCheck { next: Deadline::NEVER, is_asleep: false, idle };
+        // Without memory it asks at the next check.
+        let mut tokens = Vec::new();
+        if tokens.try_reserve_exact(entries.timelines).is_ok() {
+            let timelines = entries.by_token.iter();
+            let timelines = timelines.filter(|(_, entry)| matches!(entry, Entry::Timeline(_)));
+            tokens.extend(timelines.map(|(token, _)| *token));
+        }
+        for token in tokens {
+            self.check_timeline(entries, token);
+        }
     }
 
     /// Completes what a readable descriptor announces.
@@ -372,6 +424,7 @@ impl FdPoller {
         let removed = {
             let mut entries = self.lock();
             entries.ended = true;
+            entries.timelines = 0;
             std::mem::take(&mut entries.by_token)
         };
         self.wake();
@@ -424,6 +477,19 @@ impl Entries {
         Ok(token)
     }
 
+    /// Returns when to check the devices next, or the deadline if that is earlier. Called before
+    /// the poller sleeps.
+    fn next_device_check(&mut self, deadline: Deadline) -> Deadline {
+        let is_wanted =
+            self.timelines > 0 || (1..MAX_IDLE_CHECKS).contains(&self.device_check.idle);
+        if self.device_check.next == Deadline::NEVER && is_wanted {
+            self.device_check.next = Deadline::NEVER.within(DEVICE_CHECK_NS);
+        }
+        let until = deadline.min(self.device_check.next);
+        self.device_check.is_asleep = until == Deadline::NEVER;
+        until
+    }
+
     /// Returns the token of a timeline, for which an entry is made if need be.
     fn token_of(&mut self, timeline: &Ref<Timeline>) -> Result<Token> {
         if let Some((token, _)) = self.by_token.iter().find(|(_, entry)| entry.is_for(timeline)) {
@@ -433,6 +499,7 @@ impl Entries {
         let points =
             Points { timeline: timeline.clone(), event: None, unsubmitted: BinaryHeap::new() };
         self.by_token.insert(token, Entry::Timeline(points));
+        self.timelines += 1;
         Ok(token)
     }
 }
