@@ -141,6 +141,73 @@ idle_processes(void)
     umf_page_unref(page);
 }
 
+/* How often a thread of this process has gone to sleep. */
+static long
+sleeps_of(pid_t tid)
+{
+    char path[64], line[128];
+    long count = -1;
+    snprintf(path, sizeof(path), "/proc/self/task/%d/status", (int)tid);
+    FILE *status = fopen(path, "re");
+    CHECK(status);
+    while (fgets(line, sizeof(line), status))
+        if (sscanf(line, "voluntary_ctxt_switches: %ld", &count) == 1)
+            break;
+    fclose(status);
+    CHECK(count >= 0);
+    return count;
+}
+
+/* Creates a fence in a slot whose index is this modulo 32: its events wake with that bit. */
+static struct umf_fence *
+fence_with_bit(struct umf_page *page, uint32_t bit)
+{
+    for (;;) {
+        struct umf_fence *fence;
+        OK(umf_fence_create(page, 0, 0, &fence));
+        if (umf_fence_index(fence) % 32 == bit)
+            return fence;
+        umf_fence_unref(fence);
+    }
+}
+
+/* A list too long for the words of its slots sleeps on the page, but only with the bits of its
+ * slots. */
+static void
+a_long_list(void)
+{
+    enum { LONG = 40 };
+    struct umf_condition list[LONG], waits[2];
+    unsigned signals = rounds(100, 50);
+    struct umf_page *page;
+    OK(umf_page_create(LONG * 64, 0, &page));
+    for (int i = 0; i < LONG; i++)
+        list[i] = (struct umf_condition){ .fence = fence_with_bit(page, 7), .value = 1 };
+    struct umf_fence *busy = fence_with_bit(page, 8), *never = fence_with_bit(page, 8);
+    struct sleeper long_list = { .waits = list, .count = LONG, .flags = UMF_WAIT_ANY };
+    fall_asleep(&long_list);
+    long before = sleeps_of(long_list.tid);
+    waits[0] = (struct umf_condition){ .fence = busy };
+    waits[1] = (struct umf_condition){ .fence = never, .value = 1 };
+    for (uint64_t value = 1; value <= signals; value++) {
+        waits[0].value = value;
+        struct sleeper sleeper = { .waits = waits, .count = 2, .flags = UMF_WAIT_ANY };
+        fall_asleep(&sleeper);
+        OK(umf_fence_signal(busy, value));
+        OK(end_of(&sleeper));
+    }
+    long woken = sleeps_of(long_list.tid) - before;
+    printf("a list of %d: %ld wake-ups for %u signals of another bit\n", LONG, woken, signals);
+    CHECK(woken <= (long)signals / 20);
+    OK(umf_fence_signal(list[LONG - 1].fence, 1));
+    OK(end_of(&long_list));
+    for (int i = 0; i < LONG; i++)
+        umf_fence_unref(list[i].fence);
+    umf_fence_unref(busy);
+    umf_fence_unref(never);
+    umf_page_unref(page);
+}
+
 int
 main(void)
 {
@@ -152,6 +219,7 @@ main(void)
         return SKIPPED;
     }
     idle_processes();
+    a_long_list();
     threads_with_a_common_fence(UMF_WAIT_ANY);
     threads_with_a_common_fence(0);
     return 0;
