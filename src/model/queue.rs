@@ -206,6 +206,25 @@ fn a_job_in_flight_is_signaled_or_fails_with_the_device() {
 }
 
 #[test]
+fn a_job_in_flight_that_nobody_signals_fails_with_the_device() {
+    check(|| {
+        let [a, done] = fences();
+        let event_loop = new_loop(Mode::Thread);
+        let queue = new_queue(&event_loop, Inline::No);
+        let (job, data) = job(Some((&a, 1)), Some((&done, 1)), SUBMITTED);
+        assert_eq!(queue.get().unwrap().submit(job), Ok(()));
+        let signal = signals(&a, [1]);
+        queue.get().unwrap().fail(errno());
+        assert_eq!(drain(&queue), Ok(()));
+        let tally = until_released(data);
+        assert!(tally == DONE || tally == lost(), "{tally:?}");
+        drop((queue, event_loop));
+        assert_eq!(done.error(), Ok(Some(errno())));
+        join([signal]);
+    });
+}
+
+#[test]
 fn the_end_of_a_queue_releases_its_jobs_beside_signals() {
     check_both(|| {
         let [a, first_done, second_done] = fences();
