@@ -343,7 +343,11 @@ convert(unsigned place)
         break;
     case 5:
         ONE_OF(umf_syncobj_open(device, handle, flags(0), &syncobj), -EINVAL);
+        ONE_OF(umf_syncobj_create(device, flags(0), &syncobj), -EINVAL);
         CHECK(!syncobj && !umf_syncobj_ref(syncobj));
+        ONE_OF(umf_syncobj_export(syncobj, flags(0), &fd), -EINVAL);
+        ONE_OF(umf_syncobj_signal(syncobj, number(), flags(0)), -EINVAL);
+        CHECK(fd == -1);
         umf_syncobj_unref(syncobj);
         ONE_OF(umf_loop_export_syncobj(ANY(loops), fence, value, syncobj, number(), flags(0),
                                        &callback, &made),

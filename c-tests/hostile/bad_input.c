@@ -334,6 +334,9 @@ watches(void)
         umf_loop_ref(NULL) != NULL || umf_watch_ref(NULL) != NULL || umf_syncobj_ref(NULL) != NULL);
     ROW(0, (umf_loop_unref(NULL), umf_watch_unref(NULL), umf_syncobj_unref(NULL), 0));
     ROW(-EINVAL, umf_syncobj_open(NULL, 1, 0, NULL));
+    ROW(-EINVAL, umf_syncobj_create(NULL, 0, NULL));
+    ROW(-EINVAL, umf_syncobj_export(NULL, 0, NULL));
+    ROW(-EINVAL, umf_syncobj_signal(NULL, 1, 0));
 
     for (int kind = 0; kind < 2; kind++) {
         struct umf_loop *l = kind ? threaded : loop;

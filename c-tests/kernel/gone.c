@@ -98,6 +98,7 @@ main(void)
     umf_device_unref(m.device);
     OK(umf_device_create(m.gpu, 0, &m.device));
     struct umf_fence *fence = new_fence(&m, 1), *target = new_fence(&m, 0);
+    struct umf_fence *other = new_fence(&m, 0); /* which the watch does not fail meanwhile */
     uint32_t handle = syncobj_create(m.gpu, 0);
     OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
     OK(umf_syncobj_open(m.device, handle, 0, &syncobj));
@@ -110,10 +111,14 @@ main(void)
 
     EXPECT(-ENODEV, umf_device_create(m.gpu, 0, &device));
     EXPECT(-ENODEV, umf_syncobj_open(m.device, handle, 0, &more));
+    EXPECT(-ENODEV, umf_syncobj_create(m.device, 0, &more));
+    EXPECT(-ENODEV, umf_syncobj_export(syncobj, 0, &fd));
+    EXPECT(-ENODEV, umf_syncobj_signal(syncobj, 9, 0));
+    EXPECT(-ENODEV, umf_syncobj_signal(syncobj, 0, 0));
     EXPECT(-ENODEV, umf_fence_export_sync_file(fence, 1, m.device, 0, 0, &fd));
     EXPECT(-ENODEV, umf_fence_export_syncobj(fence, 1, m.device, handle, 0, 0, 0));
     EXPECT(-ENODEV, umf_fence_export_syncobj(fence, 1, m.device, handle, 9, 0, 0));
-    EXPECT(-ENODEV, umf_fence_import_syncobj(target, 1, m.device, handle, 3, 0, FOREVER));
+    EXPECT(-ENODEV, umf_fence_import_syncobj(other, 1, m.device, handle, 3, 0, FOREVER));
     EXPECT(-ENODEV, umf_loop_export_syncobj(loop, fence, 1, syncobj, 9, 0, NULL, NULL));
     EXPECT(-ENODEV, umf_fence_attach_syncobj(fence, 2, m.device, handle, 0, 0));
     /* A kernel fence of another device is still there; the lost device's syncobjs are not. */
@@ -133,6 +138,7 @@ main(void)
     umf_loop_unref(loop);
     CHECK(threads() == 1);
     umf_fence_unref(target);
+    umf_fence_unref(other);
     umf_fence_unref(fence);
     umf_device_unref(m.device);
     umf_page_unref(m.page);

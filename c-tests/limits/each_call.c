@@ -249,6 +249,23 @@ end_watch(void)
     umf_watch_unref(a_watch);
 }
 
+/* Points that are given up wait for that of the export, in a list that is full. */
+static void
+a_syncobj_with_an_export(void)
+{
+    OK(umf_syncobj_create(m.device, 0, &a_syncobj));
+    OK(umf_loop_export_syncobj(loop, fence, 1, a_syncobj, 1, 0, &callback, &a_watch));
+    for (uint64_t given_up = 2; given_up <= 4; given_up++)
+        OK(umf_syncobj_signal(a_syncobj, given_up, 0));
+}
+
+static void
+end_syncobj(void)
+{
+    end_watch();
+    umf_syncobj_unref(a_syncobj);
+}
+
 static int
 query_caps(void)
 {
@@ -424,12 +441,20 @@ EACH(, NO_MEMORY, ANYWHERE, umf_watch_cancel, a_watch_of_a_fence(), umf_watch_ca
 EACH(, NO_MEMORY, ANYWHERE, umf_watch_result, a_watch_of_a_fence(),
      umf_watch_result(a_watch) == -ETIME ? 0 : 1, end_watch())
 
+EACH(, SOME_MEMORY, WITH_SYNCOBJ, umf_syncobj_create, NONE,
+     umf_syncobj_create(m.device, 0, &out.syncobj), umf_syncobj_unref(out.syncobj))
 EACH(, SOME_MEMORY, WITH_SYNCOBJ, umf_syncobj_open, NONE,
      umf_syncobj_open(m.device, handle, 0, &out.syncobj), umf_syncobj_unref(out.syncobj))
 EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_syncobj_ref, NONE, umf_syncobj_ref(syncobj) != syncobj,
      umf_syncobj_unref(syncobj))
 EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_syncobj_unref,
      OK(umf_syncobj_open(m.device, handle, 0, &a_syncobj)), (umf_syncobj_unref(a_syncobj), 0), NONE)
+EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_syncobj_export, NONE,
+     umf_syncobj_export(syncobj, 0, &out.fd), close(out.fd))
+EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_syncobj_signal, point++,
+     umf_syncobj_signal(syncobj, point, 0), NONE)
+EACH(2, SOME_MEMORY, WITH_SYNCOBJ, umf_syncobj_signal, a_syncobj_with_an_export(),
+     umf_syncobj_signal(a_syncobj, 5, 0), end_syncobj())
 EACH(, SOME_MEMORY, WITH_SYNCOBJ, umf_loop_export_syncobj, NONE,
      umf_loop_export_syncobj(loop, fence, 1, syncobj, point + 1, 0, &callback, &out.watch),
      cancel())

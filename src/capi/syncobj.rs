@@ -10,10 +10,11 @@ use super::convert::dma_buf_access;
 use super::device::umf_device;
 use super::event_loop::umf_loop;
 use super::fence::umf_fence;
-use super::handles::{Handle, c_ref, c_unref, clone_ref, write_handle};
+use super::handles::{Handle, borrow, c_ref, c_unref, clone_ref, write_handle};
 use super::returns::c_return_preserving_errno;
 use super::watch::{create_watch, umf_callback, umf_watch};
 use crate::reactor::Timeline;
+use rustix::fd::IntoRawFd;
 use std::ffi::c_int;
 
 /// A reference to a drm_syncobj, for conversions that do not block. Reference counted. Since 0.1.
@@ -23,6 +24,39 @@ pub struct umf_syncobj {
 
 impl Handle for umf_syncobj {
     type Object = Timeline;
+}
+
+/// Make a syncobj.
+///
+/// It has no fence and no points yet. Like every syncobj it serves as a binary one or as a
+/// timeline. umf_syncobj_export() gives it to another process, and umf_loop_export_syncobj() adds
+/// points.
+///
+/// @device: the device to make it on. The syncobj keeps a reference to it.
+/// @flags: must be 0.
+/// @out_syncobj: receives a reference, which the caller ends with umf_syncobj_unref(). Written only
+///     on success.
+///
+/// Return: 0 on success, or
+///   -EINVAL      @device or @out_syncobj is NULL, or @flags is not 0
+///   -EOPNOTSUPP  the device has no syncobjs
+///   -ENODEV      the device is gone: unplugged, unbound from its driver, or disabled
+///   -ENOMEM      no memory is left
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_syncobj_create(
+    device: *mut umf_device,
+    flags: u64,
+    out_syncobj: *mut *mut umf_syncobj,
+) -> c_int {
+    c_return_preserving_errno(|| {
+        no_flags(flags)?;
+        non_null(out_syncobj)?;
+        let device = c_contract!(clone_ref(device)?);
+        c_contract!(write_handle(Timeline::create(&device)?, out_syncobj));
+        Ok(())
+    })
 }
 
 /// Take a reference to a syncobj, binary or timeline.
@@ -67,6 +101,88 @@ pub unsafe extern "C" fn umf_syncobj_open(
     })
 }
 
+/// Get a file descriptor of a syncobj, for another process.
+///
+/// The receiver makes a handle of it (DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE), on this or on another
+/// device. Wayland's linux-drm-syncobj-v1 and X11's DRI3 1.4 take such descriptors. The receiver
+/// can wait for points, and add some: see umf_loop_export_syncobj().
+///
+/// @syncobj: the syncobj, as umf_syncobj_create() or umf_syncobj_open() returned it.
+/// @flags: must be 0.
+/// @out_fd: receives the descriptor, close-on-exec, which the caller closes. Written only on
+///     success.
+///
+/// Return: 0 on success, or
+///   -EINVAL           @syncobj or @out_fd is NULL, or @flags is not 0
+///   -ESTALE           the syncobj belongs to another process
+///   -ENODEV           the device is gone: unplugged, unbound from its driver, or disabled
+///   -ENOMEM           no memory is left
+///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_syncobj_export(
+    syncobj: *mut umf_syncobj,
+    flags: u64,
+    out_fd: *mut c_int,
+) -> c_int {
+    c_return_preserving_errno(|| {
+        no_flags(flags)?;
+        non_null(out_fd)?;
+        let fd = c_contract!(borrow(syncobj)?).export()?;
+        c_contract!(out_fd.write(fd.into_raw_fd()));
+        Ok(())
+    })
+}
+
+/// Signal a point of a syncobj, to give up the points before it.
+///
+/// Use it after a point was lost: its fence failed, so umf_loop_export_syncobj() ended with an
+/// error and nobody will signal the point. The kernel reports a point as signaled when a later one
+/// is. So this call, with a later point, ends every wait for the lost points. A Wayland compositor
+/// goes on. KWin discards the frames of the lost points, if a frame that was committed after them
+/// is ready. If none is, it presents the last of them, which is not complete: commit a new frame
+/// first.
+///
+/// The point keeps the order of the exports. It is signaled once the exports of lower points, on
+/// whichever loops, are over: signaled, failed or canceled. If there are none, that is within the
+/// call. If there are, they go on, and none of them fails because of this call. Exports of higher
+/// points wait for this point. An export that fails does not fail those behind this point.
+///
+/// An attached kernel fence at a lower point (umf_fence_attach_sync_file()) may still be pending.
+/// That export is over. The kernel then ends the waits for this point after that fence.
+///
+/// If the kernel refuses the point later, nothing reports that: the device is gone, others added a
+/// higher point, or no memory is left. The next point that is signaled has the same effect.
+///
+/// @syncobj: the syncobj.
+/// @point: the point to signal, beyond all points that were submitted before. 0 for a binary
+///     syncobj, whose fence is replaced at once by one that has signaled. Never pass 0 for a
+///     timeline: that erases all its points.
+/// @flags: must be 0.
+///
+/// Return: 0 on success, also if the point is signaled later, or
+///   -EINVAL      @syncobj is NULL, or @flags is not 0; @point is not beyond the last one, or was
+///                requested before
+///   -EOPNOTSUPP  @point is not 0, and the device has no timelines
+///   -ESTALE      the syncobj belongs to another process
+///   -ENODEV      the device is gone: unplugged, unbound from its driver, or disabled
+///   -ENOMEM      no memory is left
+///
+/// Thread-safe; for other ways to add points, see umf_loop_export_syncobj(). Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_syncobj_signal(
+    syncobj: *mut umf_syncobj,
+    point: u64,
+    flags: u64,
+) -> c_int {
+    c_return_preserving_errno(|| {
+        no_flags(flags)?;
+        // A reference of the library's own: a watch that goes on may end the caller's.
+        c_contract!(clone_ref(syncobj)?).give_up(point)
+    })
+}
+
 /// Add a reference to a syncobj.
 ///
 /// @syncobj: the syncobj, or NULL.
@@ -102,7 +218,7 @@ pub unsafe extern "C" fn umf_syncobj_unref(syncobj: *mut umf_syncobj) {
 /// umf_syncobjs that this process opened by the same umf_device and handle. If a point cannot be
 /// signaled (its fence failed), the later points that were requested by then end with the same
 /// error: a timeline cannot tell waiters of the lost point from waiters of a later one. Points that
-/// are requested afterwards start afresh.
+/// are requested afterwards start afresh. umf_syncobj_signal() ends the waits for lost points.
 ///
 /// If a kernel fence is attached to @value (umf_fence_attach_sync_file()), and no point before this
 /// one waits, the call itself puts it at the point. If it is attached later, the loop does so. The

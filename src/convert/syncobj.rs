@@ -79,14 +79,29 @@ impl Syncobj {
         Ok(Syncobj { device: device.clone(), handle, creator: ProcessBound::new() })
     }
 
-    /// Makes a binary syncobj of the library's own.
+    /// Makes a syncobj of the library's own, without a fence.
     pub(crate) fn new(device: &Ref<Device>) -> Result<Syncobj> {
+        if !device.caps().syncobj {
+            return Err(Error::NotSupported);
+        }
         let handle = drm::create(device.fd(), false)?;
         Ok(Syncobj { device: device.clone(), handle, creator: ProcessBound::new() })
     }
 
     pub(crate) fn device(&self) -> &Ref<Device> {
         &self.device
+    }
+
+    /// Checks that this process made the handle. In the child of a fork, the number may be that of
+    /// another syncobj by now.
+    pub(crate) fn check_ours(&self) -> Result<()> {
+        if self.creator.is_ours() { Ok(()) } else { Err(Error::Stale) }
+    }
+
+    /// Returns a descriptor of the syncobj, for another process.
+    pub(crate) fn export(&self) -> Result<OwnedFd> {
+        self.check_ours()?;
+        drm::export(self.device.fd(), self.handle)
     }
 
     /// Checks that `other` may be the same timeline: that their last points agree. `other` is read

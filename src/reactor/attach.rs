@@ -1,6 +1,6 @@
 //! Attaches kernel fences, and has the exports that wait for the fence's value follow.
 
-use super::timeline;
+use super::point_order;
 use crate::convert::{self, Point};
 use crate::error::Result;
 use crate::fence::Fence;
@@ -22,6 +22,6 @@ pub(crate) fn attach_syncobj(fence: &Fence, value: u64, point: Point<'_>) -> Res
 
 fn follow(fence: &Fence) {
     if fence.has_waiting_exports() {
-        timeline::follow_attachments();
+        point_order::follow_attachments();
     }
 }

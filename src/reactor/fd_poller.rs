@@ -4,8 +4,9 @@
 //! a fence is submitted for it. Until then the poller watches the timeline's event, an eventfd.
 //! Then it watches the fence as a sync_file, which also reports errors.
 
+use super::point_order;
 use super::point_waiter::PointEvent;
-use super::timeline::{self, Submission, Timeline};
+use super::timeline::{Submission, Timeline};
 use super::watch::{Failure, Outcome, Registration, Scheduler, Token, Watch};
 use crate::error::{Error, Result};
 use crate::fence::KernelFence;
@@ -514,6 +515,6 @@ fn unlock(mut entries: Guard<'_, Entries>) {
     let has_attached = std::mem::replace(&mut entries.has_attached, false);
     drop(entries);
     if has_attached {
-        timeline::follow_attachments();
+        point_order::follow_attachments();
     }
 }

@@ -13,7 +13,8 @@
 //! | `fence_watches` | the watches of one fence |
 //! | `fence_poller` | the thread in futex_waitv |
 //! | `point_waiter` | a thread that waits for timeline points, before Linux 6.6 |
-//! | `timeline` | the points of a syncobj, in order |
+//! | `point_order` | the order in which points are added to a timeline |
+//! | `timeline` | a syncobj: its order of points, and waits for submitted points |
 //! | `attach` | kernel fences that stand for values of a fence |
 //! | `fd_poller` | epoll |
 //! | `event_loop` | the due list, and the pollers |
@@ -29,6 +30,8 @@ mod fence_watches;
 mod fence_poller;
 #[cfg(not(loom))]
 mod point_waiter;
+#[cfg(not(loom))]
+mod point_order;
 #[cfg(not(loom))]
 mod timeline;
 #[cfg(not(loom))]

@@ -13,7 +13,7 @@
 //! 4. the state of a fence poller or of the fd poller, never of two;
 //! 5. a timeline's waits, then the request to its point waiter;
 //! 6. a watch's state;
-//! 7. a timeline's exports;
+//! 7. the order of a timeline's points;
 //! 8. an event loop's due list, its exports, the handle of its fd poller's thread, a fence's
 //!    attachments, and the table of threads that wait for a release: each alone.
 

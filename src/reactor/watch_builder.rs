@@ -1,7 +1,8 @@
 //! The builder of watches: one function for each kind. A call that fails changes nothing.
 
 use super::event_loop::EventLoop;
-use super::timeline::{self, Timeline};
+use super::point_order;
+use super::timeline::Timeline;
 use super::watch::{Action, Callback, Ordered, Scheduler, TiedTarget, Watch, WatchRecords};
 use crate::config;
 use crate::convert::{self, Access};
@@ -93,7 +94,7 @@ impl<'a> WatchBuilder<'a> {
             EventLoop::watch(event_loop, fence, predicate, watch).map(drop)?;
             // Another thread may have attached a kernel fence meanwhile.
             if fence.attached(value).is_some() {
-                timeline::follow_attachments();
+                point_order::follow_attachments();
             }
             Ok(())
         })

@@ -83,16 +83,23 @@ pub(crate) fn destroy(fd: BorrowedFd<'_>, handle: u32) {
 ///
 /// `NotFound` if `handle` does not exist.
 pub(crate) fn duplicate(fd: BorrowedFd<'_>, handle: u32) -> Result<u32> {
+    let syncobj = export(fd, handle)?;
+    let mut arg = drm::drm_syncobj_handle { fd: syncobj.as_raw_fd(), ..Default::default() };
+    call::<FD_TO_HANDLE, _>(fd, &mut arg)?;
+    Ok(arg.handle)
+}
+
+/// Export a syncobj as a descriptor, from which every open file of a DRM device can make a handle.
+///
+/// `NotFound` if `handle` does not exist.
+pub(crate) fn export(fd: BorrowedFd<'_>, handle: u32) -> Result<OwnedFd> {
     let mut arg = drm::drm_syncobj_handle { handle, fd: -1, ..Default::default() };
     // The kernel returns EINVAL for a handle that does not exist.
     call::<HANDLE_TO_FD, _>(fd, &mut arg).map_err(|errno| match errno {
         Errno::INVAL => Error::NotFound,
         errno => errno.into(),
     })?;
-    let syncobj = new_descriptor(arg.fd)?;
-    let mut arg = drm::drm_syncobj_handle { fd: syncobj.as_raw_fd(), ..Default::default() };
-    call::<FD_TO_HANDLE, _>(fd, &mut arg)?;
-    Ok(arg.handle)
+    new_descriptor(arg.fd)
 }
 
 /// Export the fence that a binary syncobj holds now as a sync_file.
