@@ -112,6 +112,14 @@ on_call(void *data, int result)
 }
 
 static void
+on_many(void *data, int result, uint32_t index)
+{
+    (void)data;
+    if (ONE_OF(result, 0, UNMET) != 0)
+        CHECK(index < 2);
+}
+
+static void
 on_release(void *data)
 {
     __atomic_add_fetch((unsigned *)data, 1, __ATOMIC_SEQ_CST);
@@ -241,15 +249,23 @@ watch(void)
     struct umf_watch *made = NULL;
     uint64_t wait_flags = flags(UMF_WAIT_PENDING), no_flags = flags(0);
     int got;
-    switch (which % 4) {
+    struct umf_many_callback many = { callback.call ? on_many : NULL, on_release, &released };
+    struct umf_condition waits[2] = { wait, { ANY(fences), number(), UMF_OP_GE, 0, 0 } };
+    switch (which % 8) {
+    case 4:
+        got = umf_loop_watch_many(loop, waits, which / 8 % 3, wait_flags | (which >> 7), &many,
+                                  &made);
+        break;
     case 0:
-        got = umf_loop_watch(loop, which == 252 ? NULL : &wait, wait_flags, &callback, &made);
+        got = umf_loop_watch(loop, which == 248 ? NULL : &wait, wait_flags, &callback, &made);
         break;
     case 1:
+    case 5:
         got = umf_loop_export_eventfd(loop, &wait, wait_flags, which > 250 ? null : event,
                                       &callback, &made);
         break;
     case 2:
+    case 6:
         got = umf_loop_export_fence(loop, wait.fence, wait.value, ANY(fences), number(), no_flags,
                                     &callback, &made);
         break;

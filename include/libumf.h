@@ -1777,6 +1777,21 @@ struct umf_callback {
     void *data;
 };
 
+/** The function that is called when a watch for many fences is over. Since 0.1. */
+struct umf_many_callback {
+    /**
+     * Called at most once, as umf_callback.call is. @index is the entry that decided the @result.
+     *
+     * That is the entry that was met, with UMF_WAIT_ANY; or the entry that failed, if @result is
+     * negative. It is UINT32_MAX if all entries were met.
+     */
+    void (*call)(void *data, int result, uint32_t index);
+    /** As umf_callback.release. */
+    void (*release)(void *data);
+    /** Passed to call and release. */
+    void *data;
+};
+
 /**
  * Call back when a fence meets a condition, or can no longer meet it.
  *
@@ -1807,6 +1822,45 @@ int umf_loop_watch(struct umf_loop *event_loop,
                    uint64_t flags,
                    const struct umf_callback *callback,
                    struct umf_watch **out_watch);
+
+/**
+ * Call back when any or all of many fences meet their conditions.
+ *
+ * This is umf_wait() without a blocked thread. The callback runs once: when all entries are met,
+ * or with UMF_WAIT_ANY when one is, or when an entry can no longer be met. If a fence fails or
+ * ends before its entry is met, the callback gets that error and the entry's index, even if others
+ * could still be met. With UMF_WAIT_ANY, an entry that is met when the callback is about to run
+ * takes precedence over a failure.
+ *
+ * An entry that the loop has seen met stays met, whatever happens to its fence. With an operator
+ * other than UMF_OP_GE and UMF_OP_GT, the loop may miss a value that later signals pass.
+ *
+ * A signal costs the same however many entries a watch has. The watch takes some 600 bytes of
+ * memory for each entry.
+ *
+ * @event_loop: the loop.
+ * @waits: the entries, as in umf_wait(). Copied. A fence may appear more than once. The watch
+ *     keeps references to the fences until it is over.
+ * @count: the number of entries, 1 to UMF_WAIT_MAX.
+ * @flags: UMF_WAIT_* bits. 0 waits until all values are signaled.
+ * @callback: what to call. Copied.
+ * @out_watch: as in umf_loop_watch().
+ *
+ * Return: 0 on success, also if the wait is over already (the callback tells so, and does not run
+ * within this call), or
+ *   -EINVAL  @event_loop, @waits, @callback or callback->call is NULL, @count is out of range,
+ *            @flags has unknown bits, or umf_wait() would refuse an entry
+ *   -ENOMEM  no memory or thread is left
+ *   -ESTALE  the loop belongs to another process. If a fence ends first, the callback gets -ESTALE
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_loop_watch_many(struct umf_loop *event_loop,
+                        const struct umf_condition *waits,
+                        uint32_t count,
+                        uint64_t flags,
+                        const struct umf_many_callback *callback,
+                        struct umf_watch **out_watch);
 
 /**
  * Add 1 to an eventfd when a wait for a fence is over.

@@ -81,6 +81,7 @@ static const function functions[] = {
     (function)umf_loop_fd,
     (function)umf_loop_dispatch,
     (function)umf_loop_watch,
+    (function)umf_loop_watch_many,
     (function)umf_loop_export_eventfd,
     (function)umf_loop_export_fence,
     (function)umf_watch_ref,

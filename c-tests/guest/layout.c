@@ -84,6 +84,12 @@ MEMBER(umf_callback, call, release, 8, 4)
 MEMBER(umf_callback, release, data, 16, 8)
 LAST(umf_callback, data)
 
+SIZE(umf_many_callback, 24, 12)
+FIRST(umf_many_callback, call)
+MEMBER(umf_many_callback, call, release, 8, 4)
+MEMBER(umf_many_callback, release, data, 16, 8)
+LAST(umf_many_callback, data)
+
 SIZE(umf_signal, 16, 12)
 FIRST(umf_signal, fence)
 MEMBER(umf_signal, fence, value, 8, 4)

@@ -294,6 +294,13 @@ entries_of_a_wait(void)
     ROW(-EINVAL, umf_wait(&masked, 1, UMF_WAIT_PENDING, FOREVER, &out.index));
 }
 
+static void
+on_many(void *data, int result, uint32_t index)
+{
+    (void)index;
+    on_call(data, result);
+}
+
 /* The arguments that all calls that make a watch have in common. */
 static void
 watches(void)
@@ -306,6 +313,8 @@ watches(void)
         { fence, UINT64_MAX, UMF_OP_GT, 0, 0 },
     };
     struct umf_callback no_call = { NULL, on_release, &told };
+    struct umf_many_callback many = { on_many, on_release, &told };
+    struct umf_many_callback no_many = { NULL, on_release, &told };
     int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), blocks = eventfd(0, EFD_CLOEXEC), ends[2];
     struct umf_fence *small;
     OK(umf_fence_create(page, 0, UMF_FENCE_32BIT, &small));
@@ -345,6 +354,13 @@ watches(void)
         ROW(-EINVAL, umf_loop_watch(l, &no_fence, 0, &callback, &out.watch));
         ROW(-EINVAL, umf_loop_watch(l, &good, 0, NULL, &out.watch));
         ROW(-EINVAL, umf_loop_watch(l, &good, 0, &no_call, &out.watch));
+        ROW(-EINVAL, umf_loop_watch_many(NULL, &good, 1, 0, &many, &out.watch));
+        ROW(-EINVAL, umf_loop_watch_many(l, NULL, 1, 0, &many, &out.watch));
+        ROW(-EINVAL, umf_loop_watch_many(l, &good, 0, 0, &many, &out.watch));
+        ROW(-EINVAL, umf_loop_watch_many(l, &good, UMF_WAIT_MAX + 1, 0, &many, &out.watch));
+        ROW(-EINVAL, umf_loop_watch_many(l, &no_fence, 1, UMF_WAIT_ANY, &many, &out.watch));
+        ROW(-EINVAL, umf_loop_watch_many(l, &good, 1, 0, NULL, &out.watch));
+        ROW(-EINVAL, umf_loop_watch_many(l, &good, 1, 0, &no_many, &out.watch));
         ROW(-EINVAL, umf_loop_export_eventfd(NULL, &good, 0, event, &callback, &out.watch));
         ROW(-EINVAL, umf_loop_export_eventfd(l, NULL, 0, event, &callback, &out.watch));
         ROW(-EINVAL, umf_loop_export_eventfd(l, &no_fence, 0, event, &callback, &out.watch));
@@ -382,6 +398,7 @@ watches(void)
         ROW(-EBADF, umf_loop_import_sync_file(l, fence, 11, INT_MAX, 0, &callback, &out.watch));
         for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
             ROW(-EINVAL, umf_loop_watch(l, &wrong[i], 0, &callback, &out.watch));
+            ROW(-EINVAL, umf_loop_watch_many(l, &wrong[i], 1, 0, &many, &out.watch));
             ROW(-EINVAL, umf_loop_watch(l, &wrong[i], UMF_WAIT_PENDING, &callback, &out.watch));
             ROW(-EINVAL, umf_loop_export_eventfd(l, &wrong[i], 0, event, &callback, &out.watch));
         }
@@ -396,6 +413,8 @@ watches(void)
             ROW(-EINVAL, umf_loop_dispatch(loop, flag));
             if (flag != UMF_WAIT_PENDING) {
                 ROW(-EINVAL, umf_loop_watch(l, &good, flag, &callback, &out.watch));
+                if (flag != UMF_WAIT_ANY)
+                    ROW(-EINVAL, umf_loop_watch_many(l, &good, 1, flag, &many, &out.watch));
                 ROW(-EINVAL, umf_loop_export_eventfd(l, &good, flag, event, &callback, &out.watch));
             }
             ROW(-EINVAL,

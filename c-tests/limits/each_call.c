@@ -303,6 +303,21 @@ wait_for(uint32_t entries)
     return umf_wait(waits, entries, UMF_WAIT_ANY, FOREVER, &out.index);
 }
 
+static void
+nothing_of_many(void *data, int result, uint32_t index)
+{
+    (void)index;
+    nothing(data, result);
+}
+
+static int
+watch_many(uint64_t value, uint64_t flags)
+{
+    struct umf_condition waits[3] = { until(fence, 1), until(target, 1), until(fence, value) };
+    struct umf_many_callback many = { nothing_of_many, count_release, NULL };
+    return umf_loop_watch_many(loop, waits, 3, flags, &many, &out.watch);
+}
+
 #define WATCH(of, value, callback_of)                                                              \
     (&(struct umf_condition){ of, value, UMF_OP_GE, 0, 0 }), 0, callback_of
 
@@ -420,6 +435,10 @@ EACH(, SOME_MEMORY, ANYWHERE, umf_loop_watch, NONE,
      umf_loop_watch(loop, WATCH(fence, 1, &callback), &out.watch), cancel())
 EACH(2, SOME_MEMORY, ANYWHERE, umf_loop_watch, NONE,
      umf_loop_watch(loop, WATCH(fence, 0, &callback), &out.watch), finish())
+EACH(, SOME_MEMORY, ANYWHERE, umf_loop_watch_many, NONE,
+     watch_many(1, UMF_WAIT_ANY), cancel())
+EACH(2, SOME_MEMORY, ANYWHERE, umf_loop_watch_many, NONE, watch_many(0, UMF_WAIT_ANY), finish())
+EACH(3, SOME_MEMORY, ANYWHERE, umf_loop_watch_many, NONE, watch_many(1, 0), cancel())
 EACH(, SOME_MEMORY, ANYWHERE, umf_loop_export_eventfd, NONE,
      umf_loop_export_eventfd(loop, &(struct umf_condition){ fence, 1, UMF_OP_GE, 0, 0 }, 0, event,
                              &callback, &out.watch),

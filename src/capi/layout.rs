@@ -7,7 +7,7 @@ use super::library::umf_caps;
 use super::page::umf_page_limits;
 use super::queue::{umf_job, umf_signal};
 use super::wait::umf_condition;
-use super::watch::umf_callback;
+use super::watch::{umf_callback, umf_many_callback};
 use std::mem::offset_of;
 
 /// Whether this is a processor whose numbers are written here.
@@ -71,6 +71,11 @@ layout! {
         mask: 24, 20;
     }
     umf_callback: 24, 12 {
+        call: 0, 0;
+        release: 8, 4;
+        data: 16, 8;
+    }
+    umf_many_callback: 24, 12 {
         call: 0, 0;
         release: 8, 4;
         data: 16, 8;

@@ -5,22 +5,21 @@
 //! order of their callbacks is not defined. A watch takes no descriptor and no CPU time while it
 //! waits, unless its function says otherwise.
 
-use super::args::{borrow_fd, no_flags, non_null};
+use super::args::{borrow_fd, no_flags, non_null, slice};
 use super::contract::c_contract;
 use super::event_loop::umf_loop;
 use super::fence::umf_fence;
 use super::handles::{Handle, borrow, c_ref, c_unref, clone_ref, write_handle};
 use super::page::umf_page;
 use super::returns::c_return_preserving_errno;
-use super::wait::{UMF_WAIT_PENDING, condition, umf_condition};
+use super::wait::{UMF_WAIT_ANY, UMF_WAIT_MAX, UMF_WAIT_PENDING, condition, umf_condition};
 use crate::error::{Error, Result};
-use crate::fence::Fence;
-use crate::reactor::{Action, Callback, TiedTarget, Watch, WatchBuilder};
+use crate::reactor::{Action, Call, Callback, Entry, Quorum, TiedTarget, Watch, WatchBuilder};
 use crate::sys::file_kind::FileKind;
 use crate::sys::{eventfd, poll};
 use crate::util::refs::Ref;
 use crate::util::user_data::UserData;
-use crate::wait::{Condition, Predicate, Until};
+use crate::wait::{Condition, Until};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::ffi::{c_int, c_void};
 
@@ -49,6 +48,21 @@ pub struct umf_callback {
     ///
     /// That is after call, or instead of it in umf_watch_cancel() or umf_loop_unref(). May be NULL.
     /// Not called if the function that was given the callback fails.
+    pub release: Option<extern "C" fn(data: *mut c_void)>,
+    /// Passed to call and release.
+    pub data: *mut c_void,
+}
+
+/// The function that is called when a watch for many fences is over. Since 0.1.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct umf_many_callback {
+    /// Called at most once, as umf_callback.call is. @index is the entry that decided the @result.
+    ///
+    /// That is the entry that was met, with UMF_WAIT_ANY; or the entry that failed, if @result is
+    /// negative. It is UINT32_MAX if all entries were met.
+    pub call: Option<extern "C" fn(data: *mut c_void, result: c_int, index: u32)>,
+    /// As umf_callback.release.
     pub release: Option<extern "C" fn(data: *mut c_void)>,
     /// Passed to call and release.
     pub data: *mut c_void,
@@ -91,6 +105,59 @@ pub unsafe extern "C" fn umf_loop_watch(
         c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
             builder.watch(&fence, predicate, Action::None)
         }))
+    })
+}
+
+/// Call back when any or all of many fences meet their conditions.
+///
+/// This is umf_wait() without a blocked thread. The callback runs once: when all entries are met,
+/// or with UMF_WAIT_ANY when one is, or when an entry can no longer be met. If a fence fails or
+/// ends before its entry is met, the callback gets that error and the entry's index, even if others
+/// could still be met. With UMF_WAIT_ANY, an entry that is met when the callback is about to run
+/// takes precedence over a failure.
+///
+/// An entry that the loop has seen met stays met, whatever happens to its fence. With an operator
+/// other than UMF_OP_GE and UMF_OP_GT, the loop may miss a value that later signals pass.
+///
+/// A signal costs the same however many entries a watch has. The watch takes some 600 bytes of
+/// memory for each entry.
+///
+/// @event_loop: the loop.
+/// @waits: the entries, as in umf_wait(). Copied. A fence may appear more than once. The watch
+///     keeps references to the fences until it is over.
+/// @count: the number of entries, 1 to UMF_WAIT_MAX.
+/// @flags: UMF_WAIT_* bits. 0 waits until all values are signaled.
+/// @callback: what to call. Copied.
+/// @out_watch: as in umf_loop_watch().
+///
+/// Return: 0 on success, also if the wait is over already (the callback tells so, and does not run
+/// within this call), or
+///   -EINVAL  @event_loop, @waits, @callback or callback->call is NULL, @count is out of range,
+///            @flags has unknown bits, or umf_wait() would refuse an entry
+///   -ENOMEM  no memory or thread is left
+///   -ESTALE  the loop belongs to another process. If a fence ends first, the callback gets -ESTALE
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_loop_watch_many(
+    event_loop: *mut umf_loop,
+    waits: *const umf_condition,
+    count: u32,
+    flags: u64,
+    callback: *const umf_many_callback,
+    out_watch: *mut *mut umf_watch,
+) -> c_int {
+    c_return_preserving_errno(|| {
+        let callback = c_contract!(callback.as_ref()).ok_or(Error::Invalid)?;
+        let call = Call::ResultAndIndex(callback.call.ok_or(Error::Invalid)?);
+        let quorum = if flags & UMF_WAIT_ANY == 0 { Quorum::All } else { Quorum::Any };
+        let entries = c_contract!(watched_conditions(waits, count, flags & !UMF_WAIT_ANY)?);
+        let event_loop = c_contract!(borrow(event_loop)?).get()?;
+        let data = UserData::new(callback.data, callback.release);
+        let builder = WatchBuilder::new(event_loop, Some(Callback { call, data }));
+        let watch = builder.watch_many(quorum, entries)?;
+        c_contract!(write_watch(watch, out_watch));
+        Ok(())
     })
 }
 
@@ -412,18 +479,50 @@ pub unsafe extern "C" fn umf_watch_result(watch: *const umf_watch) -> c_int {
 ///
 /// # Safety
 /// The C contract (contract.rs).
-unsafe fn watched_condition(
-    wait: *const umf_condition,
-    flags: u64,
-) -> Result<(Ref<Fence>, Predicate)> {
-    let until = match flags {
-        0 => Until::Signaled,
-        UMF_WAIT_PENDING => Until::Submitted,
-        _ => return Err(Error::Invalid),
-    };
+unsafe fn watched_condition(wait: *const umf_condition, flags: u64) -> Result<Entry> {
     // SAFETY: by this function's contract.
-    let wait = unsafe { wait.as_ref() }.ok_or(Error::Invalid)?;
-    // SAFETY: as above.
+    unsafe { entry(wait.as_ref().ok_or(Error::Invalid)?, until(flags)?) }
+}
+
+/// Reads what a watch for many fences waits for.
+///
+/// # Safety
+/// The C contract (contract.rs).
+unsafe fn watched_conditions(
+    waits: *const umf_condition,
+    count: u32,
+    flags: u64,
+) -> Result<Vec<Entry>> {
+    if count == 0 || count > UMF_WAIT_MAX {
+        return Err(Error::Invalid);
+    }
+    let until = until(flags)?;
+    // SAFETY: by this function's contract.
+    let waits = unsafe { slice(waits, count)? };
+    let mut entries = Vec::new();
+    entries.try_reserve_exact(waits.len()).map_err(|_| Error::NoMemory)?;
+    for wait in waits {
+        // SAFETY: as above.
+        entries.push(unsafe { entry(wait, until)? });
+    }
+    Ok(entries)
+}
+
+/// Reads the flags of a watch's condition.
+fn until(flags: u64) -> Result<Until> {
+    match flags {
+        0 => Ok(Until::Signaled),
+        UMF_WAIT_PENDING => Ok(Until::Submitted),
+        _ => Err(Error::Invalid),
+    }
+}
+
+/// Reads one condition.
+///
+/// # Safety
+/// The C contract (contract.rs) for the entry's fence.
+unsafe fn entry(wait: &umf_condition, until: Until) -> Result<Entry> {
+    // SAFETY: by this function's contract.
     unsafe { Ok((clone_ref(wait.fence)?, condition(wait, until)?.predicate())) }
 }
 
@@ -442,14 +541,23 @@ pub(super) unsafe fn create_watch(
     let call = callback.map(|callback| callback.call.ok_or(Error::Invalid)).transpose()?;
     let callback = callback.zip(call).map(|(callback, call)| {
         let data = UserData::new(callback.data, callback.release);
-        Callback { call, data }
+        Callback { call: Call::Result(call), data }
     });
     let watch = make(WatchBuilder::new(event_loop, callback))?;
+    // SAFETY: by this function's contract.
+    unsafe { write_watch(watch, out_watch) };
+    Ok(())
+}
+
+/// Writes a watch's handle to `out_watch` unless that is NULL.
+///
+/// # Safety
+/// The C contract (contract.rs).
+unsafe fn write_watch(watch: Ref<Watch>, out_watch: *mut *mut umf_watch) {
     if !out_watch.is_null() {
         // SAFETY: by this function's contract.
         unsafe { write_handle(watch, out_watch) };
     }
-    Ok(())
 }
 
 /// What fences are tied to.

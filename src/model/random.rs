@@ -6,7 +6,7 @@
 use crate::error::{self, Result};
 use crate::fence::Fence;
 use crate::queue::{self, Inline, Job, QueueHandle};
-use crate::reactor::{Action, Callback, LoopHandle, Mode, Watch, WatchBuilder};
+use crate::reactor::{Action, Call, Callback, LoopHandle, Mode, Watch, WatchBuilder};
 use crate::shm::generation::Kind;
 use crate::shm::page::Page;
 use crate::sys::futex;
@@ -209,7 +209,8 @@ pub(super) fn new_loop(mode: Mode) -> Ref<LoopHandle> {
 }
 
 pub(super) fn callback(data: usize) -> Callback {
-    Callback { call, data: UserData::new(without_provenance_mut(data), Some(release)) }
+    let data = UserData::new(without_provenance_mut(data), Some(release));
+    Callback { call: Call::Result(call), data }
 }
 
 /// Calls back once the fence has reached the value. Returns the watch and its data.

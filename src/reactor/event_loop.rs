@@ -150,7 +150,8 @@ impl EventLoop {
             || self.fence_pollers().iter().any(|poller| poller.is_current())
     }
 
-    fn scheduler(this: &Ref<EventLoop>) -> Ref<dyn Scheduler> {
+    /// Returns the loop as what its watches know of it.
+    pub(crate) fn scheduler(this: &Ref<EventLoop>) -> Ref<dyn Scheduler> {
         this.clone().unsize::<dyn Scheduler>(|event_loop| event_loop)
     }
 

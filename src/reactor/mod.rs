@@ -18,6 +18,7 @@
 //! | `attach` | kernel fences that stand for values of a fence |
 //! | `fd_poller` | epoll |
 //! | `event_loop` | the due list, and the pollers |
+//! | `watch_many` | a watch for any or all of many conditions |
 //! | `watch_builder` | one function for each kind of watch |
 
 #![forbid(unsafe_code)]
@@ -41,6 +42,8 @@ mod fd_poller;
 #[cfg(not(loom))]
 mod event_loop;
 #[cfg(not(loom))]
+mod watch_many;
+#[cfg(not(loom))]
 mod watch_builder;
 
 #[cfg(not(loom))]
@@ -51,11 +54,13 @@ pub(crate) use event_loop::{EventLoop, LoopHandle, Mode};
 pub(crate) use fence_poller::FencePoller;
 #[cfg(not(loom))]
 pub(crate) use timeline::Timeline;
-pub(crate) use watch::{Action, Callback, Failure, Resume, TiedTarget, Watch};
+pub(crate) use watch::{Action, Call, Callback, Failure, Resume, TiedTarget, Watch};
 #[cfg(loom)]
 pub(crate) use watch::{Scheduler, Token};
 #[cfg(not(loom))]
 pub(crate) use watch_builder::WatchBuilder;
+#[cfg(not(loom))]
+pub(crate) use watch_many::{Entry, Quorum};
 
 use std::ffi::CStr;
 

@@ -1,6 +1,6 @@
 //! A watch: a wait that acts when it completes, instead of blocking a thread.
 //!
-//! This file holds the state machine of one watch, and four traits by which it calls upward. The
+//! This file holds the state machine of one watch, and five traits by which it calls upward. The
 //! files above implement the traits, so a watch knows none of their types.
 //!
 //! # Lock order
@@ -15,7 +15,8 @@
 //! 6. a watch's state;
 //! 7. the order of a timeline's points;
 //! 8. an event loop's due list, its exports, the handle of its fd poller's thread, a fence's
-//!    attachments, and the table of threads that wait for a release: each alone.
+//!    attachments, the table of threads that wait for a release, and the members of a watch for many
+//!    fences: each alone.
 
 use super::release_waits;
 use crate::error::{self, Error, FenceErrno, Result};
@@ -76,7 +77,8 @@ impl From<Error> for Failure {
 /// Names a descriptor in the fd poller.
 pub(crate) type Token = u64;
 
-/// Where completed watches run. Implemented by the event loop.
+/// Where completed watches run. Implemented by the event loop, and for the members of a watch for
+/// many conditions by `WatchMany`.
 pub(crate) trait Scheduler: Send + Sync {
     /// Returns the reservation of a watch that will not become due.
     fn unreserve(&self);
@@ -129,6 +131,15 @@ pub(crate) trait Resume: Send + Sync {
     fn resume(&self, watch: &Watch) -> bool;
 }
 
+/// Watches for single conditions, on which a watch for many conditions depends. Implemented by
+/// `WatchMany`.
+pub(crate) trait Members: Send + Sync {
+    /// Returns the outcome of a watch that acts, and the index of the condition that decided it.
+    fn decide(&self, outcome: Outcome) -> (Outcome, u32);
+    /// Cancels the members, for a watch that has its result or is canceled.
+    fn cancel(&self);
+}
+
 /// What a watch does when it completes, before it calls back.
 pub(crate) enum Action {
     None,
@@ -149,6 +160,10 @@ pub(crate) enum Action {
     InOrder(Ref<dyn Ordered>, u64),
     /// Resumes a queue, whose watch is armed again each time.
     Resume(Ref<dyn Resume>),
+    /// Ends the watches for single conditions.
+    Many(Ref<dyn Members>),
+    /// Nothing: it is such a watch, for the condition of this index.
+    Member(u32),
 }
 
 impl Action {
@@ -202,8 +217,9 @@ impl Action {
                 result
             }
             Action::FailTied(target, dead) => reported.and_then(|()| target.fail_owner_died(*dead)),
-            // `start` never returns it as work.
-            Action::Resume(_) => reported,
+            // `run` ends the members. `start` never returns a queue's watch as work, and members
+            // are in no due list.
+            Action::Many(_) | Action::Resume(_) | Action::Member(_) => reported,
         };
         watch.finish(result);
         result
@@ -232,14 +248,26 @@ impl TiedTarget {
 
 /// A C function, called once when a watch has completed.
 pub(crate) struct Callback {
-    pub(crate) call: extern "C" fn(data: *mut c_void, result: c_int),
+    pub(crate) call: Call,
     /// Released when this is dropped: after the call, or instead of it.
     pub(crate) data: UserData,
 }
 
+/// The function of a callback.
+#[derive(Clone, Copy)]
+pub(crate) enum Call {
+    Result(extern "C" fn(data: *mut c_void, result: c_int)),
+    /// Also told which of many conditions decided.
+    ResultAndIndex(extern "C" fn(data: *mut c_void, result: c_int, index: u32)),
+}
+
 impl Callback {
-    fn run(self, result: Result<()>) {
-        callback::call(|| (self.call)(self.data.get(), error::code(result)));
+    fn run(self, result: Result<()>, index: u32) {
+        let (data, result) = (self.data.get(), error::code(result));
+        callback::call(|| match self.call {
+            Call::Result(call) => call(data, result),
+            Call::ResultAndIndex(call) => call(data, result, index),
+        });
     }
 }
 
@@ -528,6 +556,18 @@ impl Watch {
         Some(outcome)
     }
 
+    /// Returns which member of a watch for many this is, and how it completed. `None` if it is
+    /// canceled.
+    pub(crate) fn member_outcome(&self) -> Option<(u32, Outcome)> {
+        let state = self.lock();
+        match (state.stage, &state.work) {
+            (Stage::Due(outcome), Some(Work { action: Action::Member(index), .. })) => {
+                Some((*index, outcome))
+            }
+            _ => None,
+        }
+    }
+
     /// Appends a parked watch to the due list: its turn has come.
     pub(crate) fn unpark(this: &Ref<Watch>) {
         let mut state = this.lock();
@@ -545,7 +585,7 @@ impl Watch {
     /// Returns false if the watch may become due again, or is due again since its action needs more
     /// than is left of `allowance`.
     pub(crate) fn run(this: &Ref<Watch>, allowance: &mut u32) -> bool {
-        let (mut work, outcome) = match this.start() {
+        let (mut work, mut outcome) = match this.start() {
             Start::Work(work, outcome) => (work, outcome),
             Start::Nothing => return true,
             Start::Parked => return false,
@@ -555,11 +595,18 @@ impl Watch {
             Watch::go_on_later(this, work);
             return false;
         }
+        let mut index = 0;
+        if let Action::Many(members) = &work.action {
+            (outcome, index) = members.decide(outcome);
+        }
         let result = work.action.perform(this, outcome);
+        if let Action::Many(members) = &work.action {
+            members.cancel();
+        }
         // May end a fence, and so call a release function.
         drop(work.action);
         if let Some(callback) = work.callback {
-            callback.run(result);
+            callback.run(result, index);
         }
         true
     }
@@ -682,6 +729,9 @@ impl Watch {
         }
         if let Some((ordered, key)) = in_order {
             ordered.abandon(key, self);
+        }
+        if let Some(Work { action: Action::Many(members), .. }) = &work {
+            members.cancel();
         }
         // Releases the callback's data.
         drop((work, records));

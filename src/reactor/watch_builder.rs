@@ -3,7 +3,10 @@
 use super::event_loop::EventLoop;
 use super::point_order;
 use super::timeline::Timeline;
-use super::watch::{Action, Callback, Ordered, Scheduler, TiedTarget, Watch, WatchRecords};
+use super::watch::{
+    Action, Callback, Members, Ordered, Scheduler, TiedTarget, Watch, WatchRecords,
+};
+use super::watch_many::{Entry, Quorum, WatchMany};
 use crate::config;
 use crate::convert::{self, Access};
 use crate::error::Result;
@@ -61,6 +64,15 @@ impl<'a> WatchBuilder<'a> {
         self.build(action, |event_loop, watch| {
             record(watch, Some((fence, predicate)), target);
             EventLoop::watch(event_loop, fence, predicate, watch).map(drop)
+        })
+    }
+
+    /// Watches for any or all of some conditions, at least one.
+    pub(crate) fn watch_many(self, quorum: Quorum, entries: Vec<Entry>) -> Result<Ref<Watch>> {
+        let many = WatchMany::new(EventLoop::scheduler(self.event_loop), quorum, entries)?;
+        let members = many.clone().unsize::<dyn Members>(|many| many);
+        self.build(Action::Many(members), |event_loop, watch| {
+            WatchMany::arm(&many, event_loop, watch)
         })
     }
 

@@ -240,7 +240,7 @@ impl<'a> Condition<'a> {
 
     /// Records that `participant` waits until one of `alternatives` conditions is met, of which
     /// this is one.
-    pub(super) fn record_one_of(
+    pub(crate) fn record_one_of(
         &self,
         alternatives: usize,
         participant: Participant,

@@ -15,3 +15,4 @@ mod slot_words;
 pub(crate) use condition::{Condition, Conditions, Op, Predicate, Until};
 pub(crate) use many::{all, any};
 pub(crate) use one::one;
+pub(crate) use records::MAX_RECORDS;

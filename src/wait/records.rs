@@ -6,8 +6,9 @@ use crate::error::Result;
 use crate::fence::WaitRecord;
 use crate::shm::participant::Participant;
 
-/// The most alternatives of a wait that are recorded. They lie on the stack, which may be small.
-pub(super) const MAX_RECORDS: usize = 6;
+/// The most conditions of a wait that are recorded. A blocking wait has the records on the stack,
+/// which may be small.
+pub(crate) const MAX_RECORDS: usize = 6;
 
 /// Records that this thread waits for a condition.
 pub(super) fn record_wait(condition: &Condition<'_>) -> Option<WaitRecord> {
