@@ -313,6 +313,28 @@ any_fd(void)
     }
 }
 
+/* A file that may be an xshmfence, with any number in it. */
+static void
+convert_xshmfence(struct umf_loop *loop, struct umf_fence *fence, uint64_t value)
+{
+    const struct umf_callback callback = { on_call, on_release, &released };
+    struct umf_watch *made = NULL;
+    uint8_t how = (uint8_t)take(1);
+    uint64_t word = number();
+    int fd = memfd_create("fuzz", MFD_CLOEXEC | (how & 1 ? 0 : MFD_ALLOW_SEALING));
+    CHECK(fd >= 0 && write(fd, &word, how & 2 ? how % 8 : 4) >= 0);
+    if (how & 4)
+        CHECK(fcntl(fd, F_ADD_SEALS, (int)take(1) & 31) == 0 || errno == EPERM);
+    if (how & 8)
+        ONE_OF(umf_loop_import_xshmfence(loop, fence, value, fd, flags(0), &callback, &made), 0,
+               FAILED, -EACCES);
+    else
+        ONE_OF(umf_loop_export_xshmfence(loop, fence, value, fd, flags(0), &callback, &made), 0,
+               FAILED, -EACCES);
+    close(fd);
+    keep_watch(made, how % WATCHES);
+}
+
 /* There are no kernel fences without a device, but every check before them runs. */
 static void
 convert(unsigned place)
@@ -376,6 +398,7 @@ convert(unsigned place)
         ONE_OF(
             umf_loop_import_dma_buf(ANY(loops), fence, value, any_fd(), flags(3), &callback, &made),
             FAILED, -EBADF, -EACCES, -EOPNOTSUPP);
+        convert_xshmfence(ANY(loops), fence, value);
         break;
     default:
         ONE_OF(

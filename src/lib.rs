@@ -33,8 +33,8 @@
 //!
 //! `unsafe` lives in `capi`, `fence/external_memory.rs`, `shm/page.rs`, `util/refs.rs`,
 //! `util/registry.rs`, and in `sys` in `dma_buf`, `drm`, `env`, `memfd`, `peer_process`,
-//! `sync_file`, `thread`, `time` and `udmabuf`. Elsewhere `#![forbid(unsafe_code)]` makes it a
-//! compile error. One of the models needs it.
+//! `shared_word`, `sync_file`, `thread`, `time` and `udmabuf`. Elsewhere
+//! `#![forbid(unsafe_code)]` makes it a compile error. One of the models needs it.
 #![cfg_attr(modeled, allow(dead_code, unused_imports))]
 
 // Under a model checker, only what the models run is compiled.

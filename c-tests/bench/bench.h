@@ -89,6 +89,7 @@ void bench_round_trips(void);
 void bench_crowds(void);
 void bench_wait_many(void);
 void bench_watches(void);
+void bench_xshmfences(void);
 void bench_queues(void);
 void bench_costs(void);
 void bench_drm(void);

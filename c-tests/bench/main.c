@@ -62,6 +62,7 @@ static const struct part {
     {"crowds", bench_crowds},
     {"many", bench_wait_many},
     {"watches", bench_watches},
+    {"xshmfences", bench_xshmfences},
     {"queues", bench_queues},
     {"costs", bench_costs},
     {"drm", bench_drm},
@@ -74,7 +75,8 @@ usage(FILE *file)
             "usage: bench [--quick] [--drm | --only=PART] [--tsv[=FILE]]\n"
             "  --quick  a look in 10 seconds\n"
             "  --drm    only what needs a DRM device\n"
-            "  --only   only calls, round-trips, crowds, many, watches, queues, costs or drm\n"
+            "  --only   only calls, round-trips, crowds, many, watches, xshmfences, queues,\n"
+            "           costs or drm\n"
             "  --tsv    tab-separated lines instead of a table, or beside it in FILE\n");
 }
 

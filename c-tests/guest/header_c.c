@@ -98,6 +98,8 @@ static const function functions[] = {
     (function)umf_loop_import_sync_file,
     (function)umf_loop_import_syncobj,
     (function)umf_loop_import_dma_buf,
+    (function)umf_loop_import_xshmfence,
+    (function)umf_loop_export_xshmfence,
 };
 
 int

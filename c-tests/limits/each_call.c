@@ -26,7 +26,7 @@ static struct umf_queue *queue;
 static struct umf_syncobj *syncobj;
 static struct told told;
 static uint64_t tie_flags;
-static int fd_of_others, event, null, pidfd, ends[2], buffer = -1, signaled = -1,
+static int fd_of_others, xshmfence, event, null, pidfd, ends[2], buffer = -1, signaled = -1,
                                                       many_signaled = -1, pending = -1;
 static uint32_t handle, pending_fence, index_of_others, index_in_memory;
 static uint64_t next = 1, point = 1;
@@ -173,6 +173,22 @@ end_fence_in_memory(void)
     CHECK(told.releases == released_before);
     umf_fence_unref(out.fence);
     CHECK(told.releases == released_before + 1);
+}
+
+/* A loop's thread unmaps the word of a canceled watch. */
+static int mapped_before;
+
+static void
+count_mappings(void)
+{
+    mapped_before = mappings();
+}
+
+static void
+until_unmapped(void)
+{
+    while (mappings() > mapped_before)
+        sched_yield();
 }
 
 static void
@@ -498,6 +514,12 @@ EACH(, SOME_MEMORY, WITH_SYNCOBJ, umf_loop_import_dma_buf, NONE,
      umf_loop_import_dma_buf(loop, going, next, buffer, UMF_DMA_BUF_WRITE, &callback, &out.watch),
      finish())
 
+EACH(, SOME_MEMORY, ANYWHERE, umf_loop_import_xshmfence, count_mappings(),
+     umf_loop_import_xshmfence(loop, fence, 1, xshmfence, 0, &callback, &out.watch),
+     (cancel(), until_unmapped()))
+EACH(, SOME_MEMORY, ANYWHERE, umf_loop_export_xshmfence, NONE,
+     umf_loop_export_xshmfence(loop, fence, 1, xshmfence, 0, &callback, &out.watch), cancel())
+
 EACH(, SOME_MEMORY, ANYWHERE, umf_queue_create, NONE, umf_queue_create(loop, 0, &out.queue),
      umf_queue_unref(out.queue))
 EACH(, NO_MEMORY, ANYWHERE, umf_queue_ref, NONE, umf_queue_ref(queue) != queue,
@@ -766,11 +788,14 @@ main(int argc, char **argv)
     going = a_new_fence(0);
     failed = a_new_fence(0);
     device_fence = a_new_fence(UMF_FENCE_DEVICE);
-    /* Starts both threads of a loop, which stay. */
+    xshmfence = memfd_create("xshmfence", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    CHECK(xshmfence >= 0 && ftruncate(xshmfence, 4) == 0);
+    /* Starts the threads of a loop, which stay. */
     loop = create_loop(UMF_LOOP_THREAD);
     dispatched = create_loop(0);
     OK(umf_loop_import_sync_file(loop, going, 0, -1, 0, NULL, NULL));
     OK(umf_loop_watch(loop, WATCH(a_new_fence(0), 1, &callback), &first));
+    OK(umf_loop_import_xshmfence(loop, fence, 1, xshmfence, 0, &callback, NULL));
     OK(umf_queue_create(loop, 0, &queue));
     /* A syncobj keeps the descriptor that it opens for its first wait. */
     if (syncobj)

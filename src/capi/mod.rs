@@ -24,5 +24,6 @@ mod attach;
 mod event_loop;
 mod watch;
 mod syncobj;
+mod xshmfence;
 mod queue;
 mod graph;

@@ -4,6 +4,8 @@ use super::THREAD_NAME;
 use super::fd_poller::FdPoller;
 use super::fence_poller::FencePoller;
 use super::watch::{Action, AfterUnlock, Callback, Scheduler, Token, Watch};
+use super::xshmfence_poller::XshmfencePoller;
+use crate::convert::Xshmfence;
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::shm::page::Page;
@@ -66,6 +68,7 @@ pub(crate) struct EventLoop {
     /// threads that wait for it are the loop's own, which hold no other lock then.
     turn: Uncounted<()>,
     fence_pollers: Mutex<Vec<Ref<FencePoller>>>,
+    xshmfence_pollers: Mutex<Vec<Ref<XshmfencePoller>>>,
     fd_poller: FdPoller,
     /// The thread that runs the fd poller. Started when something needs it.
     fd_thread: Mutex<Option<Thread>>,
@@ -119,6 +122,7 @@ impl EventLoop {
                 due: Mutex::new(due),
                 turn: Uncounted::new(()),
                 fence_pollers: Mutex::new(Vec::new()),
+                xshmfence_pollers: Mutex::new(Vec::new()),
                 fd_poller,
                 fd_thread: Mutex::new(None),
                 exports: Mutex::new(KeyMap::default()),
@@ -148,6 +152,7 @@ impl EventLoop {
     fn is_current(&self) -> bool {
         self.fd_thread().as_ref().is_some_and(Thread::is_current)
             || self.fence_pollers().iter().any(|poller| poller.is_current())
+            || self.xshmfence_pollers().iter().any(|poller| poller.is_current())
     }
 
     /// Returns the loop as what its watches know of it.
@@ -179,6 +184,28 @@ impl EventLoop {
 
     fn fence_pollers(&self) -> Guard<'_, Vec<Ref<FencePoller>>> {
         self.fence_pollers.lock()
+    }
+
+    fn xshmfence_pollers(&self) -> Guard<'_, Vec<Ref<XshmfencePoller>>> {
+        self.xshmfence_pollers.lock()
+    }
+
+    /// Registers a watch for an xshmfence, with a poller that has room for it.
+    pub(crate) fn watch_xshmfence(
+        this: &Ref<EventLoop>,
+        fence: &Ref<Xshmfence>,
+        watch: &Ref<Watch>,
+    ) -> Result<()> {
+        let mut pollers = this.xshmfence_pollers();
+        for poller in pollers.iter() {
+            if XshmfencePoller::add(poller, fence, watch)? {
+                return Ok(());
+            }
+        }
+        pollers.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        let poller = XshmfencePoller::start(EventLoop::scheduler(this))?;
+        pollers.push(poller.clone());
+        XshmfencePoller::add(&poller, fence, watch).map(drop)
     }
 
     /// Registers a watch for a fence's condition. A caller that holds a lock drops the result after
@@ -299,6 +326,10 @@ impl EventLoop {
         // A callback can wait for no thread: it runs on one, and the others may wait for the turn.
         let wait = !self.is_current();
         let pollers = std::mem::take(&mut *self.fence_pollers());
+        for poller in &pollers {
+            poller.end(wait);
+        }
+        let pollers = std::mem::take(&mut *self.xshmfence_pollers());
         for poller in &pollers {
             poller.end(wait);
         }

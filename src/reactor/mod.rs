@@ -17,6 +17,7 @@
 //! | `timeline` | a syncobj: its order of points, and waits for submitted points |
 //! | `attach` | kernel fences that stand for values of a fence |
 //! | `fd_poller` | epoll |
+//! | `xshmfence_poller` | another thread in futex_waitv, for X11's fences |
 //! | `event_loop` | the due list, and the pollers |
 //! | `watch_many` | a watch for any or all of many conditions |
 //! | `watch_builder` | one function for each kind of watch |
@@ -39,6 +40,8 @@ mod timeline;
 mod attach;
 #[cfg(not(loom))]
 mod fd_poller;
+#[cfg(not(loom))]
+mod xshmfence_poller;
 #[cfg(not(loom))]
 mod event_loop;
 #[cfg(not(loom))]

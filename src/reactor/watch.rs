@@ -1,6 +1,6 @@
 //! A watch: a wait that acts when it completes, instead of blocking a thread.
 //!
-//! This file holds the state machine of one watch, and five traits by which it calls upward. The
+//! This file holds the state machine of one watch, and seven traits by which it calls upward. The
 //! files above implement the traits, so a watch knows none of their types.
 //!
 //! # Lock order
@@ -9,14 +9,14 @@
 //!
 //! 1. an event loop's turn, held while actions and callbacks run;
 //! 2. a queue's state;
-//! 3. an event loop's list of fence pollers;
-//! 4. the state of a fence poller or of the fd poller, never of two;
+//! 3. an event loop's lists of pollers, never both;
+//! 4. the state of a poller, never of two;
 //! 5. a timeline's waits, then the request to its point waiter;
 //! 6. a watch's state;
 //! 7. the order of a timeline's points;
 //! 8. an event loop's due list, its exports, the handle of its fd poller's thread, a fence's
-//!    attachments, the table of threads that wait for a release, and the members of a watch for many
-//!    fences: each alone.
+//!    attachments, the table of threads that wait for a release, and the members of a watch for
+//!    many fences: each alone.
 
 use super::release_waits;
 use crate::error::{self, Error, FenceErrno, Result};
@@ -102,6 +102,18 @@ pub(crate) trait Registrar: Send + Sync {
     fn deregister(&self, watch: &Watch, key: FenceKey, reuse: bool) -> AfterUnlock;
 }
 
+/// Where a watch for a futex word is registered that is no fence of the library's. Implemented by
+/// the poller of xshmfences.
+pub(crate) trait WordRegistrar: Send + Sync {
+    /// Removes a canceled watch.
+    fn deregister(&self, watch: &Watch);
+}
+
+/// A fence of another kind that an action triggers. Implemented by the xshmfence.
+pub(crate) trait Trigger: Send + Sync {
+    fn trigger(&self);
+}
+
 /// A reference to a fence that has no watch left. A caller that holds a lock drops it after the
 /// lock: the end of a fence calls release functions of the library's caller.
 #[must_use]
@@ -145,6 +157,8 @@ pub(crate) enum Action {
     None,
     /// Adds one to an eventfd, whatever the outcome.
     Eventfd(OwnedFd),
+    /// Triggers a fence that carries no error. A failed watch does not.
+    Trigger(Ref<dyn Trigger>),
     /// Signals a fence, or fails it.
     SignalFence {
         fence: Ref<Fence>,
@@ -204,6 +218,7 @@ impl Action {
                 eventfd::add_shared(fd.as_fd());
                 reported
             }
+            Action::Trigger(fence) => reported.inspect(|()| fence.trigger()),
             Action::SignalFence { fence, value, .. } => match outcome {
                 Ok(()) => fence.signal(*value),
                 Err(failure) => fence.set_error(failure.errno).and(reported),
@@ -353,6 +368,8 @@ pub(crate) enum Registration {
     },
     /// With the fd poller of its loop.
     Fd(Token),
+    /// With a poller of other futex words.
+    Word(Ref<dyn WordRegistrar>),
 }
 
 /// Identifies a fence by its addresses. For comparison alone: the watch table that has the fence
@@ -792,6 +809,7 @@ impl Watch {
             Registration::None => {}
             Registration::Fence { at, key } => drop(at.deregister(self, key, false)),
             Registration::Fd(token) => scheduler.deregister_fd(token),
+            Registration::Word(at) => at.deregister(self),
         }
     }
 

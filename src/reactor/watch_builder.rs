@@ -4,11 +4,11 @@ use super::event_loop::EventLoop;
 use super::point_order;
 use super::timeline::Timeline;
 use super::watch::{
-    Action, Callback, Members, Ordered, Scheduler, TiedTarget, Watch, WatchRecords,
+    Action, Callback, Members, Ordered, Scheduler, TiedTarget, Trigger, Watch, WatchRecords,
 };
 use super::watch_many::{Entry, Quorum, WatchMany};
 use crate::config;
-use crate::convert::{self, Access};
+use crate::convert::{self, Access, Xshmfence};
 use crate::error::Result;
 use crate::fence::{ExportSource, Fence};
 use crate::shm::creator::Creator;
@@ -164,6 +164,33 @@ impl<'a> WatchBuilder<'a> {
                 }
             }
         })
+    }
+
+    /// Imports an xshmfence to a fence.
+    pub(crate) fn import_xshmfence(
+        self,
+        fence: &Ref<Fence>,
+        value: u64,
+        fd: BorrowedFd<'_>,
+    ) -> Result<Ref<Watch>> {
+        convert::check_import(fence, value)?;
+        let xshmfence = Ref::try_new(|| Xshmfence::open(fd))?;
+        self.build(Action::signal(fence.clone(), value), |event_loop, watch| {
+            record(watch, None, Some((fence.clone(), value)));
+            EventLoop::watch_xshmfence(event_loop, &xshmfence, watch)
+        })
+    }
+
+    /// Exports a fence to an xshmfence.
+    pub(crate) fn export_xshmfence(
+        self,
+        fence: &Ref<Fence>,
+        predicate: Predicate,
+        fd: BorrowedFd<'_>,
+    ) -> Result<Ref<Watch>> {
+        let xshmfence = Ref::try_new(|| Xshmfence::open(fd))?;
+        let trigger = xshmfence.unsize::<dyn Trigger>(|xshmfence| xshmfence);
+        self.watch(fence, predicate, Action::Trigger(trigger))
     }
 
     /// Watches the process behind a pidfd or a socket. Its death fails the fences tied to it.

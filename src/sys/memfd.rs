@@ -87,7 +87,7 @@ fn file_size_limit() -> u64 {
 }
 
 /// Allocate the file's memory, so that a lack of memory is an error now and not a SIGBUS later.
-fn allocate(fd: BorrowedFd<'_>, len: u64) -> Result<()> {
+pub(super) fn allocate(fd: BorrowedFd<'_>, len: u64) -> Result<()> {
     let (mut done, mut step) = (0, len);
     while done < len {
         step = step.min(len - done);
@@ -105,16 +105,25 @@ fn allocate(fd: BorrowedFd<'_>, len: u64) -> Result<()> {
 /// Return the length of a file whose size is sealed, and the processes that can write to it.
 ///
 /// `Invalid` for any other kind of file.
-#[allow(clippy::unnecessary_cast)] // the width of st_blksize differs by architecture
 pub(crate) fn sealed_len(fd: BorrowedFd<'_>) -> Result<(u64, Writers)> {
     // Read the seals before the length: once they are set, the length cannot change.
     let seals = rustix::fs::fcntl_get_seals(fd)?;
     if !seals.contains(FIXED_SIZE) {
         return Err(Error::Invalid);
     }
+    refuse_huge_pages(fd)?;
     let stat = rustix::fs::fstat(fd)?;
-    // Refuse hugetlbfs: huge pages can run out under a mapping, which causes SIGBUS. Its block is a
-    // huge page. A block of tmpfs is a page, or with transparent huge pages a huge one too: then
+    let len = u64::try_from(stat.st_size).map_err(|_| Error::Invalid)?;
+    let sealed = seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE);
+    Ok((len, if sealed { Writers::CreatorOnly } else { Writers::Anyone }))
+}
+
+/// Check that a memfd is none of hugetlbfs.
+#[allow(clippy::unnecessary_cast)] // the width of st_blksize differs by architecture
+fn refuse_huge_pages(fd: BorrowedFd<'_>) -> Result<()> {
+    let stat = rustix::fs::fstat(fd)?;
+    // Huge pages can run out under a mapping, which causes SIGBUS. A block of hugetlbfs is a huge
+    // page. A block of tmpfs is a page, or with transparent huge pages a huge one too: then
     // compare with a memfd of this process. (fstatfs tells the two apart, and some sandboxes kill
     // a process that calls it.)
     if stat.st_blksize as usize != page_size() {
@@ -123,9 +132,34 @@ pub(crate) fn sealed_len(fd: BorrowedFd<'_>) -> Result<(u64, Writers)> {
             return Err(Error::Invalid);
         }
     }
-    let len = u64::try_from(stat.st_size).map_err(|_| Error::Invalid)?;
-    let sealed = seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE);
-    Ok((len, if sealed { Writers::CreatorOnly } else { Writers::Anyone }))
+    Ok(())
+}
+
+/// Check that a file is one that can have seals. `Invalid` for any other.
+pub(super) fn check_seals(fd: BorrowedFd<'_>) -> Result<()> {
+    rustix::fs::fcntl_get_seals(fd)?;
+    Ok(())
+}
+
+/// Seal the size of a file that another program made, which must have `min` bytes and be writable.
+///
+/// `Invalid` if it is no memfd, or shorter. `Denied` if it cannot be sealed, or not be written. A
+/// file that is refused stays as it is.
+pub(crate) fn seal_size(fd: BorrowedFd<'_>, min: u64) -> Result<()> {
+    let seals = rustix::fs::fcntl_get_seals(fd)?;
+    if u64::try_from(rustix::fs::fstat(fd)?.st_size).is_ok_and(|len| len < min) {
+        return Err(Error::Invalid);
+    }
+    refuse_huge_pages(fd)?;
+    if !seals.contains(FIXED_SIZE) {
+        rustix::fs::fcntl_add_seals(fd, FIXED_SIZE)?;
+    }
+    // Again: another process may have changed the size meanwhile. From here on it cannot.
+    let (len, writers) = sealed_len(fd)?;
+    if len < min {
+        return Err(Error::Invalid);
+    }
+    if writers == Writers::CreatorOnly { Err(Error::Denied) } else { Ok(()) }
 }
 
 /// Return the device and inode of the file behind `fd`.

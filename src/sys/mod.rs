@@ -35,6 +35,9 @@ mod retry;
 #[cfg(not(loom))]
 mod seccomp;
 #[cfg(not(loom))]
+#[cfg_attr(shuttle, path = "../model/shared_word.rs")]
+pub(crate) mod shared_word;
+#[cfg(not(loom))]
 pub(crate) mod sync_file;
 #[cfg_attr(modeled, path = "../model/thread.rs")]
 pub(crate) mod thread;
