@@ -7,19 +7,14 @@
 #     can_mount
 #     inside ROOT [--bind SOURCE TARGET]... [--no-network] [VARIABLE=VALUE]... COMMAND...
 #     mirror
-#     quietly COMMAND...
 #
 # A script that sources this may use $sudo (empty for root) and $keyring (the keys of Debian's
 # archive).
 
+. ci/lib/progress.sh
+
 sudo=$([ "$(id -u)" -eq 0 ] || echo sudo)
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-
-# Runs a command, and prints its output only if it fails.
-quietly() {
-    local output
-    output=$("$@" 2>&1) || { echo "$output" >&2; return 1; }
-}
 
 # Prints the address of the Debian archive that this machine's apt uses.
 mirror() {
