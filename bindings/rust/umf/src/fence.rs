@@ -1,0 +1,124 @@
+//! Fences: values that only grow.
+
+use crate::error::{Error, Result, check};
+use crate::handle::handle;
+use crate::{Condition, Deadline, Signal, sys};
+
+handle! {
+    /// A fence: a value that only grows, or wraps around if it has 32 bits.
+    ///
+    /// [`Page::create_fence`](crate::Page::create_fence) makes one, and
+    /// [`Page::open_fence`](crate::Page::open_fence) opens one of another process.
+    #[doc(alias = "umf_fence")]
+    Fence: umf_fence, umf_fence_ref, umf_fence_unref
+}
+
+impl Fence {
+    /// Returns the index of the fence in its page, to be sent with the page's descriptor.
+    #[doc(alias = "umf_fence_index")]
+    pub fn index(&self) -> u32 {
+        // SAFETY: The fence is valid.
+        unsafe { sys::umf_fence_index(self.as_raw()) }
+    }
+
+    /// Raises the value, and wakes the waiters that it meets.
+    ///
+    /// A waiter that sees the value also sees the memory that the caller wrote before.
+    #[doc(alias = "umf_fence_signal")]
+    pub fn signal(&self, value: u64) -> Result<()> {
+        // SAFETY: The fence is valid.
+        check(unsafe { sys::umf_fence_signal(self.as_raw(), value) })
+    }
+
+    /// Returns the value. It stays readable after the fence ended.
+    #[doc(alias = "umf_fence_value")]
+    pub fn value(&self) -> u64 {
+        // SAFETY: The fence is valid.
+        unsafe { sys::umf_fence_value(self.as_raw()) }
+    }
+
+    /// Raises the pending value: work was submitted that will signal it.
+    #[doc(alias = "umf_fence_submit")]
+    pub fn submit(&self, value: u64) -> Result<()> {
+        // SAFETY: The fence is valid.
+        check(unsafe { sys::umf_fence_submit(self.as_raw(), value) })
+    }
+
+    /// Returns the greatest value that is reached or was announced by [`Fence::submit`].
+    #[doc(alias = "umf_fence_pending_value")]
+    pub fn pending_value(&self) -> u64 {
+        // SAFETY: The fence is valid.
+        unsafe { sys::umf_fence_pending_value(self.as_raw()) }
+    }
+
+    /// Fails the fence: ends every wait for a value that it has not reached.
+    ///
+    /// The waits return [`Error::Failed`], or [`Error::OwnerDied`] if that is the error.
+    #[doc(alias = "umf_fence_set_error")]
+    pub fn set_error(&self, error: Error) -> Result<()> {
+        // SAFETY: The fence is valid.
+        check(unsafe { sys::umf_fence_set_error(self.as_raw(), error.errno().wrapping_neg()) })
+    }
+
+    /// Returns the error that the fence carries, if any.
+    #[doc(alias = "umf_fence_error")]
+    pub fn error(&self) -> Result<Option<Error>> {
+        let mut error = 0;
+        // SAFETY: The fence is valid, and `error` is valid for writing.
+        check(unsafe { sys::umf_fence_error(self.as_raw(), &raw mut error) })?;
+        Ok(check(error).err())
+    }
+
+    /// Waits until the fence reaches `value`.
+    ///
+    /// Memory that the signaler wrote before it signaled is then visible to the caller.
+    #[doc(alias = "umf_fence_wait")]
+    pub fn wait(&self, value: u64, deadline: impl Into<Deadline>) -> Result<()> {
+        let deadline = deadline.into().nanoseconds();
+        // SAFETY: The fence is valid, and borrowed during the call.
+        check(unsafe { sys::umf_fence_wait(self.as_raw(), value, deadline) })
+    }
+
+    /// Returns whether the fence has reached `value`; an error if it failed or ended before.
+    #[doc(alias = "umf_fence_wait")]
+    pub fn is_reached(&self, value: u64) -> Result<bool> {
+        match self.wait(value, Deadline::NOW) {
+            Ok(()) => Ok(true),
+            Err(Error::TimedOut) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the condition that the fence's value is at least `value`.
+    pub fn reaches(&self, value: u64) -> Condition<'_> {
+        Condition::new(self, value)
+    }
+
+    /// Returns what a job signals: see [`Queue::submit`](crate::Queue::submit).
+    pub fn signals(&self, value: u64) -> Signal<'_> {
+        Signal::new(self, value)
+    }
+
+    /// Returns the offset of the value in the page, where a device writes it. `None` if the value
+    /// is in a driver's memory.
+    #[doc(alias = "umf_fence_offset")]
+    pub fn offset(&self) -> Option<u64> {
+        // SAFETY: The fence is valid.
+        let offset = unsafe { sys::umf_fence_offset(self.as_raw()) };
+        (offset != u64::MAX).then_some(offset)
+    }
+
+    /// Returns the offset in the page of the value that tells a device when to interrupt.
+    #[doc(alias = "umf_fence_monitored_offset")]
+    pub fn monitored_offset(&self) -> u64 {
+        // SAFETY: The fence is valid.
+        unsafe { sys::umf_fence_monitored_offset(self.as_raw()) }
+    }
+
+    /// Wakes the waiters of a fence whose value a device wrote.
+    #[doc(alias = "umf_fence_notify")]
+    pub fn notify(&self) -> Result<()> {
+        // SAFETY: The fence is valid.
+        check(unsafe { sys::umf_fence_notify(self.as_raw()) })
+    }
+}

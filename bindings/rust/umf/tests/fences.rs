@@ -1,0 +1,221 @@
+//! Pages, fences and blocking waits.
+
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+mod common;
+
+use common::{LONG, page_and_fence};
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use umf::{
+    Deadline, Device, Error, EventLoop, Fence, FenceFlags, GraphFormat, Op, Page, PageFlags, Queue,
+    Syncobj, WaitFlags, Watch, wait_all, wait_any,
+};
+
+fn is_send_and_sync<T: Send + Sync>() {}
+
+#[test]
+fn handles_go_to_other_threads() {
+    is_send_and_sync::<(Page, Fence, Device, EventLoop, Watch, Syncobj, Queue)>();
+    is_send_and_sync::<(umf::DispatchLoop, umf::Condition<'_>, umf::Signal<'_>, Error)>();
+}
+
+#[test]
+fn the_linked_library_is_the_one_of_this_version() {
+    assert_eq!(umf::version().0, umf::sys::UMF_VERSION_MAJOR);
+    assert_eq!(umf::version().1, umf::sys::UMF_VERSION_MINOR);
+    let caps = umf::caps().unwrap();
+    assert_eq!(caps.max_fences, umf::sys::UMF_PAGE_MAX_FENCES);
+    assert_eq!(caps.max_waits, umf::sys::UMF_WAIT_MAX);
+    umf::set_spin(10, Duration::from_micros(50)).unwrap();
+    assert_eq!(umf::set_spin(10, Duration::MAX), Err(Error::InvalidArgument));
+}
+
+#[test]
+fn the_last_handle_ends_the_fence() {
+    let (page, fence) = page_and_fence();
+    let index = fence.index();
+    let second = fence.clone();
+    drop(fence);
+    second.signal(3).unwrap();
+    assert_eq!(page.open_fence(index).unwrap().value(), 3);
+    drop(second);
+    assert_eq!(page.open_fence(index).unwrap_err(), Error::NotFound);
+}
+
+#[test]
+fn a_fence_keeps_its_page() {
+    let (page, fence) = page_and_fence();
+    drop(page);
+    fence.signal(1).unwrap();
+    assert!(fence.is_reached(1).unwrap());
+}
+
+#[test]
+fn a_handle_passes_through_c() {
+    let (_page, fence) = page_and_fence();
+    let raw = fence.into_raw();
+    // SAFETY: The pointer is a fence with a reference, which goes to the new handle.
+    let fence = unsafe { Fence::from_raw(raw) };
+    assert_eq!(fence.as_raw(), raw.as_ptr());
+    fence.signal(1).unwrap();
+}
+
+#[test]
+fn an_exported_page_is_the_same_page() {
+    let (page, fence) = page_and_fence();
+    let fd = page.export().unwrap();
+    let imported = Page::import(&fd).unwrap();
+    assert_eq!(imported.fence_count(), 8);
+    imported.open_fence(fence.index()).unwrap().signal(5).unwrap();
+    assert_eq!(fence.value(), 5);
+    assert_eq!(Page::import_limited(&fd, 7).unwrap_err(), Error::TooLarge);
+    assert!(Page::import_limited(&fd, 8).is_ok());
+    // SAFETY: The call asks about a descriptor, whichever it is.
+    let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFD) };
+    assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+}
+
+#[test]
+fn errors_are_those_of_the_library() {
+    assert_eq!(Page::create(0, PageFlags::NONE).unwrap_err(), Error::InvalidArgument);
+    let null = File::open("/dev/null").unwrap();
+    assert_eq!(Page::import(&null).unwrap_err(), Error::InvalidArgument);
+    assert_eq!(Device::create(&null).unwrap_err(), Error::InvalidArgument);
+    let (_page, fence) = page_and_fence();
+    fence.signal(2).unwrap();
+    assert_eq!(fence.signal(1), Err(Error::InvalidArgument));
+    assert_eq!(fence.wait(3, Deadline::NOW), Err(Error::TimedOut));
+    assert_eq!(fence.attach_sync_file(3, &null), Err(Error::InvalidArgument));
+    assert_eq!(fence.import_sync_file(3, &null, Deadline::NOW), Err(Error::InvalidArgument));
+    let error = std::io::Error::from(Error::TimedOut);
+    assert_eq!(error.raw_os_error(), Some(libc::ETIME));
+}
+
+#[test]
+fn every_errno_comes_back() {
+    for errno in 1..=4095 {
+        assert_eq!(Error::from_errno(errno).errno(), errno);
+    }
+}
+
+#[test]
+fn a_failed_fence_tells_its_error() {
+    let (_page, fence) = page_and_fence();
+    assert_eq!(fence.error(), Ok(None));
+    fence.set_error(Error::Other(libc::ENXIO)).unwrap();
+    assert_eq!(fence.error(), Ok(Some(Error::Other(libc::ENXIO))));
+    assert_eq!(fence.wait(1, Deadline::NEVER), Err(Error::Failed));
+    assert_eq!(fence.set_error(Error::Other(0)), Err(Error::InvalidArgument));
+}
+
+#[test]
+fn a_signal_ends_waits_for_one_any_and_all() {
+    let (page, first) = page_and_fence();
+    let second = page.create_fence(0, FenceFlags::NONE).unwrap();
+    let conditions = [first.reaches(1), second.reaches(1)];
+    thread::scope(|scope| {
+        let one = scope.spawn(|| second.wait(1, LONG));
+        let any = scope.spawn(|| wait_any(&conditions, WaitFlags::NONE, LONG));
+        let all = scope.spawn(|| wait_all(&conditions, WaitFlags::NONE, Instant::now() + LONG));
+        second.signal(1).unwrap();
+        assert_eq!(one.join().unwrap(), Ok(()));
+        assert_eq!(any.join().unwrap(), Ok(1));
+        first.signal(1).unwrap();
+        assert_eq!(all.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn conditions_have_operators_and_masks() {
+    let (_page, fence) = page_and_fence();
+    fence.signal(0x15).unwrap();
+    let met = |condition| wait_all(&[condition], WaitFlags::NONE, Deadline::NOW);
+    assert_eq!(met(fence.reaches(0x15).with_op(Op::Eq)), Ok(()));
+    assert_eq!(met(fence.reaches(0x15).with_op(Op::Gt)), Err(Error::TimedOut));
+    assert_eq!(met(fence.reaches(0x15).with_op(Op::Ne)), Err(Error::TimedOut));
+    assert_eq!(met(fence.reaches(0x15).with_op(Op::Lt)), Err(Error::OutOfRange));
+    assert_eq!(met(fence.reaches(0x15).with_op(Op::Le)), Ok(()));
+    assert_eq!(met(fence.reaches(0x05).with_op(Op::Eq).with_mask(0xf)), Ok(()));
+    assert_eq!(wait_any(&[], WaitFlags::NONE, Deadline::NOW), Err(Error::InvalidArgument));
+}
+
+#[test]
+fn a_wait_for_the_pending_value_ends_at_submission() {
+    let (_page, fence) = page_and_fence();
+    let submitted = || wait_all(&[fence.reaches(1)], WaitFlags::PENDING, Deadline::NOW);
+    assert_eq!(submitted(), Err(Error::TimedOut));
+    fence.submit(1).unwrap();
+    assert_eq!(submitted(), Ok(()));
+    assert_eq!((fence.value(), fence.pending_value()), (0, 1));
+}
+
+#[test]
+fn a_read_only_page_refuses_its_importers_alone() {
+    let page = Page::create(1, PageFlags::SINGLE_WRITER).unwrap();
+    assert_eq!(page.flags(), PageFlags::SINGLE_WRITER);
+    page.create_fence(0, FenceFlags::NONE).unwrap().signal(1).unwrap();
+    assert_eq!(page.export_dma_buf().unwrap_err(), Error::AccessDenied);
+    assert_eq!(page.reclaim(), Ok(0));
+}
+
+#[test]
+fn a_drivers_memory_is_released_once() {
+    let page = Page::create(2, PageFlags::NONE).unwrap();
+    let memory = Arc::new(AtomicU64::new(4));
+    let kept = Arc::clone(&memory);
+    // SAFETY: The value lives as long as `kept`, which goes when the library has released it.
+    let fence = unsafe {
+        page.create_fence_in(memory.as_ptr().cast(), FenceFlags::NONE, move || drop(kept))
+    }
+    .unwrap();
+    assert_eq!((fence.value(), fence.offset()), (4, None));
+    memory.store(5, Ordering::Release);
+    fence.notify().unwrap();
+    assert_eq!(fence.wait(5, LONG), Ok(()));
+    assert_eq!(page.open_fence(fence.index()).map(|fence| fence.value()), Ok(5));
+    assert_eq!(Arc::strong_count(&memory), 2);
+    drop(fence);
+    assert_eq!(Arc::strong_count(&memory), 1);
+
+    let kept = Arc::clone(&memory);
+    // SAFETY: The call refuses the pointer.
+    let refused =
+        unsafe { page.create_fence_in(std::ptr::null(), FenceFlags::NONE, move || drop(kept)) };
+    assert_eq!(refused.unwrap_err(), Error::InvalidArgument);
+    assert_eq!(Arc::strong_count(&memory), 1);
+}
+
+#[test]
+fn a_wait_sleeps_in_the_notifier() {
+    let page = Page::create(1, PageFlags::NONE).unwrap();
+    let fence = page.create_fence(0, FenceFlags::DEVICE).unwrap();
+    let called = Arc::new(AtomicBool::new(false));
+    let (device, seen) = (fence.clone(), Arc::clone(&called));
+    fence
+        .set_notifier(move |value, _| {
+            seen.store(true, Ordering::Relaxed);
+            let _ = device.signal(value);
+        })
+        .unwrap();
+    assert_eq!(fence.wait(1, LONG), Ok(()));
+    assert!(called.load(Ordering::Relaxed));
+    fence.remove_notifier().unwrap();
+    assert_eq!(Arc::strong_count(&called), 1);
+    let null = File::open("/dev/null").unwrap();
+    assert_eq!(fence.set_notifier_fd(null.as_fd()), Err(Error::InvalidArgument));
+}
+
+#[test]
+fn the_graph_is_written() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let deadlocks = umf::write_graph(&writer, GraphFormat::Dot).unwrap();
+    drop(writer);
+    let text = std::io::read_to_string(&mut reader).unwrap();
+    assert_eq!(deadlocks, 0);
+    assert!(text.starts_with("digraph"), "{text}");
+}
