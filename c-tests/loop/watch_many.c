@@ -15,7 +15,7 @@ static unsigned many;
 static struct told *told;
 static struct umf_fence **fences;
 
-/* The shortest of a few times: of the signaling call, and until the callback. */
+/* The shortest of many times, since other programs delay most of them on a busy machine: of the signaling call, and until the callback. */
 struct cost {
     uint64_t signal, round_trip;
 };
@@ -25,7 +25,7 @@ cost_of(struct umf_loop *loop, struct umf_fence *fence, uint64_t *value)
 {
     struct cost cost = { UINT64_MAX, UINT64_MAX };
     static struct told one;
-    for (unsigned i = 0; i < 20; i++) {
+    for (unsigned i = 0; i < 100; i++) {
         umf_watch_unref(watch_value(loop, fence, *value + 1, &one));
         until_loop_sleeps();
         uint64_t began = now_ns();
