@@ -8,7 +8,7 @@
 #include "marked_safe.h"
 #include "sleeper.h"
 
-enum { LIMIT = 2048, STACK = 256 << 10, PATTERN = 0xa5, PAGES = 128 };
+enum { LIMIT = 2048, STACK = 256 << 10, PATTERN = 0xa5, PAGES = 128, RECORDS = 64 };
 
 static uint8_t *stack;
 static struct umf_page *page, *pages[PAGES];
@@ -130,6 +130,9 @@ main(void)
     OK(umf_queue_create(loop, 0, &queue));
     struct umf_callback callback = { .call = call_nothing };
     OK(umf_loop_watch(loop, &waits[0], 0, &callback, &watch));
+    /* The table of this page is full: with LIBUMF_DEBUG a wait searches all of it. */
+    for (int i = 0; i < RECORDS; i++)
+        OK(umf_loop_watch(loop, &waits[0], 0, &callback, NULL));
 
     struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_ONSTACK };
     stack_t on = { .ss_sp = stack, .ss_size = STACK };

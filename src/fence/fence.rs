@@ -7,7 +7,7 @@ use super::device_notifier::DeviceNotifier;
 use super::external_memory::{ExternalMemory, ExternalMemoryDesc};
 use super::poll_interval::WaitTimePredictor;
 use super::spin::SpinHistory;
-use super::wait_record::WaitRecord;
+use super::wait_record::{RecordPlace, WaitRecord};
 use crate::error::{Error, FenceErrno, Result};
 use crate::shm::creator::Creator;
 use crate::shm::event_count::EventSink;
@@ -465,6 +465,15 @@ impl Fence {
     /// Writes a wait record about this fence. It is valid until it is dropped.
     pub(crate) fn record(&self, participant: Participant, contents: RecordContents) -> WaitRecord {
         WaitRecord::new(&self.slot, self.generation, participant, contents)
+    }
+
+    /// The same for a caller that keeps only the place, and releases it.
+    pub(crate) fn write_record(
+        &self,
+        participant: Participant,
+        contents: RecordContents,
+    ) -> RecordPlace {
+        RecordPlace::write(&self.slot, self.generation, participant, contents)
     }
 
     /// Records that `participant` waits until the fence reaches `value`.

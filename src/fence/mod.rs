@@ -16,4 +16,4 @@ pub(crate) use attach::{Attached, ExportSource};
 #[cfg(not(loom))]
 pub(crate) use attachments::{KernelFence, MAX_ATTACHMENTS};
 pub(crate) use fence::Fence;
-pub(crate) use wait_record::WaitRecord;
+pub(crate) use wait_record::{RecordPlace, WaitRecord};

@@ -14,11 +14,11 @@ pub(crate) struct WaitRecord {
     generation: Generation,
     participant: Participant,
     contents: RecordContents,
-    place: Place,
+    place: RecordPlace,
 }
 
-/// Where a record is.
-enum Place {
+/// Where a record is: all that a caller has to keep that knows the page and the participant.
+pub(crate) enum RecordPlace {
     Table(RecordKey),
     /// The table was full, or the participant has enough records.
     Dropped,
@@ -36,9 +36,7 @@ impl WaitRecord {
         contents: RecordContents,
     ) -> WaitRecord {
         let mut record = WaitRecord::unwritten(slot, generation, participant, contents);
-        if record.may_write() {
-            record.write();
-        }
+        record.place = RecordPlace::write(slot, generation, participant, contents);
         record
     }
 
@@ -50,8 +48,8 @@ impl WaitRecord {
         contents: RecordContents,
     ) -> WaitRecord {
         let mut record = WaitRecord::unwritten(slot, generation, participant, contents);
-        if record.may_write() {
-            record.drop_it();
+        if may_write(slot, participant) {
+            record.place = RecordPlace::dropped(slot);
         }
         record
     }
@@ -63,35 +61,12 @@ impl WaitRecord {
         contents: RecordContents,
     ) -> WaitRecord {
         let slot = slot.clone();
-        WaitRecord { slot, generation, participant, contents, place: Place::Nowhere }
-    }
-
-    fn may_write(&self) -> bool {
-        self.participant.is_ours() && self.slot.page().is_writable()
-    }
-
-    fn drop_it(&mut self) {
-        self.slot.page().wait_table().count_dropped();
-        self.place = Place::Dropped;
-    }
-
-    fn write(&mut self) {
-        match self.try_write() {
-            Some(key) => self.place = Place::Table(key),
-            None => self.drop_it(),
-        }
-    }
-
-    fn try_write(&self) -> Option<RecordKey> {
-        let page = self.slot.page();
-        let fence = (self.slot.index(), self.generation);
-        let says_nothing = |record: &RecordSnapshot| says_nothing(page, record);
-        page.wait_table().write(self.participant, fence, self.contents, says_nothing)
+        WaitRecord { slot, generation, participant, contents, place: RecordPlace::Nowhere }
     }
 
     /// Whether it is counted as dropped.
     pub(crate) fn is_dropped(&self) -> bool {
-        matches!(self.place, Place::Dropped)
+        matches!(self.place, RecordPlace::Dropped)
     }
 
     /// Writes a record that was dropped, if there is room now.
@@ -99,9 +74,9 @@ impl WaitRecord {
         if !self.is_dropped() || !self.participant.is_ours() {
             return;
         }
-        if let Some(key) = self.try_write() {
+        if let Some(key) = try_write(&self.slot, self.generation, self.participant, self.contents) {
             self.slot.page().wait_table().release_dropped();
-            self.place = Place::Table(key);
+            self.place = RecordPlace::Table(key);
         }
     }
 
@@ -112,12 +87,30 @@ impl WaitRecord {
             return;
         }
         self.contents.value = value;
-        let Place::Table(key) = self.place else { return };
+        let RecordPlace::Table(key) = self.place else { return };
         if !self.slot.page().wait_table().raise(key, self.participant, width, value) {
             // The record said nothing for a time, and was taken over.
-            self.write();
+            self.place =
+                RecordPlace::write(&self.slot, self.generation, self.participant, self.contents);
         }
     }
+}
+
+/// Whether a record of the participant can be in the slot's page.
+fn may_write(slot: &SlotHandle, participant: Participant) -> bool {
+    participant.is_ours() && slot.page().is_writable()
+}
+
+/// Writes a record. `None` if the table is full.
+fn try_write(
+    slot: &SlotHandle,
+    generation: Generation,
+    participant: Participant,
+    contents: RecordContents,
+) -> Option<RecordKey> {
+    let page = slot.page();
+    let says_nothing = |record: &RecordSnapshot| says_nothing(page, record);
+    page.wait_table().write(participant, (slot.index(), generation), contents, says_nothing)
 }
 
 /// Whether nothing can wait for what the record says: its fence has ended or failed, or reached the
@@ -134,17 +127,44 @@ fn says_nothing(page: &Page, record: &RecordSnapshot) -> bool {
         || record.role == Role::WaitPending && slot.pending(generation).is_ok_and(reaches)
 }
 
-impl Drop for WaitRecord {
-    fn drop(&mut self) {
-        if !self.participant.is_ours() {
+impl RecordPlace {
+    /// Writes a record about the fence `generation` of a slot, for a caller that releases it.
+    /// Async-signal-safe.
+    pub(crate) fn write(
+        slot: &SlotHandle,
+        generation: Generation,
+        participant: Participant,
+        contents: RecordContents,
+    ) -> RecordPlace {
+        if !may_write(slot, participant) {
+            return RecordPlace::Nowhere;
+        }
+        try_write(slot, generation, participant, contents)
+            .map_or_else(|| RecordPlace::dropped(slot), RecordPlace::Table)
+    }
+
+    /// Counts a record as dropped.
+    fn dropped(slot: &SlotHandle) -> RecordPlace {
+        slot.page().wait_table().count_dropped();
+        RecordPlace::Dropped
+    }
+
+    /// Removes the record of a participant from the page.
+    pub(crate) fn release(&self, page: &Page, participant: Participant) {
+        if !participant.is_ours() {
             return;
         }
-        let table = self.slot.page().wait_table();
-        match self.place {
-            Place::Table(key) => table.release(key, self.participant),
-            Place::Dropped => table.release_dropped(),
-            Place::Nowhere => {}
+        match *self {
+            RecordPlace::Table(key) => page.wait_table().release(key, participant),
+            RecordPlace::Dropped => page.wait_table().release_dropped(),
+            RecordPlace::Nowhere => {}
         }
+    }
+}
+
+impl Drop for WaitRecord {
+    fn drop(&mut self) {
+        self.place.release(self.slot.page(), self.participant);
     }
 }
 

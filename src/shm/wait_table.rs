@@ -300,12 +300,24 @@ impl WaitTable {
         says_nothing: impl Fn(&RecordSnapshot) -> bool,
     ) -> Option<(usize, &Record)> {
         // Participants begin their search at different records.
-        let start = participant.serial() as usize % RECORDS;
-        let order = || self.records.iter().enumerate().cycle().skip(start).take(RECORDS);
-        let free = order().find(|(_, record)| record.try_take_free(participant));
-        let take_over =
-            |index, record: &Record| record.try_take_over(index, participant, &says_nothing);
-        free.or_else(|| order().find(|(index, record)| take_over(*index, record)))
+        let start = participant.serial() as usize;
+        self.find(start, |_, record| record.try_take_free(participant)).or_else(|| {
+            self.find(start, |index, record| {
+                record.try_take_over(index, participant, &says_nothing)
+            })
+        })
+    }
+
+    /// Finds a record, from one on. A function of its own: each search needs stack.
+    #[inline(never)]
+    fn find(
+        &self,
+        start: usize,
+        mut is_it: impl FnMut(usize, &Record) -> bool,
+    ) -> Option<(usize, &Record)> {
+        let all = (0..RECORDS).map(|step| start.wrapping_add(step) % RECORDS);
+        all.filter_map(|index| Some((index, self.records.get(index)?)))
+            .find(|(index, record)| is_it(*index, record))
     }
 
     /// If the table is full, makes the records free whose participant `is_dead`.

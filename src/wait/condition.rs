@@ -1,7 +1,7 @@
 //! What a wait is for: a fence, a comparison and a value.
 
 use crate::error::{Error, Result};
-use crate::fence::{Fence, WaitRecord};
+use crate::fence::{Fence, RecordPlace, WaitRecord};
 use crate::shm::participant::Participant;
 use crate::shm::residue::{self, Residues, Width};
 use crate::shm::slot::WaitTarget;
@@ -245,9 +245,21 @@ impl<'a> Condition<'a> {
         alternatives: usize,
         participant: Participant,
     ) -> WaitRecord {
+        self.fence.record(participant, self.record_contents(alternatives))
+    }
+
+    /// The same for a caller that keeps only the place, and releases it.
+    pub(super) fn write_record_one_of(
+        &self,
+        alternatives: usize,
+        participant: Participant,
+    ) -> RecordPlace {
+        self.fence.write_record(participant, self.record_contents(alternatives))
+    }
+
+    fn record_contents(&self, alternatives: usize) -> RecordContents {
         let role = if self.until == Until::Submitted { Role::WaitPending } else { Role::Wait };
-        let value = self.first_value();
-        self.fence.record(participant, RecordContents { role, alternatives, value })
+        RecordContents { role, alternatives, value: self.first_value() }
     }
 
     /// W2 for a waiter that will sleep on `target`. Called before the value is checked.

@@ -2,7 +2,7 @@
 
 use super::condition::Conditions;
 use super::page_events::{PageEvents, WakeReason};
-use super::records::{MAX_RECORDS, record_wait, record_waits};
+use super::records::{WaitRecords, record_wait};
 use super::scan::{Register, Scan, SlotIndex};
 use super::slot_words::SlotWords;
 use crate::error::{Error, Result};
@@ -37,8 +37,8 @@ fn block_for_any(conditions: &impl Conditions, deadline: Deadline) -> Result<usi
         return answer;
     }
     let index = SlotIndex::of(conditions, &events)?;
-    let mut records = [const { None }; MAX_RECORDS];
-    record_waits(conditions, &mut records)?;
+    let mut records = WaitRecords::new();
+    records.write(conditions)?;
     let mut on_slots: Option<SlotWords> = None;
     loop {
         let reason = match &on_slots {

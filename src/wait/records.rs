@@ -3,29 +3,53 @@
 use super::condition::{Condition, Conditions};
 use crate::config;
 use crate::error::Result;
-use crate::fence::WaitRecord;
+use crate::fence::{RecordPlace, WaitRecord};
+use crate::shm::page::Page;
 use crate::shm::participant::Participant;
-
-/// The most conditions of a wait that are recorded. A blocking wait has the records on the stack,
-/// which may be small.
-pub(crate) const MAX_RECORDS: usize = 6;
 
 /// Records that this thread waits for a condition.
 pub(super) fn record_wait(condition: &Condition<'_>) -> Option<WaitRecord> {
     config::is_debug().then(|| condition.record(Participant::this_thread()))
 }
 
-/// Records that this thread waits for any of the conditions.
-pub(super) fn record_waits(
-    conditions: &impl Conditions,
-    records: &mut [Option<WaitRecord>; MAX_RECORDS],
-) -> Result<()> {
-    if config::is_debug() {
-        let participant = Participant::this_thread();
-        for (index, record) in records.iter_mut().enumerate().take(conditions.count()) {
-            let condition = conditions.get(index)?;
-            *record = Some(condition.record_one_of(conditions.count(), participant));
+/// The most conditions of a wait that are recorded. A blocking wait has the records on the stack,
+/// which may be small.
+pub(crate) const MAX_RECORDS: usize = 6;
+
+/// The records of a wait for any. Each is as small as can be, for the same reason.
+pub(super) struct WaitRecords<'a> {
+    participant: Option<Participant>,
+    places: [Option<(&'a Page, RecordPlace)>; MAX_RECORDS],
+}
+
+impl<'a> WaitRecords<'a> {
+    /// Has no record yet.
+    pub(super) fn new() -> WaitRecords<'a> {
+        WaitRecords { participant: None, places: [const { None }; MAX_RECORDS] }
+    }
+
+    /// Records that this thread waits for any of the conditions. (A function that made the struct
+    /// too would have room for it twice.)
+    #[inline(never)]
+    pub(super) fn write(&mut self, conditions: &'a impl Conditions) -> Result<()> {
+        if config::is_debug() {
+            let participant = Participant::this_thread();
+            self.participant = Some(participant);
+            for (index, written) in self.places.iter_mut().enumerate().take(conditions.count()) {
+                let condition = conditions.get(index)?;
+                let place = condition.write_record_one_of(conditions.count(), participant);
+                *written = Some((condition.fence.page(), place));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for WaitRecords<'_> {
+    fn drop(&mut self) {
+        let Some(participant) = self.participant else { return };
+        for (page, place) in self.places.iter_mut().filter_map(Option::take) {
+            place.release(page, participant);
         }
     }
-    Ok(())
 }

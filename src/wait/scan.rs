@@ -43,6 +43,7 @@ impl Scan {
 
     /// Reads the slots' words (W1), registers the conditions there, and checks them until one is
     /// met.
+    #[inline(never)]
     pub(super) fn check_slots(
         &mut self,
         conditions: &impl Conditions,
@@ -99,6 +100,7 @@ pub(super) enum SlotIndex {
 const LINEAR_MAX: usize = 128;
 
 impl SlotIndex {
+    #[inline(never)]
     pub(super) fn of(conditions: &impl Conditions, events: &PageEvents<'_>) -> Result<SlotIndex> {
         let count = conditions.count();
         let mut entries = Vec::new();
@@ -118,6 +120,7 @@ impl SlotIndex {
 
     /// Has `scan` check the conditions on the slots with events since the last time. Returns false
     /// if they are not known, or too many to look up: then everything has to be checked.
+    #[inline(never)]
     pub(super) fn check_signaled(
         &self,
         events: &mut PageEvents<'_>,
