@@ -3,6 +3,8 @@
  * and keeps nothing, and succeeds once there is enough again. (each_call.c does this for each
  * descriptor of each function.) The standard descriptors stay free.
  */
+#include "process.h"
+#include "sandbox.h"
 #include "sleeper.h"
 #include "watch.h"
 
@@ -75,6 +77,61 @@ without_descriptors(void)
     OK(umf_fence_signal(fence, 1));
     OK(umf_fence_wait(fence, 1, FOREVER));
     umf_fence_unref(fence);
+}
+
+/* The number in the first line of a file that begins so. -1 without one. */
+static long
+number_in(const char *path, const char *begins)
+{
+    char line[256];
+    long number = -1;
+    FILE *file = fopen(path, "re");
+    while (file && number < 0 && fgets(line, sizeof(line), file))
+        if (strncmp(line, begins, strlen(begins)) == 0)
+            number = strtol(line + strlen(begins), NULL, 10);
+    if (file)
+        fclose(file);
+    return number;
+}
+
+static void
+share_read_only(int sock)
+{
+    struct umf_page *own;
+    struct umf_fence *fence;
+    OK(umf_page_create(1, UMF_PAGE_SINGLE_WRITER, &own));
+    OK(umf_fence_create(own, 0, 0, &fence));
+    send_page(sock, own);
+    tell(sock, umf_fence_index(fence));
+    hear(sock);
+}
+
+/* It takes a descriptor to find out whether futex_waitv can be used without harm. A lack of
+ * descriptors is not taken for a filter: the next wait asks again. */
+static void
+without_descriptors_for_a_time(void)
+{
+    if (syscall(FUTEX_WAITV, NULL, 0, 0, NULL, 0) != -1 || errno != EINVAL ||
+        number_in("/proc/thread-self/status", "Seccomp:") != 0) {
+        printf("not available: futex_waitv without a filter of system calls\n");
+        return;
+    }
+    struct peer peer = start_peer(share_read_only);
+    struct umf_page *read_only = recv_page(peer.sock); /* such a page needs futex_waitv */
+    struct sleeper sleeper = { .fence = recv_fence(peer.sock, read_only), .value = 1 };
+    struct rlimit limit;
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    rlim_t before = limit.rlim_cur;
+    limit.rlim_cur = 0;
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    EXPECT(-ETIME, umf_fence_wait(sleeper.fence, 1, in_ns(MS)));
+    limit.rlim_cur = before;
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    fall_asleep(&sleeper);
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", (int)sleeper.tid);
+    EXPECT(FUTEX_WAITV, number_in(path, ""));
+    /* The peer and the thread end with this process. */
 }
 
 static void
@@ -340,6 +397,7 @@ main(void)
         without_stacks,     without_mappings,
         without_threads,    without_standard_descriptors,
         without_long_files, without_lockable_memory,
+        without_descriptors_for_a_time,
     };
     for (size_t i = 0; i < ARRAY_SIZE(more); i++) {
         IN_CHILD(pid, (watchdog(20), more[i](), fflush(stdout)));

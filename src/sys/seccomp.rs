@@ -8,6 +8,7 @@
 
 use super::retry::retry;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Check whether the calling thread has no filter. `false` also if that is not known.
@@ -18,24 +19,36 @@ pub(crate) fn is_unfiltered() -> bool {
     if FILTERED.load(Ordering::Relaxed) {
         return false;
     }
-    let is_unfiltered = mode() == Some(b'0');
-    if !is_unfiltered {
-        FILTERED.store(true, Ordering::Relaxed);
+    match mode() {
+        Ok(Some(b'0')) => true,
+        // The next call asks again.
+        Err(errno) if is_temporary(errno) => false,
+        _ => {
+            FILTERED.store(true, Ordering::Relaxed);
+            false
+        }
     }
-    is_unfiltered
 }
 
-/// Return the digit of the line `Seccomp:`.
-fn mode() -> Option<u8> {
+/// Whether an error of open() or read() says nothing of a filter: descriptors or memory ran out.
+fn is_temporary(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR)
+}
+
+/// Return the digit of the line `Seccomp:`, if there is one.
+fn mode() -> Result<Option<u8>, Errno> {
     let path = c"/proc/thread-self/status";
-    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
     let mut search = Search::default();
     let mut buffer = [0; 128];
     loop {
-        let length = retry(|| rustix::io::read(&file, &mut buffer)).ok()?;
-        let bytes = buffer.get(..length).filter(|bytes| !bytes.is_empty())?;
+        let length = retry(|| rustix::io::read(&file, &mut buffer))?;
+        let Some(bytes) = buffer.get(..length).filter(|bytes| !bytes.is_empty()) else {
+            return Ok(None);
+        };
         if let Some(mode) = bytes.iter().find_map(|byte| search.next(*byte)) {
-            return Some(mode);
+            return Ok(Some(mode));
         }
     }
 }
@@ -72,6 +85,6 @@ mod tests {
         assert_eq!(find(b"NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n"), Some(b'2'));
         assert_eq!(find(b"\n\nSeccomp:\t0"), Some(b'0'));
         assert_eq!(find(b"Name:\tSeccomp:\t0\nSeccomp_filters:\t0\n"), None);
-        assert!(mode().is_some());
+        assert!(matches!(mode(), Ok(Some(_))));
     }
 }
