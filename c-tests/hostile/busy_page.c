@@ -1,7 +1,8 @@
 /*
- * A peer that only spends this process's time: with events that tell nothing, with notifications,
- * or with fences that it forged to be written by a device. A loop that watches the page uses a
- * twentieth of a core for it at most, and serves another page meanwhile.
+ * A peer that only spends this process's time: with events that tell nothing, with wake-ups of
+ * unchanged words, with notifications, or with fences that it forged to be written by a device. A
+ * loop that watches the page uses a twentieth of a core for it at most, and serves another page
+ * meanwhile.
  */
 #include "process.h"
 #include "raw_page.h"
@@ -14,6 +15,8 @@
 #define WATCHES 20000
 /* A check of all these takes well below SERVED_WITHIN, also on a busy machine. */
 #define SOME_WATCHES 2000
+/* The loop's thread sleeps on the words of so few slots, once it was woken for fences of others. */
+#define FEW_WATCHES 8
 #define LASTS SECOND
 /* What a page may waste at once, and one check of all its fences. */
 #define BURST (15 * MS)
@@ -23,9 +26,9 @@
 /* The same by the clock. */
 #define SOON SECOND
 
-enum attack { RING, NOTIFY, FORGE };
+enum attack { RING, WAKE, NOTIFY, FORGE };
 
-static const char *const names[] = { "events", "notifications", "device fences" };
+static const char *const names[] = { "events", "wake-ups", "notifications", "device fences" };
 
 static void
 ring(int sock)
@@ -38,6 +41,37 @@ ring(int sock)
         __atomic_fetch_add(word, 1, __ATOMIC_RELEASE);
         syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
         nanosleep(&(struct timespec){ .tv_nsec = 500000 }, NULL);
+    }
+}
+
+static void
+wake(uint32_t *word)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+/* Wakes the loop's thread on each word where it may sleep, without a change. */
+static void
+wake_all(int sock)
+{
+    int fd = recv_fd(sock);
+    uint64_t watches = hear(sock);
+    size_t length = SLOTS_AT + watches * SLOT_SIZE;
+    char *bytes = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    CHECK(bytes != MAP_FAILED);
+    uint32_t *events = (uint32_t *)(void *)(bytes + EVENT_COUNT);
+    uint64_t *log = (uint64_t *)(void *)(bytes + EVENT_LOG);
+    for (uint32_t event = 0; event < 20; event++) {
+        /* Of a fence that nobody watches: with few watches, the thread moves to their words. */
+        log[event] = (uint64_t)(event + 1) << 32 | watches;
+        __atomic_fetch_add(events, 1, __ATOMIC_RELEASE);
+        wake(events);
+        nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
+    }
+    for (;;) {
+        wake(events);
+        for (size_t at = SLOTS_AT + SLOT_FUTEX; at < length; at += SLOT_SIZE)
+            wake((uint32_t *)(void *)(bytes + at));
     }
 }
 
@@ -87,7 +121,7 @@ wastes_little(enum attack attack, uint32_t watches)
 {
     struct peer peer = { 0 };
     if (attack != FORGE)
-        peer = start_peer(attack == RING ? ring : notify);
+        peer = start_peer(attack == RING ? ring : attack == WAKE ? wake_all : notify);
     struct umf_page *page, *other;
     struct umf_fence *fence, *served, *first = NULL;
     struct umf_loop *loop;
@@ -110,6 +144,8 @@ wastes_little(enum attack attack, uint32_t watches)
         send_page(peer.sock, page);
         if (attack == NOTIFY)
             tell(peer.sock, umf_fence_index(first));
+        if (attack == WAKE)
+            tell(peer.sock, watches);
     }
     uint64_t start = now_ns(), used = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     struct served told = { 0 };
@@ -159,6 +195,8 @@ main(void)
     watchdog(50);
     wastes_little(RING, WATCHES);
     wastes_little(RING, SOME_WATCHES);
+    wastes_little(WAKE, 100);
+    wastes_little(WAKE, FEW_WATCHES);
     wastes_little(NOTIFY, 100);
     wastes_little(FORGE, WATCHES);
     wastes_little(FORGE, SOME_WATCHES);

@@ -86,6 +86,8 @@ struct PolledPage {
     moved_back: bool,
     /// How often it was woken for fences of others since the last watch was added.
     needless: u32,
+    /// Whether it rested since it last paid for a wake-up.
+    rested: bool,
     /// The sum of the sequences of its slots, if the poller sleeps on those.
     slots_sequence: u32,
     /// Watches of fences whose signals are events of the page.
@@ -119,6 +121,12 @@ struct PollSet {
     /// The epoch of owner deaths, read before the fences were checked: see `owner_death`.
     owner_deaths: u32,
     words: [Option<PolledWord>; PAGES_MAX],
+    /// The word whose wake-up ended the last sleep.
+    woken_by: Option<usize>,
+    /// Whether to measure the next sleep: the round before it led to nothing.
+    measures_sleep: bool,
+    /// The processor time of the last sleep, as far as it was measured.
+    wake_up_ns: u64,
     wait_list: WaitList,
     until: Deadline,
     /// When to check every fence of the pages whose wake-ups may be muted, if there are any.
@@ -142,6 +150,9 @@ const NEEDLESS_MAX: u32 = if cfg!(modeled) { 1 } else { 4 };
 
 /// futex_waitv takes at least one word a page, besides `control` and the word of owner deaths.
 const PAGES_MAX: usize = WAITV_MAX - 2;
+
+/// The most that a page pays for a wake-up: a signal handler may have run meanwhile.
+const WAKE_UP_MOST_NS: u64 = 100_000;
 
 /// The longest sleep without futex_waitv.
 const MAX_SLEEP_NS: u64 = 1_000_000_000;
@@ -302,7 +313,7 @@ impl FencePoller {
     /// Checks the fences that signaled since the last time, and fills `set` for the next sleep.
     /// Returns false at the end.
     fn listen(&self, set: &mut PollSet) -> bool {
-        set.words.fill_with(|| None);
+        let woken_by = set.take_words();
         let mut guard = self.lock();
         let state = &mut *guard;
         if state.ended {
@@ -340,6 +351,7 @@ impl FencePoller {
                 || may_be_muted && page.page.may_be_muted();
             if let (false, Some(end)) = (check_all, page.page.budget().rests_until(clock)) {
                 set.until_rested = set.until_rested.min(end);
+                page.rested = true;
                 continue;
             }
             let start = time::now();
@@ -359,9 +371,15 @@ impl FencePoller {
             } else if let (false, Some(word)) = (page.is_empty(), words.next()) {
                 *word = Some(PolledWord::Page(page.page.clone(), page.sequence));
             }
-            let woken = page.sequence.wrapping_add(page.slots_sequence) != before;
+            // A peer may also wake the thread and change nothing.
+            let woken = page.sequence.wrapping_add(page.slots_sequence) != before
+                || woken_by.as_ref().is_some_and(|woken_by| std::ptr::eq(&**woken_by, &*page.page));
             if !found && (woken || timed_out && !page.device_fences.is_empty()) {
-                let wake_up = if woken { WAKE_UP_NS } else { 0 };
+                set.measures_sleep |= woken;
+                // The end of the page's rest has woken the thread too. That alone costs nothing, or
+                // the page would rest for ever.
+                let rest = if woken && std::mem::take(&mut page.rested) { WAKE_UP_NS } else { 0 };
+                let wake_up = if woken { set.wake_up_ns + rest } else { 0 };
                 page.page.budget().waste(time::now() - start + wake_up);
             }
             found |= found_before;
@@ -434,6 +452,9 @@ impl Run for FencePoller {
             control: 0,
             owner_deaths: 0,
             words: [const { None }; PAGES_MAX],
+            woken_by: None,
+            measures_sleep: false,
+            wake_up_ns: WAKE_UP_NS,
             wait_list: WaitList::new(),
             until: Deadline::NEVER,
             until_muted: Deadline::NEVER,
@@ -442,13 +463,42 @@ impl Run for FencePoller {
         while self.listen(&mut set) {
             self.drop_deferred();
             self.scheduler.run_due();
-            match self.sleep(&mut set) {
-                Ok(_) => {}
+            let before = std::mem::take(&mut set.measures_sleep).then(time::thread_cpu_time);
+            let slept = self.sleep(&mut set);
+            let took = |before| time::thread_cpu_time().saturating_sub(before);
+            set.wake_up_ns = before.map_or(WAKE_UP_NS, took).clamp(WAKE_UP_NS, WAKE_UP_MOST_NS);
+            match slept {
+                Ok(Sleep::Woken(word)) => set.woken_by = set.number_in_words(word),
+                Ok(Sleep::Changed | Sleep::Interrupted | Sleep::TimedOut) => {}
                 Err(_) => futex::sleep_briefly(set.until),
             }
         }
         // For watches that completed at the end.
         self.scheduler.wake();
+    }
+}
+
+impl PollSet {
+    /// Removes the words. Returns the page whose word woke the thread, if one did.
+    fn take_words(&mut self) -> Option<Ref<Page>> {
+        let woken_by = self.woken_by.take().and_then(|word| self.words.get(word)?.as_ref());
+        let page = woken_by.map(PolledWord::page);
+        self.words.fill_with(|| None);
+        page
+    }
+
+    /// The number in `words` of a word that the last sleep had, by its number there.
+    fn number_in_words(&self, slept_on: usize) -> Option<usize> {
+        if self.has_waitv { slept_on.checked_sub(1) } else { Some(0) }
+    }
+}
+
+impl PolledWord {
+    fn page(&self) -> Ref<Page> {
+        match self {
+            PolledWord::Page(page, _) => page.clone(),
+            PolledWord::Slot(slot, _) => slot.shared_page(),
+        }
     }
 }
 
@@ -484,6 +534,7 @@ impl PollState {
                 target: WaitTarget::Page,
                 moved_back: false,
                 needless: 0,
+                rested: false,
                 slots_sequence: 0,
                 event_fences: WatchTable::default(),
                 device_fences: WatchTable::default(),
