@@ -108,6 +108,56 @@ the_last_references(void)
     }
 }
 
+/* A release function ends the loop, wherever it runs: after the callback, in umf_watch_cancel(), or
+ * in the umf_loop_unref() that ends another loop. */
+static struct umf_loop *ended_by_release;
+
+static void
+release_and_end_a_loop(void *data)
+{
+    umf_loop_unref(ended_by_release);
+    on_release(data);
+}
+
+enum release_in { CALL, CANCEL, END_OF_ANOTHER, RELEASES };
+
+static void
+a_loop_that_a_release_ends(enum release_in where)
+{
+    struct told of_release;
+    struct umf_callback callback = callback_to(&of_release);
+    callback.release = release_and_end_a_loop;
+    arm(NULL);
+    struct umf_loop *releasing = where == END_OF_ANOTHER ? create_loop(mode) : loop;
+    struct umf_condition wait = { fence, 2, UMF_OP_GE, 0, 0 };
+    struct umf_watch *released;
+    OK(umf_loop_watch(releasing, &wait, 0, &callback, &released));
+    ended_by_release = loop;
+    int fd = umf_loop_fd(loop);
+    if (where == CALL) {
+        OK(umf_watch_cancel(watch));
+        OK(umf_fence_signal(fence, 2));
+        if (mode == 0) {
+            struct pollfd entry = { fd, POLLIN, 0 };
+            CHECK(poll(&entry, 1, -1) == 1);
+            OK(umf_loop_dispatch(loop, 0));
+        }
+    } else if (where == CANCEL) {
+        OK(umf_watch_cancel(released));
+    } else {
+        umf_loop_unref(releasing);
+    }
+    while (of_release.releases == 0)
+        sched_yield();
+    CHECK(of_release.releases == 1 && of_release.calls == (where == CALL));
+    CHECK(told.releases == 1 && told.calls == 0);
+    loop = NULL;
+    umf_watch_unref(released);
+    disarm();
+    while (threads() > 1)
+        sched_yield();
+}
+
 /* Of several due callbacks the first ends the loop: the others are canceled within that call. */
 static void
 end_the_loop_before_the_others(void)
@@ -614,6 +664,8 @@ main(int argc, char **argv)
     for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
         mode = modes[m];
         the_last_references();
+        for (int where = CALL; where < RELEASES; where++)
+            a_loop_that_a_release_ends((enum release_in)where);
         those_that_are_due_when_the_loop_ends();
         a_loop_of_several_threads();
         new_watches_that_are_met();

@@ -83,8 +83,13 @@ pub unsafe extern "C" fn umf_loop_ref(event_loop: *mut umf_loop) -> *mut umf_loo
 ///
 /// With the last reference the loop ends: watches that are not over are canceled, and their release
 /// functions are called. The loop's threads are gone when the call returns. The call therefore
-/// waits for a callback that runs on such a thread: hold no lock that callbacks take. Called from a
-/// callback, it does not wait; the thread ends when the callback returns.
+/// waits for a callback or a release function that runs on such a thread: hold no lock that these
+/// take. Called from one of these, it does not wait for that thread, which ends when the function
+/// returns.
+///
+/// The library cannot notice two deadlocks: a callback or release function that waits for a thread
+/// which is in this call for the same loop; and functions on the threads of two loops, each of
+/// which ends the other loop.
 ///
 /// @event_loop: the loop. NULL does nothing.
 ///
