@@ -15,7 +15,8 @@ static unsigned many;
 static struct told *told;
 static struct umf_fence **fences;
 
-/* The shortest of many times, since other programs delay most of them on a busy machine: of the signaling call, and until the callback. */
+/* The shortest of many times, since other programs delay most of them on a busy machine: of the
+ * signaling call, and until the callback. */
 struct cost {
     uint64_t signal, round_trip;
 };
