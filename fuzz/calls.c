@@ -600,6 +600,10 @@ one_call(void)
         ONE_OF(umf_page_export(ANY(pages), flags(0), &fd), 0, -EINVAL);
         if (fd >= 0)
             close(fd);
+        struct umf_fence_info info = { .size = place > 250 ? (uint32_t)number() % 256
+                                                           : sizeof(info) };
+        if (info.size <= sizeof(info))
+            ONE_OF(umf_page_query_fence(ANY(pages), place, flags(0), &info), 0, -EINVAL, -ENOENT);
         break;
     case 28:
     case 29: convert(place); break;

@@ -271,6 +271,17 @@ struct umf_page;
 #define UMF_PAGE_SINGLE_WRITER (1ULL << 0)
 
 /**
+ * Flag of umf_page_import(): look at the page and change nothing in it.
+ *
+ * For tools: the descriptor may be one that is open for reading alone, such as one of another
+ * process's, opened in /proc/PID/fd. umf_page_query_fence() and umf_graph_write() read such a
+ * page. It cannot be used: a waiter has to write to the page, so umf_fence_open() returns -EACCES,
+ * as other functions do that would write. The same page, imported without this flag, is another
+ * object. Since 0.1.
+ */
+#define UMF_PAGE_READ_ONLY (1ULL << 1)
+
+/**
  * Create a page with room for fences.
  *
  * The page is a sealed memfd that can be passed to other processes. It takes 64 bytes for each
@@ -302,16 +313,16 @@ int umf_page_create(uint32_t fence_count, uint64_t flags, struct umf_page **out_
  * -EACCES.
  *
  * @fd: a descriptor from umf_page_export(). Stays the caller's, which may close it after the call.
- * @flags: must be 0.
+ * @flags: UMF_PAGE_READ_ONLY, or 0.
  * @out_page: receives a reference, which the caller ends with umf_page_unref(). Written only on
  *     success.
  *
  * Return: 0 on success, or
- *   -EINVAL           @flags is not 0, or @out_page is NULL; @fd is not a sealed memfd, is too
- *                     small, or is not a page of this layout version
+ *   -EINVAL           @flags has unknown bits, or @out_page is NULL; @fd is not a sealed memfd, is
+ *                     too small, or is not a page of this layout version
  *   -EBADF            @fd is not open
  *   -EACCES           @fd is not open for reading; or it is not open for writing, although the
- *                     page is not sealed against it
+ *                     page is not sealed against it and @flags is 0
  *   -ENOMEM           no memory or address space is left
  *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
  *
@@ -346,7 +357,7 @@ struct umf_page_limits {
  * makes a page of a million forged fences in a twentieth of a second.
  *
  * @fd: as in umf_page_import().
- * @flags: must be 0.
+ * @flags: as in umf_page_import().
  * @limits: what the page may cost. Copied.
  * @out_page: as in umf_page_import(). Written only on success.
  *
@@ -402,8 +413,8 @@ int umf_page_export(struct umf_page *page, uint64_t flags, int *out_fd);
  *
  * Return: 0 on success, or
  *   -EINVAL           @page or @out_fd is NULL, or @flags is not 0
- *   -EACCES           the page has UMF_PAGE_SINGLE_WRITER: the holder of a dma-buf could write to
- *                     it
+ *   -EACCES           the page has UMF_PAGE_SINGLE_WRITER, or was imported with
+ *                     UMF_PAGE_READ_ONLY: the holder of a dma-buf could write to it
  *   -EOPNOTSUPP       there is no /dev/udmabuf, this process may not open it, or the page is
  *                     larger than its size_limit_mb (64 MiB by default in Linux 6.12)
  *   -ENOMEM           no memory is left
@@ -444,7 +455,8 @@ int umf_page_export_dma_buf(struct umf_page *page, uint64_t flags, int *out_fd);
  *
  * Return: 0 on success, also if no slot was freed, or
  *   -EINVAL  @page is NULL, or @flags is not 0
- *   -EACCES  this process imported the page, which has UMF_PAGE_SINGLE_WRITER
+ *   -EACCES  this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it with
+ *            UMF_PAGE_READ_ONLY
  *   -ENOMEM  no memory is left
  *
  * Thread-safe, also while other processes create, end and reclaim. Since 0.1.
@@ -456,8 +468,8 @@ int umf_page_reclaim(struct umf_page *page, uint64_t flags, uint32_t *out_count)
  *
  * @page: the page.
  *
- * Return: UMF_PAGE_SINGLE_WRITER if the page is sealed against writing by all but its creator,
- * else 0. 0 for NULL.
+ * Return: UMF_PAGE_SINGLE_WRITER if the page is sealed against writing by all but its creator, and
+ * UMF_PAGE_READ_ONLY if it was imported with that flag. 0 for NULL.
  *
  * Thread-safe and async-signal-safe. Since 0.1.
  */
@@ -576,7 +588,8 @@ struct umf_fence;
  *   -EINVAL      @page or @out_fence is NULL, @flags has unknown bits, or @value is above
  *                UINT32_MAX for a 32-bit fence
  *   -ENOSPC      all slots of the page are in use: see umf_page_reclaim()
- *   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER
+ *   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it
+ *                with UMF_PAGE_READ_ONLY
  *   -EOPNOTSUPP  UMF_FENCE_DEVICE in a page with UMF_PAGE_SINGLE_WRITER: its waiters could not
  *                tell the device that they wait
  *   -ENOMEM      no memory is left
@@ -602,6 +615,7 @@ int umf_fence_create(struct umf_page *page,
  * Return: 0 on success, or
  *   -EINVAL      @page or @out_fence is NULL, or @flags is not 0
  *   -ENOENT      the page has no such index, or no fence lives there now
+ *   -EACCES      the page was imported with UMF_PAGE_READ_ONLY
  *   -EOPNOTSUPP  the value is not in the page: use umf_fence_open_in(). Not if the fence is
  *                already open in this process
  *   -ENOMEM      no memory is left
@@ -973,7 +987,8 @@ struct umf_mapping {
  *                the first version of the struct; memory->reserved is not 0; memory->value is not
  *                aligned; @flags has unknown bits, or both flags; or the device is lost already
  *   -ENOSPC      all slots of the page are in use
- *   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER
+ *   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it
+ *                with UMF_PAGE_READ_ONLY
  *   -EOPNOTSUPP  this process created the page with UMF_PAGE_SINGLE_WRITER: see umf_fence_create()
  *   -ENOMEM      no memory is left
  *
@@ -1004,6 +1019,7 @@ int umf_fence_create_in(struct umf_page *page,
  *            first version of the struct; memory->reserved is not 0; memory->value is not aligned
  *            for the fence's width; @flags has unknown bits, or does not fit a 32-bit fence; the
  *            fence's value is in the page; or the device is lost already
+ *   -EACCES  the page was imported with UMF_PAGE_READ_ONLY
  *   -ENOENT  the page has no such index, or no fence lives there now
  *   -ENOMEM  no memory is left
  *
@@ -2045,6 +2061,7 @@ int umf_loop_tie_fence(struct umf_loop *event_loop,
  *                @peer_fd is neither a pidfd nor a connected SOCK_STREAM or SOCK_SEQPACKET socket;
  *                with UMF_TIE_PROCESS, it is not such a Unix socket
  *   -EBADF       @peer_fd is not open
+ *   -EACCES      the page was imported with UMF_PAGE_READ_ONLY
  *   -EOPNOTSUPP  UMF_TIE_PROCESS before Linux 6.5
  *   -ENOMEM      no memory or thread is left
  *   -EMFILE      no file descriptor is left in the process
@@ -2821,6 +2838,22 @@ void umf_queue_unref(struct umf_queue *queue);
 #define UMF_GRAPH_DOT (1ULL << 0)
 
 /**
+ * Flag of umf_graph_write(): write JSON, for programs.
+ *
+ * The object has these members: the numbers pages, dropped (records that are missing) and
+ * deadlocks, and the lists participants, fences, waits and promises. A participant has kind
+ * ("queue", "watch", "thread" or "work"), number, pid, pid_namespace, name (null if unknown), gone
+ * (whether its process is dead), deadlock (the number of its deadlock from 1, or null) and behind
+ * (whether it waits for a deadlock). A fence has page (an inode number), index, value and pending.
+ * A wait has participant, fence, value, submission (whether it waits for a submission), any_of
+ * (the number of alternatives, 1 if the wait is required), may_end_otherwise (whether a signaler
+ * without a record may end it) and promised_by (participants that will). A promise has
+ * participant, fence and value. Participants and fences are named by their places in the lists,
+ * from 0. Later versions may add members. Since 0.1.
+ */
+#define UMF_GRAPH_JSON (1ULL << 1)
+
+/**
  * Write which participants wait for which fences, and the deadlocks among them.
  *
  * The report names each participant that waits, the value and fence that it waits for, and the
@@ -2855,11 +2888,11 @@ void umf_queue_unref(struct umf_queue *queue);
  * @fd: where to write. Stays the caller's. If it is nonblocking, the call waits until it accepts
  *     everything. If a pipe or socket has no reader any more, the kernel raises SIGPIPE as for
  *     write(); beyond RLIMIT_FSIZE it raises SIGXFSZ.
- * @flags: UMF_GRAPH_DOT, or 0.
+ * @flags: UMF_GRAPH_DOT or UMF_GRAPH_JSON, or 0.
  * @out_deadlocks: receives the number of deadlocks. May be NULL. Written only on success.
  *
  * Return: 0 on success, or
- *   -EINVAL  @flags has unknown bits, or @fd cannot be written to
+ *   -EINVAL  @flags has unknown bits or more than one, or @fd cannot be written to
  *   -EBADF   @fd is not open, or is not open for writing
  *   -EACCES  the file is sealed against writing
  *   -ENOMEM  no memory is left, or no room where @fd leads; then a part was written, as may happen
@@ -2868,6 +2901,81 @@ void umf_queue_unref(struct umf_queue *queue);
  * Thread-safe. Since 0.1.
  */
 int umf_graph_write(int fd, uint64_t flags, uint32_t *out_deadlocks);
+
+/**
+ * Bit of umf_fence_info.flags: a driver keeps the value in its own memory (umf_fence_create_in()).
+ *
+ * umf_fence_info.value is then the initial value, unless this process has the fence open. Since
+ * 0.1.
+ */
+#define UMF_FENCE_INFO_EXTERNAL (1ULL << 32)
+
+/**
+ * Bit of umf_fence_info.flags: a waiter is registered.
+ *
+ * A waiter that timed out may leave the bit behind until the next signal. Waiters of a page with
+ * UMF_PAGE_SINGLE_WRITER do not register. Since 0.1.
+ */
+#define UMF_FENCE_INFO_WAITERS (1ULL << 33)
+
+/**
+ * A fence at one time, as its page shows it. umf_page_query_fence() fills it in. A peer that can
+ * write to the page can have written any of it. Later versions may add members at the end. Since
+ * 0.1.
+ */
+struct umf_fence_info {
+    /** In: sizeof(struct umf_fence_info). Out: the number of bytes that the library knows. */
+    uint32_t size;
+    /** What umf_fence_error() tells: 0, or a negative errno. */
+    int32_t error;
+    /** UMF_FENCE_32BIT, UMF_FENCE_DEVICE, UMF_FENCE_LASTING and UMF_FENCE_INFO_* bits. */
+    uint64_t flags;
+    /** The value. */
+    uint64_t value;
+    /** The greatest value that is reached or that umf_fence_submit() announced. */
+    uint64_t pending;
+    /** The number of fences that lived in the slot before. */
+    uint64_t generation;
+    /**
+     * The process that created the fence, by its id in its own pid namespace. 0 if the fence has
+     * UMF_FENCE_LASTING, or if its creator is known to be dead.
+     */
+    uint32_t creator_pid;
+    /** The low 28 bits of the inode number of that pid namespace. 0 if it is unknown. */
+    uint32_t creator_pid_namespace;
+    /**
+     * The number of times that waiters of the slot were woken, which wraps around. Those that wait
+     * for many fences are not counted.
+     */
+    uint32_t wake_ups;
+    /** 0. */
+    uint32_t reserved;
+};
+
+/**
+ * Get what a page shows of a fence, without opening the fence.
+ *
+ * For tools that look at pages of other processes: see UMF_PAGE_READ_ONLY. The call changes
+ * nothing in the page.
+ *
+ * @page: the page.
+ * @index: the index of a slot: see umf_fence_index(). The slots of a page are numbered from 0.
+ * @flags: must be 0.
+ * @info: receives the answer. The caller sets info->size to sizeof(*info) first. A library older
+ *     than the caller's header fills in the members that it knows, and zeroes the rest. Stays the
+ *     caller's.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL  @page or @info is NULL, @flags is not 0, or info->size is less than the first version
+ *            of the struct, or more than 256
+ *   -ENOENT  the page has no such index, or no fence lives there now
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_page_query_fence(struct umf_page *page,
+                         uint32_t index,
+                         uint64_t flags,
+                         struct umf_fence_info *info);
 
 #ifdef __cplusplus
 }  // extern "C"

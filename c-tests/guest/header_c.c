@@ -75,6 +75,7 @@ static const function functions[] = {
     (function)umf_loop_tie_page,
     (function)umf_page_flags,
     (function)umf_graph_write,
+    (function)umf_page_query_fence,
     (function)umf_loop_create,
     (function)umf_loop_ref,
     (function)umf_loop_unref,

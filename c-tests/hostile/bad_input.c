@@ -73,6 +73,13 @@ null_arguments(void)
     ROW(-EINVAL, umf_page_export_dma_buf(page, 0, NULL));
     ROW(-EINVAL, umf_page_reclaim(NULL, 0, &out.index));
     ROW(0, umf_page_reclaim(page, 0, NULL));
+    struct umf_fence_info info = { .size = sizeof(info) };
+    struct umf_fence_info small = { .size = sizeof(small) - 1 }, unset = { .size = 0 };
+    ROW(-EINVAL, umf_page_query_fence(NULL, 0, 0, &info));
+    ROW(-EINVAL, umf_page_query_fence(page, umf_fence_index(fence), 0, NULL));
+    ROW(-EINVAL, umf_page_query_fence(page, umf_fence_index(fence), 0, &small));
+    ROW(-EINVAL, umf_page_query_fence(page, umf_fence_index(fence), 0, &unset));
+    ROW(-ENOENT, umf_page_query_fence(page, UINT32_MAX, 0, &info));
     ROW(-EINVAL, umf_fence_create_in(page, NULL, 0, &out.fence));
     ROW(-EINVAL, umf_fence_open_in(page, umf_fence_index(fence), NULL, 0, &out.fence));
     ROW(-EINVAL, umf_fence_create(NULL, 0, 0, &out.fence));
@@ -162,8 +169,9 @@ where_the_graph_cannot_be_written_to(void)
     close(none[0]);
     signal(SIGPIPE, SIG_IGN);
 
-    ROW(-EINVAL, umf_graph_write(fd, UMF_GRAPH_DOT << 1, &deadlocks));
+    ROW(-EINVAL, umf_graph_write(fd, UMF_GRAPH_JSON << 1, &deadlocks));
     ROW(-EINVAL, umf_graph_write(fd, UINT64_MAX, &deadlocks));
+    ROW(-EINVAL, umf_graph_write(fd, UMF_GRAPH_DOT | UMF_GRAPH_JSON, &deadlocks));
     ROW(-EBADF, umf_graph_write(-1, 0, &deadlocks));
     ROW(-EBADF, umf_graph_write(INT_MIN, 0, &deadlocks));
     ROW(-EBADF, umf_graph_write(1 << 20, 0, &deadlocks));
@@ -173,6 +181,7 @@ where_the_graph_cannot_be_written_to(void)
     CHECK(deadlocks == SENTINEL);
     ROW(0, umf_graph_write(fd, 0, NULL));
     ROW(0, umf_graph_write(fd, UMF_GRAPH_DOT, &deadlocks));
+    ROW(0, umf_graph_write(fd, UMF_GRAPH_JSON, &deadlocks));
     CHECK(deadlocks == 0);
 
     signal(SIGPIPE, SIG_DFL);
@@ -227,6 +236,7 @@ numbers_out_of_range(void)
 static void
 every_unknown_flag(void)
 {
+    struct umf_fence_info fence_info = { .size = sizeof(fence_info) };
     struct umf_condition met = { fence, 10, UMF_OP_GE, 0, 0 };
     int page_fd;
     OK(umf_page_export(page, 0, &page_fd));
@@ -234,9 +244,12 @@ every_unknown_flag(void)
         uint64_t flag = UINT64_C(1) << bit;
         if (flag != UMF_PAGE_SINGLE_WRITER)
             ROW(-EINVAL, umf_page_create(1, flag, &out.page));
-        ROW(-EINVAL, umf_page_import(page_fd, flag, &out.page));
-        ROW(-EINVAL, umf_page_import_limited(page_fd, flag,
-                                             &(struct umf_page_limits){ .size = 8 }, &out.page));
+        if (flag != UMF_PAGE_READ_ONLY) {
+            const struct umf_page_limits limits = { .size = sizeof(limits) };
+            ROW(-EINVAL, umf_page_import(page_fd, flag, &out.page));
+            ROW(-EINVAL, umf_page_import_limited(page_fd, flag, &limits, &out.page));
+        }
+        ROW(-EINVAL, umf_page_query_fence(page, 0, flag, &fence_info));
         ROW(-EINVAL, umf_page_export(page, flag, &out.fd));
         ROW(-EINVAL, umf_fence_attach_sync_file(fence, 10, -1, flag));
         ROW(-EINVAL, umf_fence_attach_syncobj(fence, 10, NULL, 1, 1, flag));

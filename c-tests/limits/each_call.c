@@ -26,6 +26,7 @@ static struct umf_queue *queue;
 static struct umf_syncobj *syncobj;
 static struct told told;
 static uint64_t tie_flags;
+static struct umf_fence_info info = { .size = sizeof(info) };
 static int fd_of_others, xshmfence, event, null, pidfd, ends[2], buffer = -1, signaled = -1,
                                                       many_signaled = -1, pending = -1;
 static uint32_t handle, pending_fence, index_of_others, index_in_memory;
@@ -62,7 +63,7 @@ static struct each {
     int (*call)(void);
     void (*undo)(void);
     long allocations, descriptors;
-} each[100];
+} each[200];
 static size_t count;
 
 /* One function in one way of calling it. A number tells several ways apart. */
@@ -72,6 +73,7 @@ static size_t count;
     static void undo_##name##number(void) { undo; }                                                \
     __attribute__((constructor)) static void add_##name##number(void)                              \
     {                                                                                              \
+        CHECK(count < ARRAY_SIZE(each));                                                           \
         each[count++] = (struct each){ #name, memory, place, prepare_##name##number,               \
                                        call_##name##number, undo_##name##number, 0, 0 };           \
     }
@@ -347,6 +349,8 @@ EACH(2, SOME_MEMORY, ANYWHERE, umf_page_create, NONE,
      umf_page_create(2, UMF_PAGE_SINGLE_WRITER, &out.page), umf_page_unref(out.page))
 EACH(, SOME_MEMORY, ANYWHERE, umf_page_import, umf_page_unref(page_of_others),
      umf_page_import(fd_of_others, 0, &page_of_others), NONE)
+EACH(2, SOME_MEMORY, ANYWHERE, umf_page_import, NONE,
+     umf_page_import(fd_of_others, UMF_PAGE_READ_ONLY, &out.page), umf_page_unref(out.page))
 EACH(, SOME_MEMORY, ANYWHERE, umf_page_import_limited, umf_page_unref(page_of_others),
      umf_page_import_limited(fd_of_others, 0, &some_limits, &page_of_others), NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_page_export, NONE, umf_page_export(page, 0, &out.fd), close(out.fd))
@@ -535,6 +539,10 @@ EACH(, NO_MEMORY, ANYWHERE, umf_queue_cancel, a_queue_with_a_job(), umf_queue_ca
 EACH(, NO_MEMORY, ANYWHERE, umf_queue_fail, a_queue_with_a_job(), umf_queue_fail(a_queue, -ENODEV),
      end_queue())
 EACH(, SOME_MEMORY, ANYWHERE, umf_graph_write, NONE, umf_graph_write(null, 0, NULL), NONE)
+EACH(2, SOME_MEMORY, ANYWHERE, umf_graph_write, NONE, umf_graph_write(null, UMF_GRAPH_JSON, NULL),
+     NONE)
+EACH(, NO_MEMORY, ANYWHERE, umf_page_query_fence, NONE,
+     umf_page_query_fence(page, umf_fence_index(fence), 0, &info), NONE)
 
 /* State that a failed call must not change. */
 struct state {

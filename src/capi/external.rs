@@ -256,7 +256,8 @@ pub const UMF_FENCE_ONES_LOST: u64 = 1 << 3;
 ///                the first version of the struct; memory->reserved is not 0; memory->value is not
 ///                aligned; @flags has unknown bits, or both flags; or the device is lost already
 ///   -ENOSPC      all slots of the page are in use
-///   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER
+///   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it
+///                with UMF_PAGE_READ_ONLY
 ///   -EOPNOTSUPP  this process created the page with UMF_PAGE_SINGLE_WRITER: see umf_fence_create()
 ///   -ENOMEM      no memory is left
 ///
@@ -301,6 +302,7 @@ pub unsafe extern "C" fn umf_fence_create_in(
 ///            first version of the struct; memory->reserved is not 0; memory->value is not aligned
 ///            for the fence's width; @flags has unknown bits, or does not fit a 32-bit fence; the
 ///            fence's value is in the page; or the device is lost already
+///   -EACCES  the page was imported with UMF_PAGE_READ_ONLY
 ///   -ENOENT  the page has no such index, or no fence lives there now
 ///   -ENOMEM  no memory is left
 ///
@@ -318,6 +320,7 @@ pub unsafe extern "C" fn umf_fence_open_in(
         non_null(out_fence)?;
         non_null(memory)?;
         let page = c_contract!(clone_ref(page)?);
+        page.check_usable()?;
         let fence = Fence::open_in(&page, index, |width| {
             c_contract!(external_memory(memory, width, flags))
         })?;

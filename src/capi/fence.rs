@@ -83,7 +83,8 @@ pub const UMF_FENCE_LASTING: u64 = 1 << 2;
 ///   -EINVAL      @page or @out_fence is NULL, @flags has unknown bits, or @value is above
 ///                UINT32_MAX for a 32-bit fence
 ///   -ENOSPC      all slots of the page are in use: see umf_page_reclaim()
-///   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER
+///   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it
+///                with UMF_PAGE_READ_ONLY
 ///   -EOPNOTSUPP  UMF_FENCE_DEVICE in a page with UMF_PAGE_SINGLE_WRITER: its waiters could not
 ///                tell the device that they wait
 ///   -ENOMEM      no memory is left
@@ -124,6 +125,7 @@ pub unsafe extern "C" fn umf_fence_create(
 /// Return: 0 on success, or
 ///   -EINVAL      @page or @out_fence is NULL, or @flags is not 0
 ///   -ENOENT      the page has no such index, or no fence lives there now
+///   -EACCES      the page was imported with UMF_PAGE_READ_ONLY
 ///   -EOPNOTSUPP  the value is not in the page: use umf_fence_open_in(). Not if the fence is
 ///                already open in this process
 ///   -ENOMEM      no memory is left
@@ -140,6 +142,7 @@ pub unsafe extern "C" fn umf_fence_open(
         no_flags(flags)?;
         non_null(out_fence)?;
         let page = c_contract!(clone_ref(page)?);
+        page.check_usable()?;
         c_contract!(write_handle(Fence::open(&page, index)?, out_fence));
         Ok(())
     })

@@ -1,14 +1,32 @@
 //! Diagnostics.
 
-use super::args::borrow_fd;
+use super::args::{borrow_fd, no_flags, write_sized};
 use super::contract::c_contract;
-use super::returns::c_return_preserving_errno;
-use crate::diagnostics::{self, Format};
+use super::fence::{UMF_FENCE_32BIT, UMF_FENCE_DEVICE, UMF_FENCE_LASTING};
+use super::handles::clone_ref;
+use super::page::umf_page;
+use super::returns::{c_return, c_return_preserving_errno};
+use crate::diagnostics::{self, FenceInfo, Format};
 use crate::error::{Error, Result};
+use crate::shm::residue::Width;
 use std::ffi::c_int;
 
 /// Flag of umf_graph_write(): write for Graphviz (dot -Tsvg), not text. Since 0.1.
 pub const UMF_GRAPH_DOT: u64 = 1 << 0;
+
+/// Flag of umf_graph_write(): write JSON, for programs.
+///
+/// The object has these members: the numbers pages, dropped (records that are missing) and
+/// deadlocks, and the lists participants, fences, waits and promises. A participant has kind
+/// ("queue", "watch", "thread" or "work"), number, pid, pid_namespace, name (null if unknown), gone
+/// (whether its process is dead), deadlock (the number of its deadlock from 1, or null) and behind
+/// (whether it waits for a deadlock). A fence has page (an inode number), index, value and pending.
+/// A wait has participant, fence, value, submission (whether it waits for a submission), any_of
+/// (the number of alternatives, 1 if the wait is required), may_end_otherwise (whether a signaler
+/// without a record may end it) and promised_by (participants that will). A promise has
+/// participant, fence and value. Participants and fences are named by their places in the lists,
+/// from 0. Later versions may add members. Since 0.1.
+pub const UMF_GRAPH_JSON: u64 = 1 << 1;
 
 /// Write which participants wait for which fences, and the deadlocks among them.
 ///
@@ -44,11 +62,11 @@ pub const UMF_GRAPH_DOT: u64 = 1 << 0;
 /// @fd: where to write. Stays the caller's. If it is nonblocking, the call waits until it accepts
 ///     everything. If a pipe or socket has no reader any more, the kernel raises SIGPIPE as for
 ///     write(); beyond RLIMIT_FSIZE it raises SIGXFSZ.
-/// @flags: UMF_GRAPH_DOT, or 0.
+/// @flags: UMF_GRAPH_DOT or UMF_GRAPH_JSON, or 0.
 /// @out_deadlocks: receives the number of deadlocks. May be NULL. Written only on success.
 ///
 /// Return: 0 on success, or
-///   -EINVAL  @flags has unknown bits, or @fd cannot be written to
+///   -EINVAL  @flags has unknown bits or more than one, or @fd cannot be written to
 ///   -EBADF   @fd is not open, or is not open for writing
 ///   -EACCES  the file is sealed against writing
 ///   -ENOMEM  no memory is left, or no room where @fd leads; then a part was written, as may happen
@@ -71,6 +89,109 @@ fn format(flags: u64) -> Result<Format> {
     match flags {
         0 => Ok(Format::Text),
         UMF_GRAPH_DOT => Ok(Format::Dot),
+        UMF_GRAPH_JSON => Ok(Format::Json),
         _ => Err(Error::Invalid),
+    }
+}
+
+/// Bit of umf_fence_info.flags: a driver keeps the value in its own memory (umf_fence_create_in()).
+///
+/// umf_fence_info.value is then the initial value, unless this process has the fence open. Since
+/// 0.1.
+pub const UMF_FENCE_INFO_EXTERNAL: u64 = 1 << 32;
+
+/// Bit of umf_fence_info.flags: a waiter is registered.
+///
+/// A waiter that timed out may leave the bit behind until the next signal. Waiters of a page with
+/// UMF_PAGE_SINGLE_WRITER do not register. Since 0.1.
+pub const UMF_FENCE_INFO_WAITERS: u64 = 1 << 33;
+
+/// A fence at one time, as its page shows it. umf_page_query_fence() fills it in. A peer that can
+/// write to the page can have written any of it. Later versions may add members at the end. Since
+/// 0.1.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct umf_fence_info {
+    /// In: sizeof(struct umf_fence_info). Out: the number of bytes that the library knows.
+    pub size: u32,
+    /// What umf_fence_error() tells: 0, or a negative errno.
+    pub error: i32,
+    /// UMF_FENCE_32BIT, UMF_FENCE_DEVICE, UMF_FENCE_LASTING and UMF_FENCE_INFO_* bits.
+    pub flags: u64,
+    /// The value.
+    pub value: u64,
+    /// The greatest value that is reached or that umf_fence_submit() announced.
+    pub pending: u64,
+    /// The number of fences that lived in the slot before.
+    pub generation: u64,
+    /// The process that created the fence, by its id in its own pid namespace. 0 if the fence has
+    /// UMF_FENCE_LASTING, or if its creator is known to be dead.
+    pub creator_pid: u32,
+    /// The low 28 bits of the inode number of that pid namespace. 0 if it is unknown.
+    pub creator_pid_namespace: u32,
+    /// The number of times that waiters of the slot were woken, which wraps around. Those that wait
+    /// for many fences are not counted.
+    pub wake_ups: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// Get what a page shows of a fence, without opening the fence.
+///
+/// For tools that look at pages of other processes: see UMF_PAGE_READ_ONLY. The call changes
+/// nothing in the page.
+///
+/// @page: the page.
+/// @index: the index of a slot: see umf_fence_index(). The slots of a page are numbered from 0.
+/// @flags: must be 0.
+/// @info: receives the answer. The caller sets info->size to sizeof(*info) first. A library older
+///     than the caller's header fills in the members that it knows, and zeroes the rest. Stays the
+///     caller's.
+///
+/// Return: 0 on success, or
+///   -EINVAL  @page or @info is NULL, @flags is not 0, or info->size is less than the first version
+///            of the struct, or more than 256
+///   -ENOENT  the page has no such index, or no fence lives there now
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_page_query_fence(
+    page: *mut umf_page,
+    index: u32,
+    flags: u64,
+    info: *mut umf_fence_info,
+) -> c_int {
+    c_return(|| {
+        no_flags(flags)?;
+        let page = c_contract!(clone_ref(page)?);
+        let known = public(&FenceInfo::read(&page, index)?);
+        // SAFETY: the C contract (contract.rs). umf_fence_info starts with its size and has no
+        // padding.
+        unsafe { write_sized(info, &known) }
+    })
+}
+
+fn public(info: &FenceInfo) -> umf_fence_info {
+    let generation = info.generation;
+    let bits = [
+        (generation.width() == Width::Bits32, UMF_FENCE_32BIT),
+        (generation.is_device(), UMF_FENCE_DEVICE),
+        (info.is_lasting, UMF_FENCE_LASTING),
+        (generation.has_external_value(), UMF_FENCE_INFO_EXTERNAL),
+        (info.has_waiters, UMF_FENCE_INFO_WAITERS),
+    ];
+    let flags = bits.iter().filter(|(is_set, _)| *is_set).fold(0, |flags, (_, bit)| flags | bit);
+    let (creator_pid, creator_pid_namespace) = info.creator.unwrap_or((0, 0));
+    umf_fence_info {
+        size: size_of::<umf_fence_info>() as u32,
+        error: info.error.map_or(0, |errno| -(errno.get() as c_int)),
+        flags,
+        value: info.value,
+        pending: info.pending,
+        generation: generation.count(),
+        creator_pid,
+        creator_pid_namespace,
+        wake_ups: info.wake_ups,
+        reserved: 0,
     }
 }

@@ -3,6 +3,7 @@
 
 use super::device::umf_device_caps;
 use super::external::{umf_mapping, umf_notifier};
+use super::graph::umf_fence_info;
 use super::library::umf_caps;
 use super::page::umf_page_limits;
 use super::queue::{umf_job, umf_signal};
@@ -48,6 +49,18 @@ layout! {
     umf_page_limits: 8, 8 {
         size: 0, 0;
         max_fences: 4, 4;
+    }
+    umf_fence_info: 56, 56 {
+        size: 0, 0;
+        error: 4, 4;
+        flags: 8, 8;
+        value: 16, 16;
+        pending: 24, 24;
+        generation: 32, 32;
+        creator_pid: 40, 40;
+        creator_pid_namespace: 44, 44;
+        wake_ups: 48, 48;
+        reserved: 52, 52;
     }
     umf_notifier: 32, 20 {
         size: 0, 0;

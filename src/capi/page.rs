@@ -7,11 +7,12 @@ use super::args::{borrow_fd, no_flags, non_null, read_sized};
 use super::contract::c_contract;
 use super::handles::{Handle, borrow, c_ref, c_unref, write_handle};
 use super::returns::c_return_preserving_errno;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::shm::layout::MAX_FENCES;
 use crate::shm::page::Page;
 use crate::sys::memfd::Writers;
-use rustix::fd::IntoRawFd;
+use crate::util::refs::Ref;
+use rustix::fd::{BorrowedFd, IntoRawFd};
 use std::ffi::c_int;
 
 /// The maximum number of fences in one page. Since 0.1.
@@ -36,6 +37,15 @@ impl Handle for umf_page {
 /// consumer keep these wake-ups from other waiters. So every wait in such a page, of a thread, a
 /// loop or a queue, checks its fences once a second: it ends at most a second late. Since 0.1.
 pub const UMF_PAGE_SINGLE_WRITER: u64 = 1 << 0;
+
+/// Flag of umf_page_import(): look at the page and change nothing in it.
+///
+/// For tools: the descriptor may be one that is open for reading alone, such as one of another
+/// process's, opened in /proc/PID/fd. umf_page_query_fence() and umf_graph_write() read such a
+/// page. It cannot be used: a waiter has to write to the page, so umf_fence_open() returns -EACCES,
+/// as other functions do that would write. The same page, imported without this flag, is another
+/// object. Since 0.1.
+pub const UMF_PAGE_READ_ONLY: u64 = 1 << 1;
 
 /// Create a page with room for fences.
 ///
@@ -82,16 +92,16 @@ pub unsafe extern "C" fn umf_page_create(
 /// -EACCES.
 ///
 /// @fd: a descriptor from umf_page_export(). Stays the caller's, which may close it after the call.
-/// @flags: must be 0.
+/// @flags: UMF_PAGE_READ_ONLY, or 0.
 /// @out_page: receives a reference, which the caller ends with umf_page_unref(). Written only on
 ///     success.
 ///
 /// Return: 0 on success, or
-///   -EINVAL           @flags is not 0, or @out_page is NULL; @fd is not a sealed memfd, is too
-///                     small, or is not a page of this layout version
+///   -EINVAL           @flags has unknown bits, or @out_page is NULL; @fd is not a sealed memfd, is
+///                     too small, or is not a page of this layout version
 ///   -EBADF            @fd is not open
 ///   -EACCES           @fd is not open for reading; or it is not open for writing, although the
-///                     page is not sealed against it
+///                     page is not sealed against it and @flags is 0
 ///   -ENOMEM           no memory or address space is left
 ///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
 ///
@@ -103,11 +113,23 @@ pub unsafe extern "C" fn umf_page_import(
     out_page: *mut *mut umf_page,
 ) -> c_int {
     c_return_preserving_errno(|| {
-        no_flags(flags)?;
+        let import = import_for(flags)?;
         non_null(out_page)?;
-        c_contract!(write_handle(Page::import(borrow_fd(fd)?, MAX_FENCES)?, out_page));
+        c_contract!(write_handle(import(borrow_fd(fd)?, MAX_FENCES)?, out_page));
         Ok(())
     })
+}
+
+/// A way to import a page of a most number of fences.
+type Import = fn(BorrowedFd<'_>, u32) -> Result<Ref<Page>>;
+
+/// Reads the flags of umf_page_import().
+fn import_for(flags: u64) -> Result<Import> {
+    match flags {
+        0 => Ok(Page::import),
+        UMF_PAGE_READ_ONLY => Ok(Page::inspect),
+        _ => Err(Error::Invalid),
+    }
 }
 
 /// What a page of another process may cost this one.
@@ -134,7 +156,7 @@ pub struct umf_page_limits {
 /// makes a page of a million forged fences in a twentieth of a second.
 ///
 /// @fd: as in umf_page_import().
-/// @flags: must be 0.
+/// @flags: as in umf_page_import().
 /// @limits: what the page may cost. Copied.
 /// @out_page: as in umf_page_import(). Written only on success.
 ///
@@ -153,13 +175,13 @@ pub unsafe extern "C" fn umf_page_import_limited(
     out_page: *mut *mut umf_page,
 ) -> c_int {
     c_return_preserving_errno(|| {
-        no_flags(flags)?;
+        let import = import_for(flags)?;
         non_null(out_page)?;
         let max_fences = match c_contract!(read_sized(limits)?).max_fences {
             0 => MAX_FENCES,
             most => most,
         };
-        c_contract!(write_handle(Page::import(borrow_fd(fd)?, max_fences)?, out_page));
+        c_contract!(write_handle(import(borrow_fd(fd)?, max_fences)?, out_page));
         Ok(())
     })
 }
@@ -213,8 +235,8 @@ pub unsafe extern "C" fn umf_page_export(
 ///
 /// Return: 0 on success, or
 ///   -EINVAL           @page or @out_fd is NULL, or @flags is not 0
-///   -EACCES           the page has UMF_PAGE_SINGLE_WRITER: the holder of a dma-buf could write to
-///                     it
+///   -EACCES           the page has UMF_PAGE_SINGLE_WRITER, or was imported with
+///                     UMF_PAGE_READ_ONLY: the holder of a dma-buf could write to it
 ///   -EOPNOTSUPP       there is no /dev/udmabuf, this process may not open it, or the page is
 ///                     larger than its size_limit_mb (64 MiB by default in Linux 6.12)
 ///   -ENOMEM           no memory is left
@@ -266,7 +288,8 @@ pub unsafe extern "C" fn umf_page_export_dma_buf(
 ///
 /// Return: 0 on success, also if no slot was freed, or
 ///   -EINVAL  @page is NULL, or @flags is not 0
-///   -EACCES  this process imported the page, which has UMF_PAGE_SINGLE_WRITER
+///   -EACCES  this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it with
+///            UMF_PAGE_READ_ONLY
 ///   -ENOMEM  no memory is left
 ///
 /// Thread-safe, also while other processes create, end and reclaim. Since 0.1.
@@ -290,14 +313,16 @@ pub unsafe extern "C" fn umf_page_reclaim(
 ///
 /// @page: the page.
 ///
-/// Return: UMF_PAGE_SINGLE_WRITER if the page is sealed against writing by all but its creator,
-/// else 0. 0 for NULL.
+/// Return: UMF_PAGE_SINGLE_WRITER if the page is sealed against writing by all but its creator, and
+/// UMF_PAGE_READ_ONLY if it was imported with that flag. 0 for NULL.
 ///
 /// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_page_flags(page: *const umf_page) -> u64 {
-    let writers = c_contract!(borrow(page)).map_or(Writers::Anyone, Page::writers);
-    if writers == Writers::CreatorOnly { UMF_PAGE_SINGLE_WRITER } else { 0 }
+    let Ok(page) = c_contract!(borrow(page)) else { return 0 };
+    let is_sealed = page.writers() == Writers::CreatorOnly;
+    (if is_sealed { UMF_PAGE_SINGLE_WRITER } else { 0 })
+        | (if page.is_inspected() { UMF_PAGE_READ_ONLY } else { 0 })
 }
 
 /// Get the number of fences that a page has room for.

@@ -372,6 +372,7 @@ pub unsafe extern "C" fn umf_loop_tie_fence(
 ///                @peer_fd is neither a pidfd nor a connected SOCK_STREAM or SOCK_SEQPACKET socket;
 ///                with UMF_TIE_PROCESS, it is not such a Unix socket
 ///   -EBADF       @peer_fd is not open
+///   -EACCES      the page was imported with UMF_PAGE_READ_ONLY
 ///   -EOPNOTSUPP  UMF_TIE_PROCESS before Linux 6.5
 ///   -ENOMEM      no memory or thread is left
 ///   -EMFILE      no file descriptor is left in the process
@@ -390,6 +391,7 @@ pub unsafe extern "C" fn umf_loop_tie_page(
     c_return_preserving_errno(|| {
         let tied = Tied::new(flags, peer_fd)?;
         let page = c_contract!(clone_ref(page)?);
+        page.check_usable()?;
         c_contract!(create_watch(event_loop, callback, out_watch, |builder| {
             tied.watch(builder, TiedTarget::Page { page, next: 0 })
         }))

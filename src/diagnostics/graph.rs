@@ -41,7 +41,7 @@ impl FenceNode {
         {
             return None;
         }
-        let value = value(page, &handle, generation)?;
+        let value = readable_value(page, &handle, generation)?;
         let pending = handle.slot().pending(generation).ok()?;
         let (key, width) = (key(page, snapshot), generation.width());
         Some(FenceNode { key, value, pending, width, is_mentioned: false })
@@ -59,7 +59,11 @@ impl FenceNode {
 
 /// Returns the value of a fence. If the value is in external memory, only a handle that this
 /// process has open can read it. Without one, the initial value is returned.
-fn value(page: &Page, handle: &SlotHandle, generation: Generation) -> Option<u64> {
+pub(super) fn readable_value(
+    page: &Page,
+    handle: &SlotHandle,
+    generation: Generation,
+) -> Option<u64> {
     match Fence::find_open(page, handle.index()) {
         Some(fence) if generation.has_external_value() && fence.is_generation(generation) => {
             Some(fence.value())

@@ -7,7 +7,9 @@
 
 mod deadlock;
 mod fd_writer;
+mod fence_info;
 mod graph;
+mod json;
 mod report;
 
 use crate::config;
@@ -15,6 +17,7 @@ use crate::error::Result;
 use crate::shm::page::Page;
 use crate::shm::participant::Participant;
 use fd_writer::FdWriter;
+pub(crate) use fence_info::FenceInfo;
 use graph::Graph;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +28,7 @@ pub(crate) enum Format {
     Text,
     /// For Graphviz.
     Dot,
+    Json,
 }
 
 /// Writes the graph to a descriptor, and returns the number of deadlocks.
@@ -36,6 +40,7 @@ pub(crate) fn write(fd: BorrowedFd<'_>, format: Format) -> Result<u32> {
     let _ = match format {
         Format::Text => report::text(&graph, &mut out),
         Format::Dot => report::dot(&graph, &mut out),
+        Format::Json => json::write(&graph, &mut out),
     };
     out.finish()?;
     Ok(graph.deadlocks.count)

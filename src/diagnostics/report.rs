@@ -80,7 +80,7 @@ fn signalers(
 }
 
 /// Returns the promises to end a wait, one for each participant that promised.
-fn promises(graph: &Graph, wait: usize) -> impl Iterator<Item = &Record> {
+pub(super) fn promises(graph: &Graph, wait: usize) -> impl Iterator<Item = &Record> {
     let first = graph.edges.partition_point(|edge| edge.0 < wait);
     let of_wait = graph.edges.iter().skip(first).take_while(move |edge| edge.0 == wait);
     let mut last = None;
@@ -162,14 +162,24 @@ impl Display for FenceNode {
     }
 }
 
-impl Display for ParticipantNode {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let kind = match self.participant.kind() {
+impl ParticipantNode {
+    /// What it is, in a word.
+    pub(super) fn kind(&self) -> &'static str {
+        match self.participant.kind() {
             Some(ParticipantKind::Queue) => "queue",
             Some(ParticipantKind::Watch) => "watch",
             Some(ParticipantKind::Thread) => "thread",
-            Some(ParticipantKind::Work) => "work of queue",
+            Some(ParticipantKind::Work) => "work",
             None => "unknown",
+        }
+    }
+}
+
+impl Display for ParticipantNode {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind() {
+            "work" => "work of queue",
+            kind => kind,
         };
         write!(f, "{kind} {} of pid {}", self.participant.serial(), self.participant.pid())?;
         if let Some(name) = &self.name {

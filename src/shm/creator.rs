@@ -64,6 +64,19 @@ impl Creator {
         Creator(start | namespace << PID_BITS | u64::from(identity.pid) & PID)
     }
 
+    /// The id of the process and its pid namespace, if the creator is a process.
+    #[cfg(not(loom))]
+    pub(crate) fn process(self) -> Option<(u32, u32)> {
+        let pid = self.0 & PID;
+        (pid != 0).then_some((pid as u32, (self.0 >> PID_BITS & NAMESPACE) as u32))
+    }
+
+    /// Whether no process ends the fence.
+    #[cfg(not(loom))]
+    pub(crate) fn is_page(self) -> bool {
+        self == Creator::PAGE
+    }
+
     /// The process that a slot names, if any. A peer may have written anything.
     pub(super) fn from_shared(word: u64) -> Option<Creator> {
         (word != 0).then_some(Creator(word))

@@ -77,6 +77,12 @@ impl Generation {
         self.0 as u32
     }
 
+    /// The number of fences that lived in the slot before.
+    #[cfg(not(loom))]
+    pub(crate) fn count(self) -> u64 {
+        self.0 / COUNT
+    }
+
     /// Any word, as a peer may write it.
     #[cfg(all(test, not(modeled)))]
     pub(crate) fn forged(word: u64) -> Generation {

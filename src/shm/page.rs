@@ -12,7 +12,7 @@ use super::wait_table::WaitTable;
 use crate::config;
 use crate::error::{Error, Result};
 use crate::sys::descriptor::dup;
-use crate::sys::memfd::{self, FileId, Mapping, Writers};
+use crate::sys::memfd::{self, Access, FileId, Mapping, Writers};
 use crate::sys::udmabuf;
 use crate::util::refs::Ref;
 use crate::util::registry::Registry;
@@ -28,6 +28,8 @@ pub(crate) struct Page {
     /// Who can write to the page; and whether this process can.
     writers: Writers,
     is_writable: bool,
+    /// Whether it was imported to be inspected only.
+    is_inspected: bool,
     /// Whether its creator is known to be dead, if that cannot be written into the page.
     owner_died: AtomicBool,
     id: FileId,
@@ -39,6 +41,9 @@ pub(crate) struct Page {
 }
 
 static PAGES: Registry<FileId, Page> = Registry::new();
+
+/// The pages that this process inspects. It may have the same ones open to use them.
+static INSPECTED: Registry<FileId, Page> = Registry::new();
 
 impl Page {
     /// A new page of `fence_count` fences (1 to [`MAX_FENCES`]), all free.
@@ -59,12 +64,21 @@ impl Page {
         header.version.store(layout::VERSION, Ordering::Relaxed);
         header.fence_count.store(fence_count, Ordering::Relaxed);
         header.magic.store(layout::MAGIC, Ordering::Relaxed);
-        Page::register(mapping, memfd, (writers, true), fence_count)
+        Page::register(mapping, memfd, writers, Use::Create, fence_count)
     }
 
     /// The page behind a descriptor that anybody may have made. The descriptor stays the caller's.
     /// `TooLarge` if the page has more slots than `max_fences`.
     pub(crate) fn import(fd: BorrowedFd<'_>, max_fences: u32) -> Result<Ref<Page>> {
+        Page::import_for(Use::Import, fd, max_fences)
+    }
+
+    /// The same page, for a process that only looks at it: nothing there can be opened.
+    pub(crate) fn inspect(fd: BorrowedFd<'_>, max_fences: u32) -> Result<Ref<Page>> {
+        Page::import_for(Use::Inspect, fd, max_fences)
+    }
+
+    fn import_for(why: Use, fd: BorrowedFd<'_>, max_fences: u32) -> Result<Ref<Page>> {
         // The seals identify a memfd, and no file system is asked for them. The duplicate is
         // checked again: another thread may have given the number to another file.
         memfd::sealed_len(fd)?;
@@ -75,7 +89,7 @@ impl Page {
             return Err(Error::Invalid);
         }
         let fence_count = {
-            let start = Mapping::new(fd, layout::SLOTS_OFFSET, writers)?;
+            let start = Mapping::new(fd, layout::SLOTS_OFFSET, why.access(writers))?;
             let header = header(&start);
             if header.magic.load(Ordering::Relaxed) != layout::MAGIC
                 || header.version.load(Ordering::Relaxed) != layout::VERSION
@@ -95,9 +109,8 @@ impl Page {
         if fence_count > max_fences {
             return Err(Error::TooLarge);
         }
-        let mapping = Mapping::new(fd, layout::page_len(fence_count), writers)?;
-        let writable = writers == Writers::Anyone;
-        let page = Page::register(mapping, memfd, (writers, writable), fence_count)?;
+        let mapping = Mapping::new(fd, layout::page_len(fence_count), why.access(writers))?;
+        let page = Page::register(mapping, memfd, writers, why, fence_count)?;
         // This process may have it open already, with the number that the header had then.
         if page.fence_count > max_fences { Err(Error::TooLarge) } else { Ok(page) }
     }
@@ -105,17 +118,28 @@ impl Page {
     fn register(
         mapping: Mapping,
         memfd: OwnedFd,
-        (writers, is_writable): (Writers, bool),
+        writers: Writers,
+        why: Use,
         fence_count: u32,
     ) -> Result<Ref<Page>> {
         config::read_environment();
         let id = memfd::file_id(memfd.as_fd())?;
+        let is_inspected = why == Use::Inspect;
         let make = || {
-            let owner_died = AtomicBool::new(false);
-            let budget = PageBudget::new();
-            Ok(Page { mapping, memfd, writers, is_writable, owner_died, id, budget, fence_count })
+            Ok(Page {
+                mapping,
+                memfd,
+                writers,
+                is_writable: why.access(writers) == Access::ReadWrite,
+                is_inspected,
+                owner_died: AtomicBool::new(false),
+                id,
+                budget: PageBudget::new(),
+                fence_count,
+            })
         };
-        PAGES.get_or_make(id, |_| true, make)
+        let pages = if is_inspected { &INSPECTED } else { &PAGES };
+        pages.get_or_make(id, |_| true, make)
     }
 
     /// A new descriptor of the page, close-on-exec, for another process.
@@ -124,10 +148,10 @@ impl Page {
     }
 
     /// The page as a dma-buf, close-on-exec. Its holder can write to the memory, so `Denied` on a
-    /// page that others may only read. `NotSupported` if the machine makes none, or none of this
-    /// size.
+    /// page that this process or others may only read. `NotSupported` if the machine makes none, or
+    /// none of this size.
     pub(crate) fn export_dma_buf(&self) -> Result<OwnedFd> {
-        if self.writers == Writers::CreatorOnly {
+        if self.writers == Writers::CreatorOnly || self.is_inspected {
             return Err(Error::Denied);
         }
         let len = layout::page_len(self.fence_count).next_multiple_of(memfd::page_size());
@@ -151,6 +175,16 @@ impl Page {
     /// Whether this process can. A write to a page that it cannot write to raises SIGSEGV.
     pub(crate) fn is_writable(&self) -> bool {
         self.is_writable
+    }
+
+    /// Whether this process only looks at the page.
+    pub(crate) fn is_inspected(&self) -> bool {
+        self.is_inspected
+    }
+
+    /// `Denied` if this process only looks at the page.
+    pub(crate) fn check_usable(&self) -> Result<()> {
+        if self.is_inspected { Err(Error::Denied) } else { Ok(()) }
     }
 
     /// Whether a process that may not write to the page can keep its wake-ups from the waiters. The
@@ -190,9 +224,15 @@ impl Page {
         unsafe { self.at(layout::WAIT_TABLE_OFFSET).cast::<WaitTable>().as_ref() }
     }
 
-    /// Every page that this process has mapped.
+    /// Every page that this process has mapped. One that it uses and inspects is listed once, as
+    /// the one that it uses.
     pub(crate) fn all() -> Result<Vec<Ref<Page>>> {
-        PAGES.all()
+        let (mut all, inspected) = (PAGES.all()?, INSPECTED.all()?);
+        all.try_reserve_exact(inspected.len()).map_err(|_| Error::NoMemory)?;
+        all.extend(inspected);
+        all.sort_unstable_by_key(|page| (page.id, page.is_inspected));
+        all.dedup_by_key(|page| page.id);
+        Ok(all)
     }
 
     /// The identity of the file behind the page, the same in every process that maps it.
@@ -302,9 +342,28 @@ impl Page {
     }
 }
 
+/// What this process maps a page for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Create,
+    Import,
+    Inspect,
+}
+
+impl Use {
+    /// The creator of a page that others can only read mapped it before it was sealed.
+    fn access(self, writers: Writers) -> Access {
+        match (self, writers) {
+            (Use::Create, _) | (Use::Import, Writers::Anyone) => Access::ReadWrite,
+            (Use::Import, Writers::CreatorOnly) | (Use::Inspect, _) => Access::Read,
+        }
+    }
+}
+
 impl Drop for Page {
     fn drop(&mut self) {
-        PAGES.forget(self.id, self);
+        let pages = if self.is_inspected { &INSPECTED } else { &PAGES };
+        pages.forget(self.id, self);
     }
 }
 

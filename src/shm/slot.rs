@@ -366,6 +366,12 @@ impl Slot {
         }
     }
 
+    /// Whether a waiter is registered. One that timed out may have left its bit behind.
+    #[cfg(not(loom))]
+    pub(crate) fn has_registered_waiters(&self) -> bool {
+        self.waiters.load(Ordering::Relaxed) != 0
+    }
+
     /// The error that the fence carries. `Stale` if the fence ended.
     pub(crate) fn error(&self, generation: Generation) -> Result<Option<FenceErrno>> {
         let error = self.error.load(Ordering::SeqCst);

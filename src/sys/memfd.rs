@@ -30,6 +30,13 @@ pub(crate) enum Writers {
     CreatorOnly,
 }
 
+/// What a mapping allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Access {
+    ReadWrite,
+    Read,
+}
+
 /// Create a memfd of `len` zero bytes, with its memory allocated and its size sealed.
 pub(crate) fn create(len: u64) -> Result<OwnedFd> {
     let fd = create_unsealed(len)?;
@@ -45,7 +52,7 @@ pub(crate) fn create_mapped(len: u64, writers: Writers) -> Result<(OwnedFd, Mapp
     let mapping = Mapping::new(
         fd.as_fd(),
         usize::try_from(len).map_err(|_| Error::NoMemory)?,
-        Writers::Anyone,
+        Access::ReadWrite,
     )?;
     let write =
         if writers == Writers::CreatorOnly { SealFlags::FUTURE_WRITE } else { SealFlags::empty() };
@@ -184,12 +191,11 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Map the first `len` bytes of `fd`. `len` must not be zero.
     ///
-    /// With [`Writers::Anyone`] the mapping can be written. With [`Writers::CreatorOnly`] it can
-    /// only be read, and a write to it raises SIGSEGV.
-    pub(crate) fn new(fd: BorrowedFd<'_>, len: usize, writers: Writers) -> Result<Mapping> {
-        let prot = match writers {
-            Writers::Anyone => ProtFlags::READ | ProtFlags::WRITE,
-            Writers::CreatorOnly => ProtFlags::READ,
+    /// A write to a mapping with [`Access::Read`] raises SIGSEGV.
+    pub(crate) fn new(fd: BorrowedFd<'_>, len: usize, access: Access) -> Result<Mapping> {
+        let prot = match access {
+            Access::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
+            Access::Read => ProtFlags::READ,
         };
         // SAFETY: the kernel chooses an unused address range, so the mapping overlaps no Rust
         // object.

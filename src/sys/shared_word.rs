@@ -1,7 +1,7 @@
 //! A futex word at the start of a memfd that another program made.
 
 use super::descriptor::dup;
-use super::memfd::{self, Mapping, Writers};
+use super::memfd::{self, Access, Mapping};
 use crate::error::Result;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::AtomicU32;
@@ -22,7 +22,7 @@ impl SharedWord {
         let file = dup(fd)?;
         memfd::seal_size(file.as_fd(), LEN as u64)?;
         memfd::allocate(file.as_fd(), LEN as u64)?;
-        Ok(SharedWord(Mapping::new(file.as_fd(), LEN, Writers::Anyone)?))
+        Ok(SharedWord(Mapping::new(file.as_fd(), LEN, Access::ReadWrite)?))
     }
 
     /// Return the word.

@@ -7,6 +7,7 @@ pub const UMF_CAP_WAIT_MANY_PAGES: u64 = 1;
 pub const UMF_CAP_UDMABUF: u64 = 2;
 pub const UMF_PAGE_MAX_FENCES: u32 = 1048576;
 pub const UMF_PAGE_SINGLE_WRITER: u64 = 1;
+pub const UMF_PAGE_READ_ONLY: u64 = 2;
 pub const UMF_FENCE_32BIT: u64 = 1;
 pub const UMF_FENCE_DEVICE: u64 = 2;
 pub const UMF_FENCE_LASTING: u64 = 4;
@@ -33,6 +34,9 @@ pub const UMF_QUEUE_INLINE: u64 = 1;
 pub const UMF_JOB_DONE: u32 = 0;
 pub const UMF_JOB_SUBMITTED: u32 = 1;
 pub const UMF_GRAPH_DOT: u64 = 1;
+pub const UMF_GRAPH_JSON: u64 = 2;
+pub const UMF_FENCE_INFO_EXTERNAL: u64 = 4294967296;
+pub const UMF_FENCE_INFO_WAITERS: u64 = 8589934592;
 unsafe extern "C" {
     pub fn umf_version() -> u32;
 }
@@ -511,5 +515,27 @@ unsafe extern "C" {
         fd: core::ffi::c_int,
         flags: u64,
         out_deadlocks: *mut u32,
+    ) -> core::ffi::c_int;
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct umf_fence_info {
+    pub size: u32,
+    pub error: i32,
+    pub flags: u64,
+    pub value: u64,
+    pub pending: u64,
+    pub generation: u64,
+    pub creator_pid: u32,
+    pub creator_pid_namespace: u32,
+    pub wake_ups: u32,
+    pub reserved: u32,
+}
+unsafe extern "C" {
+    pub fn umf_page_query_fence(
+        page: *mut umf_page,
+        index: u32,
+        flags: u64,
+        info: *mut umf_fence_info,
     ) -> core::ffi::c_int;
 }

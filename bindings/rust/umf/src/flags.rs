@@ -47,6 +47,8 @@ flags! {
     PageFlags {
         /// Only the creator can signal, fail or create fences in the page.
         SINGLE_WRITER = UMF_PAGE_SINGLE_WRITER;
+        /// The page was opened by [`Page::inspect`](crate::Page::inspect). Not for `create`.
+        READ_ONLY = UMF_PAGE_READ_ONLY;
     }
 
     /// Flags of [`Page::create_fence`](crate::Page::create_fence).

@@ -11,6 +11,8 @@ pub enum GraphFormat {
     Text,
     /// A graph for Graphviz.
     Dot,
+    /// JSON, for programs.
+    Json,
 }
 
 /// Writes which participants wait for which fences, and returns the number of deadlocks among
@@ -20,6 +22,7 @@ pub fn write_graph(fd: impl AsFd, format: GraphFormat) -> Result<u32> {
     let flags = match format {
         GraphFormat::Text => 0,
         GraphFormat::Dot => sys::UMF_GRAPH_DOT,
+        GraphFormat::Json => sys::UMF_GRAPH_JSON,
     };
     let mut deadlocks = 0;
     let fd = fd.as_fd().as_raw_fd();

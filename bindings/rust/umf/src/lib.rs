@@ -76,7 +76,7 @@ pub use fence::Fence;
 pub use flags::{CapFlags, DeviceCapFlags, FenceFlags, PageFlags, QueueFlags, WaitFlags};
 pub use graph::{GraphFormat, write_graph};
 pub use library::{Caps, caps, set_spin, version};
-pub use page::Page;
+pub use page::{FenceInfo, Page};
 pub use queue::{Job, Progress, Queue, Signal};
 pub use syncobj::Syncobj;
 pub use wait::{Condition, Op, wait_all, wait_any};

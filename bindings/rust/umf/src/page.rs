@@ -12,6 +12,29 @@ handle! {
     Page: umf_page, umf_page_ref, umf_page_unref
 }
 
+/// A fence at one time, as its page shows it.
+#[doc(alias = "umf_fence_info")]
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FenceInfo {
+    /// 0, or the negative errno that the fence carries.
+    pub error: i32,
+    /// How the fence was created, and the `UMF_FENCE_INFO_*` bits.
+    pub flags: FenceFlags,
+    /// The value.
+    pub value: u64,
+    /// The greatest value that is reached or was announced.
+    pub pending: u64,
+    /// The number of fences that lived in the slot before.
+    pub generation: u64,
+    /// The id of the process that created the fence, in its own pid namespace. 0 if there is none.
+    pub creator_pid: u32,
+    /// The low 28 bits of the inode number of that pid namespace. 0 if it is unknown.
+    pub creator_pid_namespace: u32,
+    /// The number of times that waiters of the slot were woken, which wraps around.
+    pub wake_ups: u32,
+}
+
 impl Page {
     /// Creates a page with room for `fence_count` fences.
     #[doc(alias = "umf_page_create")]
@@ -41,6 +64,45 @@ impl Page {
             sys::umf_page_import_limited(fd.as_raw_fd(), 0, &raw const limits, out)
         })?;
         Ok(Page(page))
+    }
+
+    /// Opens a page to look at it: a descriptor for reading is enough. Its fences cannot be opened.
+    #[doc(alias = "UMF_PAGE_READ_ONLY")]
+    pub fn inspect(fd: impl AsFd) -> Result<Page> {
+        let (fd, flags) = (fd.as_fd(), sys::UMF_PAGE_READ_ONLY);
+        // SAFETY: `out` is valid for writing, and `fd` is open during the call.
+        created(|out| unsafe { sys::umf_page_import(fd.as_raw_fd(), flags, out) }).map(Page)
+    }
+
+    /// Returns what the page shows of the fence in a slot. `Err` with ENOENT if none lives there.
+    ///
+    /// A peer that can write to the page can have written any of it.
+    #[doc(alias = "umf_page_query_fence")]
+    pub fn query_fence(&self, index: u32) -> Result<FenceInfo> {
+        let mut info = sys::umf_fence_info {
+            size: size_of::<sys::umf_fence_info>(),
+            error: 0,
+            flags: 0,
+            value: 0,
+            pending: 0,
+            generation: 0,
+            creator_pid: 0,
+            creator_pid_namespace: 0,
+            wake_ups: 0,
+            reserved: 0,
+        };
+        // SAFETY: The page is valid, and `info` has its size and is valid for writing.
+        check(unsafe { sys::umf_page_query_fence(self.as_raw(), index, 0, &raw mut info) })?;
+        Ok(FenceInfo {
+            error: info.error,
+            flags: FenceFlags::from_bits(info.flags),
+            value: info.value,
+            pending: info.pending,
+            generation: info.generation,
+            creator_pid: info.creator_pid,
+            creator_pid_namespace: info.creator_pid_namespace,
+            wake_ups: info.wake_ups,
+        })
     }
 
     /// Returns a new descriptor of the page, to be sent to another process.
