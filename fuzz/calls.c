@@ -413,10 +413,9 @@ convert(unsigned place)
 }
 
 static int
-wait_for_interrupt(void *data, uint64_t value, uint64_t abs_timeout_ns)
+wait_for_interrupt(void *data, uint64_t abs_timeout_ns)
 {
     (void)data;
-    (void)value;
     (void)abs_timeout_ns;
     return 0;
 }
@@ -432,9 +431,10 @@ device(unsigned place)
         .data = &released,
         .release = on_release
     };
-    struct umf_notifier notifier = {
-        .size = sizeof(notifier), .fd = -1, .data = &released, .release = on_release
+    struct umf_interrupt interrupt = {
+        .size = sizeof(interrupt), .fd = -1, .data = &released, .release = on_release
     };
+    struct umf_notifier *notifier = NULL;
     struct umf_fence *fence = NULL;
     int fd = -1;
     __atomic_store_n(&words[place % 2], number(), __ATOMIC_SEQ_CST);
@@ -451,12 +451,20 @@ device(unsigned place)
         break;
     case 2:
         if (place & 4)
-            notifier.fd = any_fd();
+            interrupt.fd = any_fd();
         if (place & 8)
-            notifier.wait = wait_for_interrupt;
-        if (ONE_OF(umf_fence_set_notifier(ANY(fences), place > 250 ? NULL : &notifier), 0, -EINVAL,
-                   -EBADF, -ESTALE) == 0)
-            promised += place <= 250 && notifier.wait;
+            interrupt.wait = wait_for_interrupt;
+        if (ONE_OF(umf_notifier_create(place > 250 ? NULL : &interrupt, flags(0), &notifier), 0,
+                   -EINVAL, -EBADF) != 0)
+            return;
+        promised += !!interrupt.wait;
+        umf_notifier_ref(notifier);
+        ONE_OF(umf_fence_set_notifier(ANY(fences), notifier), 0, -EINVAL, -EALREADY, -EACCES);
+        if (place & 16)
+            ONE_OF(umf_page_set_notifier(ANY(pages), notifier), 0, -EINVAL, -EALREADY, -EACCES);
+        ONE_OF(umf_page_notify(ANY(pages)), 0, -EINVAL, -EACCES);
+        umf_notifier_unref(notifier);
+        umf_notifier_unref(notifier);
         return;
     default:
         ONE_OF(umf_page_export_dma_buf(ANY(pages), flags(0), &fd), 0, -EINVAL, -EACCES,

@@ -59,12 +59,12 @@
  *   waits forever. To a relative timeout, first add the clock's time; if the sum overflows, pass
  *   UINT64_MAX. POSIX signals do not interrupt a wait. In a time namespace, the clock is the
  *   namespace's.
- * Handles. struct umf_page, umf_fence, umf_device, umf_loop, umf_watch, umf_syncobj and umf_queue
- *   are opaque and reference counted. The outputs out_page, out_fence, out_device, out_loop,
- *   out_watch, out_syncobj and out_queue each give the caller a reference, and so does each ref
- *   function. The caller ends it with unref. All threads may use a handle, also at the same time.
- *   Watches, ties of fences and jobs hold references to their fences. In the process that created
- *   it, a fence does not end before they are over.
+ * Handles. struct umf_page, umf_fence, umf_notifier, umf_device, umf_loop, umf_watch, umf_syncobj
+ *   and umf_queue are opaque and reference counted. The outputs out_page, out_fence, out_notifier,
+ *   out_device, out_loop, out_watch, out_syncobj and out_queue each give the caller a reference,
+ *   and so does each ref function. The caller ends it with unref. All threads may use a handle,
+ *   also at the same time. Watches, ties of fences and jobs hold references to their fences. In
+ *   the process that created it, a fence does not end before they are over.
  * File descriptors. One that is passed in stays the caller's. One that is returned is
  *   close-on-exec, and the caller closes it. Those that the library returns or keeps are above 2.
  *   A file that a peer serves itself (FUSE) is refused with -EINVAL, and the peer is not asked.
@@ -75,9 +75,9 @@
  *   set size to its sizeof.
  * Threads. Every function is thread-safe. Those that say so are also async-signal-safe: a signal
  *   handler may call them. Each of these takes at most 2 KiB of stack. The library installs no
- *   signal handler. It starts threads only for a struct umf_loop: see umf_loop_create(). After
- *   dlclose() the library stays loaded: a thread of a loop that ended in its own callback may still
- *   have to return.
+ *   signal handler. It starts threads only for a struct umf_loop and a struct umf_notifier: see
+ *   umf_loop_create() and umf_notifier_create(). After dlclose() the library stays loaded: a
+ *   thread of a loop that ended in its own callback may still have to return.
  * Environment. LIBUMF_SPIN (umf_set_spin()) and LIBUMF_DEBUG (umf_graph_write()) are read once,
  *   when the process creates or imports its first page.
  * Blocking. Functions with a timeout block. umf_loop_unref(), umf_queue_unref(),
@@ -91,8 +91,8 @@
  *   disabled, and under no lock of the library that another call of the program may need.
  * Release functions. Each is called once, after the last use of its data, on any thread. Often it
  *   runs within a call of yours: any unref, umf_watch_cancel(), umf_queue_cancel(),
- *   umf_queue_fail(), umf_queue_submit(), umf_loop_dispatch(), umf_fence_open_in() or
- *   umf_fence_set_notifier(). During these, hold no lock that a release function takes. It may
+ *   umf_queue_fail(), umf_queue_submit(), umf_loop_dispatch() or umf_fence_open_in(). During
+ *   these, hold no lock that a release function takes. It may
  *   call any function of the library. On a loop's thread it should not block, like a callback.
  * Cancellation. No function is a cancellation point: pthread_cancel() stays pending until the
  *   thread has returned from the library. Threads with asynchronous cancellation must not call it.
@@ -544,10 +544,11 @@ struct umf_fence;
  * submits the work to the device calls umf_fence_submit(), since a device does not raise the
  * pending value.
  *
- * umf_fence_wait() uses the notifier of umf_fence_set_notifier(). Without one, and always in
- * umf_wait(), a waiter polls the value at intervals until umf_fence_notify() wakes it. The
- * interval is an eighth of the time waited so far, and at most 4 ms. If recent waits on this fence
- * took a similar time, umf_fence_wait() polls rarely at first and often around the expected time.
+ * With a notifier (umf_notifier_create()), waiters sleep until the device interrupts. Without one,
+ * a waiter polls the value at intervals until umf_fence_notify() or umf_page_notify() wakes it.
+ * The interval is an eighth of the time waited so far, and at most 4 ms. If recent waits on this
+ * fence took a similar time, umf_fence_wait() polls rarely at first and often around the expected
+ * time.
  * Since 0.1.
  */
 #define UMF_FENCE_DEVICE (1ULL << 1)
@@ -777,8 +778,8 @@ int umf_fence_error(const struct umf_fence *fence, int *out_error);
 /*
  * A device can write the value of a fence in the page, at umf_fence_offset(), or in memory that
  * its driver mapped, with umf_fence_create_in(). Its write wakes no waiter: the driver calls
- * umf_fence_notify() after an interrupt, or gives the waits of its process a notifier. Without
- * either, waits poll (UMF_FENCE_DEVICE).
+ * umf_page_notify() or umf_fence_notify() after an interrupt, or gives the waits of its process a
+ * notifier (umf_notifier_create()). Without either, waits poll (UMF_FENCE_DEVICE).
  */
 
 /**
@@ -827,9 +828,10 @@ uint64_t umf_fence_monitored_offset(const struct umf_fence *fence);
 /**
  * Wake the waiters of a fence whose value a device wrote.
  *
- * The code that handles the device's interrupt calls this. Waiters whose value is not reached go
- * back to sleep. The call also wakes waiters that a process left asleep when it died within
- * umf_fence_signal(), after it wrote the value and before it woke them.
+ * The code that handles the device's interrupt calls this, or umf_page_notify(), which looks for
+ * the fences that were written. Waiters whose value is not reached go back to sleep. The call also
+ * wakes waiters that a process left asleep when it died within umf_fence_signal(), after it wrote
+ * the value and before it woke them.
  *
  * @fence: the fence.
  *
@@ -841,71 +843,6 @@ uint64_t umf_fence_monitored_offset(const struct umf_fence *fence);
  * Thread-safe and async-signal-safe. Since 0.1.
  */
 int umf_fence_notify(struct umf_fence *fence);
-
-/**
- * How waits of this process learn that a device wrote a value.
- *
- * For umf_fence_set_notifier(). Exactly one of fd and wait is given. Later versions may add
- * members at the end. Since 0.1.
- */
-struct umf_notifier {
-    /** sizeof(struct umf_notifier). */
-    uint32_t size;
-    /**
-     * A descriptor that becomes readable after the device's interrupt. Set -1 if wait is given: a
-     * zeroed struct names descriptor 0, the standard input. The library reads it and discards the
-     * data. It must not block (O_NONBLOCK): otherwise another reader could keep a wait beyond its
-     * deadline. It is an eventfd, a socket, a pipe, a character device or the like, not a file of
-     * a file system.
-     */
-    int fd;
-    /**
-     * Sleeps until the device interrupted, at most until @abs_timeout_ns.
-     *
-     * The reason for the interrupt may be that the device wrote @value, or any other. Return any
-     * value: it is ignored. It runs on the thread of a wait, in a signal handler if the wait is in
-     * one. Only one wait at a time calls it, and only while it waits; another one may once a call
-     * is 100 ms overdue. It must not wait for this fence, end it, or change its notifier.
-     * @abs_timeout_ns is on this process's CLOCK_MONOTONIC; in a time namespace, the ioctls of DRM
-     * count on the host's. NULL for none.
-     */
-    int (*wait)(void *data, uint64_t value, uint64_t abs_timeout_ns);
-    /** Passed to wait and release. */
-    void *data;
-    /**
-     * Called once, on any thread, when wait will not be called again. See "Release functions"
-     * above.
-     *
-     * That is after it was replaced, or after this process ended its last reference to the fence.
-     * If a wait in a signal handler was the last to use the notifier, release is called there. May
-     * be NULL. Not called for fd, nor if umf_fence_set_notifier() fails.
-     */
-    void (*release)(void *data);
-};
-
-/**
- * Set how waits of this process learn that a device wrote a fence.
- *
- * One waiter at a time sleeps in the notifier. When it returns, that waiter wakes the others, in
- * all processes. It learns of signals and errors from programs within 50 ms. A driver whose
- * interrupt handler calls umf_fence_notify() needs no notifier.
- *
- * @fence: a fence with UMF_FENCE_DEVICE.
- * @notifier: what to use from now on. NULL removes the current one. The struct stays the caller's;
- *     notifier->fd is duplicated; notifier->data has to stay valid until notifier->release is
- *     called.
- *
- * Return: 0 on success, or
- *   -EINVAL           @fence is NULL or has no UMF_FENCE_DEVICE; notifier->size is less than the
- *                     first version of the struct; both or neither of fd and wait are given; fd
- *                     can block, or is of a file in a file system
- *   -EBADF            notifier->fd is not open
- *   -ENOMEM           no memory is left
- *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
- *
- * Thread-safe. Since 0.1.
- */
-int umf_fence_set_notifier(struct umf_fence *fence, const struct umf_notifier *notifier);
 
 /**
  * Where this process mapped a fence's value in memory of a driver.
@@ -1030,6 +967,183 @@ int umf_fence_open_in(struct umf_page *page,
                       const struct umf_mapping *memory,
                       uint64_t flags,
                       struct umf_fence **out_fence);
+
+/* --- Notifiers: how the waits of a process hear a device's interrupts ------------------------- */
+
+/*
+ * A notifier is one place where interrupts arrive, for any number of fences: those of a page, or
+ * those that the driver names. All waits, watches, conversions and queues of the process that wait
+ * for these fences then sleep instead of polling. A driver whose own interrupt handler calls
+ * umf_page_notify() needs no notifier.
+ */
+
+/** Where a device's interrupts arrive, for any number of fences. Reference counted. Since 0.1. */
+struct umf_notifier;
+
+/**
+ * Where a device's interrupts arrive.
+ *
+ * For umf_notifier_create(). Exactly one of fd and wait is given. Later versions may add members
+ * at the end. Since 0.1.
+ */
+struct umf_interrupt {
+    /** sizeof(struct umf_interrupt). */
+    uint32_t size;
+    /**
+     * A descriptor that becomes readable after the device's interrupt. Set -1 if wait is given: a
+     * zeroed struct names descriptor 0, the standard input. The library reads it and discards the
+     * data. It must not block (O_NONBLOCK): otherwise another reader could hold up the library. It
+     * is an eventfd, a socket, a pipe, a character device or the like, not a file of a file
+     * system. Use one descriptor for each process: what one process reads, the others do not hear.
+     */
+    int fd;
+    /**
+     * Sleeps until the device interrupted, at most until @abs_timeout_ns.
+     *
+     * It returns at once if the device interrupted since the last call. Return any value: it is
+     * ignored. The notifier's thread calls it, and only while somebody waits. The monitored value
+     * of a fence (umf_fence_monitored_offset()) is below the values that are waited for.
+     * @abs_timeout_ns is at most a second ahead, on this process's CLOCK_MONOTONIC; in a time
+     * namespace, the ioctls of DRM count on the host's. It must not end the notifier. NULL for
+     * none.
+     */
+    int (*wait)(void *data, uint64_t abs_timeout_ns);
+    /** Passed to wait and release. */
+    void *data;
+    /**
+     * Called once, on any thread, when wait will not be called again. See "Release functions"
+     * above.
+     *
+     * That is after the last reference to the notifier ended and the last call of wait returned.
+     * May be NULL. Not called for fd, nor if umf_notifier_create() fails.
+     */
+    void (*release)(void *data);
+};
+
+/**
+ * Create a notifier from a place where interrupts arrive.
+ *
+ * The notifier has a thread. While a wait, a watch or a queue of this process waits for a fence of
+ * the notifier, the thread sleeps at @interrupt. After an interrupt, it reads the fences that it
+ * was set for, and wakes the waiters whose value a device has written, in all processes. While
+ * nobody waits, the thread sleeps whatever the device does.
+ *
+ * What a misbehaving device costs:
+ *
+ * - It writes and does not interrupt: the thread reads the fences every 20 seconds too, while
+ *   somebody waits. Each value that it finds so makes that time shorter, down to 4 milliseconds.
+ * - It interrupts and does not write, or @interrupt is always readable: the thread takes at most a
+ *   twentieth of a core for it, and notices values some milliseconds late.
+ * - It hangs up, or the other end of the descriptor is closed: the thread reads the fences every 4
+ *   milliseconds while somebody waits. The driver should fail the fences (umf_fence_set_error()).
+ * - It writes a smaller value: that counts as not written. What was seen as reached stays reached.
+ *
+ * In other processes the notifier does nothing, but what this process wakes: each process creates
+ * one of its own, or its waits poll (UMF_FENCE_DEVICE). So does the child of a fork.
+ *
+ * @interrupt: where interrupts arrive. The struct stays the caller's; interrupt->fd is duplicated;
+ *     interrupt->data has to stay valid until interrupt->release is called.
+ * @flags: must be 0.
+ * @out_notifier: receives a reference, which the caller ends with umf_notifier_unref(). Written
+ *     only on success.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL           @interrupt or @out_notifier is NULL; interrupt->size is less than the first
+ *                     version of the struct; both or neither of fd and wait are given; fd can
+ *                     block, or is of a file in a file system; @flags is not 0
+ *   -EBADF            interrupt->fd is not open
+ *   -ENOMEM           no memory is left, or no thread
+ *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_notifier_create(const struct umf_interrupt *interrupt,
+                        uint64_t flags,
+                        struct umf_notifier **out_notifier);
+
+/**
+ * Add a reference to a notifier.
+ *
+ * @notifier: the notifier, or NULL.
+ *
+ * Return: @notifier. The caller ends the new reference with umf_notifier_unref().
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
+ */
+struct umf_notifier *umf_notifier_ref(struct umf_notifier *notifier);
+
+/**
+ * End a reference to a notifier.
+ *
+ * The fences and pages that it was set for hold references too. With the last one its thread ends
+ * and the library's descriptors are closed.
+ *
+ * @notifier: the notifier. NULL does nothing.
+ *
+ * Thread-safe. Since 0.1.
+ */
+void umf_notifier_unref(struct umf_notifier *notifier);
+
+/**
+ * Set the notifier of a fence that a device writes.
+ *
+ * Waits, watches and jobs of this process that begin after the call hear it. A fence keeps its
+ * notifier until this process ends its last reference to the fence. To set the same one again
+ * changes nothing. The child of a fork may set a notifier of its own.
+ *
+ * @fence: a fence with UMF_FENCE_DEVICE. It holds a reference to @notifier.
+ * @notifier: the notifier.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL    @fence or @notifier is NULL, or @fence has no UMF_FENCE_DEVICE
+ *   -EALREADY  the fence has another notifier
+ *   -EACCES    this process imported the page, which has UMF_PAGE_SINGLE_WRITER
+ *   -ESTALE    @notifier belongs to the process that this one was forked from
+ *   -ENOMEM    no memory is left
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_fence_set_notifier(struct umf_fence *fence, struct umf_notifier *notifier);
+
+/**
+ * Set the notifier of all fences of a page that a device writes.
+ *
+ * As umf_fence_set_notifier() for each fence with UMF_FENCE_DEVICE that this process has open and
+ * that has no notifier, and for each that it creates or opens later. If there is no memory for
+ * one of these fences, waits for that fence poll.
+ *
+ * @page: the page. It holds a reference to @notifier.
+ * @notifier: the notifier.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL    @page or @notifier is NULL
+ *   -EALREADY  the page has another notifier
+ *   -EACCES    this process imported the page, which has UMF_PAGE_SINGLE_WRITER
+ *   -ESTALE    @notifier belongs to the process that this one was forked from
+ *   -ENOMEM    no memory is left
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_page_set_notifier(struct umf_page *page, struct umf_notifier *notifier);
+
+/**
+ * Wake the waiters of a page's fences that a device wrote.
+ *
+ * The code that handles the device's interrupt calls this, once for all fences of the page. It
+ * reads each fence with UMF_FENCE_DEVICE, and wakes the waiters for the values that were written
+ * since the last call in any process, of this function or of a notifier. Waiters of other fences
+ * sleep on. A value of umf_fence_create_in() is not read: all waiters of such a fence are woken.
+ * The call takes time in proportion to the size of the page.
+ *
+ * @page: the page.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL  @page is NULL
+ *   -EACCES  this process imported the page, which has UMF_PAGE_SINGLE_WRITER
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
+ */
+int umf_page_notify(struct umf_page *page);
 
 /* --- Waiting ---------------------------------------------------------------------------------- */
 

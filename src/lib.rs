@@ -23,6 +23,7 @@
 //! | `wait` | blocking waits: for one condition, for any, for all |
 //! | `fence` | a fence as this process has it open |
 //! | `shm` | what lies in shared memory: slots and the wake protocol, event count, wait table |
+//! | `interrupt` | a device's interrupts: where they arrive, and the thread that listens |
 //! | `config` | LIBUMF_SPIN, LIBUMF_DEBUG, umf_set_spin() |
 //! | `sys` | the kernel's interfaces: typed calls and nothing else |
 //! | `util` | counted references, registries, atomics |
@@ -47,6 +48,7 @@ mod convert;
 mod diagnostics;
 mod error;
 mod fence;
+mod interrupt;
 #[cfg(all(modeled, test))]
 mod model;
 #[cfg(not(loom))]

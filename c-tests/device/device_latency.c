@@ -6,6 +6,7 @@
  *
  *     device_latency [ROUNDS]     rounds of each; the last line repeats that many values
  */
+#include "notifier.h"
 #include "raw_page.h"
 #include "sleeper.h"
 
@@ -19,13 +20,13 @@ struct order {
     _Atomic uint64_t number; /* the value to write */
     _Atomic uint64_t delay_ns;
     _Atomic int in_its_sleep; /* whether the device sleeps for that time or spins */
-    _Atomic int interrupts;
+    _Atomic int interrupts; /* and writes the second fence */
     _Atomic uint64_t written_ns;
 };
 
 static struct order *order;
 static struct umf_page *page;
-static struct umf_fence *fence;
+static struct umf_fence *fences[2]; /* the second has a notifier */
 static struct raw raw;
 static int interrupt;
 
@@ -59,7 +60,7 @@ device(void)
         while (now_ns() < due)
             ;
         order->written_ns = now_ns();
-        write_raw(&raw, fence, v);
+        write_raw(&raw, fences[order->interrupts], v);
         if (order->interrupts)
             CHECK(write(interrupt, &(uint64_t){ 1 }, 8) == 8);
     }
@@ -68,6 +69,7 @@ device(void)
 static void
 wait_for(enum how how, uint64_t value)
 {
+    struct umf_fence *fence = fences[how == NOTIFIED || how == BARE_POLL];
     const _Atomic uint64_t *word = (const void *)(raw.bytes + umf_fence_offset(fence));
     struct pollfd entry = { interrupt, POLLIN, 0 };
     switch (how) {
@@ -127,14 +129,9 @@ measure(const enum how *hows, int count, unsigned rounds, uint64_t delay_ns, uns
                             : hows[i] == NOTIFIED || hows[i] == SLEEPING ? 0
                                                                          : 10,
                             1000000, 0));
-            struct umf_notifier notifier = { .size = sizeof(notifier), .fd = interrupt };
-            if (round % 64 == 0) {
+            if (round % 64 == 0)
                 while (read(interrupt, &(uint64_t){ 0 }, 8) == 8)
                     ;
-                OK(umf_fence_set_notifier(fence, hows[i] == NOTIFIED ? &notifier : NULL));
-            } else if (count > 1 && (hows[i] == NOTIFIED || hows[i] == BARE_POLL)) {
-                OK(umf_fence_set_notifier(fence, hows[i] == NOTIFIED ? &notifier : NULL));
-            }
             order->interrupts = hows[i] == NOTIFIED || hows[i] == BARE_POLL;
             order->in_its_sleep = hows[i] == SLEEPING || hows[i] == BARE_NAPS;
             const int64_t range = (int64_t)(delay_ns * percent / 100);
@@ -145,7 +142,7 @@ measure(const enum how *hows, int count, unsigned rounds, uint64_t delay_ns, uns
             order->number = ++value;
             wait_for(hows[i], value);
             double ended = (double)now_ns();
-            CHECK(umf_fence_value(fence) == value);
+            CHECK(umf_fence_value(fences[order->interrupts]) == value);
             late[i][round] = (ended - (double)order->written_ns) / 1e3;
             cpu[i] += cpu_ns() - used;
             wall[i] += ended - began;
@@ -182,8 +179,10 @@ main(int argc, char **argv)
     CHECK(order != MAP_FAILED);
     interrupt = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     CHECK(interrupt >= 0);
-    OK(umf_page_create(1, 0, &page));
-    OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &fence));
+    OK(umf_page_create(2, 0, &page));
+    for (int i = 0; i < 2; i++)
+        OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &fences[i]));
+    notify_by(fences[1], interrupt);
     raw = map_raw(page);
     IN_CHILD(pid, {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -223,18 +222,18 @@ main(int argc, char **argv)
     order->in_its_sleep = order->interrupts = 0;
     order->delay_ns = 0;
     OK(umf_set_spin(1000, 1000000, 0));
-    OK(umf_fence_set_notifier(fence, NULL));
     for (uint64_t i = 0, value = order->number; i < count; i++) {
         order->number = ++value;
-        OK(umf_fence_wait(fence, value, FOREVER));
-        lost += umf_fence_value(fence) != value;
+        OK(umf_fence_wait(fences[0], value, FOREVER));
+        lost += umf_fence_value(fences[0]) != value;
     }
     printf("%" PRIu64 " values, one at a time: %" PRIu64 " lost, %.2f us each\n", count, lost,
            (double)(now_ns() - began) / 1e3 / (double)count);
     CHECK(lost == 0);
     kill(pid, SIGKILL);
     CHECK(waitpid(pid, NULL, 0) == pid);
-    umf_fence_unref(fence);
+    for (int i = 0; i < 2; i++)
+        umf_fence_unref(fences[i]);
     umf_page_unref(page);
     unmap_raw(&raw);
     close(interrupt);

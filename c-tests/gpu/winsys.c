@@ -30,6 +30,7 @@ gpu_open(void)
     struct umf_gpu_interrupt interrupt = { .fd = gpu.interrupt, .flags = UMF_GPU_INTERRUPT_ALL };
     OK(gpu_call(&gpu, DRM_IOCTL_UMF_GPU_INTERRUPT, &interrupt));
     OK(umf_device_create(gpu.fd, 0, &gpu.device));
+    gpu.notifier = notifier_of(gpu.interrupt);
 
     struct umf_gpu_bo_create create = { .size = GPU_PAGE, .flags = UMF_GPU_BO_DOORBELL };
     OK(gpu_call(&gpu, DRM_IOCTL_UMF_GPU_BO_CREATE, &create));
@@ -51,6 +52,7 @@ void
 gpu_close(struct gpu *gpu)
 {
     CHECK(munmap((void *)gpu->doorbell_page, GPU_PAGE) == 0);
+    umf_notifier_unref(gpu->notifier);
     umf_device_unref(gpu->device);
     close(gpu->interrupt);
     close(gpu->fd);
@@ -135,8 +137,7 @@ gpu_unmap_page(struct gpu *gpu, struct gpu_page *mapped)
 static void
 use_interrupt(const struct gpu *gpu, struct umf_fence *fence)
 {
-    const struct umf_notifier notifier = { .size = sizeof(notifier), .fd = gpu->interrupt };
-    OK(umf_fence_set_notifier(fence, &notifier));
+    OK(umf_fence_set_notifier(fence, gpu->notifier));
 }
 
 static void

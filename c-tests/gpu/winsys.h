@@ -15,6 +15,7 @@
 
 #include "drm_machine.h"
 #include "kernel_fence.h"
+#include "notifier.h"
 #include "sleeper.h"
 #include "syncobj.h"
 
@@ -27,9 +28,10 @@ struct gpu {
     int fd;
     int interrupt; /* an eventfd */
     bool maps_pages;
-    struct umf_device *device; /* for conversions */
-    uint64_t next_address;     /* addresses are not used again */
-    uint32_t doorbells;        /* a buffer of them */
+    struct umf_device *device;     /* for conversions */
+    struct umf_notifier *notifier; /* of the interrupt */
+    uint64_t next_address;         /* addresses are not used again */
+    uint32_t doorbells;            /* a buffer of them */
     _Atomic uint64_t *doorbell_page;
     uint32_t doorbells_used;
 };

@@ -2,8 +2,6 @@
  * pthread_cancel() of a thread in the library. No call is a cancellation point, also where the
  * program's function that it calls passes one: the request stays pending until the thread is back
  * in the program's own code.
- *
- * And a leader that never returns from a notifier does not keep others from hearing it.
  */
 #include "sleeper.h"
 #include "watch.h"
@@ -53,10 +51,9 @@ job(void *data)
 }
 
 static int
-interrupt(void *data, uint64_t value, uint64_t abs_timeout_ns)
+interrupt(void *data, uint64_t abs_timeout_ns)
 {
     (void)data;
-    (void)value;
     (void)abs_timeout_ns;
     if (!atomic_load(&function_returned))
         pass_cancellation_points();
@@ -178,77 +175,12 @@ in_each_call(void)
     umf_queue_unref(queue);
     umf_loop_unref(loop);
 
-    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = -1, .wait = interrupt };
-    OK(umf_fence_set_notifier(device, &notifier));
+    const struct umf_interrupt source = { .size = sizeof(source), .fd = -1, .wait = interrupt };
+    struct umf_notifier *notifier;
+    OK(umf_notifier_create(&source, 0, &notifier));
+    OK(umf_fence_set_notifier(device, notifier));
+    umf_notifier_unref(notifier);
     canceled_in(wait_for_the_device);
-}
-
-/* Leaders that are gone. */
-
-static atomic_int leads;
-static atomic_bool jumps;
-static sigjmp_buf before_the_wait;
-
-static int
-lead(void *data, uint64_t value, uint64_t abs_timeout_ns)
-{
-    (void)data;
-    (void)value;
-    atomic_fetch_add(&leads, 1);
-    if (atomic_exchange(&jumps, false))
-        raise(SIGUSR1);
-    while (now_ns() < abs_timeout_ns)
-        nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
-    return 0;
-}
-
-static void
-jump(int signal)
-{
-    (void)signal;
-    siglongjmp(before_the_wait, 1);
-}
-
-/* A wait of a second hears the notifier, although a leader never came back. */
-static void
-a_leader_is_found(void)
-{
-    int before = atomic_load(&leads);
-    EXPECT(-ETIME, umf_fence_wait(device, 1, in_ns(SECOND)));
-    CHECK(atomic_load(&leads) > before);
-}
-
-static void *
-lead_for_long(void *unused)
-{
-    (void)unused;
-    OK(umf_fence_wait(device, 1, FOREVER));
-    return NULL;
-}
-
-static void
-without_its_leader(void)
-{
-    pthread_t leader;
-    pid_t pid;
-    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = -1, .wait = lead };
-    OK(umf_fence_set_notifier(device, &notifier));
-    CHECK(signal(SIGUSR1, jump) != SIG_ERR);
-    atomic_store(&jumps, true);
-    if (sigsetjmp(before_the_wait, 1) == 0) {
-        EXPECT(0, umf_fence_wait(device, 1, FOREVER)); /* does not return */
-        CHECK(false);
-    }
-    a_leader_is_found();
-
-    int before = atomic_load(&leads);
-    CHECK(pthread_create(&leader, NULL, lead_for_long, NULL) == 0);
-    while (atomic_load(&leads) == before)
-        sched_yield();
-    IN_CHILD(pid, (watchdog(20), a_leader_is_found()));
-    join_child(pid);
-    OK(umf_fence_signal(device, 1));
-    CHECK(pthread_join(leader, NULL) == 0);
 }
 
 int
@@ -263,7 +195,6 @@ main(void)
     OK(umf_fence_create(page, 0, 0, &fence));
     OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &device));
     in_each_call();
-    without_its_leader();
     umf_fence_unref(device);
     umf_fence_unref(fence);
     umf_page_unref(page);

@@ -2,6 +2,7 @@
  * A program that this process executes inherits nothing of the library: no descriptor, whatever is
  * open, and however close the execution is to the opening. It can use the library itself as usual.
  */
+#include "notifier.h"
 #include "sleeper.h"
 #include "watch.h"
 
@@ -41,14 +42,13 @@ open_everything(struct rig *r)
     const uint64_t modes[2] = { 0, UMF_LOOP_THREAD };
     r->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     CHECK(r->event >= 0 && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, r->ends) == 0);
-    const struct umf_notifier notifier = { .size = sizeof(notifier), .fd = r->event };
     OK(umf_page_create(4, 0, &r->page));
     OK(umf_page_create(4, UMF_PAGE_SINGLE_WRITER, &r->single));
     OK(umf_page_export(r->page, 0, &r->page_fd));
     OK(umf_page_import(r->page_fd, 0, &r->imported));
     OK(umf_fence_create(r->page, 0, 0, &r->fence));
     OK(umf_fence_create(r->page, 0, UMF_FENCE_DEVICE, &r->device));
-    OK(umf_fence_set_notifier(r->device, &notifier));
+    notify_by(r->device, r->event);
     struct umf_condition wait = { r->fence, 1, UMF_OP_GE, 0, 0 };
     for (int i = 0; i < 2; i++) {
         r->loops[i] = create_loop(modes[i]);

@@ -2,10 +2,13 @@
  * Functions that are marked async-signal-safe are. A handler may call them whatever it interrupts,
  * even a call that holds a lock or allocates, and both calls give the right result.
  */
+#include "notifier.h"
 #include "sleeper.h"
 
+#include <sys/eventfd.h>
+
 static struct umf_page *page;
-static struct umf_fence *ticks, *announced, *work;
+static struct umf_fence *ticks, *announced, *work, *written;
 static atomic_uint handled;
 /* Where the handler found an error. */
 static atomic_int wrong_line;
@@ -38,6 +41,12 @@ handler(int signal)
     WRONG_UNLESS(umf_wait(list, 2, UMF_WAIT_ANY, FOREVER, &index) == 0 && index == 1);
     WRONG_UNLESS(umf_wait(list + 1, 1, 0, FOREVER, NULL) == 0);
     WRONG_UNLESS(umf_fence_notify(work) == 0);
+    WRONG_UNLESS(umf_page_notify(page) == 0);
+    list[0].fence = written;
+    list[1] = list[0];
+    WRONG_UNLESS(umf_fence_wait(written, 1, in_ns(1000)) == -ETIME);
+    WRONG_UNLESS(umf_wait(list, 2, UMF_WAIT_ANY, in_ns(1000), &index) == -ETIME);
+    WRONG_UNLESS(umf_notifier_ref(NULL) == NULL);
     WRONG_UNLESS(umf_fence_error(work, &error) == 0 && error == 0);
     WRONG_UNLESS(umf_fence_set_error(work, 0) == -EINVAL);
     WRONG_UNLESS(umf_fence_index(ticks) < umf_page_fence_count(page));
@@ -81,6 +90,7 @@ a_handler_may_interrupt_any_call(void)
         OK(umf_fence_signal(work, i));
         OK(umf_fence_wait(work, i, FOREVER));
         EXPECT(-ETIME, umf_fence_wait(work, i + 1, in_ns(20000)));
+        EXPECT(-ETIME, umf_fence_wait(written, 1, in_ns(20000)));
         struct umf_condition list[2] = { { work, i, UMF_OP_GE, 0, 0 },
                                          { fence, i + 1, UMF_OP_GE, 0, 0 } };
         EXPECT(-ETIME, umf_wait(list, 2, 0, in_ns(20000), NULL));
@@ -131,10 +141,12 @@ int
 main(void)
 {
     watchdog(40);
-    OK(umf_page_create(3, 0, &page));
+    OK(umf_page_create(4, 0, &page));
     OK(umf_fence_create(page, 0, 0, &ticks));
     OK(umf_fence_create(page, 0, 0, &announced));
     OK(umf_fence_create(page, 0, 0, &work));
+    OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &written));
+    notify_by(written, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     CHECK(signal(SIGUSR1, handler) != SIG_ERR && signal(SIGUSR2, signal_work) != SIG_ERR);
     a_handler_may_interrupt_any_call();
     a_handler_may_signal_what_it_interrupts_the_wait_for();

@@ -6,13 +6,18 @@
  * with what an empty handler changed. Waits block, and end at their deadline.
  */
 #include "marked_safe.h"
+#include "notifier.h"
 #include "sleeper.h"
+
+#include <sys/eventfd.h>
 
 enum { LIMIT = 2048, STACK = 256 << 10, PATTERN = 0xa5, PAGES = 128, RECORDS = 64 };
 
 static uint8_t *stack;
 static struct umf_page *page, *pages[PAGES];
 static struct umf_fence *fence, *never, *device;
+static struct umf_notifier *notifier;
+static struct umf_condition notified[2];
 static struct umf_condition waits[PAGES];
 static struct umf_loop *loop;
 static struct umf_watch *watch;
@@ -31,10 +36,10 @@ static uint64_t value;
 RUN(umf_version, umf_version() == 0)
 RUN(umf_set_spin, umf_set_spin(10, 50000, 0))
 RUN(umf_page_flags, umf_page_flags(page))
-RUN(umf_page_fence_count, umf_page_fence_count(page) - 4)
+RUN(umf_page_fence_count, umf_page_fence_count(page) - 5)
 RUN(umf_page_ref, umf_page_ref(page) != page)
 RUN(umf_fence_ref, umf_fence_ref(fence) != fence)
-RUN(umf_fence_index, umf_fence_index(fence) >= 4)
+RUN(umf_fence_index, umf_fence_index(fence) >= 5)
 RUN(umf_fence_offset, umf_fence_offset(fence) % 64)
 RUN(umf_fence_value, umf_fence_value(never))
 RUN(umf_fence_signal, umf_fence_signal(fence, ++value))
@@ -43,6 +48,8 @@ RUN(umf_fence_monitored_offset, umf_fence_monitored_offset(device) % 8)
 RUN(umf_fence_submit, umf_fence_submit(fence, ++value))
 RUN(umf_fence_pending_value, umf_fence_pending_value(never))
 RUN(umf_fence_set_error, umf_fence_set_error(fence, -EIO))
+RUN(umf_notifier_ref, umf_notifier_ref(notifier) != notifier)
+RUN(umf_page_notify, umf_page_notify(page))
 RUN(umf_device_ref, umf_device_ref(NULL) != NULL)
 RUN(umf_loop_ref, umf_loop_ref(loop) != loop)
 RUN(umf_loop_fd, umf_loop_fd(loop) < 0)
@@ -61,6 +68,9 @@ run_umf_fence_error(void)
 
 /* The other ways through a wait. */
 RUN(device_wait, umf_fence_wait(device, 1, SOON) + ETIME)
+RUN(leader_wait, umf_fence_wait(notified[0].fence, 1, SOON) + ETIME)
+RUN(leader_any, umf_wait(notified, 2, UMF_WAIT_ANY, SOON, NULL) + ETIME)
+RUN(leader_all, umf_wait(notified, 2, 0, SOON, NULL) + ETIME)
 RUN(any_of_one, umf_wait(waits, 1, UMF_WAIT_ANY, SOON, NULL) + ETIME)
 RUN(any_of_several, umf_wait(waits, 8, UMF_WAIT_ANY, SOON, NULL) + ETIME)
 RUN(all_of_one, umf_wait(waits, 1, 0, SOON, NULL) + ETIME)
@@ -72,7 +82,8 @@ static const struct {
     void (*run)(void);
 } rows[] = {
 #define ROW(name) { #name, run_##name },
-    SAFE(ROW) ROW(device_wait) ROW(any_of_one) ROW(any_of_several) ROW(all_of_one) ROW(all_of_many)
+    SAFE(ROW) ROW(device_wait) ROW(leader_wait) ROW(leader_any) ROW(leader_all)
+    ROW(any_of_one) ROW(any_of_several) ROW(all_of_one) ROW(all_of_many)
 };
 
 static void (*volatile in_handler)(void);
@@ -117,10 +128,16 @@ main(void)
     CHECK(stack != MAP_FAILED);
     watchdog(30);
     the_header_marks_these_and_no_others();
-    OK(umf_page_create(4, 0, &page));
+    OK(umf_page_create(5, 0, &page));
     OK(umf_fence_create(page, 0, 0, &fence));
     OK(umf_fence_create(page, 0, 0, &never));
     OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &device));
+    notifier = notifier_of(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    for (int i = 0; i < 2; i++) {
+        OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &notified[i].fence));
+        OK(umf_fence_set_notifier(notified[i].fence, notifier));
+        notified[i].value = 1;
+    }
     for (int i = 0; i < PAGES; i++) {
         OK(umf_page_create(1, 0, &pages[i]));
         OK(umf_fence_create(pages[i], 0, 0, &waits[i].fence));

@@ -448,10 +448,9 @@ watches(void)
 }
 
 static int
-never_waits(void *data, uint64_t value, uint64_t abs_timeout_ns)
+never_waits(void *data, uint64_t abs_timeout_ns)
 {
     (void)data;
-    (void)value;
     (void)abs_timeout_ns;
     return 0;
 }
@@ -459,9 +458,9 @@ never_waits(void *data, uint64_t value, uint64_t abs_timeout_ns)
 static void
 notifiers(void)
 {
-    const uint32_t size = sizeof(struct umf_notifier);
+    const uint32_t size = sizeof(struct umf_interrupt);
     const struct {
-        struct umf_notifier notifier;
+        struct umf_interrupt interrupt;
         int expected;
     } rows[] = {
         { { 0, null_fd, NULL, NULL, NULL }, -EINVAL },
@@ -472,15 +471,36 @@ notifiers(void)
         { { size, -2, NULL, NULL, NULL }, -EBADF },
         { { size, INT_MAX, NULL, NULL, NULL }, -EBADF },
     };
-    const struct umf_notifier good = { size, null_fd, NULL, NULL, NULL };
+    const struct umf_interrupt good = { size, null_fd, NULL, NULL, NULL };
+    struct umf_notifier *notifier = NULL, *other = NULL;
     struct umf_fence *device;
     OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &device));
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-        ROW(rows[i].expected, umf_fence_set_notifier(device, &rows[i].notifier));
-    ROW(-EINVAL, umf_fence_set_notifier(NULL, &good));
-    ROW(-EINVAL, umf_fence_set_notifier(NULL, NULL));
-    ROW(-EINVAL, umf_fence_set_notifier(fence, &good)); /* a fence that no device writes */
-    ROW(0, umf_fence_set_notifier(device, NULL));
+        ROW(rows[i].expected, umf_notifier_create(&rows[i].interrupt, 0, &notifier));
+    ROW(-EINVAL, umf_notifier_create(NULL, 0, &notifier));
+    ROW(-EINVAL, umf_notifier_create(&good, 0, NULL));
+    ROW(-EINVAL, umf_notifier_create(&good, 1, &notifier));
+    CHECK(!notifier);
+    OK(umf_notifier_create(&good, 0, &notifier));
+    OK(umf_notifier_create(&good, 0, &other));
+    ROW(-EINVAL, umf_fence_set_notifier(NULL, notifier));
+    ROW(-EINVAL, umf_fence_set_notifier(device, NULL));
+    ROW(-EINVAL, umf_fence_set_notifier(fence, notifier)); /* a fence that no device writes */
+    ROW(-EINVAL, umf_page_set_notifier(NULL, notifier));
+    ROW(-EINVAL, umf_page_set_notifier(page, NULL));
+    ROW(-EINVAL, umf_page_notify(NULL));
+    ROW(0, umf_fence_set_notifier(device, notifier));
+    ROW(0, umf_fence_set_notifier(device, notifier));
+    ROW(-EALREADY, umf_fence_set_notifier(device, other));
+    ROW(0, umf_page_set_notifier(page, other)); /* the fence keeps its own */
+    ROW(0, umf_page_set_notifier(page, other));
+    ROW(-EALREADY, umf_page_set_notifier(page, notifier));
+    ROW(-EALREADY, umf_fence_set_notifier(device, other));
+    ROW(0, umf_page_notify(page));
+    umf_notifier_unref(NULL);
+    CHECK(!umf_notifier_ref(NULL));
+    umf_notifier_unref(notifier);
+    umf_notifier_unref(other);
     umf_fence_unref(device);
 }
 

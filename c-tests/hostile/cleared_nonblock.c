@@ -3,6 +3,7 @@
  * the eventfd was armed, fill the counter, or read it first. The loop serves its other watches and
  * ends, and a wait with a notifier ends at its deadline.
  */
+#include "notifier.h"
 #include "process.h"
 #include "sandbox.h"
 #include "watch.h"
@@ -137,10 +138,9 @@ read_meanwhile(void)
                                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     struct umf_fence *fence = create_fence(UMF_FENCE_DEVICE);
     int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = event };
     pid_t client;
     CHECK(shared != MAP_FAILED && event >= 0);
-    OK(umf_fence_set_notifier(fence, &notifier));
+    notify_by(fence, event);
     CHECK(fcntl(event, F_SETFL, 0) == 0);
     IN_CHILD(client, read_first(event, shared, count));
     for (unsigned turn = 1; turn <= count; turn++) {

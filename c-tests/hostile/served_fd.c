@@ -146,7 +146,8 @@ every_call_refuses(int fd, uint64_t loop_flags)
     OK(umf_query_caps(&caps));
     /* A machine that cannot export to any dma-buf says that first. */
     int exported = caps.flags & UMF_CAP_UDMABUF ? -EINVAL : -EOPNOTSUPP;
-    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = fd };
+    struct umf_interrupt interrupt = { .size = sizeof(interrupt), .fd = fd };
+    struct umf_notifier *notifier;
 
     REFUSED(-EINVAL, umf_page_import(fd, 0, &none_page));
     REFUSED(-EINVAL, umf_device_create(fd, 0, &none));
@@ -161,7 +162,7 @@ every_call_refuses(int fd, uint64_t loop_flags)
     REFUSED(-EINVAL, umf_loop_export_eventfd(loop, &wait, 0, fd, NULL, NULL));
     REFUSED(-EINVAL, umf_loop_tie_fence(loop, fence, fd, 0, NULL, NULL));
     REFUSED(-EINVAL, umf_loop_tie_page(loop, page, fd, 0, NULL, NULL));
-    REFUSED(-EINVAL, umf_fence_set_notifier(written, &notifier));
+    REFUSED(-EINVAL, umf_notifier_create(&interrupt, 0, &notifier));
 
     CHECK(umf_fence_value(fence) == 0 && error_of(fence) == 0);
     umf_loop_unref(loop);

@@ -4,6 +4,7 @@
  * outside.
  */
 #include "inputs.h"
+#include "notifier.h"
 #include "sandbox.h"
 #include "sleeper.h"
 
@@ -187,11 +188,10 @@ wait_and_signal(struct umf_page *page, struct umf_page *other_page)
 static void
 wait_for_a_device(struct umf_page *page)
 {
-    const struct umf_notifier notifier = { .size = sizeof(notifier), .fd = event };
     struct umf_fence *device;
     uint64_t one = 1;
     OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &device));
-    OK(umf_fence_set_notifier(device, &notifier));
+    notify_by(device, event);
     CHECK(write(event, &one, sizeof(one)) == sizeof(one));
     EXPECT(-ETIME, umf_fence_wait(device, 1, in_ns(MS)));
     OK(umf_fence_notify(device));

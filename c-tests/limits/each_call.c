@@ -5,6 +5,7 @@
  * that it calls every function. What needs a device runs where there is one (kernel/run).
  */
 #include "drm_machine.h"
+#include "notifier.h"
 #include "process.h"
 #include "sleeper.h"
 #include "syncobj.h"
@@ -21,6 +22,7 @@ static struct machine m;
 static struct umf_page *page, *page_of_others;
 static const struct umf_page_limits some_limits = { .size = sizeof(some_limits), .max_fences = 9 };
 static struct umf_fence *fence, *target, *going, *failed, *device_fence;
+static struct umf_notifier *notifier;
 static struct umf_loop *loop, *dispatched;
 static struct umf_queue *queue;
 static struct umf_syncobj *syncobj;
@@ -36,6 +38,7 @@ static uint64_t next = 1, point = 1;
 static struct outputs {
     struct umf_page *page;
     struct umf_fence *fence;
+    struct umf_notifier *notifier;
     struct umf_device *device;
     struct umf_loop *loop;
     struct umf_watch *watch;
@@ -46,6 +49,7 @@ static struct outputs {
 } out, untouched;
 static struct umf_page *a_page;
 static struct umf_fence *a_fence;
+static struct umf_notifier *a_notifier;
 static struct umf_device *a_device;
 static struct umf_loop *a_loop;
 static struct umf_watch *a_watch;
@@ -116,10 +120,9 @@ until(struct umf_fence *of, uint64_t value)
 }
 
 static int
-interrupt(void *data, uint64_t value, uint64_t abs_timeout_ns)
+interrupt(void *data, uint64_t abs_timeout_ns)
 {
     (void)data;
-    (void)value;
     (void)abs_timeout_ns;
     return 0;
 }
@@ -299,12 +302,12 @@ query_device_caps(void)
 }
 
 static int
-set_notifier(int fd)
+create_notifier(int fd)
 {
-    struct umf_notifier notifier = { .size = sizeof(notifier),
-                                     .fd = fd,
-                                     .wait = fd < 0 ? interrupt : NULL };
-    return umf_fence_set_notifier(device_fence, &notifier);
+    struct umf_interrupt source = { .size = sizeof(source),
+                                    .fd = fd,
+                                    .wait = fd < 0 ? interrupt : NULL };
+    return umf_notifier_create(&source, 0, &out.notifier);
 }
 
 /* The library promises that up to 128 entries need no memory, and that more work without any. */
@@ -384,10 +387,19 @@ EACH(, NO_MEMORY, ANYWHERE, umf_fence_signal, next++, umf_fence_signal(going, ne
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_notify, NONE, umf_fence_notify(device_fence), NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_monitored_offset, NONE,
      umf_fence_monitored_offset(fence) == UINT64_MAX, NONE)
-EACH(, SOME_MEMORY, ANYWHERE, umf_fence_set_notifier, NONE, set_notifier(event),
-     OK(umf_fence_set_notifier(device_fence, NULL)))
-EACH(2, SOME_MEMORY, ANYWHERE, umf_fence_set_notifier, NONE, set_notifier(-1),
-     OK(umf_fence_set_notifier(device_fence, NULL)))
+EACH(, SOME_MEMORY, ANYWHERE, umf_notifier_create, NONE, create_notifier(event),
+     umf_notifier_unref(out.notifier))
+EACH(2, SOME_MEMORY, ANYWHERE, umf_notifier_create, NONE, create_notifier(-1),
+     umf_notifier_unref(out.notifier))
+EACH(, NO_MEMORY, ANYWHERE, umf_notifier_ref, NONE, umf_notifier_ref(notifier) != notifier,
+     umf_notifier_unref(notifier))
+EACH(, NO_MEMORY, ANYWHERE, umf_notifier_unref, a_notifier = notifier_of(event),
+     (umf_notifier_unref(a_notifier), 0), NONE)
+EACH(, SOME_MEMORY, ANYWHERE, umf_fence_set_notifier, a_fence = a_new_fence(UMF_FENCE_DEVICE),
+     umf_fence_set_notifier(a_fence, notifier), umf_fence_unref(a_fence))
+EACH(, SOME_MEMORY, ANYWHERE, umf_page_set_notifier, NONE, umf_page_set_notifier(page, notifier),
+     NONE)
+EACH(, NO_MEMORY, ANYWHERE, umf_page_notify, NONE, umf_page_notify(page), NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_submit, next++, umf_fence_submit(going, next), NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_pending_value, NONE, umf_fence_pending_value(fence) != 0,
      NONE)
@@ -798,6 +810,7 @@ main(int argc, char **argv)
     device_fence = a_new_fence(UMF_FENCE_DEVICE);
     xshmfence = memfd_create("xshmfence", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     CHECK(xshmfence >= 0 && ftruncate(xshmfence, 4) == 0);
+    notifier = notifier_of(event);
     /* Starts the threads of a loop, which stay. */
     loop = create_loop(UMF_LOOP_THREAD);
     dispatched = create_loop(0);

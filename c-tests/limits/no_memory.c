@@ -3,6 +3,7 @@
  * nothing and breaks nothing, and succeeds when there is memory again. Calls that promise not to
  * allocate work without any.
  */
+#include "notifier.h"
 #include "process.h"
 #include "sleeper.h"
 #include "watch.h"
@@ -26,6 +27,7 @@ static uint32_t their_indices[ENOUGH];
 static struct umf_page *pages[ENOUGH];
 static struct umf_fence *fences[ENOUGH];
 static struct umf_fence *devices[ENOUGH];
+static struct umf_notifier *notifiers[ENOUGH], *one_notifier;
 static struct umf_fence *watched[ENOUGH];
 static struct umf_loop *loops[ENOUGH], *running_loop;
 static struct umf_watch *watches[ENOUGH];
@@ -33,16 +35,15 @@ static struct told told[ENOUGH];
 static int event, null;
 
 static int
-wait_for_interrupt(void *data, uint64_t value, uint64_t abs_timeout_ns)
+wait_for_interrupt(void *data, uint64_t abs_timeout_ns)
 {
     (void)data;
-    (void)value;
     (void)abs_timeout_ns;
     return 0;
 }
 
-static const struct umf_notifier callback = { .size = sizeof(callback), .fd = -1,
-                                              .wait = wait_for_interrupt };
+static const struct umf_interrupt callback = { .size = sizeof(callback), .fd = -1,
+                                               .wait = wait_for_interrupt };
 
 /* One call each, with its own output. */
 static int create_page(int i) { return umf_page_create(1, 0, &pages[i]); }
@@ -65,16 +66,22 @@ create_fence_in(int i)
 }
 
 static int
-set_callback(int i)
+notifier_of_a_function(int i)
 {
-    return umf_fence_set_notifier(devices[i], &callback);
+    return umf_notifier_create(&callback, 0, &notifiers[i]);
 }
 
 static int
-set_descriptor(int i)
+notifier_of_a_descriptor(int i)
 {
-    const struct umf_notifier notifier = { .size = sizeof(notifier), .fd = event };
-    return umf_fence_set_notifier(devices[i], &notifier);
+    const struct umf_interrupt interrupt = { .size = sizeof(interrupt), .fd = event };
+    return umf_notifier_create(&interrupt, 0, &notifiers[i]);
+}
+
+static int
+set_notifier(int i)
+{
+    return umf_fence_set_notifier(devices[i], one_notifier);
 }
 
 static int
@@ -201,9 +208,17 @@ until_done(int i)
 }
 
 static void
-unset_notifier(int i)
+unref_notifier(int i)
 {
-    OK(umf_fence_set_notifier(devices[i], NULL));
+    umf_notifier_unref(notifiers[i]);
+    notifiers[i] = NULL;
+}
+
+static void
+device_without_notifier(int i)
+{
+    umf_fence_unref(devices[i]);
+    OK(umf_fence_create(written_by_a_device, 0, UMF_FENCE_DEVICE, &devices[i]));
 }
 
 static void
@@ -222,8 +237,9 @@ static const struct {
     { "umf_fence_create", create_fence, unref_fence },
     { "umf_fence_create_in", create_fence_in, unref_fence_in },
     { "umf_fence_open", open_fence, unref_fence },
-    { "umf_fence_set_notifier, wait", set_callback, unset_notifier },
-    { "umf_fence_set_notifier, fd", set_descriptor, unset_notifier },
+    { "umf_notifier_create, wait", notifier_of_a_function, unref_notifier },
+    { "umf_notifier_create, fd", notifier_of_a_descriptor, unref_notifier },
+    { "umf_fence_set_notifier", set_notifier, device_without_notifier },
     { "umf_graph_write", write_graph, nothing },
     { "umf_loop_create", create_a_loop, unref_loop },
     { "umf_loop_watch", watch_fence, cancel },
@@ -486,6 +502,7 @@ main(void)
     event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     CHECK(event >= 0);
     OK(umf_page_create(3 * ENOUGH, 0, &written_by_a_device));
+    one_notifier = notifier_of(event);
     for (int i = 0; i < ENOUGH; i++)
         OK(umf_fence_create(written_by_a_device, 0, UMF_FENCE_DEVICE, &devices[i]));
 
@@ -532,6 +549,7 @@ main(void)
     close(null);
     for (int i = 0; i < ENOUGH; i++)
         close(their_fds[i]);
+    umf_notifier_unref(one_notifier);
     for (int i = 0; i < ENOUGH; i++)
         umf_fence_unref(devices[i]);
     close(event);

@@ -106,7 +106,7 @@ static const struct {
     { "getrlimit", { ALL_OF(SYS_prlimit64, EPERM) }, NOTHING_ELSE_CHANGES },
     { "getsockopt", { ALL_OF(SYS_getsockopt, EPERM) }, { .tie_socket = -EACCES } },
     { "getpeername", { ALL_OF(SYS_getpeername, EPERM) }, { .tie_socket = -EACCES } },
-    { "eventfd", { ALL_OF(SYS_eventfd2, EPERM) }, { .loop = -EACCES } },
+    { "eventfd", { ALL_OF(SYS_eventfd2, EPERM) }, { .loop = -EACCES, .notifier = -EACCES } },
     { "epoll", { ALL_OF(SYS_epoll_create1, EPERM) }, { .loop = -EACCES } },
     { "epoll, as if there were none",
       { ALL_OF(SYS_epoll_create1, ENOSYS) },
@@ -121,7 +121,8 @@ static const struct {
         .eventfd = -ENOMEM,
         .tie_process = -ENOMEM,
         .tie_socket = -ENOMEM,
-        .queue = -ENOMEM } },
+        .queue = -ENOMEM,
+        .notifier = -ENOMEM } },
     { "prctl", { ALL_OF(SYS_prctl, EPERM) }, NOTHING_ELSE_CHANGES },
     { "open", { ALL_OF(SYS_openat, EPERM), ALL_OF(OPEN, EPERM) }, NOTHING_ELSE_CHANGES },
     { "kill", { ALL_OF(SYS_kill, EPERM) }, NOTHING_ELSE_CHANGES },
@@ -134,7 +135,9 @@ static const struct {
     { "memfd_create, in a full machine",
       { ALL_OF(SYS_memfd_create, ENFILE) },
       { .create = -ENFILE, .create_single_writer = -ENFILE } },
-    { "eventfd, in a full machine", { ALL_OF(SYS_eventfd2, ENFILE) }, { .loop = -ENFILE } },
+    { "eventfd, in a full machine",
+      { ALL_OF(SYS_eventfd2, ENFILE) },
+      { .loop = -ENFILE, .notifier = -ENFILE } },
     { "epoll, in a full machine", { ALL_OF(SYS_epoll_create1, ENFILE) }, { .loop = -ENFILE } },
     /* The kernel has no memory. */
     { "memfd_create, without memory",
@@ -240,7 +243,7 @@ look(const struct answers *expected)
     struct umf_caps caps = { .size = sizeof(caps) };
     int fd = -1, fds = open_fds(), tasks = threads();
     bool has_threads = expected->watch == 0;
-    const struct umf_notifier notifier = { .size = sizeof(notifier), .fd = event };
+    const struct umf_interrupt interrupt = { .size = sizeof(interrupt), .fd = event };
     EXPECT(expected->create, umf_page_create(1, 0, &more));
     umf_page_unref(more);
     more = NULL;
@@ -257,7 +260,11 @@ look(const struct answers *expected)
     close(fd);
     struct umf_fence *device;
     OK(umf_fence_create(pages[0], 0, UMF_FENCE_DEVICE, &device));
-    EXPECT(expected->notifier, umf_fence_set_notifier(device, &notifier));
+    struct umf_notifier *notifier = NULL;
+    EXPECT(expected->notifier, umf_notifier_create(&interrupt, 0, &notifier));
+    if (notifier)
+        OK(umf_fence_set_notifier(device, notifier));
+    umf_notifier_unref(notifier);
     umf_fence_unref(device);
     EXPECT(expected->graph, umf_graph_write(null, 0, NULL));
     what_is_there_goes_on(has_threads);

@@ -618,10 +618,9 @@ release_a_notifier(void *data)
 }
 
 static int
-wait_for_nothing(void *data, uint64_t value, uint64_t deadline)
+wait_for_nothing(void *data, uint64_t deadline)
 {
     (void)data;
-    (void)value;
     (void)deadline;
     return 0;
 }
@@ -634,9 +633,12 @@ the_release_of_a_notifier(void)
         arm(NULL);
         atomic_store(&ended, 0);
         OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &device));
-        struct umf_notifier notifier = { sizeof(notifier), -1, wait_for_nothing, watch,
-                                         release_a_notifier };
-        OK(umf_fence_set_notifier(device, &notifier));
+        struct umf_interrupt interrupt = { sizeof(interrupt), -1, wait_for_nothing, watch,
+                                           release_a_notifier };
+        struct umf_notifier *notifier;
+        OK(umf_notifier_create(&interrupt, 0, &notifier));
+        OK(umf_fence_set_notifier(device, notifier));
+        umf_notifier_unref(notifier);
         struct umf_watch *last = watch_value(loop, device, 1, &others[0]);
         uint32_t index = umf_fence_index(device);
         umf_fence_unref(device);

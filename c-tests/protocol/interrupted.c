@@ -4,6 +4,7 @@
  * instruction in turn, and a signal is delivered there. (signal_safe.c does the same at random, but
  * faster.)
  */
+#include "notifier.h"
 #include "single_step.h"
 #include "sleeper.h"
 
@@ -11,6 +12,7 @@
 
 static struct umf_page *page;
 static struct umf_fence *fence, *other, *device, *failing;
+static struct umf_notifier *notifier;
 static int event;
 
 #define EXIT_WRONG 3
@@ -118,10 +120,9 @@ life_of_a_page(void)
 }
 
 static int
-change_of_the_notifier(void)
+notify_page(void)
 {
-    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = event };
-    OK(umf_fence_set_notifier(device, &notifier));
+    OK(umf_page_notify(page));
     return 0;
 }
 
@@ -137,25 +138,26 @@ static const struct {
     { "signals", signals },
     { "the life of a fence", life_of_a_fence },
     { "the life of a page", life_of_a_page },
-    { "a change of the notifier", change_of_the_notifier },
+    { "a page is notified", notify_page },
 };
 
 /* Created anew for each child, as the handler's signals stay. */
 static void
 create(void)
 {
-    struct umf_notifier notifier = { .size = sizeof(notifier), .fd = event };
     OK(umf_page_create(5, 0, &page));
     OK(umf_fence_create(page, 1, 0, &fence));
     OK(umf_fence_create(page, 0, 0, &other));
     OK(umf_fence_create(page, 0, 0, &failing));
     OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &device));
-    OK(umf_fence_set_notifier(device, &notifier));
+    notifier = notifier_of(event);
+    OK(umf_fence_set_notifier(device, notifier));
 }
 
 static void
 destroy(void)
 {
+    umf_notifier_unref(notifier);
     umf_fence_unref(device);
     umf_fence_unref(failing);
     umf_fence_unref(other);

@@ -558,10 +558,9 @@ jobs_submit_jobs(const struct rig *kind)
 static atomic_int given_back;
 
 static int
-sleep_not(void *data, uint64_t value, uint64_t abs_timeout_ns)
+sleep_not(void *data, uint64_t abs_timeout_ns)
 {
     (void)data;
-    (void)value;
     (void)abs_timeout_ns;
     return 0;
 }
@@ -583,15 +582,18 @@ the_last_reference_to_a_fence(const struct rig *kind)
         struct rig rig = set_up(kind);
         struct umf_page *page;
         struct umf_fence *device;
-        struct umf_notifier notifier = { .size = sizeof(notifier), .fd = -1, .wait = sleep_not,
-                                         .release = give_back, .data = &rig };
+        struct umf_interrupt interrupt = { .size = sizeof(interrupt), .fd = -1, .wait = sleep_not,
+                                           .release = give_back, .data = &rig };
+        struct umf_notifier *notifier;
         struct work work = { .answer = UMF_JOB_SUBMITTED, .data = &rig }, next = { 0 };
         if (lost == 1)
             work.in_run = fail_here;
         given_back = 0;
         OK(umf_page_create(1, 0, &page));
         OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &device));
-        OK(umf_fence_set_notifier(device, &notifier));
+        OK(umf_notifier_create(&interrupt, 0, &notifier));
+        OK(umf_fence_set_notifier(device, notifier));
+        umf_notifier_unref(notifier);
         OK(submit(rig.queue, &work, rig.fence[0], 1, device, 1));
         if (lost == 1)
             umf_fence_unref(device);

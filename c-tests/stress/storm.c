@@ -3,6 +3,7 @@
  * lose nothing: calls that create, wait, watch, dispatch, drain, write the graph, and end.
  * (interrupted.c stops between any two instructions.)
  */
+#include "notifier.h"
 #include "raw_page.h"
 #include "sleeper.h"
 #include "watch.h"
@@ -134,9 +135,8 @@ device_writes(void)
 static void
 waits_for_a_device(void)
 {
-    const struct umf_notifier notifier = { .size = sizeof(notifier), .fd = event };
     OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &device));
-    OK(umf_fence_set_notifier(device, &notifier));
+    notify_by(device, event);
     for (unsigned i = 0; i < rounds(10, 2); i++) {
         uint64_t deadline = in_ns(5 * MS), next = umf_fence_value(device) + 1;
         EXPECT(-ETIME, umf_fence_wait(device, next, deadline));

@@ -5,6 +5,7 @@
  *
  *     long_wait [SECONDS]     how long the job takes
  */
+#include "notifier.h"
 #include "raw_page.h"
 #include "sleeper.h"
 #include "watch.h"
@@ -87,9 +88,8 @@ main(int argc, char **argv)
     for (int i = 0; i < 2; i++)
         OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &devices[i]));
     interrupt = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    const struct umf_notifier notifier = { .size = sizeof(notifier), .fd = interrupt };
     CHECK(interrupt >= 0);
-    OK(umf_fence_set_notifier(devices[0], &notifier));
+    notify_by(devices[0], interrupt);
     raw = map_raw(page);
     /* Forks before there are threads. The job starts at about the time of the first wait. */
     IN_CHILD(pid, {

@@ -2,10 +2,10 @@
 //!
 //! A device can write the value of a fence in the page, at umf_fence_offset(), or in memory that
 //! its driver mapped, with umf_fence_create_in(). Its write wakes no waiter: the driver calls
-//! umf_fence_notify() after an interrupt, or gives the waits of its process a notifier. Without
-//! either, waits poll (UMF_FENCE_DEVICE).
+//! umf_page_notify() or umf_fence_notify() after an interrupt, or gives the waits of its process a
+//! notifier (umf_notifier_create()). Without either, waits poll (UMF_FENCE_DEVICE).
 
-use super::args::{borrow_fd, no_flags, non_null, read_sized};
+use super::args::{no_flags, non_null, read_sized};
 use super::contract::c_contract;
 use super::fence::{UMF_FENCE_32BIT, umf_fence};
 use super::handles::{borrow, clone_ref, write_handle};
@@ -13,13 +13,8 @@ use super::page::umf_page;
 use super::returns::{c_return, c_return_preserving_errno};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
-use crate::fence::device_notifier::InterruptSource;
 use crate::fence::external_memory::ExternalMemoryDesc;
 use crate::shm::residue::Width;
-use crate::sys::file_kind::FileKind;
-use crate::sys::poll;
-use crate::util::refs::Ref;
-use crate::util::user_data::UserData;
 use std::ffi::{c_int, c_void};
 
 /// Get the offset of a fence's value in its page.
@@ -69,9 +64,10 @@ pub unsafe extern "C" fn umf_fence_monitored_offset(fence: *const umf_fence) -> 
 
 /// Wake the waiters of a fence whose value a device wrote.
 ///
-/// The code that handles the device's interrupt calls this. Waiters whose value is not reached go
-/// back to sleep. The call also wakes waiters that a process left asleep when it died within
-/// umf_fence_signal(), after it wrote the value and before it woke them.
+/// The code that handles the device's interrupt calls this, or umf_page_notify(), which looks for
+/// the fences that were written. Waiters whose value is not reached go back to sleep. The call also
+/// wakes waiters that a process left asleep when it died within umf_fence_signal(), after it wrote
+/// the value and before it woke them.
 ///
 /// @fence: the fence.
 ///
@@ -84,103 +80,6 @@ pub unsafe extern "C" fn umf_fence_monitored_offset(fence: *const umf_fence) -> 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_notify(fence: *mut umf_fence) -> c_int {
     c_return(|| c_contract!(borrow(fence)?).notify())
-}
-
-/// How waits of this process learn that a device wrote a value.
-///
-/// For umf_fence_set_notifier(). Exactly one of fd and wait is given. Later versions may add
-/// members at the end. Since 0.1.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct umf_notifier {
-    /// sizeof(struct umf_notifier).
-    pub size: u32,
-    /// A descriptor that becomes readable after the device's interrupt. Set -1 if wait is given: a
-    /// zeroed struct names descriptor 0, the standard input. The library reads it and discards the
-    /// data. It must not block (O_NONBLOCK): otherwise another reader could keep a wait beyond its
-    /// deadline. It is an eventfd, a socket, a pipe, a character device or the like, not a file of
-    /// a file system.
-    pub fd: c_int,
-    /// Sleeps until the device interrupted, at most until @abs_timeout_ns.
-    ///
-    /// The reason for the interrupt may be that the device wrote @value, or any other. Return any
-    /// value: it is ignored. It runs on the thread of a wait, in a signal handler if the wait is in
-    /// one. Only one wait at a time calls it, and only while it waits; another one may once a call
-    /// is 100 ms overdue. It must not wait for this fence, end it, or change its notifier.
-    /// @abs_timeout_ns is on this process's CLOCK_MONOTONIC; in a time namespace, the ioctls of DRM
-    /// count on the host's. NULL for none.
-    pub wait: Option<extern "C" fn(data: *mut c_void, value: u64, abs_timeout_ns: u64) -> c_int>,
-    /// Passed to wait and release.
-    pub data: *mut c_void,
-    /// Called once, on any thread, when wait will not be called again. See "Release functions"
-    /// above.
-    ///
-    /// That is after it was replaced, or after this process ended its last reference to the fence.
-    /// If a wait in a signal handler was the last to use the notifier, release is called there. May
-    /// be NULL. Not called for fd, nor if umf_fence_set_notifier() fails.
-    pub release: Option<extern "C" fn(data: *mut c_void)>,
-}
-
-/// Set how waits of this process learn that a device wrote a fence.
-///
-/// One waiter at a time sleeps in the notifier. When it returns, that waiter wakes the others, in
-/// all processes. It learns of signals and errors from programs within 50 ms. A driver whose
-/// interrupt handler calls umf_fence_notify() needs no notifier.
-///
-/// @fence: a fence with UMF_FENCE_DEVICE.
-/// @notifier: what to use from now on. NULL removes the current one. The struct stays the caller's;
-///     notifier->fd is duplicated; notifier->data has to stay valid until notifier->release is
-///     called.
-///
-/// Return: 0 on success, or
-///   -EINVAL           @fence is NULL or has no UMF_FENCE_DEVICE; notifier->size is less than the
-///                     first version of the struct; both or neither of fd and wait are given; fd
-///                     can block, or is of a file in a file system
-///   -EBADF            notifier->fd is not open
-///   -ENOMEM           no memory is left
-///   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
-///
-/// Thread-safe. Since 0.1.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn umf_fence_set_notifier(
-    fence: *mut umf_fence,
-    notifier: *const umf_notifier,
-) -> c_int {
-    c_return_preserving_errno(|| {
-        let fence = c_contract!(borrow(fence)?);
-        if !fence.is_device() {
-            return Err(Error::Invalid);
-        }
-        let source = if notifier.is_null() {
-            None
-        } else {
-            Some(source(c_contract!(read_sized(notifier)?))?)
-        };
-        fence.notifier.set(source);
-        Ok(())
-    })
-}
-
-/// Makes a notifier of what the caller gave.
-fn source(given: &umf_notifier) -> Result<Ref<InterruptSource>> {
-    match (given.wait, given.fd) {
-        (Some(wait), -1) => Ref::try_new(|| {
-            Ok(InterruptSource::Callback(wait, UserData::new(given.data, given.release)))
-        }),
-        (None, fd) if fd != -1 => {
-            let fd = borrow_fd(fd)?;
-            poll::require_nonblocking(fd)?;
-            let kinds = [
-                FileKind::Anonymous,
-                FileKind::Socket,
-                FileKind::Pipe,
-                FileKind::Drm,
-                FileKind::Device,
-            ];
-            Ref::try_new(|| Ok(InterruptSource::Fd(FileKind::dup(&kinds, fd)?)))
-        }
-        _ => Err(Error::Invalid),
-    }
 }
 
 /// Where this process mapped a fence's value in memory of a driver.

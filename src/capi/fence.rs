@@ -43,10 +43,11 @@ pub const UMF_FENCE_32BIT: u64 = 1 << 0;
 /// submits the work to the device calls umf_fence_submit(), since a device does not raise the
 /// pending value.
 ///
-/// umf_fence_wait() uses the notifier of umf_fence_set_notifier(). Without one, and always in
-/// umf_wait(), a waiter polls the value at intervals until umf_fence_notify() wakes it. The
-/// interval is an eighth of the time waited so far, and at most 4 ms. If recent waits on this fence
-/// took a similar time, umf_fence_wait() polls rarely at first and often around the expected time.
+/// With a notifier (umf_notifier_create()), waiters sleep until the device interrupts. Without one,
+/// a waiter polls the value at intervals until umf_fence_notify() or umf_page_notify() wakes it.
+/// The interval is an eighth of the time waited so far, and at most 4 ms. If recent waits on this
+/// fence took a similar time, umf_fence_wait() polls rarely at first and often around the expected
+/// time.
 /// Since 0.1.
 pub const UMF_FENCE_DEVICE: u64 = 1 << 1;
 

@@ -2,9 +2,10 @@
 //! compiled with them. `c-tests/guest/layout.c` has the same numbers, as C sees them.
 
 use super::device::umf_device_caps;
-use super::external::{umf_mapping, umf_notifier};
+use super::external::umf_mapping;
 use super::graph::umf_fence_info;
 use super::library::umf_caps;
+use super::notifier::umf_interrupt;
 use super::page::umf_page_limits;
 use super::queue::{umf_job, umf_signal};
 use super::wait::umf_condition;
@@ -62,7 +63,7 @@ layout! {
         wake_ups: 48, 48;
         reserved: 52, 52;
     }
-    umf_notifier: 32, 20 {
+    umf_interrupt: 32, 20 {
         size: 0, 0;
         fd: 4, 4;
         wait: 8, 8;

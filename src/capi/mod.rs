@@ -17,6 +17,7 @@ mod library;
 mod page;
 mod fence;
 mod external;
+mod notifier;
 mod wait;
 mod device;
 mod convert;

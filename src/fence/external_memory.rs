@@ -9,6 +9,7 @@
 
 use crate::error::{Error, Result};
 use crate::shm::residue::Width;
+use crate::util::refs::Ref;
 use crate::util::user_data::UserData;
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -90,6 +91,11 @@ unsafe impl Send for ExternalMemory {}
 unsafe impl Sync for ExternalMemory {}
 
 impl ExternalMemory {
+    /// The memory, if there is any to own. If that fails, it stays the caller's.
+    pub(super) fn of(desc: Option<ExternalMemoryDesc>) -> Result<Option<Ref<ExternalMemory>>> {
+        desc.map(|desc| Ref::try_new(|| Ok(ExternalMemory::new(desc)))).transpose()
+    }
+
     pub(crate) fn new(desc: ExternalMemoryDesc) -> ExternalMemory {
         ExternalMemory { desc, _data: UserData::new(desc.data, desc.release) }
     }

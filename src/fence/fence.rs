@@ -3,12 +3,13 @@
 #![forbid(unsafe_code)]
 
 use super::attachments::Attachments;
-use super::device_notifier::DeviceNotifier;
+use super::device_value::WrittenSlot;
 use super::external_memory::{ExternalMemory, ExternalMemoryDesc};
 use super::poll_interval::WaitTimePredictor;
 use super::spin::SpinHistory;
 use super::wait_record::{RecordPlace, WaitRecord};
 use crate::error::{Error, FenceErrno, Result};
+use crate::interrupt::{DeviceValue, Notifier, OwnedListening};
 use crate::shm::creator::Creator;
 use crate::shm::event_count::EventSink;
 use crate::shm::generation::{Generation, Kind};
@@ -20,7 +21,7 @@ use crate::shm::slot::{MONITORED_OFFSET, Slot, VALUE32_OFFSET, WaitTarget};
 use crate::shm::wait_table::{RecordContents, Role};
 use crate::util::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::util::process_bound::ProcessBound;
-use crate::util::refs::Ref;
+use crate::util::refs::{OnceRef, Ref};
 use crate::util::registry::Registry;
 
 /// A fence that is open in this process. There is one for each fence, however often it is opened.
@@ -43,13 +44,13 @@ pub(crate) struct Fence {
     /// not a lasting one. The child of a fork inherits the handle, not the fence.
     ends_with: Option<(ProcessBound, Creator)>,
     /// The value, if it is not in the slot.
-    memory: Option<ExternalMemory>,
+    memory: Option<Ref<ExternalMemory>>,
     /// Whether its signaler is known to be dead, if that cannot be written into the page.
     owner_died: AtomicBool,
     /// Whether spinning for this fence pays.
     pub(crate) spin: SpinHistory,
-    /// Where this process receives a device's interrupt for this fence.
-    pub(crate) notifier: DeviceNotifier,
+    /// Where this process receives the interrupts of the device that writes it.
+    notifier: OnceRef<Notifier>,
     /// When to poll for a device's value if there is no notifier.
     pub(crate) wait_times: WaitTimePredictor,
     /// The kernel fences that stand for values of this fence in this process.
@@ -124,6 +125,7 @@ impl Fence {
         let slot = SlotHandle::new(page, index)?;
         let mut is_new = false;
         let make = || {
+            let memory = ExternalMemory::of(desc)?;
             // Under the registry's lock: nobody in this process opens the fence before its creator
             // has it.
             is_new = slot.slot().publish(generation);
@@ -135,7 +137,6 @@ impl Fence {
             }
             let is_ending = lifetime == Lifetime::Creator;
             let ends_with = is_ending.then(|| (ProcessBound::new(), creator));
-            let memory = desc.map(ExternalMemory::new);
             let rights = Rights { is_writable: true, is_signalable: memory.is_none(), ends_with };
             Ok(Fence::new(slot.clone(), generation, value, memory, rights))
         };
@@ -148,6 +149,7 @@ impl Fence {
             slot.slot().unclaim(generation, creator);
             return Err(Error::Full);
         }
+        fence.take_notifier_of_page();
         Ok(fence)
     }
 
@@ -155,7 +157,7 @@ impl Fence {
         slot: SlotHandle,
         generation: Generation,
         value: u64,
-        memory: Option<ExternalMemory>,
+        memory: Option<Ref<ExternalMemory>>,
         rights: Rights,
     ) -> Fence {
         Fence {
@@ -168,7 +170,7 @@ impl Fence {
             memory,
             owner_died: AtomicBool::new(false),
             spin: SpinHistory::new(),
-            notifier: DeviceNotifier::new(),
+            notifier: OnceRef::new(),
             wait_times: WaitTimePredictor::new(),
             attachments: Attachments::new(),
         }
@@ -230,13 +232,16 @@ impl Fence {
             if generation.has_external_value() && desc.is_none() {
                 return Err(Error::NotSupported);
             }
-            let memory = desc.take().map(ExternalMemory::new);
+            let memory = ExternalMemory::of(*desc)?;
+            *desc = None;
             let is_writable = page.is_writable();
             let is_signalable = is_writable && !generation.has_external_value();
             let rights = Rights { is_writable, is_signalable, ends_with: None };
             Ok(Fence::new(slot.clone(), generation, value, memory, rights))
         };
-        FENCES.get_or_make(key, |fence| fence.generation == generation, make)
+        let fence = FENCES.get_or_make(key, |fence| fence.generation == generation, make)?;
+        fence.take_notifier_of_page();
+        Ok(fence)
     }
 
     /// The index of its slot.
@@ -272,6 +277,92 @@ impl Fence {
     #[inline]
     pub(crate) fn is_device(&self) -> bool {
         self.generation.is_device()
+    }
+
+    /// Whether its waits have to poll: a device writes the value, and no notifier of this process
+    /// hears the interrupts.
+    #[inline]
+    pub(crate) fn must_poll(&self) -> bool {
+        self.is_device() && self.notifier().is_none()
+    }
+
+    /// Its notifier, which may be one of the process that this one was forked from.
+    pub(crate) fn notifier_of_any_process(&self) -> Option<&Notifier> {
+        self.notifier.get()
+    }
+
+    /// Its notifier, if it has one and this process is not the child of a fork that inherited it.
+    pub(crate) fn notifier(&self) -> Option<&Notifier> {
+        self.notifier.get().filter(|notifier| notifier.is_ours())
+    }
+
+    /// Has its notifier listen until the result is dropped.
+    pub(crate) fn listen_owned(&self) -> Option<OwnedListening> {
+        let notifier = self.notifier.clone_ref().filter(|notifier| notifier.is_ours())?;
+        Some(Notifier::listen_owned(notifier))
+    }
+
+    /// Sets the notifier. `Invalid` for a fence that no device writes, `Already` if it has another
+    /// one of this process.
+    pub(crate) fn set_notifier(&self, notifier: &Ref<Notifier>) -> Result<()> {
+        if !self.is_device() {
+            return Err(Error::Invalid);
+        }
+        self.check_writable()?;
+        if !notifier.is_ours() {
+            return Err(Error::Stale);
+        }
+        if self.notifier.get().is_some_and(|current| std::ptr::eq(current, &**notifier)) {
+            return Ok(());
+        }
+        self.add_to(notifier)?;
+        let set = self.notifier.set(notifier.clone(), |current| !current.is_ours());
+        if set.is_err() && !self.notifier.get().is_some_and(|now| std::ptr::eq(now, &**notifier)) {
+            notifier.remove(self.notifier_key());
+            return Err(Error::Already);
+        }
+        Ok(())
+    }
+
+    fn add_to(&self, notifier: &Notifier) -> Result<()> {
+        let make = || {
+            let (slot, generation) = (self.slot.clone(), self.generation);
+            Ok(WrittenSlot { slot, generation, memory: self.memory.clone() })
+        };
+        let value = Ref::try_new(make)?.unsize::<dyn DeviceValue>(|value| value);
+        notifier.add(self.notifier_key(), value)
+    }
+
+    fn notifier_key(&self) -> usize {
+        std::ptr::from_ref(self) as usize
+    }
+
+    /// A new handle gets the notifier of its page. Without memory for that, its waits poll.
+    fn take_notifier_of_page(&self) {
+        if let Some(notifier) = self.page().notifier().filter(|_| self.is_device()) {
+            let _ = self.set_notifier(&notifier);
+        }
+    }
+
+    /// Sets the notifier of a page: of each fence that is open and has none, and of those that will
+    /// be opened. `Already` if it has another one of this process.
+    #[cfg(not(modeled))]
+    pub(crate) fn set_page_notifier(page: &Page, notifier: &Ref<Notifier>) -> Result<()> {
+        if !page.is_writable() {
+            return Err(Error::Denied);
+        }
+        if !notifier.is_ours() {
+            return Err(Error::Stale);
+        }
+        page.set_notifier(notifier)?;
+        // A fence that is opened from now on finds the page's notifier.
+        let mut fences = FENCES.all()?;
+        fences.retain(|fence| std::ptr::eq(fence.page(), page) && fence.must_poll());
+        // Without memory for one of them, the waits of that fence poll.
+        for fence in &fences {
+            let _ = fence.set_notifier(notifier);
+        }
+        Ok(())
     }
 
     /// The byte offset of the monitored value in the page.
@@ -441,12 +532,6 @@ impl Fence {
         self.slot().notify(self.generation, self.sink())
     }
 
-    /// Wakes the other waiters of a fence, after the leader received the device's interrupt.
-    pub(crate) fn relay_wake(&self) -> Result<()> {
-        self.check_writable()?;
-        self.slot().relay_wake(self.generation, self.sink())
-    }
-
     /// Records that work was submitted which will signal `value`.
     pub(crate) fn submit(&self, value: u64) -> Result<()> {
         self.check_writable()?;
@@ -527,6 +612,9 @@ impl Fence {
 impl Drop for Fence {
     fn drop(&mut self) {
         FENCES.forget((self.page().id(), self.index()), self);
+        if let Some(notifier) = self.notifier.get() {
+            notifier.remove(self.notifier_key());
+        }
         let ours = self.ends_with.filter(|(process, _)| process.is_ours());
         if let Some((_, creator)) = ours {
             self.slot().retire(self.generation, self.sink(), creator);

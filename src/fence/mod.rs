@@ -3,7 +3,7 @@
 #[cfg(not(loom))]
 mod attach;
 mod attachments;
-pub(crate) mod device_notifier;
+mod device_value;
 pub(crate) mod external_memory;
 #[allow(clippy::module_inception)] // the folder's subject
 mod fence;

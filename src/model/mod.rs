@@ -6,6 +6,9 @@
 
 #[cfg(loom)]
 #[allow(clippy::unwrap_used)]
+mod notifier;
+#[cfg(loom)]
+#[allow(clippy::unwrap_used)]
 mod poller;
 #[cfg(loom)]
 #[allow(clippy::unwrap_used)]

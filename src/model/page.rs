@@ -9,7 +9,8 @@ use super::page_budget::PageBudget;
 use super::slot::Slot;
 use super::wait_table::WaitTable;
 use crate::error::{Error, Result};
-use crate::util::atomic::{AtomicBool, Ordering};
+use crate::interrupt::{Notifier, SignalWord};
+use crate::util::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::util::refs::Ref;
 
 /// A page as one process has it mapped.
@@ -26,6 +27,12 @@ struct Memory {
     events: EventCount,
     wait_table: WaitTable,
     slots: Vec<Slot>,
+}
+
+impl SignalWord for Memory {
+    fn word(&self) -> &AtomicU32 {
+        self.events.sequence()
+    }
 }
 
 /// Who can write to the page.
@@ -77,6 +84,10 @@ impl Page {
         &self.memory.events
     }
 
+    pub(crate) fn signal_word(&self) -> Ref<dyn SignalWord> {
+        self.memory.clone().unsize::<dyn SignalWord>(|memory| memory)
+    }
+
     pub(crate) fn budget(&self) -> &PageBudget {
         &self.budget
     }
@@ -97,6 +108,10 @@ impl Page {
             return Ok(None);
         }
         Err(Error::NotSupported)
+    }
+
+    pub(crate) fn notifier(&self) -> Option<Ref<Notifier>> {
+        None
     }
 
     pub(crate) fn wake_all(&self) {

@@ -92,8 +92,9 @@ struct PolledPage {
     slots_sequence: u32,
     /// Watches of fences whose signals are events of the page.
     event_fences: WatchTable,
-    /// Watches of fences that a device writes, which are checked at intervals.
-    device_fences: WatchTable,
+    /// Watches of fences that a device writes and no notifier serves, which are checked at
+    /// intervals.
+    polled_fences: WatchTable,
 }
 
 /// Watches by slot, then by fence. A slot has several fences only while this process holds on to
@@ -206,6 +207,7 @@ impl FencePoller {
             return Ok(None);
         }
         let is_new = state.reserve(fence, predicate)?;
+        let must_poll = fence.must_poll();
         let (mut found, mut moved_back) = (false, false);
         let mut unwatched = AfterUnlock::NOTHING;
         if let Some(page) = state.pages.iter_mut().find(|polled| polled.is(key(fence).page)) {
@@ -217,11 +219,11 @@ impl FencePoller {
             }
             unwatched = page.take_unwatched(key(fence), &mut state.drops);
         }
-        if fence.is_device() {
+        if must_poll {
             state.polling_since = time::now();
         }
         drop(guard);
-        if is_new || moved_back || fence.is_device() {
+        if is_new || moved_back || must_poll {
             this.wake();
         }
         if found {
@@ -289,7 +291,7 @@ impl FencePoller {
                 .event_fences
                 .0
                 .into_values()
-                .chain(polled.device_fences.0.into_values())
+                .chain(polled.polled_fences.0.into_values())
                 .flatten();
             for watch in watches.flat_map(FenceWatches::into_watches) {
                 let _ = watch.cancel();
@@ -359,7 +361,7 @@ impl FencePoller {
             let found_before = std::mem::take(&mut found);
             if page.target == WaitTarget::Page {
                 found |= page.listen(check_all, &mut state.drops);
-                found |= timed_out && page.device_fences.check(&mut state.drops);
+                found |= timed_out && page.polled_fences.check(&mut state.drops);
                 if page.needless >= NEEDLESS_MAX && page.has_few_fences(slots_max) {
                     page.target = WaitTarget::Slot;
                 }
@@ -374,7 +376,7 @@ impl FencePoller {
             // A peer may also wake the thread and change nothing.
             let woken = page.sequence.wrapping_add(page.slots_sequence) != before
                 || woken_by.as_ref().is_some_and(|woken_by| std::ptr::eq(&**woken_by, &*page.page));
-            if !found && (woken || timed_out && !page.device_fences.is_empty()) {
+            if !found && (woken || timed_out && !page.polled_fences.is_empty()) {
                 set.measures_sleep |= woken;
                 // The end of the page's rest has woken the thread too. That alone costs nothing, or
                 // the page would rest for ever.
@@ -383,7 +385,7 @@ impl FencePoller {
                 page.page.budget().waste(time::now() - start + wake_up);
             }
             found |= found_before;
-            polls |= !page.device_fences.is_empty();
+            polls |= !page.polled_fences.is_empty();
         }
         state.pages.retain(|page| !page.is_empty());
         let until = set.until;
@@ -537,7 +539,7 @@ impl PollState {
                 rested: false,
                 slots_sequence: 0,
                 event_fences: WatchTable::default(),
-                device_fences: WatchTable::default(),
+                polled_fences: WatchTable::default(),
             });
         }
         let page = self.pages.get_mut(at).ok_or(Error::Unexpected)?;
@@ -574,12 +576,12 @@ impl PolledPage {
     }
 
     fn is_empty(&self) -> bool {
-        self.event_fences.is_empty() && self.device_fences.is_empty()
+        self.event_fences.is_empty() && self.polled_fences.is_empty()
     }
 
     /// Returns the watches of a fence.
     fn watches(&mut self, key: FenceKey) -> Option<&mut FenceWatches> {
-        self.event_fences.get(key).or_else(|| self.device_fences.get(key))
+        self.event_fences.get(key).or_else(|| self.polled_fences.get(key))
     }
 
     /// Reserves memory for another watch of a fence.
@@ -589,15 +591,16 @@ impl PolledPage {
         predicate: Predicate,
         drops: &mut DeferredDrops,
     ) -> Result<()> {
-        let table =
-            if fence.is_device() { &mut self.device_fences } else { &mut self.event_fences };
+        // A fence that got its notifier only now stays where it is.
+        let is_polled = fence.must_poll() || self.polled_fences.get(key(fence)).is_some();
+        let table = if is_polled { &mut self.polled_fences } else { &mut self.event_fences };
         table.reserve(fence, predicate, drops)
     }
 
     /// Whether it has at most so many fences.
     fn has_few_fences(&self, count: usize) -> bool {
-        let slots = self.event_fences.0.len() + self.device_fences.0.len();
-        let fences = || self.event_fences.fences() + self.device_fences.fences();
+        let slots = self.event_fences.0.len() + self.polled_fences.0.len();
+        let fences = || self.event_fences.fences() + self.polled_fences.fences();
         slots <= count && fences() <= count
     }
 
@@ -620,7 +623,7 @@ impl PolledPage {
     ) -> bool {
         let mut found = false;
         let mut sum = 0u32;
-        for table in [&mut self.event_fences, &mut self.device_fences] {
+        for table in [&mut self.event_fences, &mut self.polled_fences] {
             table.0.retain(|_, fences| {
                 for watches in fences.iter_mut() {
                     let slot = watches.fence().slot_handle();
@@ -656,7 +659,7 @@ impl PolledPage {
                         (check_all, is_needless) = (true, false);
                         continue;
                     };
-                    for table in [&mut self.event_fences, &mut self.device_fences] {
+                    for table in [&mut self.event_fences, &mut self.polled_fences] {
                         if let Some(completed) = table.check_slot(slot, drops) {
                             found |= completed;
                             is_needless = false;
@@ -666,7 +669,7 @@ impl PolledPage {
             }
         }
         if check_all {
-            found |= self.event_fences.check(drops) | self.device_fences.check(drops);
+            found |= self.event_fences.check(drops) | self.polled_fences.check(drops);
         }
         self.needless = self.needless.saturating_add((is_needless && !found).into());
         found
@@ -678,7 +681,7 @@ impl PolledPage {
     /// may count on its slot.
     fn take_unwatched(&mut self, key: FenceKey, drops: &mut DeferredDrops) -> AfterUnlock {
         let unwatched = self.event_fences.take_unwatched(key);
-        let unwatched = unwatched.or_else(|| self.device_fences.take_unwatched(key));
+        let unwatched = unwatched.or_else(|| self.polled_fences.take_unwatched(key));
         if unwatched.is_some() {
             drops.unreserve();
         }

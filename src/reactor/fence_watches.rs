@@ -6,6 +6,7 @@
 use super::watch::{FenceKey, Watch};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
+use crate::interrupt::OwnedListening;
 use crate::shm::slot::WaitTarget;
 use crate::util::refs::Ref;
 use crate::wait::Predicate;
@@ -44,6 +45,8 @@ impl Ord for WatchEntry {
 /// The watches of one fence.
 pub(crate) struct FenceWatches {
     fence: Ref<Fence>,
+    /// Has the fence's notifier listen. `None` if it has none.
+    _listening: Option<OwnedListening>,
     /// Those with a threshold: only the lowest is checked, and registered as a waiter.
     by_threshold: BinaryHeap<WatchEntry>,
     /// The others, each of which is.
@@ -57,7 +60,9 @@ const PURGE_FROM: usize = 16;
 
 impl FenceWatches {
     pub(crate) fn new(fence: Ref<Fence>) -> FenceWatches {
-        FenceWatches { fence, by_threshold: BinaryHeap::new(), unordered: Vec::new(), canceled: 0 }
+        let (by_threshold, unordered) = (BinaryHeap::new(), Vec::new());
+        let _listening = fence.listen_owned();
+        FenceWatches { fence, _listening, by_threshold, unordered, canceled: 0 }
     }
 
     /// Returns the fence alone.

@@ -11,19 +11,22 @@ use super::slot::Slot;
 use super::wait_table::WaitTable;
 use crate::config;
 use crate::error::{Error, Result};
+use crate::interrupt::{Notifier, SignalWord};
 use crate::sys::descriptor::dup;
 use crate::sys::memfd::{self, Access, FileId, Mapping, Writers};
 use crate::sys::udmabuf;
-use crate::util::refs::Ref;
+use crate::util::refs::{OnceRef, Ref};
 use crate::util::registry::Registry;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 
 /// A page of fences that this process has mapped. There is one for each memfd, however often it is
 /// imported: what one handle has seen signaled is signaled for the whole process.
 pub(crate) struct Page {
-    mapping: Mapping,
+    memory: Ref<PageMemory>,
+    /// Where the memory starts.
+    start: NonNull<u8>,
     memfd: OwnedFd,
     /// Who can write to the page; and whether this process can.
     writers: Writers,
@@ -32,12 +35,31 @@ pub(crate) struct Page {
     is_inspected: bool,
     /// Whether its creator is known to be dead, if that cannot be written into the page.
     owner_died: AtomicBool,
+    /// Where this process receives the interrupts of the device that writes its fences.
+    notifier: OnceRef<Notifier>,
     id: FileId,
     /// How much time it may waste in this process.
     budget: PageBudget,
     /// Read from the header once and checked. The header is not read again, since a peer can write
     /// to it.
     fence_count: u32,
+}
+
+// SAFETY: `start` is the address of `memory`, which any thread can access.
+unsafe impl Send for Page {}
+// SAFETY: as above.
+unsafe impl Sync for Page {}
+
+/// The memory of a page. A notifier keeps it while it sleeps on the event count.
+struct PageMemory(Mapping);
+
+impl SignalWord for PageMemory {
+    fn word(&self) -> &AtomicU32 {
+        // SAFETY: as for `Page::events`: the mapping is that of a page and lives as long as `self`.
+        let events =
+            unsafe { self.0.start().byte_add(layout::EVENTS_OFFSET).cast::<EventCount>().as_ref() };
+        events.sequence()
+    }
 }
 
 static PAGES: Registry<FileId, Page> = Registry::new();
@@ -126,13 +148,18 @@ impl Page {
         let id = memfd::file_id(memfd.as_fd())?;
         let is_inspected = why == Use::Inspect;
         let make = || {
+            let (owner_died, notifier) = (AtomicBool::new(false), OnceRef::new());
+            let memory = Ref::try_new(|| Ok(PageMemory(mapping)))?;
+            let start = memory.0.start();
             Ok(Page {
-                mapping,
+                memory,
+                start,
                 memfd,
                 writers,
                 is_writable: why.access(writers) == Access::ReadWrite,
                 is_inspected,
-                owner_died: AtomicBool::new(false),
+                owner_died,
+                notifier,
                 id,
                 budget: PageBudget::new(),
                 fence_count,
@@ -202,6 +229,11 @@ impl Page {
         // every bit pattern is valid, and other processes may write them at any time. The mapping
         // lives as long as `self`.
         unsafe { self.at(layout::EVENTS_OFFSET).cast::<EventCount>().as_ref() }
+    }
+
+    /// The event count's futex word, for a notifier. It keeps the memory mapped and not the page.
+    pub(crate) fn signal_word(&self) -> Ref<dyn SignalWord> {
+        self.memory.clone().unsize::<dyn SignalWord>(|memory| memory)
     }
 
     /// How much time the page may waste in this process.
@@ -288,6 +320,43 @@ impl Page {
         Ok(count)
     }
 
+    /// The notifier for fences that have none of their own.
+    pub(crate) fn notifier(&self) -> Option<Ref<Notifier>> {
+        self.notifier.clone_ref()
+    }
+
+    /// Sets the notifier. `Already` if it has another one of this process.
+    pub(crate) fn set_notifier(&self, notifier: &Ref<Notifier>) -> Result<()> {
+        let is_it = |current: &Notifier| std::ptr::eq(current, &**notifier);
+        match self.notifier.set(notifier.clone(), |current| !current.is_ours()) {
+            Err(_) if !self.notifier.get().is_some_and(is_it) => Err(Error::Already),
+            _ => Ok(()),
+        }
+    }
+
+    /// Wakes the waiters of its fences for what a device wrote. A value that is not in the page
+    /// cannot be read here: every waiter of such a fence is woken. `Denied` if this process cannot
+    /// write to the page.
+    pub(crate) fn notify(&self) -> Result<()> {
+        if !self.is_writable {
+            return Err(Error::Denied);
+        }
+        fence(Ordering::SeqCst);
+        for index in 0..self.fence_count {
+            let slot = self.slot(index)?;
+            let Some(generation) = slot.generation().filter(|fence| fence.is_device()) else {
+                continue;
+            };
+            let sink = EventSink { events: self.events(), slot: index };
+            if generation.has_external_value() {
+                slot.announce_unread(generation, sink);
+            } else if let Ok(value) = slot.value(generation) {
+                slot.announce(generation, sink, value);
+            }
+        }
+        Ok(())
+    }
+
     /// Whether all of its fences have failed, for this process.
     pub(crate) fn owner_died(&self) -> bool {
         self.owner_died.load(Ordering::Acquire)
@@ -310,7 +379,7 @@ impl Page {
     /// The offset is at most the length of the mapping.
     unsafe fn at(&self, offset: usize) -> NonNull<u8> {
         // SAFETY: by this function's contract.
-        unsafe { self.mapping.start().byte_add(offset) }
+        unsafe { self.start.byte_add(offset) }
     }
 
     /// Takes a free slot for a new fence at `value`. The caller publishes it or gives it back.
@@ -329,7 +398,7 @@ impl Page {
         if kind.always_wake && kind.device {
             return Err(Error::NotSupported);
         }
-        let next_free = &header(&self.mapping).next_free;
+        let next_free = &header(&self.memory.0).next_free;
         let start = next_free.load(Ordering::Relaxed);
         for step in 0..self.fence_count {
             let index = ((u64::from(start) + u64::from(step)) % u64::from(self.fence_count)) as u32;

@@ -59,6 +59,26 @@ impl Width {
             }
         }
     }
+
+    /// The residues of the values up to `value` that were not announced yet. `announced` is the
+    /// last announced value, `folded`.
+    ///
+    /// If the high halves of both values are the same, it gives the low half back. Otherwise it
+    /// gives a wrong one, and all residues are wanted. They are returned unless that half is below
+    /// that of `value` by less than 32. A counter that passes 2^32, or that holds a number of its
+    /// own in the high half, does not come there: `folded` reverses the high half, so its lowest
+    /// bits change the highest ones of the low half. Of arbitrary values, one pair in 2^27 does.
+    pub(super) fn unannounced(self, announced: u32, value: u64) -> Residues {
+        let low = announced ^ folded(value) ^ value as u32;
+        let old = value & !u64::from(u32::MAX) | u64::from(low);
+        if self.is_before(old, value) {
+            self.passed(old, value)
+        } else if old == value || self == Width::Bits32 {
+            0
+        } else {
+            ALL
+        }
+    }
 }
 
 /// A set of residues: bit r stands for every value v with v % 32 == r.
@@ -68,6 +88,11 @@ pub(crate) const ALL: Residues = u32::MAX;
 /// The residue of one value.
 pub(crate) fn residue(value: u64) -> Residues {
     1 << (value % 32)
+}
+
+/// A value in 32 bits, for [`Width::unannounced`].
+pub(super) fn folded(value: u64) -> u32 {
+    value as u32 ^ ((value >> 32) as u32).reverse_bits()
 }
 
 /// The residues of old+1 ..= new.
@@ -112,6 +137,41 @@ mod tests {
                 && width.is_before(0, 0x7fff_ffff)
                 && !width.is_before(0, 0x8000_0001)
         );
+    }
+
+    #[test]
+    fn an_announcement_concerns_the_residues_since_the_last() {
+        let width = Width::Bits64;
+        for high in [0, 1, 2, 3, 7, 255, 1 << 20] {
+            for old in (0..70).chain(1 << 20..(1 << 20) + 70).map(|low| high << 32 | low) {
+                for steps in 0..70 {
+                    let (new, expected) = (old + steps, passed(old, old + steps));
+                    assert_eq!(width.unannounced(folded(old), new), expected, "{old} to {new}");
+                }
+            }
+        }
+        let width = Width::Bits32;
+        assert_eq!(width.unannounced(folded(0xffff_ffff), 1), 0b11);
+        assert_eq!(width.unannounced(folded(1), 0xffff_ffff), 0);
+    }
+
+    #[test]
+    fn an_announcement_of_another_high_half_concerns_every_residue() {
+        let width = Width::Bits64;
+        for (old, new) in [(0, 1), (0, 2), (1, 2), (1, 255), (0xf, 0x10), (0x7f_ffff, 0x80_0000)] {
+            for low in 0..250 {
+                for steps in 0..70 {
+                    let (old, new) = (folded(old << 32 | low), new << 32 | (low + steps));
+                    assert_eq!(width.unannounced(old, new), ALL);
+                }
+            }
+        }
+        for high in 0..1000u64 {
+            for new in 0..70 {
+                let (old, new) = (folded((high << 32) + 0xffff_fff0), (high + 1) << 32 | new);
+                assert_eq!(width.unannounced(old, new), ALL);
+            }
+        }
     }
 
     #[test]

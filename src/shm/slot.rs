@@ -91,7 +91,7 @@
 use super::creator::Creator;
 use super::event_count::EventSink;
 use super::generation::{self, Generation, Kind};
-use super::residue::{Residues, Width};
+use super::residue::{Residues, Width, folded};
 use crate::error::{Error, FenceErrno, Result};
 use crate::sys::futex::{self, Word};
 use crate::util::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -108,7 +108,9 @@ pub(crate) struct Slot {
     waiters: AtomicU64,
     /// The futex word.
     sequence: AtomicU32,
-    reserved: AtomicU32,
+    /// For the device that writes the value: the waiters for values up to this one were woken. See
+    /// [`Slot::announce`].
+    announced: AtomicU32,
     /// 0, or the errno that the fence failed with.
     error: AtomicU32,
     /// The value of a 32-bit fence. It is a word of its own, since the memory model gives no
@@ -196,6 +198,7 @@ impl Slot {
         self.value.store(value, Ordering::Release);
         self.value32.store(value as u32, Ordering::Release);
         self.monitored.store(UNMONITORED, Ordering::Release);
+        self.announced.store(folded(value), Ordering::Release);
         true
     }
 
@@ -433,14 +436,47 @@ impl Slot {
         Ok(())
     }
 
-    /// The same, called by the leader after the device's interrupt, for the registered waiters. S3
-    /// alone replaces S2: a waiter that comes after it in the order of `waiters` reads from it, and
-    /// so sees what was written before the interrupt.
-    pub(crate) fn relay_wake(&self, generation: Generation, sink: EventSink<'_>) -> Result<()> {
-        self.check_live(generation)?;
+    /// The same after a device's interrupt, for the waiters that are registered for a value up to
+    /// `value`, which the device has written. Returns whether there were any.
+    ///
+    /// These are S1 to S5 on behalf of the device: `announced` moves to `value` once, whoever
+    /// notices it, and the residues that it passes are looked for. The fence orders the read of
+    /// `value` before S2, as SeqCst does for S1. The fence in `monitor` orders W2 before W3.
+    pub(crate) fn announce(&self, generation: Generation, sink: EventSink<'_>, value: u64) -> bool {
+        let width = generation.width();
+        let further = |old| (width.unannounced(old, value) != 0).then_some(folded(value));
+        // The common case first: the fence was not written.
+        if further(self.announced.load(Ordering::Relaxed)).is_none()
+            || self.check_live(generation).is_err()
+        {
+            return false;
+        }
+        let moved = self.announced.fetch_update(Ordering::SeqCst, Ordering::Relaxed, further);
+        let Ok(old) = moved else { return false };
+        fence(Ordering::SeqCst);
+        let residues = width.unannounced(old, value);
+        let waiters = self.waiters.load(Ordering::SeqCst);
+        let (of_slot, of_page) = (waiters as Residues, (waiters >> 32) as Residues);
+        if (of_slot | of_page) & residues == 0 {
+            return false;
+        }
+        self.wake_all_registered(sink);
+        true
+    }
+
+    /// The same for a device's value that this process cannot read.
+    pub(crate) fn announce_unread(&self, generation: Generation, sink: EventSink<'_>) {
+        fence(Ordering::SeqCst);
+        if self.check_live(generation).is_ok() && self.waiters.load(Ordering::SeqCst) != 0 {
+            self.wake_all_registered(sink);
+        }
+    }
+
+    /// Takes the monitored value back, then S3 to S5 for every waiter that is registered. Those
+    /// whose value is not reached do both again, so that the monitored value stays right for them.
+    fn wake_all_registered(&self, sink: EventSink<'_>) {
         self.monitored.store(UNMONITORED, Ordering::Relaxed);
         self.wake_registered(sink, u64::MAX);
-        Ok(())
     }
 
     /// Tells the device that somebody waits for `value`. The device has to interrupt when it writes
@@ -571,7 +607,7 @@ mod model {
 
     impl Slot {
         pub(crate) fn new() -> Slot {
-            let [sequence, reserved, error, value32] = std::array::from_fn(|_| AtomicU32::new(0));
+            let [sequence, announced, error, value32] = std::array::from_fn(|_| AtomicU32::new(0));
             let [value, pending, waiters, monitored, state, creator] =
                 std::array::from_fn(|_| AtomicU64::new(0));
             Slot {
@@ -579,7 +615,7 @@ mod model {
                 pending,
                 waiters,
                 sequence,
-                reserved,
+                announced,
                 error,
                 value32,
                 monitored,
@@ -611,7 +647,7 @@ const _: () = {
     assert!(size_of::<Slot>() == 64 && align_of::<Slot>() == 64);
     assert!(offset_of!(Slot, value) == 0 && offset_of!(Slot, pending) == 8);
     assert!(offset_of!(Slot, waiters) == 16 && offset_of!(Slot, sequence) == 24);
-    assert!(offset_of!(Slot, error) == 32);
+    assert!(offset_of!(Slot, announced) == 28 && offset_of!(Slot, error) == 32);
     assert!(offset_of!(Slot, value32) == VALUE32_OFFSET);
     assert!(offset_of!(Slot, monitored) == MONITORED_OFFSET);
     assert!(offset_of!(Slot, state) == 48 && offset_of!(Slot, creator) == 56);

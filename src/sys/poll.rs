@@ -41,17 +41,39 @@ pub(crate) fn is_ready(fd: BorrowedFd<'_>, event: ExitEvent, deadline: Deadline)
     }
 }
 
-/// Wait until `fd` is readable and read from it once, or until the deadline.
-///
-/// A signal handler may end the wait early. Returns false if the other end is closed or `fd` has an
-/// error: every later wait on `fd` would return at once.
-pub(crate) fn readable(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<bool> {
-    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+/// How a [`readable`] ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// The descriptor was readable, and was read from.
+    Read,
+    /// The other descriptor is readable.
+    Woken,
+    /// The deadline passed, or a signal handler ran.
+    TimedOut,
+    /// The other end is closed, or the descriptor has an error: every later call would return this.
+    Dead,
+}
+
+/// Wait until `fd` is readable and read from it once, until `wake` is readable, or until the
+/// deadline.
+pub(crate) fn readable(
+    fd: BorrowedFd<'_>,
+    wake: BorrowedFd<'_>,
+    deadline: Deadline,
+) -> Result<Readiness> {
+    let mut fds = [PollFd::new(&fd, PollFlags::IN), PollFd::new(&wake, PollFlags::IN)];
     match rustix::event::poll(&mut fds, deadline.remaining().as_ref()) {
-        Ok(0) | Err(Errno::INTR) => Ok(true),
-        Ok(_) if fds.iter().all(|fd| fd.revents().contains(PollFlags::IN)) => Ok(discard(fd)),
-        Ok(_) => Ok(false),
-        Err(errno) => Err(errno.into()),
+        Ok(0) | Err(Errno::INTR) => return Ok(Readiness::TimedOut),
+        Ok(_) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let [fd_events, wake_events] = fds.map(|fd| fd.revents());
+    if fd_events.contains(PollFlags::IN) {
+        Ok(if discard(fd) { Readiness::Read } else { Readiness::Dead })
+    } else if wake_events.contains(PollFlags::IN) {
+        Ok(Readiness::Woken)
+    } else {
+        Ok(Readiness::Dead)
     }
 }
 
@@ -61,7 +83,8 @@ pub(crate) fn readable(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<bool> {
 /// One read resets an eventfd, or takes the events of a driver. The caller checks the fence's
 /// value, so the content does not matter.
 fn discard(fd: BorrowedFd<'_>) -> bool {
-    let mut buffer = [0u8; 256];
+    // Small, for waits on small stacks. What is left makes the next poll return at once.
+    let mut buffer = [0u8; 64];
     // Another process that has the file may clear O_NONBLOCK, and read the data first. Offset -1 is
     // that of the file.
     let mut parts = [IoSliceMut::new(&mut buffer)];

@@ -127,6 +127,10 @@ pub(crate) mod modeled {
             Mutex(loom::sync::Mutex::new(value))
         }
 
+        pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
+            self.0.try_lock().ok()
+        }
+
         pub(crate) fn lock(&self) -> Guard<'_, T> {
             self.0.lock().unwrap_or_else(super::PoisonError::into_inner)
         }

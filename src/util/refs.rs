@@ -8,7 +8,7 @@ use std::alloc::{Layout, alloc, dealloc};
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 #[cfg(loom)]
 use super::optional::Count;
@@ -187,10 +187,85 @@ impl<T: ?Sized> Drop for Ref<T> {
     }
 }
 
+/// A place for a reference that is set once and then read without a lock, also in signal handlers.
+pub(crate) struct OnceRef<T> {
+    /// What `Ref::into_raw` returned, or null.
+    object: AtomicPtr<T>,
+    owns: PhantomData<Ref<T>>,
+}
+
+impl<T> OnceRef<T> {
+    pub(crate) const fn new() -> OnceRef<T> {
+        OnceRef { object: AtomicPtr::new(std::ptr::null_mut()), owns: PhantomData }
+    }
+
+    pub(crate) fn get(&self) -> Option<&T> {
+        // SAFETY: null, or from `into_raw` of a reference that lives as long as `self`: `set` leaks
+        // what it replaces. Acquire, which pairs with Release in `set`.
+        unsafe { self.object.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Returns another reference to the object.
+    pub(crate) fn clone_ref(&self) -> Option<Ref<T>> {
+        let object = std::ptr::from_ref(self.get()?);
+        // SAFETY: the place owns a reference, which `ManuallyDrop` leaves to it.
+        let held = std::mem::ManuallyDrop::new(unsafe { Ref::from_raw(object) });
+        Some((*held).clone())
+    }
+
+    /// Sets the reference. If there is one already, returns `new`, unless `may_replace` the one
+    /// that is there, which is leaked: other threads may use it.
+    pub(crate) fn set(
+        &self,
+        new: Ref<T>,
+        may_replace: impl Fn(&T) -> bool,
+    ) -> std::result::Result<(), Ref<T>> {
+        let current = self.object.load(Ordering::Acquire);
+        // SAFETY: as for `get`.
+        if unsafe { current.as_ref() }.is_some_and(|current| !may_replace(current)) {
+            return Err(new);
+        }
+        let raw = new.into_raw();
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        match self.object.compare_exchange(current, raw.cast_mut(), success, failure) {
+            Ok(_) => Ok(()),
+            // SAFETY: from `into_raw` above, and the place has not taken it.
+            Err(_) => Err(unsafe { Ref::from_raw(raw) }),
+        }
+    }
+}
+
+impl<T> Drop for OnceRef<T> {
+    fn drop(&mut self) {
+        let object = *self.object.get_mut();
+        if !object.is_null() {
+            // SAFETY: from `into_raw`; the place owns that reference, and nobody reads it any more.
+            drop(unsafe { Ref::from_raw(object.cast_const()) });
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::atomic::AtomicU64;
+
+    #[test]
+    fn a_reference_is_set_once_and_dropped_with_its_place() -> Result<()> {
+        let (first, second) = (Ref::try_new(|| Ok(1))?, Ref::try_new(|| Ok(2))?);
+        let place = OnceRef::new();
+        assert!(place.get().is_none() && place.clone_ref().is_none());
+        assert!(place.set(first.clone(), |_| false).is_ok());
+        assert!(place.set(second.clone(), |_| false).is_err());
+        assert_eq!(place.get(), Some(&1));
+        assert_eq!((place.clone_ref().map(|clone| *clone), first.count()), (Some(1), 2));
+        assert!(place.set(second.clone(), |current| *current == 1).is_ok());
+        assert_eq!((place.get(), second.count()), (Some(&2), 2));
+        drop(place);
+        // What was replaced is leaked.
+        assert_eq!((first.count(), second.count()), (2, 1));
+        Ok(())
+    }
 
     trait Describe: Send + Sync {
         fn describe(&self) -> u64;

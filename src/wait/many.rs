@@ -50,6 +50,12 @@ fn block_for_any(conditions: &impl Conditions, deadline: Deadline) -> Result<usi
         }
         let mut scan = Scan::default();
         let mut is_complete = false;
+        if reason == WakeReason::Interrupt {
+            if let Some(answer) = scan_all(conditions, Register::No)? {
+                return answer;
+            }
+            continue;
+        }
         if !events.can_sleep_on(conditions.count()) {
             // Also if futex_waitv was forbidden meanwhile.
             on_slots = None;

@@ -4,6 +4,7 @@
 
 pub(crate) mod block;
 mod condition;
+mod lead;
 mod many;
 mod needless;
 mod one;

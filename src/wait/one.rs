@@ -2,9 +2,11 @@
 
 use super::block;
 use super::condition::Condition;
+use super::lead;
 use super::needless::NeedlessWakeUps;
 use super::records::record_wait;
 use crate::error::{Error, Result};
+use crate::interrupt::Notifier;
 use crate::shm::owner_death;
 use crate::sys::futex::{self, MUTED_NS, Sleep, WaitList};
 use crate::sys::time::{self, Deadline};
@@ -28,10 +30,16 @@ pub(crate) fn one(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
 /// Blocks. Learns how long the device takes, for the next wait.
 fn without_spinning(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
     let fence = condition.fence;
-    let may_poll = fence.is_device() || !fence.page().is_writable();
+    let notifier = fence.notifier();
+    if let Some(answer) = notifier.and_then(|notifier| lead::wait(&condition, notifier, deadline)) {
+        return answer;
+    }
+    let listening = notifier.map(Notifier::listen);
+    let is_polled = fence.is_device() && listening.is_none();
+    let may_poll = is_polled || !fence.page().is_writable();
     let start = if may_poll { time::now() } else { 0 };
-    block_since(start, condition, deadline)?;
-    if fence.is_device() {
+    block_since(start, is_polled, condition, deadline)?;
+    if is_polled {
         fence.wait_times.learn(time::now() - start);
     }
     Ok(())
@@ -39,7 +47,12 @@ fn without_spinning(condition: Condition<'_>, deadline: Deadline) -> Result<()> 
 
 /// Waits, for a wait that began at `start`, which determines the poll intervals. The condition is
 /// checked once more after the deadline: a signal takes precedence over the timeout.
-fn block_since(start: u64, condition: Condition<'_>, deadline: Deadline) -> Result<()> {
+fn block_since(
+    start: u64,
+    is_polled: bool,
+    condition: Condition<'_>,
+    deadline: Deadline,
+) -> Result<()> {
     let _record = record_wait(&condition);
     let fence = condition.fence;
     let residues = if fence.accepts_waiters() {
@@ -50,14 +63,13 @@ fn block_since(start: u64, condition: Condition<'_>, deadline: Deadline) -> Resu
     let bits = residues.unwrap_or(NonZeroU32::MAX);
     let needs_epoch = !fence.page().is_writable();
     let may_be_muted = fence.page().may_be_muted();
-    let mut skip_notifier = false;
     let mut needless = NeedlessWakeUps::new();
     loop {
         // `None`: the word of the page is enough, since this thread checks for a death once a
         // second.
         let waitv = if needs_epoch { futex::has_harmless_waitv() } else { None };
         let epoch = (waitv == Some(true)).then(owner_death::epoch);
-        let must_poll = fence.is_device() || waitv == Some(false);
+        let must_poll = is_polled || waitv == Some(false);
         let poll_end = || fence.wait_times.poll_interval(start, time::now());
         let until = if must_poll { deadline.min(poll_end()) } else { deadline };
         let until = if may_be_muted { until.within(MUTED_NS) } else { until };
@@ -70,31 +82,13 @@ fn block_since(start: u64, condition: Condition<'_>, deadline: Deadline) -> Resu
         if let Some(answer) = condition.settled().break_value() {
             return answer;
         }
-        let mut led = Ok(false);
-        if fence.is_device() && !skip_notifier {
-            led = fence.notifier.wait_as_leader(condition.first_value(), deadline);
-        }
-        let slept = match led {
-            Ok(false) => {
-                let words = Some(word).filter(|_| rest_end.is_none()).into_iter();
-                block::on(&mut WaitList::new(), words, bits, epoch, until)?
-            }
-            _ => Sleep::Interrupted,
-        };
-        if led == Ok(true) {
-            // The others sleep until the leader wakes them, and one of them leads next. If the
-            // fence has ended, the end has woken them.
-            let _ = fence.relay_wake();
-        }
-        // A source that is ready at once again and again must not keep this thread busy: it is
-        // skipped for an interval.
-        skip_notifier = led != Ok(false) && until.ns() > time::now();
+        let words = Some(word).filter(|_| rest_end.is_none()).into_iter();
+        let slept = block::on(&mut WaitList::new(), words, bits, epoch, until)?;
         // Checked before this thread registers again: a bit that nobody needs costs the next signal
         // a system call.
         if let Some(answer) = condition.settled().break_value() {
             return answer;
         }
-        led?;
         if rest_end.is_none() && matches!(slept, Sleep::Woken(0) | Sleep::Changed) {
             if let Some(cost) = needless.count(1) {
                 fence.page().budget().waste(cost);

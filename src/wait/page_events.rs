@@ -2,10 +2,13 @@
 
 use super::block;
 use super::condition::Conditions;
+use super::lead::NEEDLESS_MAX;
 use super::needless::NeedlessWakeUps;
 use super::slot_words::SlotWords;
 use crate::error::Result;
+use crate::fence::Fence;
 use crate::fence::poll_interval::poll_interval;
+use crate::interrupt::{Led, Notifier};
 use crate::shm::event_count::EventCount;
 use crate::shm::owner_death;
 use crate::shm::page::Page;
@@ -23,8 +26,14 @@ pub(super) struct PageEvents<'a> {
     /// There are more pages than a thread can block on, or no memory for them. Those that found no
     /// place are not in `pages`, so after each sleep all fences are checked.
     pub(super) too_many_pages: bool,
-    /// The pages with fences that a device writes, without an event.
+    /// The pages with fences that a device writes, and whose interrupts nobody hears.
     polled: PageSet,
+    /// The notifiers of the fences.
+    notifiers: List<&'a Notifier, NOTIFIERS_SHORT, WAITV_MAX>,
+    /// Whether they listen for this thread.
+    follows: bool,
+    /// The number of wake-ups as a leader.
+    led: u32,
     /// A process that is not trusted with the fences can keep wake-ups from this thread: see
     /// [`Page::may_be_muted`].
     may_be_muted: bool,
@@ -57,14 +66,18 @@ fn bit(number: usize) -> PageSet {
 
 /// A list longer than this costs so much to check that pages pay for polls too.
 const POLLED_FREELY: u32 = 32;
+/// So many notifiers need no memory. Few lists have fences of more than one device.
+const NOTIFIERS_SHORT: usize = 1;
 
 /// Why a sleep ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum WakeReason {
     /// An event was published.
     Event,
-    /// It is time to poll.
+    /// It is time to poll, or nobody knows what happened.
     Poll,
+    /// The device interrupted. This thread is still registered.
+    Interrupt,
     /// The deadline passed.
     Deadline,
 }
@@ -86,6 +99,9 @@ impl<'a> PageEvents<'a> {
             words: WaitList::new(),
             too_many_pages: false,
             polled: 0,
+            notifiers: List::new(),
+            follows: false,
+            led: 0,
             may_be_muted: false,
             owner_epoch: None,
             wake_bits: 0,
@@ -104,6 +120,7 @@ impl<'a> PageEvents<'a> {
         self.count = u32::try_from(conditions.count()).unwrap_or(u32::MAX);
         for index in 0..conditions.count() {
             let fence = conditions.get(index)?.fence;
+            let is_polled = fence.is_device() && !self.listen_to_notifier(fence);
             self.wake_bits |= EventCount::wake_bit(fence.index());
             let page = fence.page();
             self.may_be_muted |= page.may_be_muted();
@@ -111,11 +128,74 @@ impl<'a> PageEvents<'a> {
                 self.owner_epoch = Some(0);
             }
             let number = self.add(page);
-            if let (true, Some(number)) = (fence.is_device(), number) {
+            if let (true, Some(number)) = (is_polled, number) {
                 self.polled |= bit(number);
             }
         }
+        if self.may_lead().is_none() {
+            self.follow();
+        }
         Ok(())
+    }
+
+    /// Has the notifier of a fence listen. Returns false if it has none.
+    fn listen_to_notifier(&mut self, fence: &'a Fence) -> bool {
+        let Some(notifier) = fence.notifier_of_any_process() else { return false };
+        let mut known = self.notifiers.as_slice().iter().rev();
+        if known.any(|known| std::ptr::eq(*known, notifier)) {
+            return true;
+        }
+        // Asked once for each notifier: the answer takes a system call.
+        notifier.is_ours() && self.notifiers.push(notifier).is_ok()
+    }
+
+    /// The notifier and the page of a thread that may lead: see lead.rs.
+    fn may_lead(&self) -> Option<(&'a Notifier, PageReading<'a>)> {
+        let ([notifier], [page]) = (self.notifiers.as_slice(), self.pages.as_slice()) else {
+            return None;
+        };
+        let is_alone = !self.follows && self.polled == 0 && self.owner_epoch.is_none();
+        let may_lead = is_alone && self.led < NEEDLESS_MAX && notifier.may_lead();
+        may_lead.then_some((*notifier, *page))
+    }
+
+    /// Has the notifiers listen for this thread from now on. Called before the thread checks its
+    /// conditions and sleeps on a futex. Returns whether they did not before.
+    fn follow(&mut self) -> bool {
+        let is_new = !std::mem::replace(&mut self.follows, true);
+        if is_new {
+            self.forget_wake_up();
+            self.notifiers.as_slice().iter().for_each(|notifier| notifier.enter());
+        }
+        is_new && !self.notifiers.as_slice().is_empty()
+    }
+
+    /// Before a sleep whose end no page pays for: see `account`.
+    fn forget_wake_up(&mut self) {
+        (self.stirred, self.woken_by) = (0, None);
+    }
+
+    /// W4 as the notifier's leader.
+    fn lead(
+        &mut self,
+        notifier: &Notifier,
+        reading: PageReading<'_>,
+        deadline: Deadline,
+    ) -> WakeReason {
+        let (page, word) = (reading.page, reading.page.events().sequence());
+        self.led += 1;
+        self.forget_wake_up();
+        let led = notifier.lead(|| page.signal_word(), word, reading.sequence, deadline);
+        match led {
+            _ if deadline.has_passed() => WakeReason::Deadline,
+            Led::Interrupt => WakeReason::Interrupt,
+            Led::Silence | Led::Other | Led::No => {
+                if led == Led::No {
+                    self.follow();
+                }
+                WakeReason::Poll
+            }
+        }
     }
 
     /// Returns the page's number, unless it has no place.
@@ -198,6 +278,12 @@ impl<'a> PageEvents<'a> {
     /// A thread cannot block on more than 128 pages, nor on several without futex_waitv, nor on a
     /// device that wakes nobody. Then it polls.
     pub(super) fn sleep(&mut self, deadline: Deadline) -> Result<WakeReason> {
+        if let Some((notifier, page)) = self.may_lead() {
+            return Ok(self.lead(notifier, page, deadline));
+        }
+        if self.follow() {
+            return Ok(WakeReason::Poll);
+        }
         let count = self.pages.as_slice().len();
         let max_pages = if block::can_block_on(count) { count } else { 1 };
         if count > max_pages && !self.too_many_pages {
@@ -235,6 +321,9 @@ impl<'a> PageEvents<'a> {
         words: impl Iterator<Item = (&'w Page, Word<'w>)>,
         deadline: Deadline,
     ) -> Result<WakeReason> {
+        if self.follow() {
+            return Ok(WakeReason::Poll);
+        }
         let (epoch, until) = (self.owner_epoch, self.until(true, deadline));
         let (pages, resting) = (self.pages.as_slice(), self.resting);
         let words = words.filter(|(page, _)| resting & bit_of(pages, page) == 0);
@@ -322,6 +411,14 @@ impl<'a> PageEvents<'a> {
             until = until.min(poll_interval(self.start, time::now()));
         }
         if self.may_be_muted { until.within(MUTED_NS) } else { until }
+    }
+}
+
+impl Drop for PageEvents<'_> {
+    fn drop(&mut self) {
+        if self.follows {
+            self.notifiers.as_slice().iter().for_each(|notifier| notifier.leave());
+        }
     }
 }
 

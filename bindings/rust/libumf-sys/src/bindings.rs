@@ -139,27 +139,6 @@ unsafe extern "C" {
 }
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
-pub struct umf_notifier {
-    pub size: u32,
-    pub fd: core::ffi::c_int,
-    pub wait: Option<
-        unsafe extern "C" fn(
-            data: *mut core::ffi::c_void,
-            value: u64,
-            abs_timeout_ns: u64,
-        ) -> core::ffi::c_int,
-    >,
-    pub data: *mut core::ffi::c_void,
-    pub release: Option<unsafe extern "C" fn(data: *mut core::ffi::c_void)>,
-}
-unsafe extern "C" {
-    pub fn umf_fence_set_notifier(
-        fence: *mut umf_fence,
-        notifier: *const umf_notifier,
-    ) -> core::ffi::c_int;
-}
-#[repr(C)]
-#[derive(Debug, Copy, Clone)]
 pub struct umf_mapping {
     pub size: u32,
     pub reserved: u32,
@@ -181,6 +160,40 @@ unsafe extern "C" {
         flags: u64,
         out_fence: *mut *mut umf_fence,
     ) -> core::ffi::c_int;
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct umf_notifier {
+    _unused: [u8; 0],
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct umf_interrupt {
+    pub size: u32,
+    pub fd: core::ffi::c_int,
+    pub wait: Option<
+        unsafe extern "C" fn(data: *mut core::ffi::c_void, abs_timeout_ns: u64) -> core::ffi::c_int,
+    >,
+    pub data: *mut core::ffi::c_void,
+    pub release: Option<unsafe extern "C" fn(data: *mut core::ffi::c_void)>,
+}
+unsafe extern "C" {
+    pub fn umf_notifier_create(
+        interrupt: *const umf_interrupt,
+        flags: u64,
+        out_notifier: *mut *mut umf_notifier,
+    ) -> core::ffi::c_int;
+    pub fn umf_notifier_ref(notifier: *mut umf_notifier) -> *mut umf_notifier;
+    pub fn umf_notifier_unref(notifier: *mut umf_notifier);
+    pub fn umf_fence_set_notifier(
+        fence: *mut umf_fence,
+        notifier: *mut umf_notifier,
+    ) -> core::ffi::c_int;
+    pub fn umf_page_set_notifier(
+        page: *mut umf_page,
+        notifier: *mut umf_notifier,
+    ) -> core::ffi::c_int;
+    pub fn umf_page_notify(page: *mut umf_page) -> core::ffi::c_int;
     pub fn umf_fence_wait(
         fence: *mut umf_fence,
         value: u64,

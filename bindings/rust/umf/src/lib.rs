@@ -27,8 +27,9 @@
 //! Each function has the name of a C function as an alias in the documentation's search, and does
 //! what the manual says of that (`man umf_fence_wait`). In Rust:
 //!
-//! - **References.** A handle ([`Page`], [`Fence`], [`Device`], [`EventLoop`], [`Watch`],
-//!   [`Syncobj`], [`Queue`]) is one reference. `clone` adds one, and the end of the handle ends it.
+//! - **References.** A handle ([`Page`], [`Fence`], [`Notifier`], [`Device`], [`EventLoop`],
+//!   [`Watch`], [`Syncobj`], [`Queue`]) is one reference. `clone` adds one, and the end of the
+//!   handle ends it.
 //!   When the process that created a fence ends its last handle, the fence ends for everyone.
 //! - **Errors.** [`Error`] is an enum of what the library returns, with its errno.
 //! - **Time.** A wait takes a [`Deadline`], made from a `Duration` from now or an `Instant`.
@@ -76,6 +77,7 @@ pub use fence::Fence;
 pub use flags::{CapFlags, DeviceCapFlags, FenceFlags, PageFlags, QueueFlags, WaitFlags};
 pub use graph::{GraphFormat, write_graph};
 pub use library::{Caps, caps, set_spin, version};
+pub use notifier::Notifier;
 pub use page::{FenceInfo, Page};
 pub use queue::{Job, Progress, Queue, Signal};
 pub use syncobj::Syncobj;

@@ -1,82 +1,104 @@
-//! How waits of this process learn that a device wrote a value.
+//! How waits of this process hear the interrupts of a device.
 
 use crate::error::{Result, check};
-use crate::handle::size_of;
-use crate::{Deadline, Fence, panics, sys};
+use crate::handle::{created, handle, size_of};
+use crate::{Deadline, Fence, Page, panics, sys};
 use std::ffi::{c_int, c_void};
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
-impl Fence {
-    /// Has waits of this process sleep in `wait` until the device interrupted.
+handle! {
+    /// A notifier: where the interrupts of a device arrive, for any number of fences.
+    #[doc(alias = "umf_notifier")]
+    Notifier: umf_notifier, umf_notifier_ref, umf_notifier_unref
+}
+
+impl Notifier {
+    /// Creates a notifier whose thread sleeps in `wait` until the device interrupted.
     ///
-    /// `wait` gets the value and until when to sleep at most. It returns when the device
-    /// interrupted, for whatever reason. It runs on the thread of a wait, mostly of one at a time.
-    /// It must not wait for this fence or change its notifier: such a wait may not end.
-    #[doc(alias = "umf_fence_set_notifier")]
-    pub fn set_notifier<F>(&self, wait: F) -> Result<()>
+    /// `wait` gets until when to sleep at most. It returns at once if the device interrupted since
+    /// the last call. Only the notifier's thread calls it, and only while somebody waits.
+    #[doc(alias = "umf_notifier_create")]
+    pub fn create<F>(wait: F) -> Result<Notifier>
     where
-        F: Fn(u64, Deadline) + Send + Sync + 'static,
+        F: Fn(Deadline) + Send + Sync + 'static,
     {
         let data = Box::into_raw(Box::new(wait));
-        let notifier = sys::umf_notifier {
-            size: size_of::<sys::umf_notifier>(),
+        let interrupt = sys::umf_interrupt {
+            size: size_of::<sys::umf_interrupt>(),
             fd: -1,
             wait: Some(run_wait::<F>),
             data: data.cast(),
             release: Some(release::<F>),
         };
-        // SAFETY: The fence and the notifier are valid. `data` is valid until `release`.
-        let result =
-            check(unsafe { sys::umf_fence_set_notifier(self.as_raw(), &raw const notifier) });
-        if result.is_err() {
-            // SAFETY: A call that fails does not keep the notifier, and calls no release.
+        let notifier = Notifier::create_at(&interrupt);
+        if notifier.is_err() {
+            // SAFETY: A call that fails does not keep the data, and calls no release.
             drop(unsafe { Box::from_raw(data) });
         }
-        result
+        notifier
     }
 
-    /// Has waits of this process sleep until `fd` is readable, which is after the device's
-    /// interrupt.
+    /// Creates a notifier of a descriptor that becomes readable after the device's interrupt.
     ///
     /// The library reads the descriptor, which must be nonblocking, and discards the data.
-    #[doc(alias = "umf_fence_set_notifier")]
-    pub fn set_notifier_fd(&self, fd: impl AsFd) -> Result<()> {
+    #[doc(alias = "umf_notifier_create")]
+    pub fn create_fd(fd: impl AsFd) -> Result<Notifier> {
         let fd = fd.as_fd();
-        let notifier = sys::umf_notifier {
-            size: size_of::<sys::umf_notifier>(),
+        Notifier::create_at(&sys::umf_interrupt {
+            size: size_of::<sys::umf_interrupt>(),
             fd: fd.as_raw_fd(),
             wait: None,
             data: ptr::null_mut(),
             release: None,
-        };
-        // SAFETY: The fence and the notifier are valid. The library duplicates the descriptor.
-        check(unsafe { sys::umf_fence_set_notifier(self.as_raw(), &raw const notifier) })
+        })
     }
 
-    /// Removes the notifier.
-    #[doc(alias = "umf_fence_set_notifier")]
-    pub fn remove_notifier(&self) -> Result<()> {
-        // SAFETY: The fence is valid. NULL removes the notifier.
-        check(unsafe { sys::umf_fence_set_notifier(self.as_raw(), ptr::null()) })
+    fn create_at(interrupt: &sys::umf_interrupt) -> Result<Notifier> {
+        // SAFETY: The struct has its size, and `out` is valid for writing. The library duplicates
+        // the descriptor, which is open during the call. `data` is valid until `release`.
+        created(|out| unsafe { sys::umf_notifier_create(interrupt, 0, out) }).map(Notifier)
     }
 }
 
-extern "C" fn run_wait<F: Fn(u64, Deadline)>(
-    data: *mut c_void,
-    value: u64,
-    abs_timeout_ns: u64,
-) -> c_int {
-    // SAFETY: `data` is the box of `set_notifier`, which lives until `release`. Several threads may
-    // be here at the same time: F is Sync, and the reference is shared.
+impl Fence {
+    /// Sets the notifier of a fence that a device writes, which keeps it until it ends.
+    #[doc(alias = "umf_fence_set_notifier")]
+    pub fn set_notifier(&self, notifier: &Notifier) -> Result<()> {
+        // SAFETY: Both handles are valid.
+        check(unsafe { sys::umf_fence_set_notifier(self.as_raw(), notifier.as_raw()) })
+    }
+}
+
+impl Page {
+    /// Sets the notifier of all fences of the page that a device writes.
+    #[doc(alias = "umf_page_set_notifier")]
+    pub fn set_notifier(&self, notifier: &Notifier) -> Result<()> {
+        // SAFETY: Both handles are valid.
+        check(unsafe { sys::umf_page_set_notifier(self.as_raw(), notifier.as_raw()) })
+    }
+
+    /// Wakes the waiters of the page's fences that a device wrote.
+    ///
+    /// The code that handles the device's interrupt calls this, once for all fences of the page.
+    #[doc(alias = "umf_page_notify")]
+    pub fn notify(&self) -> Result<()> {
+        // SAFETY: The page is valid.
+        check(unsafe { sys::umf_page_notify(self.as_raw()) })
+    }
+}
+
+extern "C" fn run_wait<F: Fn(Deadline)>(data: *mut c_void, abs_timeout_ns: u64) -> c_int {
+    // SAFETY: `data` is the box of `create`, which lives until `release`. F is Sync, and the
+    // reference is shared.
     let wait = unsafe { &*data.cast::<F>() };
-    panics::contain(|| wait(value, Deadline::at(abs_timeout_ns)));
+    panics::contain(|| wait(Deadline::at(abs_timeout_ns)));
     0
 }
 
 extern "C" fn release<F>(data: *mut c_void) {
-    // SAFETY: `data` is the box of `set_notifier`, which the library releases once, after the last
-    // call of `run_wait`.
+    // SAFETY: `data` is the box of `create`, which the library releases once, after the last call
+    // of `run_wait`.
     let wait = unsafe { Box::from_raw(data.cast::<F>()) };
     panics::contain(|| drop(wait));
 }

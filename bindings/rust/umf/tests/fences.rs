@@ -7,20 +7,21 @@ mod common;
 use common::{LONG, page_and_fence};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use umf::{
-    Deadline, Device, Error, EventLoop, Fence, FenceFlags, GraphFormat, Op, Page, PageFlags, Queue,
-    Syncobj, WaitFlags, Watch, wait_all, wait_any,
+    Deadline, Device, Error, EventLoop, Fence, FenceFlags, GraphFormat, Notifier, Op, Page,
+    PageFlags, Queue, Syncobj, WaitFlags, Watch, wait_all, wait_any,
 };
 
 fn is_send_and_sync<T: Send + Sync>() {}
 
 #[test]
 fn handles_go_to_other_threads() {
-    is_send_and_sync::<(Page, Fence, Device, EventLoop, Watch, Syncobj, Queue)>();
+    is_send_and_sync::<(Page, Fence, Notifier, Device, EventLoop, Watch, Syncobj, Queue)>();
     is_send_and_sync::<(umf::DispatchLoop, umf::Condition<'_>, umf::Signal<'_>, Error)>();
 }
 
@@ -191,23 +192,31 @@ fn a_drivers_memory_is_released_once() {
 }
 
 #[test]
-fn a_wait_sleeps_in_the_notifier() {
+fn a_wait_sleeps_until_the_notifier_hears_the_device() {
     let page = Page::create(1, PageFlags::NONE).unwrap();
-    let fence = page.create_fence(0, FenceFlags::DEVICE).unwrap();
-    let called = Arc::new(AtomicBool::new(false));
-    let (device, seen) = (fence.clone(), Arc::clone(&called));
-    fence
-        .set_notifier(move |value, _| {
-            seen.store(true, Ordering::Relaxed);
-            let _ = device.signal(value);
-        })
-        .unwrap();
+    let memory = Arc::new(AtomicU64::new(0));
+    let (kept, device) = (Arc::clone(&memory), Arc::clone(&memory));
+    // SAFETY: The value lives as long as `kept`, which goes when the library has released it.
+    let fence = unsafe {
+        page.create_fence_in(memory.as_ptr().cast(), FenceFlags::NONE, move || drop(kept))
+    }
+    .unwrap();
+    let notifier = Notifier::create(move |_| device.store(1, Ordering::Release)).unwrap();
+    assert_eq!(fence.set_notifier(&notifier), Ok(()));
+    assert_eq!(page.set_notifier(&notifier), Ok(()));
     assert_eq!(fence.wait(1, LONG), Ok(()));
-    assert!(called.load(Ordering::Relaxed));
-    fence.remove_notifier().unwrap();
-    assert_eq!(Arc::strong_count(&called), 1);
+    assert_eq!(page.notify(), Ok(()));
+
     let null = File::open("/dev/null").unwrap();
-    assert_eq!(fence.set_notifier_fd(null.as_fd()), Err(Error::InvalidArgument));
+    assert_eq!(Notifier::create_fd(null.as_fd()).unwrap_err(), Error::InvalidArgument);
+    let (reader, _writer) = UnixStream::pair().unwrap();
+    reader.set_nonblocking(true).unwrap();
+    let other = Notifier::create_fd(reader.as_fd()).unwrap();
+    assert_eq!(fence.set_notifier(&other), Err(Error::Already));
+    drop((notifier, fence, page));
+    while Arc::strong_count(&memory) > 1 {
+        std::thread::yield_now();
+    }
 }
 
 #[test]
