@@ -488,6 +488,11 @@ impl Fence {
         self.latches() && self.latched.load(Ordering::Acquire) >= value
     }
 
+    /// Whether the value has 64 bits and lies in the slot.
+    pub(crate) fn has_inline_u64(&self) -> bool {
+        self.generation.is_inline_u64()
+    }
+
     /// What `check` would say of a value that is reached, with the fewest loads. False means that
     /// `check` has to be asked.
     #[inline]

@@ -346,6 +346,12 @@ impl Slot {
         }
     }
 
+    /// The 64-bit value, ordered with nothing: whose it is, and what was written before it, has to
+    /// be found out by `value`.
+    pub(crate) fn value_hint(&self) -> u64 {
+        self.value.load(Ordering::Relaxed)
+    }
+
     #[inline(always)]
     fn load_value(&self, width: Width, order: Ordering) -> u64 {
         match width {

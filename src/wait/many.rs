@@ -51,7 +51,8 @@ fn block_for_any(conditions: &impl Conditions, deadline: Deadline) -> Result<usi
         let mut scan = Scan::default();
         let mut is_complete = false;
         if reason == WakeReason::Interrupt {
-            if let Some(answer) = scan_all(conditions, Register::No)? {
+            index.check_written(&events, conditions, &mut scan)?;
+            if let Some(answer) = scan.answer() {
                 return answer;
             }
             continue;

@@ -268,6 +268,11 @@ impl<'a> PageEvents<'a> {
         std::mem::replace(&mut self.owner_epoch, now) != now
     }
 
+    /// The page with a number.
+    pub(super) fn page(&self, number: usize) -> Option<&'a Page> {
+        self.pages.as_slice().get(number).map(|reading| reading.page)
+    }
+
     /// The number of a page. `None` if it has no place.
     pub(super) fn number_of(&self, page: &Page) -> Option<usize> {
         number_in(self.pages.as_slice(), page)

@@ -92,8 +92,16 @@ impl Scan {
 pub(super) enum SlotIndex {
     /// By going through all of them: for short lists, and if there is no memory.
     Linear,
-    /// (number of the page in [`PageEvents`], slot, index of the condition), sorted.
-    Sorted(Vec<(usize, u32, usize)>),
+    /// (number of the page in [`PageEvents`], slot, index of the condition, what `first_value`
+    /// returned), sorted.
+    Sorted(Vec<(usize, u32, usize, u64)>),
+}
+
+/// The value in the slot from which on the condition, which is not met, may be met. 0 if only a
+/// check tells.
+fn first_value(condition: &Condition<'_>) -> u64 {
+    let in_slot = condition.fence.has_inline_u64();
+    condition.threshold().filter(|_| in_slot).unwrap_or(0)
 }
 
 /// Lists up to this long need no memory.
@@ -110,9 +118,14 @@ impl SlotIndex {
             return Ok(SlotIndex::Linear);
         }
         for condition in 0..count {
-            let fence = conditions.get(condition)?.fence;
+            let Condition { fence, .. } = conditions.get(condition)?;
             let page = events.number_of(fence.page()).ok_or(Error::Unexpected)?;
-            entries.push((page, fence.index(), condition));
+            entries.push((
+                page,
+                fence.index(),
+                condition,
+                first_value(&conditions.get(condition)?),
+            ));
         }
         entries.sort_unstable();
         Ok(SlotIndex::Sorted(entries))
@@ -131,6 +144,30 @@ impl SlotIndex {
             return Ok(false);
         }
         events.for_each_signaled(|page, slot| self.check(page, slot, conditions, scan))
+    }
+
+    /// Has `scan` check the conditions whose value a device may have written, after an interrupt.
+    /// The values of a long list are read in their order in memory, and of most conditions nothing
+    /// else.
+    pub(super) fn check_written(
+        &self,
+        events: &PageEvents<'_>,
+        conditions: &impl Conditions,
+        scan: &mut Scan,
+    ) -> Result<()> {
+        let SlotIndex::Sorted(entries) = self else {
+            return scan.check_all(conditions, Register::No);
+        };
+        for (page, slot, condition, first_value) in entries {
+            let slot = events.page(*page).and_then(|page| page.slot(*slot).ok());
+            if slot.is_none_or(|slot| slot.value_hint() >= *first_value) {
+                scan.check(*condition, conditions.get(*condition)?);
+            }
+            if scan.met.is_some() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Whether looking up what may be hundreds of slots is cheaper than one check of everything.
@@ -157,7 +194,7 @@ impl SlotIndex {
                 }
             }
             SlotIndex::Sorted(entries) => {
-                let key = |entry: &(usize, u32, usize)| (entry.0, entry.1);
+                let key = |entry: &(usize, u32, usize, u64)| (entry.0, entry.1);
                 let first = entries.partition_point(|entry| key(entry) < (number, slot));
                 let found = entries.iter().skip(first);
                 for entry in found.take_while(|entry| key(entry) == (number, slot)) {
