@@ -139,6 +139,9 @@ struct Values {
     /// read one after the other.
     list: Vec<(usize, Ref<dyn DeviceValue>)>,
     positions: KeyMap<usize, usize>,
+    /// The position of one whose waiters the last interrupt woke, as the next one may: it is read
+    /// first, so that they need not wait until all others are read.
+    woken: usize,
 }
 
 impl Values {
@@ -169,6 +172,17 @@ impl Values {
             *self = Values::default();
         }
         Some(removed)
+    }
+
+    /// Wakes the waiters of each fence for what the device wrote. Returns whether it woke any.
+    fn announce(&mut self) -> bool {
+        let mut woke = self.list.get(self.woken).is_some_and(|(_, value)| value.announce());
+        for (at, (_, value)) in self.list.iter().enumerate() {
+            if value.announce() {
+                (self.woken, woke) = (at, true);
+            }
+        }
+        woke
     }
 }
 
@@ -549,7 +563,7 @@ impl Shared {
     /// Wakes the waiters for all that the device wrote. Returns whether it woke any.
     fn announce(&self) -> bool {
         fence(Ordering::SeqCst);
-        self.values().list.iter().fold(false, |woke, (_, value)| value.announce() | woke)
+        self.values().announce()
     }
 }
 
@@ -593,5 +607,44 @@ impl Run for Shared {
                 (Arrival::Woken | Arrival::Broken, true) | (_, false) => {}
             }
         }
+    }
+}
+
+#[cfg(all(test, not(modeled)))]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// A fence whose name is written down when it is read. The device has written "b".
+    struct Named(&'static str, Ref<Mutex<String>>);
+
+    impl DeviceValue for Named {
+        fn announce(&self) -> bool {
+            self.1.lock().is_ok_and(|mut read| {
+                read.push_str(self.0);
+                read.ends_with('b')
+            })
+        }
+    }
+
+    #[test]
+    fn the_fence_whose_waiters_were_woken_is_read_first_and_all_are_read() -> Result<()> {
+        let read = Ref::try_new(|| Ok(Mutex::new(String::new())))?;
+        let mut values = Values::default();
+        for (key, name) in ["a", "b", "c"].into_iter().enumerate() {
+            let value = Ref::try_new(|| Ok(Named(name, read.clone())))?;
+            values.add(key, value.unsize::<dyn DeviceValue>(|value| value))?;
+        }
+        let reads = |values: &mut Values| {
+            read.lock().map(|mut read| read.clear()).ok();
+            values.announce();
+            read.lock().map(|read| read.clone()).unwrap_or_default()
+        };
+        assert_eq!(reads(&mut values), "aabc");
+        assert_eq!(reads(&mut values), "babc");
+        values.remove(2);
+        values.remove(1);
+        assert_eq!(reads(&mut values), "a");
+        Ok(())
     }
 }
