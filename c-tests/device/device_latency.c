@@ -2,7 +2,7 @@
  * How soon the CPU sees what a device wrote, and at what cost. The device is another process: it
  * notes the time, writes the value through its own mapping, and wakes nobody. The peer of libumf is
  * a loop that only looks at the value, a loop that sleeps 20 us between looks, or a bare poll() of
- * the interrupt's descriptor.
+ * an interrupt's descriptor.
  *
  *     device_latency [ROUNDS]     rounds of each; the last line repeats that many values
  */
@@ -13,6 +13,10 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 
+/* Where the device interrupts: nowhere, at the notifier, or at a descriptor of its own. The thread
+ * of a notifier would take the interrupt of a bare poll(). */
+enum line { NONE, NOTIFIER, BARE, LINES };
+
 enum how { BARE_LOOP, SPINNING, BARE_NAPS, SLEEPING, BARE_POLL, NOTIFIED };
 
 /* What the device is asked to do, besides the page. */
@@ -20,7 +24,7 @@ struct order {
     _Atomic uint64_t number; /* the value to write */
     _Atomic uint64_t delay_ns;
     _Atomic int in_its_sleep; /* whether the device sleeps for that time or spins */
-    _Atomic int interrupts; /* and writes the second fence */
+    _Atomic enum line line; /* what it interrupts; it then writes the second fence */
     _Atomic uint64_t written_ns;
 };
 
@@ -28,7 +32,7 @@ static struct order *order;
 static struct umf_page *page;
 static struct umf_fence *fences[2]; /* the second has a notifier */
 static struct raw raw;
-static int interrupt;
+static int interrupts[LINES]; /* eventfds */
 
 /* In a run by hand each process has its own processor, so that a loop does not take the other's.
  * -1 is all. */
@@ -60,9 +64,10 @@ device(void)
         while (now_ns() < due)
             ;
         order->written_ns = now_ns();
-        write_raw(&raw, fences[order->interrupts], v);
-        if (order->interrupts)
-            CHECK(write(interrupt, &(uint64_t){ 1 }, 8) == 8);
+        const enum line line = order->line;
+        write_raw(&raw, fences[line != NONE], v);
+        if (line != NONE)
+            CHECK(write(interrupts[line], &(uint64_t){ 1 }, 8) == 8);
     }
 }
 
@@ -71,7 +76,7 @@ wait_for(enum how how, uint64_t value)
 {
     struct umf_fence *fence = fences[how == NOTIFIED || how == BARE_POLL];
     const _Atomic uint64_t *word = (const void *)(raw.bytes + umf_fence_offset(fence));
-    struct pollfd entry = { interrupt, POLLIN, 0 };
+    struct pollfd entry = { interrupts[BARE], POLLIN, 0 };
     switch (how) {
     case BARE_LOOP:
         while (*word < value)
@@ -84,7 +89,7 @@ wait_for(enum how how, uint64_t value)
     case BARE_POLL:
         while (*word < value) {
             CHECK(poll(&entry, 1, -1) == 1);
-            if (read(interrupt, &(uint64_t){ 0 }, 8) < 0)
+            if (read(interrupts[BARE], &(uint64_t){ 0 }, 8) < 0)
                 CHECK(errno == EAGAIN);
         }
         break;
@@ -129,10 +134,7 @@ measure(const enum how *hows, int count, unsigned rounds, uint64_t delay_ns, uns
                             : hows[i] == NOTIFIED || hows[i] == SLEEPING ? 0
                                                                          : 10,
                             1000000, 0));
-            if (round % 64 == 0)
-                while (read(interrupt, &(uint64_t){ 0 }, 8) == 8)
-                    ;
-            order->interrupts = hows[i] == NOTIFIED || hows[i] == BARE_POLL;
+            order->line = hows[i] == NOTIFIED ? NOTIFIER : hows[i] == BARE_POLL ? BARE : NONE;
             order->in_its_sleep = hows[i] == SLEEPING || hows[i] == BARE_NAPS;
             const int64_t range = (int64_t)(delay_ns * percent / 100);
             const int64_t jitter =
@@ -142,7 +144,7 @@ measure(const enum how *hows, int count, unsigned rounds, uint64_t delay_ns, uns
             order->number = ++value;
             wait_for(hows[i], value);
             double ended = (double)now_ns();
-            CHECK(umf_fence_value(fences[order->interrupts]) == value);
+            CHECK(umf_fence_value(fences[order->line != NONE]) == value);
             late[i][round] = (ended - (double)order->written_ns) / 1e3;
             cpu[i] += cpu_ns() - used;
             wall[i] += ended - began;
@@ -177,12 +179,14 @@ main(int argc, char **argv)
     watchdog(in_suite ? 50 : 1200);
     order = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(order != MAP_FAILED);
-    interrupt = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    CHECK(interrupt >= 0);
+    for (int line = NOTIFIER; line < LINES; line++) {
+        interrupts[line] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        CHECK(interrupts[line] >= 0);
+    }
     OK(umf_page_create(2, 0, &page));
     for (int i = 0; i < 2; i++)
         OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &fences[i]));
-    notify_by(fences[1], interrupt);
+    notify_by(fences[1], interrupts[NOTIFIER]);
     raw = map_raw(page);
     IN_CHILD(pid, {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -219,7 +223,8 @@ main(int argc, char **argv)
         print("libumf without a notifier", &figures[1], &figures[0]);
     }
     uint64_t count = in_suite ? 2000 : 1000000, lost = 0, began = now_ns();
-    order->in_its_sleep = order->interrupts = 0;
+    order->in_its_sleep = 0;
+    order->line = NONE;
     order->delay_ns = 0;
     OK(umf_set_spin(1000, 1000000, 0));
     for (uint64_t i = 0, value = order->number; i < count; i++) {
@@ -236,6 +241,7 @@ main(int argc, char **argv)
         umf_fence_unref(fences[i]);
     umf_page_unref(page);
     unmap_raw(&raw);
-    close(interrupt);
+    close(interrupts[NOTIFIER]);
+    close(interrupts[BARE]);
     return 0;
 }
