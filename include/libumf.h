@@ -1118,7 +1118,8 @@ int umf_fence_set_notifier(struct umf_fence *fence, struct umf_notifier *notifie
  * Return: 0 on success, or
  *   -EINVAL    @page or @notifier is NULL
  *   -EALREADY  the page has another notifier
- *   -EACCES    this process imported the page, which has UMF_PAGE_SINGLE_WRITER
+ *   -EACCES    this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it
+ *              with UMF_PAGE_READ_ONLY
  *   -ESTALE    @notifier belongs to the process that this one was forked from
  *   -ENOMEM    no memory is left
  *
@@ -1139,7 +1140,8 @@ int umf_page_set_notifier(struct umf_page *page, struct umf_notifier *notifier);
  *
  * Return: 0 on success, or
  *   -EINVAL  @page is NULL
- *   -EACCES  this process imported the page, which has UMF_PAGE_SINGLE_WRITER
+ *   -EACCES  this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it with
+ *            UMF_PAGE_READ_ONLY
  *
  * Thread-safe and async-signal-safe. Since 0.1.
  */

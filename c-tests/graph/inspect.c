@@ -2,7 +2,10 @@
  * A page that is imported to be looked at: every fence can be read through a descriptor that is
  * open for reading alone, and nothing in the page can be used or changed.
  */
+#include "notifier.h"
 #include "process.h"
+
+#include <sys/eventfd.h>
 
 static struct umf_page *page;
 static int page_fd, read_only_fd;
@@ -87,7 +90,9 @@ nothing_in_it_can_be_used(void)
     struct umf_fence *fence, *none = NULL;
     struct umf_loop *loop;
     struct umf_watch *watch = NULL;
-    int fd = -1, ends[2];
+    int fd = -1, ends[2], line = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    struct umf_notifier *notifier = notifier_of(line);
+    close(line);
     OK(umf_fence_create(page, 0, 0, &fence));
     CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
     OK(umf_loop_create(0, &loop));
@@ -96,6 +101,9 @@ nothing_in_it_can_be_used(void)
     EXPECT(-EACCES, umf_page_reclaim(seen, 0, NULL));
     EXPECT(-EACCES, umf_page_export_dma_buf(seen, 0, &fd));
     EXPECT(-EACCES, umf_loop_tie_page(loop, seen, ends[0], 0, NULL, &watch));
+    EXPECT(-EACCES, umf_page_set_notifier(seen, notifier));
+    EXPECT(-EACCES, umf_page_notify(seen));
+    umf_notifier_unref(notifier);
     CHECK(!none && !watch && fd == -1);
     /* The same page, for use, is another object, whichever was there first. */
     struct umf_page *used;

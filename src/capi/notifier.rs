@@ -198,7 +198,8 @@ pub unsafe extern "C" fn umf_fence_set_notifier(
 /// Return: 0 on success, or
 ///   -EINVAL    @page or @notifier is NULL
 ///   -EALREADY  the page has another notifier
-///   -EACCES    this process imported the page, which has UMF_PAGE_SINGLE_WRITER
+///   -EACCES    this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it
+///              with UMF_PAGE_READ_ONLY
 ///   -ESTALE    @notifier belongs to the process that this one was forked from
 ///   -ENOMEM    no memory is left
 ///
@@ -226,7 +227,8 @@ pub unsafe extern "C" fn umf_page_set_notifier(
 ///
 /// Return: 0 on success, or
 ///   -EINVAL  @page is NULL
-///   -EACCES  this process imported the page, which has UMF_PAGE_SINGLE_WRITER
+///   -EACCES  this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it with
+///            UMF_PAGE_READ_ONLY
 ///
 /// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
