@@ -136,7 +136,7 @@ main(void)
     ends_with_the_device(&announced[1]);
     umf_syncobj_unref(syncobj);
     umf_loop_unref(loop);
-    CHECK(threads() == 1);
+    until_threads(1);
     umf_fence_unref(target);
     umf_fence_unref(other);
     umf_fence_unref(fence);
