@@ -221,7 +221,7 @@ fn a_wait_sleeps_until_the_notifier_hears_the_device() {
 
 #[test]
 fn the_graph_is_written() {
-    let (mut reader, writer) = std::io::pipe().unwrap();
+    let (mut reader, writer) = UnixStream::pair().unwrap();
     let deadlocks = umf::write_graph(&writer, GraphFormat::Dot).unwrap();
     drop(writer);
     let text = std::io::read_to_string(&mut reader).unwrap();
