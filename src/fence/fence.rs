@@ -312,12 +312,12 @@ impl Fence {
         if !notifier.is_ours() {
             return Err(Error::Stale);
         }
-        if self.notifier.get().is_some_and(|current| std::ptr::eq(current, &**notifier)) {
+        if self.notifier.holds(notifier) {
             return Ok(());
         }
         self.add_to(notifier)?;
         let set = self.notifier.set(notifier.clone(), |current| !current.is_ours());
-        if set.is_err() && !self.notifier.get().is_some_and(|now| std::ptr::eq(now, &**notifier)) {
+        if set.is_err() && !self.notifier.holds(notifier) {
             notifier.remove(self.notifier_key());
             return Err(Error::Already);
         }

@@ -327,9 +327,8 @@ impl Page {
 
     /// Sets the notifier. `Already` if it has another one of this process.
     pub(crate) fn set_notifier(&self, notifier: &Ref<Notifier>) -> Result<()> {
-        let is_it = |current: &Notifier| std::ptr::eq(current, &**notifier);
         match self.notifier.set(notifier.clone(), |current| !current.is_ours()) {
-            Err(_) if !self.notifier.get().is_some_and(is_it) => Err(Error::Already),
+            Err(_) if !self.notifier.holds(notifier) => Err(Error::Already),
             _ => Ok(()),
         }
     }

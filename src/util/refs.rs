@@ -205,6 +205,11 @@ impl<T> OnceRef<T> {
         unsafe { self.object.load(Ordering::Acquire).as_ref() }
     }
 
+    /// Whether the place holds this reference.
+    pub(crate) fn holds(&self, reference: &Ref<T>) -> bool {
+        self.get().is_some_and(|object| std::ptr::eq(object, &**reference))
+    }
+
     /// Returns another reference to the object.
     pub(crate) fn clone_ref(&self) -> Option<Ref<T>> {
         let object = std::ptr::from_ref(self.get()?);
