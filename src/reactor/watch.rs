@@ -102,8 +102,8 @@ pub(crate) trait Registrar: Send + Sync {
     fn deregister(&self, watch: &Watch, key: FenceKey, reuse: bool) -> AfterUnlock;
 }
 
-/// Where a watch for a futex word is registered that is no fence of the library's. Implemented by
-/// the poller of xshmfences.
+/// Where a watch for the futex word of another kind of fence is registered. Implemented by the
+/// poller of xshmfences.
 pub(crate) trait WordRegistrar: Send + Sync {
     /// Removes a canceled watch.
     fn deregister(&self, watch: &Watch);

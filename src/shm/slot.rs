@@ -445,8 +445,8 @@ impl Slot {
     /// The same after a device's interrupt, for the waiters that are registered for a value up to
     /// `value`, which the device has written. Returns whether there were any.
     ///
-    /// These are S1 to S5 on behalf of the device: `announced` moves to `value` once, whoever
-    /// notices it, and the residues that it passes are looked for. The fence orders the read of
+    /// These are S1 to S5 on behalf of the device. The first thread that notices `value` moves
+    /// `announced` there, and looks for the residues that it passes. The fence orders the read of
     /// `value` before S2, as SeqCst does for S1. The fence in `monitor` orders W2 before W3.
     pub(crate) fn announce(&self, generation: Generation, sink: EventSink<'_>, value: u64) -> bool {
         let width = generation.width();
