@@ -16,8 +16,8 @@
 
 #define FENCES 1000
 
-enum how { POLL, WAIT, ANY_OF_2, ANY_OF_1000, WATCH, DISPATCHED, JOB, SIGNALED, HOWS = 9 };
-#define SIGNALED_ORDINARY 8
+enum how { POLL, WAIT, ANY_OF_2, ANY_OF_1000, WATCH, DISPATCHED, JOB, SIGNALED,
+           SIGNALED_ORDINARY, HOWS };
 
 static const char *const names[HOWS] = {
     "a bare poll() of the interrupt", "umf_fence_wait()",
@@ -97,8 +97,6 @@ wait_for(enum how how)
     }
     if (how >= SIGNALED)
         waits[1].value = order->value[1];
-    else if (how == ANY_OF_2)
-        waits[1].value = UINT64_MAX;
     if (how == SIGNALED)
         waits[0].value = UINT64_MAX;
     order->number++;

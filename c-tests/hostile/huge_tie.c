@@ -131,13 +131,6 @@ a_dispatch_fails_a_part(void)
     tear_down(&s);
 }
 
-/* The processor time of all threads but this one. This one may run between the two clocks. */
-static int64_t
-time_of_others(void)
-{
-    return (int64_t)clock_ns(CLOCK_PROCESS_CPUTIME_ID) - (int64_t)clock_ns(CLOCK_THREAD_CPUTIME_ID);
-}
-
 static void
 another_page_is_served(void)
 {

@@ -133,13 +133,11 @@ a_loop_that_a_release_ends(enum release_in where)
     struct umf_watch *released;
     OK(umf_loop_watch(releasing, &wait, 0, &callback, &released));
     ended_by_release = loop;
-    int fd = umf_loop_fd(loop);
     if (where == CALL) {
         OK(umf_watch_cancel(watch));
         OK(umf_fence_signal(fence, 2));
         if (mode == 0) {
-            struct pollfd entry = { fd, POLLIN, 0 };
-            CHECK(poll(&entry, 1, -1) == 1);
+            until_due(loop);
             OK(umf_loop_dispatch(loop, 0));
         }
     } else if (where == CANCEL) {
@@ -154,8 +152,7 @@ a_loop_that_a_release_ends(enum release_in where)
     loop = NULL;
     umf_watch_unref(released);
     disarm();
-    while (threads() > 1)
-        sched_yield();
+    until_threads(1);
 }
 
 /* Of several due callbacks the first ends the loop: the others are canceled within that call. */
@@ -192,8 +189,7 @@ those_that_are_due_when_the_loop_ends(void)
         umf_watch_unref(watches[i]);
     }
     disarm();
-    while (threads() > 1)
-        sched_yield();
+    until_threads(1);
 }
 
 /* How often a thread slept. */

@@ -112,6 +112,13 @@ clock_ns(clockid_t clock)
     return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
 }
 
+/* The processor time of all threads but this one. This one may run between the two clocks. */
+static inline int64_t
+time_of_others(void)
+{
+    return (int64_t)clock_ns(CLOCK_PROCESS_CPUTIME_ID) - (int64_t)clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
 static inline uint64_t
 now_ns(void)
 {
