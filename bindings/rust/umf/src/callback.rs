@@ -1,6 +1,7 @@
 //! Closures as callbacks of watches.
 
 use crate::error::{Result, check};
+use crate::handle::{drop_box, with_box};
 use crate::{panics, sys};
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -49,12 +50,12 @@ impl Callback for () {
 pub(crate) fn with_callback<C: Callback>(
     callback: C,
     function: impl FnOnce(*const sys::umf_callback) -> c_int,
-) -> Result<()> {
+) -> c_int {
     if !C::IS_SOME {
-        return check(function(ptr::null()));
+        return function(ptr::null());
     }
-    with_box(callback, |data| {
-        let (call, release) = (call::<C>, release::<C>);
+    with_box(Some(callback), |data| {
+        let (call, release) = (call::<C>, drop_box::<Option<C>>);
         function(&sys::umf_callback { call: Some(call), release: Some(release), data })
     })
 }
@@ -65,27 +66,14 @@ pub(crate) fn with_callback<C: Callback>(
 pub(crate) fn with_many_callback<F>(
     callback: F,
     function: impl FnOnce(*const sys::umf_many_callback) -> c_int,
-) -> Result<()>
+) -> c_int
 where
     F: FnOnce(Result<()>, Option<usize>) + Send + 'static,
 {
-    with_box(callback, |data| {
-        let (call, release) = (call_many::<F>, release::<F>);
+    with_box(Some(callback), |data| {
+        let (call, release) = (call_many::<F>, drop_box::<Option<F>>);
         function(&sys::umf_many_callback { call: Some(call), release: Some(release), data })
     })
-}
-
-/// Passes a box to a function of the library, which ends it with `release` unless the function
-/// fails.
-fn with_box<C>(callback: C, function: impl FnOnce(*mut c_void) -> c_int) -> Result<()> {
-    let data = Box::into_raw(Box::new(Some(callback)));
-    let result = check(function(data.cast()));
-    if result.is_err() {
-        // SAFETY: A function that fails does not keep the callback, and calls no release. So the
-        // box is still this call's.
-        drop(unsafe { Box::from_raw(data) });
-    }
-    result
 }
 
 extern "C" fn call<C: Callback>(data: *mut c_void, result: c_int) {
@@ -110,16 +98,9 @@ where
 ///
 /// # Safety
 ///
-/// `data` is a box of `with_box` with a C, in the call of the callback.
+/// `data` is a box of `with_box` with an `Option<C>`, in the call of the callback.
 unsafe fn take<C>(data: *mut c_void) -> Option<C> {
     // SAFETY: The library calls back at most once, and releases the box only after that has
     // returned. So nothing else refers to the box. C is Send: the thread may be another one.
     unsafe { &mut *data.cast::<Option<C>>() }.take()
-}
-
-extern "C" fn release<C>(data: *mut c_void) {
-    // SAFETY: `data` is a box of `with_box`. The library calls this once, and does not use the data
-    // afterwards.
-    let callback = unsafe { Box::from_raw(data.cast::<Option<C>>()) };
-    panics::contain(|| drop(callback));
 }

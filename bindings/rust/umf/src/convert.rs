@@ -6,12 +6,13 @@ use crate::{Deadline, Device, Fence, sys};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr;
 
-/// Whose fences of a dma-buf: an export adds such a fence, an import waits for what they wait for.
+/// How the dma-buf is used. An export adds a fence of this kind; an import waits for the fences
+/// that such a use has to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
-    /// Readers, which wait for writers.
+    /// A reader, which waits for writers.
     Read,
-    /// Writers, which wait for readers and writers.
+    /// A writer, which waits for readers and writers.
     Write,
 }
 

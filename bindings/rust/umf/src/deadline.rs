@@ -1,8 +1,8 @@
-//! Until when a call waits.
+//! Deadlines of waits.
 
 use std::time::{Duration, Instant};
 
-/// Until when a call waits: a time on CLOCK_MONOTONIC, now, or never.
+/// The time at which a wait gives up: a time on CLOCK_MONOTONIC, now, or never.
 ///
 /// A `Duration` converts to the time so long from now, and an `Instant` to that time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,7 +1,7 @@
 //! DRM devices, for conversions to and from kernel fences.
 
 use crate::error::{Result, check};
-use crate::handle::{created, handle, size_of};
+use crate::handle::{handle, size_of};
 use crate::{DeviceCapFlags, sys};
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -27,7 +27,7 @@ impl Device {
     pub fn create(drm: impl AsFd) -> Result<Device> {
         let drm = drm.as_fd();
         // SAFETY: `out` is valid for writing. The library duplicates the descriptor.
-        created(|out| unsafe { sys::umf_device_create(drm.as_raw_fd(), 0, out) }).map(Device)
+        Device::created(|out| unsafe { sys::umf_device_create(drm.as_raw_fd(), 0, out) })
     }
 
     /// Returns what the device and its kernel can do.

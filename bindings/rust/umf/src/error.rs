@@ -1,4 +1,4 @@
-//! What the library returns instead of 0.
+//! Errors that the library returns.
 
 use std::ffi::c_int;
 use std::{fmt, io};

@@ -1,21 +1,22 @@
 //! Event loops, and the watches that they run.
 
 use crate::callback::{Callback, with_callback, with_many_callback};
-use crate::error::{Error, Result, check};
-use crate::handle::{created, handle};
+use crate::error::{Result, check};
+use crate::handle::handle;
 use crate::wait::raw_list;
 use crate::{Access, Condition, Fence, Page, Syncobj, WaitFlags, Watch, panics, sys};
 use std::ffi::c_int;
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::ptr::{self, NonNull};
 
 handle! {
     /// An event loop: it runs watches and jobs, one at a time.
     ///
-    /// With [`EventLoop::with_thread`] the library runs it; a [`DispatchLoop`] the caller runs. The
-    /// loop ends with its last handle, and cancels the watches that are not over. Unless that is in
-    /// a callback of the loop, the end waits for the callback that runs.
+    /// The library runs the loop that [`EventLoop::with_thread`] creates. The caller runs a
+    /// [`DispatchLoop`].
+    ///
+    /// Dropping the last handle ends the loop and cancels its watches. Outside a callback of the
+    /// loop, the drop first waits for the callback that runs.
     #[doc(alias = "umf_loop")]
     EventLoop: umf_loop, umf_loop_ref, umf_loop_unref
 }
@@ -26,8 +27,8 @@ pub enum Tie {
     /// The descriptor is a pidfd, or a connected socket: the process ends, or the other end of the
     /// socket is closed.
     ///
-    /// The library keeps a duplicate until the watch is over. So to close one's own end of the
-    /// socket disconnects nobody.
+    /// The library keeps a duplicate until the watch is over. Until then, closing this process's
+    /// end of the socket does not disconnect the peer.
     Connection,
     /// The descriptor is a Unix socket: the process that connected it ends (Linux 6.5).
     ///
@@ -44,9 +45,32 @@ impl Tie {
     }
 }
 
+/// A function that converts between a fence and what a descriptor refers to.
+type FdConversion = unsafe extern "C" fn(
+    event_loop: *mut sys::umf_loop,
+    fence: *mut sys::umf_fence,
+    value: u64,
+    fd: c_int,
+    flags: u64,
+    callback: *const sys::umf_callback,
+    watch: *mut *mut sys::umf_watch,
+) -> c_int;
+
+/// A function that converts between a fence and a point of a syncobj.
+type SyncobjConversion = unsafe extern "C" fn(
+    event_loop: *mut sys::umf_loop,
+    fence: *mut sys::umf_fence,
+    value: u64,
+    syncobj: *mut sys::umf_syncobj,
+    point: u64,
+    flags: u64,
+    callback: *const sys::umf_callback,
+    watch: *mut *mut sys::umf_watch,
+) -> c_int;
+
 fn create(flags: u64) -> Result<EventLoop> {
     // SAFETY: `out` is valid for writing.
-    created(|out| unsafe { sys::umf_loop_create(flags, out) }).map(EventLoop)
+    EventLoop::created(|out| unsafe { sys::umf_loop_create(flags, out) })
 }
 
 impl EventLoop {
@@ -105,14 +129,12 @@ impl EventLoop {
         callback: impl FnOnce(Result<()>, Option<usize>) + Send + 'static,
     ) -> Result<Watch> {
         let (first, count) = raw_list(conditions)?;
-        let mut watch = ptr::null_mut();
-        // SAFETY: The loop, the list and the callback are valid during the call, and `watch` is
-        // valid for writing.
-        with_many_callback(callback, |callback| unsafe {
-            let out = &raw mut watch;
+        // SAFETY: The loop, the list and the callback are valid during the call, and `out` is valid
+        // for writing.
+        let watch = |callback, out| unsafe {
             sys::umf_loop_watch_many(self.as_raw(), first, count, flags, callback, out)
-        })?;
-        watch_of(watch)
+        };
+        Watch::created(|out| with_many_callback(callback, |callback| watch(callback, out)))
     }
 
     /// Adds 1 to an eventfd when a wait for a fence is over.
@@ -164,7 +186,7 @@ impl EventLoop {
         })
     }
 
-    /// Fails a fence with [`Error::OwnerDied`] when its signaler dies.
+    /// Fails a fence with [`Error::OwnerDied`](crate::Error::OwnerDied) when its signaler dies.
     ///
     /// Any end of the process counts, also a planned one. Cancel the watch to untie the fence.
     #[doc(alias = "umf_loop_tie_fence")]
@@ -184,7 +206,8 @@ impl EventLoop {
         })
     }
 
-    /// Fails all fences of a page with [`Error::OwnerDied`] when their signaler dies.
+    /// Fails all fences of a page with [`Error::OwnerDied`](crate::Error::OwnerDied) when their
+    /// signaler dies.
     #[doc(alias = "umf_loop_tie_page")]
     pub fn tie_page(
         &self,
@@ -215,12 +238,7 @@ impl EventLoop {
         point: u64,
         callback: impl Callback,
     ) -> Result<Watch> {
-        let (event_loop, fence, syncobj) = (self.as_raw(), fence.as_raw(), syncobj.as_raw());
-        // SAFETY: The loop, the fence and the syncobj are valid; `callback` and `out` as `add`
-        // says.
-        self.add(callback, |callback, out| unsafe {
-            sys::umf_loop_export_syncobj(event_loop, fence, value, syncobj, point, 0, callback, out)
-        })
+        self.convert_syncobj(sys::umf_loop_export_syncobj, fence, value, syncobj, point, callback)
     }
 
     /// Signals a value when a sync_file signals.
@@ -234,13 +252,7 @@ impl EventLoop {
         sync_file: impl AsFd,
         callback: impl Callback,
     ) -> Result<Watch> {
-        let (fence, sync_file) = (fence.as_raw(), sync_file.as_fd());
-        let fd = sync_file.as_raw_fd();
-        // SAFETY: The loop and the fence are valid, the descriptor is open during the call;
-        // `callback` and `out` as `add` says.
-        self.add(callback, |callback, out| unsafe {
-            sys::umf_loop_import_sync_file(self.as_raw(), fence, value, fd, 0, callback, out)
-        })
+        self.convert_fd(sys::umf_loop_import_sync_file, fence, value, sync_file, 0, callback)
     }
 
     /// Signals a value when a point of a syncobj signals.
@@ -253,12 +265,7 @@ impl EventLoop {
         point: u64,
         callback: impl Callback,
     ) -> Result<Watch> {
-        let (event_loop, fence, syncobj) = (self.as_raw(), fence.as_raw(), syncobj.as_raw());
-        // SAFETY: The loop, the fence and the syncobj are valid; `callback` and `out` as `add`
-        // says.
-        self.add(callback, |callback, out| unsafe {
-            sys::umf_loop_import_syncobj(event_loop, fence, value, syncobj, point, 0, callback, out)
-        })
+        self.convert_syncobj(sys::umf_loop_import_syncobj, fence, value, syncobj, point, callback)
     }
 
     /// Signals a value when the implicit fences of a dma-buf have signaled.
@@ -271,13 +278,8 @@ impl EventLoop {
         access: Access,
         callback: impl Callback,
     ) -> Result<Watch> {
-        let (fence, dma_buf) = (fence.as_raw(), dma_buf.as_fd());
-        let (fd, flags) = (dma_buf.as_raw_fd(), access.bits());
-        // SAFETY: The loop and the fence are valid, the descriptor is open during the call;
-        // `callback` and `out` as `add` says.
-        self.add(callback, |callback, out| unsafe {
-            sys::umf_loop_import_dma_buf(self.as_raw(), fence, value, fd, flags, callback, out)
-        })
+        let flags = access.bits();
+        self.convert_fd(sys::umf_loop_import_dma_buf, fence, value, dma_buf, flags, callback)
     }
 
     /// Signals a value when an xshmfence of X11 is triggered.
@@ -291,13 +293,7 @@ impl EventLoop {
         xshmfence: impl AsFd,
         callback: impl Callback,
     ) -> Result<Watch> {
-        let (fence, xshmfence) = (fence.as_raw(), xshmfence.as_fd());
-        let fd = xshmfence.as_raw_fd();
-        // SAFETY: The loop and the fence are valid, the descriptor is open during the call;
-        // `callback` and `out` as `add` says.
-        self.add(callback, |callback, out| unsafe {
-            sys::umf_loop_import_xshmfence(self.as_raw(), fence, value, fd, 0, callback, out)
-        })
+        self.convert_fd(sys::umf_loop_import_xshmfence, fence, value, xshmfence, 0, callback)
     }
 
     /// Triggers an xshmfence of X11 when a fence reaches a value. It is not triggered if the fence
@@ -310,12 +306,42 @@ impl EventLoop {
         xshmfence: impl AsFd,
         callback: impl Callback,
     ) -> Result<Watch> {
-        let (fence, xshmfence) = (fence.as_raw(), xshmfence.as_fd());
-        let fd = xshmfence.as_raw_fd();
+        self.convert_fd(sys::umf_loop_export_xshmfence, fence, value, xshmfence, 0, callback)
+    }
+
+    /// Makes the watch of a conversion to or from what a descriptor refers to.
+    fn convert_fd(
+        &self,
+        convert: FdConversion,
+        fence: &Fence,
+        value: u64,
+        fd: impl AsFd,
+        flags: u64,
+        callback: impl Callback,
+    ) -> Result<Watch> {
+        let (fence, fd) = (fence.as_raw(), fd.as_fd());
         // SAFETY: The loop and the fence are valid, the descriptor is open during the call;
         // `callback` and `out` as `add` says.
         self.add(callback, |callback, out| unsafe {
-            sys::umf_loop_export_xshmfence(self.as_raw(), fence, value, fd, 0, callback, out)
+            convert(self.as_raw(), fence, value, fd.as_raw_fd(), flags, callback, out)
+        })
+    }
+
+    /// Makes the watch of a conversion to or from a point of a syncobj.
+    fn convert_syncobj(
+        &self,
+        convert: SyncobjConversion,
+        fence: &Fence,
+        value: u64,
+        syncobj: &Syncobj,
+        point: u64,
+        callback: impl Callback,
+    ) -> Result<Watch> {
+        let (fence, syncobj) = (fence.as_raw(), syncobj.as_raw());
+        // SAFETY: The loop, the fence and the syncobj are valid; `callback` and `out` as `add`
+        // says.
+        self.add(callback, |callback, out| unsafe {
+            convert(self.as_raw(), fence, value, syncobj, point, 0, callback, out)
         })
     }
 
@@ -326,17 +352,8 @@ impl EventLoop {
         callback: C,
         make: impl FnOnce(*const sys::umf_callback, *mut *mut sys::umf_watch) -> c_int,
     ) -> Result<Watch> {
-        let mut watch = ptr::null_mut();
-        with_callback(callback, |callback| make(callback, &raw mut watch))?;
-        watch_of(watch)
+        Watch::created(|out| with_callback(callback, |callback| make(callback, out)))
     }
-}
-
-/// The handle of a watch that the library made.
-fn watch_of(watch: *mut sys::umf_watch) -> Result<Watch> {
-    let watch = NonNull::new(watch).ok_or(Error::Protocol)?;
-    // SAFETY: The library gave a reference.
-    Ok(unsafe { Watch::from_raw(watch) })
 }
 
 /// An event loop that the caller runs, as a part of the caller's own.
@@ -363,7 +380,8 @@ impl DispatchLoop {
 
     /// Runs what is due now, without waiting for more.
     ///
-    /// While one thread dispatches, the calls of others return [`Error::Already`] at once.
+    /// While one thread dispatches, the calls of others return
+    /// [`Error::Already`](crate::Error::Already) at once.
     ///
     /// # Panics
     ///

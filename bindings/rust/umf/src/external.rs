@@ -1,7 +1,7 @@
 //! Fences whose value is in memory of a driver.
 
 use crate::error::Result;
-use crate::handle::{created, size_of};
+use crate::handle::{size_of, with_box};
 use crate::{Fence, FenceFlags, Page, panics, sys};
 use std::ffi::{c_int, c_void};
 
@@ -57,23 +57,18 @@ fn mapped<F: FnOnce() + Send + 'static>(
     release: F,
     call: impl FnOnce(*const sys::umf_mapping, *mut *mut sys::umf_fence) -> c_int,
 ) -> Result<Fence> {
-    let data = Box::into_raw(Box::new(release));
-    let mapping = sys::umf_mapping {
-        size: size_of::<sys::umf_mapping>(),
-        reserved: 0,
-        value,
-        data: data.cast(),
-        release: Some(run_release::<F>),
-    };
-    match created(|out| call(&raw const mapping, out)) {
-        // SAFETY: The call gave a reference.
-        Ok(fence) => Ok(unsafe { Fence::from_raw(fence) }),
-        Err(error) => {
-            // SAFETY: A call that fails does not keep the mapping, and calls no release.
-            drop(unsafe { Box::from_raw(data) });
-            Err(error)
-        }
-    }
+    Fence::created(|out| {
+        with_box(release, |data| {
+            let mapping = sys::umf_mapping {
+                size: size_of::<sys::umf_mapping>(),
+                reserved: 0,
+                value,
+                data,
+                release: Some(run_release::<F>),
+            };
+            call(&raw const mapping, out)
+        })
+    })
 }
 
 extern "C" fn run_release<F: FnOnce()>(data: *mut c_void) {

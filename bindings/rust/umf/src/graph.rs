@@ -1,4 +1,4 @@
-//! What hangs: the waits of all participants.
+//! The wait-for graph of all participants.
 
 use crate::error::{Result, check};
 use crate::sys;

@@ -1,8 +1,9 @@
-//! Handles: a reference to an object of the library, which ends with the handle.
+//! Handles: a reference to an object of the library, which ends with the handle. Also what calls of
+//! the library take and give: boxes, descriptors and sizes.
 
 use crate::error::{Error, Result, check};
-use std::ffi::c_int;
-use std::ptr::{self, NonNull};
+use crate::panics;
+use std::ffi::{c_int, c_void};
 
 macro_rules! handle {
     ($(#[$doc:meta])* $name:ident: $raw:ident, $add:ident, $end:ident) => {
@@ -16,6 +17,17 @@ macro_rules! handle {
         unsafe impl Sync for $name {}
 
         impl $name {
+            /// Makes a handle of the reference that a function of the library gives through a
+            /// pointer.
+            pub(crate) fn created(
+                make: impl FnOnce(*mut *mut crate::sys::$raw) -> std::ffi::c_int,
+            ) -> crate::Result<$name> {
+                let mut object = std::ptr::null_mut();
+                crate::error::check(make(&raw mut object))?;
+                // The library writes the pointer when it succeeds.
+                std::ptr::NonNull::new(object).map($name).ok_or(crate::Error::Protocol)
+            }
+
             /// Returns the C library's pointer. The reference stays this handle's.
             pub fn as_raw(&self) -> *mut crate::sys::$raw {
                 self.0.as_ptr()
@@ -61,12 +73,26 @@ macro_rules! handle {
 }
 pub(crate) use handle;
 
-/// Calls a function that gives the caller a reference through a pointer.
-pub(crate) fn created<T>(create: impl FnOnce(*mut *mut T) -> c_int) -> Result<NonNull<T>> {
-    let mut object = ptr::null_mut();
-    check(create(&raw mut object))?;
-    // The library writes the pointer when it succeeds.
-    NonNull::new(object).ok_or(Error::Protocol)
+/// Passes a box to a function of the library, and drops it if the function fails.
+///
+/// A function that succeeds keeps the box until it calls back to end it, as with [`drop_box`].
+pub(crate) fn with_box<T>(value: T, function: impl FnOnce(*mut c_void) -> c_int) -> c_int {
+    let data = Box::into_raw(Box::new(value));
+    let result = function(data.cast());
+    if result < 0 {
+        // SAFETY: A function that fails does not keep the data, and calls no release. So the box is
+        // still this call's.
+        drop(unsafe { Box::from_raw(data) });
+    }
+    result
+}
+
+/// The release function of a box of [`with_box`] with a T.
+pub(crate) extern "C" fn drop_box<T>(data: *mut c_void) {
+    // SAFETY: `data` is a box of `with_box` with a T. The library calls this once, and does not use
+    // the data afterwards.
+    let value = unsafe { Box::from_raw(data.cast::<T>()) };
+    panics::contain(|| drop(value));
 }
 
 /// Calls a function that gives the caller a descriptor through a pointer.

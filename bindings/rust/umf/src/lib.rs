@@ -29,8 +29,8 @@
 //!
 //! - **References.** A handle ([`Page`], [`Fence`], [`Notifier`], [`Device`], [`EventLoop`],
 //!   [`Watch`], [`Syncobj`], [`Queue`]) is one reference. `clone` adds one, and the end of the
-//!   handle ends it.
-//!   When the process that created a fence ends its last handle, the fence ends for everyone.
+//!   handle ends it. When the process that created a fence ends its last handle, the fence ends in
+//!   every process.
 //! - **Errors.** [`Error`] is an enum of what the library returns, with its errno.
 //! - **Time.** A wait takes a [`Deadline`], made from a `Duration` from now or an `Instant`.
 //! - **Descriptors.** What is passed in is borrowed, and what comes back is an `OwnedFd`.

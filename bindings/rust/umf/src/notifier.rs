@@ -1,7 +1,7 @@
-//! How waits of this process hear the interrupts of a device.
+//! Notifiers: how a device's interrupt wakes the waits of this process.
 
 use crate::error::{Result, check};
-use crate::handle::{created, handle, size_of};
+use crate::handle::{drop_box, handle, size_of, with_box};
 use crate::{Deadline, Fence, Page, panics, sys};
 use std::ffi::{c_int, c_void};
 use std::os::fd::{AsFd, AsRawFd};
@@ -16,27 +16,28 @@ handle! {
 impl Notifier {
     /// Creates a notifier whose thread sleeps in `wait` until the device interrupted.
     ///
-    /// `wait` gets until when to sleep at most. It returns at once if the device interrupted since
-    /// the last call. Only the notifier's thread calls it, and only while somebody waits.
+    /// The argument of `wait` is the latest time at which it must return. `wait` returns at once if
+    /// the device interrupted since the last call. Only the notifier's thread calls it, and only
+    /// while a thread waits.
     #[doc(alias = "umf_notifier_create")]
     pub fn create<F>(wait: F) -> Result<Notifier>
     where
         F: Fn(Deadline) + Send + Sync + 'static,
     {
-        let data = Box::into_raw(Box::new(wait));
-        let interrupt = sys::umf_interrupt {
-            size: size_of::<sys::umf_interrupt>(),
-            fd: -1,
-            wait: Some(run_wait::<F>),
-            data: data.cast(),
-            release: Some(release::<F>),
-        };
-        let notifier = Notifier::create_at(&interrupt);
-        if notifier.is_err() {
-            // SAFETY: A call that fails does not keep the data, and calls no release.
-            drop(unsafe { Box::from_raw(data) });
-        }
-        notifier
+        Notifier::created(|out| {
+            with_box(wait, |data| {
+                let interrupt = sys::umf_interrupt {
+                    size: size_of::<sys::umf_interrupt>(),
+                    fd: -1,
+                    wait: Some(run_wait::<F>),
+                    data,
+                    release: Some(drop_box::<F>),
+                };
+                // SAFETY: The struct has its size, and `out` is valid for writing. `data` is valid
+                // until `release`.
+                unsafe { sys::umf_notifier_create(&raw const interrupt, 0, out) }
+            })
+        })
     }
 
     /// Creates a notifier of a descriptor that becomes readable after the device's interrupt.
@@ -45,19 +46,16 @@ impl Notifier {
     #[doc(alias = "umf_notifier_create")]
     pub fn create_fd(fd: impl AsFd) -> Result<Notifier> {
         let fd = fd.as_fd();
-        Notifier::create_at(&sys::umf_interrupt {
+        let interrupt = sys::umf_interrupt {
             size: size_of::<sys::umf_interrupt>(),
             fd: fd.as_raw_fd(),
             wait: None,
             data: ptr::null_mut(),
             release: None,
-        })
-    }
-
-    fn create_at(interrupt: &sys::umf_interrupt) -> Result<Notifier> {
+        };
         // SAFETY: The struct has its size, and `out` is valid for writing. The library duplicates
-        // the descriptor, which is open during the call. `data` is valid until `release`.
-        created(|out| unsafe { sys::umf_notifier_create(interrupt, 0, out) }).map(Notifier)
+        // the descriptor, which is open during the call.
+        Notifier::created(|out| unsafe { sys::umf_notifier_create(&raw const interrupt, 0, out) })
     }
 }
 
@@ -89,16 +87,9 @@ impl Page {
 }
 
 extern "C" fn run_wait<F: Fn(Deadline)>(data: *mut c_void, abs_timeout_ns: u64) -> c_int {
-    // SAFETY: `data` is the box of `create`, which lives until `release`. F is Sync, and the
-    // reference is shared.
+    // SAFETY: `data` is the box of `create`, which the library releases after the last call of
+    // this. F is Sync, and the reference is shared.
     let wait = unsafe { &*data.cast::<F>() };
     panics::contain(|| wait(Deadline::at(abs_timeout_ns)));
     0
-}
-
-extern "C" fn release<F>(data: *mut c_void) {
-    // SAFETY: `data` is the box of `create`, which the library releases once, after the last call
-    // of `run_wait`.
-    let wait = unsafe { Box::from_raw(data.cast::<F>()) };
-    panics::contain(|| drop(wait));
 }

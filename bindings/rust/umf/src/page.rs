@@ -1,10 +1,9 @@
 //! Pages of shared memory that hold fences.
 
 use crate::error::{Result, check};
-use crate::handle::{created, handle, opened, size_of};
+use crate::handle::{handle, opened, size_of};
 use crate::{Fence, FenceFlags, PageFlags, sys};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::ptr;
 
 handle! {
     /// A page: one shared-memory object that holds fences.
@@ -40,8 +39,7 @@ impl Page {
     #[doc(alias = "umf_page_create")]
     pub fn create(fence_count: u32, flags: PageFlags) -> Result<Page> {
         // SAFETY: `out` is valid for writing.
-        let page = created(|out| unsafe { sys::umf_page_create(fence_count, flags.bits(), out) })?;
-        Ok(Page(page))
+        Page::created(|out| unsafe { sys::umf_page_create(fence_count, flags.bits(), out) })
     }
 
     /// Opens a page that another process exported. It need not be trusted.
@@ -51,7 +49,7 @@ impl Page {
     pub fn import(fd: impl AsFd) -> Result<Page> {
         let fd = fd.as_fd();
         // SAFETY: `out` is valid for writing, and `fd` is open during the call.
-        created(|out| unsafe { sys::umf_page_import(fd.as_raw_fd(), 0, out) }).map(Page)
+        Page::created(|out| unsafe { sys::umf_page_import(fd.as_raw_fd(), 0, out) })
     }
 
     /// Opens a page that another process exported, unless it has more than `max_fences` slots.
@@ -60,10 +58,9 @@ impl Page {
         let fd = fd.as_fd();
         let limits = sys::umf_page_limits { size: size_of::<sys::umf_page_limits>(), max_fences };
         // SAFETY: `limits` has its size and `out` is valid for writing. `fd` is open.
-        let page = created(|out| unsafe {
+        Page::created(|out| unsafe {
             sys::umf_page_import_limited(fd.as_raw_fd(), 0, &raw const limits, out)
-        })?;
-        Ok(Page(page))
+        })
     }
 
     /// Opens a page to look at it: a descriptor for reading is enough. Its fences cannot be opened.
@@ -71,7 +68,7 @@ impl Page {
     pub fn inspect(fd: impl AsFd) -> Result<Page> {
         let (fd, flags) = (fd.as_fd(), sys::UMF_PAGE_READ_ONLY);
         // SAFETY: `out` is valid for writing, and `fd` is open during the call.
-        created(|out| unsafe { sys::umf_page_import(fd.as_raw_fd(), flags, out) }).map(Page)
+        Page::created(|out| unsafe { sys::umf_page_import(fd.as_raw_fd(), flags, out) })
     }
 
     /// Returns what the page shows of the fence in a slot. `Err` with ENOENT if none lives there.
@@ -126,20 +123,16 @@ impl Page {
     #[doc(alias = "umf_fence_create")]
     pub fn create_fence(&self, value: u64, flags: FenceFlags) -> Result<Fence> {
         // SAFETY: The page is valid, and `out` is valid for writing.
-        let fence = created(|out| unsafe {
+        Fence::created(|out| unsafe {
             sys::umf_fence_create(self.as_raw(), value, flags.bits(), out)
-        })?;
-        // SAFETY: The call gave a reference.
-        Ok(unsafe { Fence::from_raw(fence) })
+        })
     }
 
     /// Opens a fence that another process created. [`Fence::index`] has the index there.
     #[doc(alias = "umf_fence_open")]
     pub fn open_fence(&self, index: u32) -> Result<Fence> {
         // SAFETY: The page is valid, and `out` is valid for writing.
-        let fence = created(|out| unsafe { sys::umf_fence_open(self.as_raw(), index, 0, out) })?;
-        // SAFETY: The call gave a reference.
-        Ok(unsafe { Fence::from_raw(fence) })
+        Fence::created(|out| unsafe { sys::umf_fence_open(self.as_raw(), index, 0, out) })
     }
 
     /// Frees the slots whose creators died, and returns how many those were.
@@ -147,7 +140,7 @@ impl Page {
     pub fn reclaim(&self) -> Result<u32> {
         let mut count = 0;
         // SAFETY: The page is valid, and `count` is valid for writing.
-        check(unsafe { sys::umf_page_reclaim(self.as_raw(), 0, ptr::from_mut(&mut count)) })?;
+        check(unsafe { sys::umf_page_reclaim(self.as_raw(), 0, &raw mut count) })?;
         Ok(count)
     }
 

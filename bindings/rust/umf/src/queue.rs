@@ -1,12 +1,11 @@
 //! Queues: jobs that run in order, each when its waits are met.
 
 use crate::error::{Error, Result, check};
-use crate::handle::{created, handle, size_of};
+use crate::handle::{handle, size_of, with_box};
 use crate::wait::raw_list;
 use crate::{Condition, Deadline, EventLoop, Fence, QueueFlags, panics, sys};
 use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
-use std::ptr;
 
 handle! {
     /// A queue: jobs that run in order, each when its waits are met.
@@ -81,10 +80,9 @@ impl Queue {
     #[doc(alias = "umf_queue_create")]
     pub fn create(event_loop: &EventLoop, flags: QueueFlags) -> Result<Queue> {
         // SAFETY: The loop is valid, and `out` is valid for writing.
-        let queue = created(|out| unsafe {
+        Queue::created(|out| unsafe {
             sys::umf_queue_create(event_loop.as_raw(), flags.bits(), out)
-        })?;
-        Ok(Queue(queue))
+        })
     }
 
     /// Submits a job, which runs once all `waits` are met and then signals `signals`.
@@ -101,26 +99,23 @@ impl Queue {
         job: J,
     ) -> Result<()> {
         let (waits, wait_count) = raw_list(waits)?;
-        let data = Box::into_raw(Box::new(job));
-        let raw = sys::umf_job {
-            size: size_of::<sys::umf_job>(),
-            wait_count,
-            signal_count: u32::try_from(signals.len()).unwrap_or(u32::MAX),
-            reserved: 0,
-            waits,
-            signals: if signals.is_empty() { ptr::null() } else { signals.as_ptr().cast() },
-            run: Some(run::<J>),
-            release: Some(release::<J>),
-            data: data.cast(),
-        };
-        // SAFETY: The queue is valid. `raw` and its arrays are valid during the call, which copies
-        // them: a Signal has the layout of a umf_signal. More than u32::MAX entries are refused.
-        let result = check(unsafe { sys::umf_queue_submit(self.as_raw(), &raw const raw, 0) });
-        if result.is_err() {
-            // SAFETY: A call that fails does not keep the job, and calls no release.
-            drop(unsafe { Box::from_raw(data) });
-        }
-        result
+        let (signals, signal_count) = raw_list(signals)?;
+        check(with_box(job, |data| {
+            let raw = sys::umf_job {
+                size: size_of::<sys::umf_job>(),
+                wait_count,
+                signal_count,
+                reserved: 0,
+                waits,
+                signals,
+                run: Some(run::<J>),
+                release: Some(release::<J>),
+                data,
+            };
+            // SAFETY: The queue is valid. `raw` and its arrays are valid during the call, which
+            // copies them. A Signal has the layout of a umf_signal.
+            unsafe { sys::umf_queue_submit(self.as_raw(), &raw const raw, 0) }
+        }))
     }
 
     /// Waits until the jobs that were submitted before are over.

@@ -1,7 +1,7 @@
 //! Syncobjs, for conversions that do not block.
 
 use crate::error::{Result, check};
-use crate::handle::{created, handle, opened};
+use crate::handle::{handle, opened};
 use crate::{Device, sys};
 use std::os::fd::OwnedFd;
 
@@ -16,16 +16,14 @@ impl Syncobj {
     #[doc(alias = "umf_syncobj_create")]
     pub fn create(device: &Device) -> Result<Syncobj> {
         // SAFETY: The device is valid, and `out` is valid for writing.
-        created(|out| unsafe { sys::umf_syncobj_create(device.as_raw(), 0, out) }).map(Syncobj)
+        Syncobj::created(|out| unsafe { sys::umf_syncobj_create(device.as_raw(), 0, out) })
     }
 
     /// Takes a reference to a syncobj. The library gets a handle of its own.
     #[doc(alias = "umf_syncobj_open")]
     pub fn open(device: &Device, handle: u32) -> Result<Syncobj> {
         // SAFETY: The device is valid, and `out` is valid for writing.
-        let syncobj =
-            created(|out| unsafe { sys::umf_syncobj_open(device.as_raw(), handle, 0, out) })?;
-        Ok(Syncobj(syncobj))
+        Syncobj::created(|out| unsafe { sys::umf_syncobj_open(device.as_raw(), handle, 0, out) })
     }
 
     /// Returns a new descriptor of the syncobj, for another process.

@@ -113,12 +113,9 @@ fn wait(conditions: &[Condition<'_>], flags: u64, deadline: Deadline) -> Result<
     Ok(index)
 }
 
-/// The conditions as C has them. Both are valid as long as the slice.
-pub(crate) fn raw_list(conditions: &[Condition<'_>]) -> Result<(*const sys::umf_condition, u32)> {
-    // A Condition has the layout of a umf_condition.
-    let first: *const sys::umf_condition = match conditions.first() {
-        Some(_) => conditions.as_ptr().cast(),
-        None => ptr::null(),
-    };
-    Ok((first, u32::try_from(conditions.len()).map_err(|_| Error::InvalidArgument)?))
+/// A list as C has it: the first entry, NULL if there is none, and the number of entries. Both are
+/// valid as long as the slice. T is a Condition or a Signal, with the layout of Raw, its C struct.
+pub(crate) fn raw_list<T, Raw>(list: &[T]) -> Result<(*const Raw, u32)> {
+    let first = if list.is_empty() { ptr::null() } else { list.as_ptr().cast() };
+    Ok((first, u32::try_from(list.len()).map_err(|_| Error::InvalidArgument)?))
 }

@@ -7,6 +7,7 @@ mod common;
 use common::{LONG, dropped, page_and_fence};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -15,11 +16,15 @@ use umf::{Deadline, DispatchLoop, Error, EventLoop, FenceFlags, Tie, WaitFlags};
 
 const NO_FLAGS: WaitFlags = WaitFlags::NONE;
 
+/// Waits until a descriptor is readable.
+fn assert_readable(fd: &impl AsFd) {
+    let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
+    assert_eq!(poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&patience)), Ok(1));
+}
+
 /// Waits until the loop has work, and dispatches it.
 fn dispatch_when_ready(event_loop: &DispatchLoop) {
-    let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
-    let mut ready = [PollFd::new(event_loop, PollFlags::IN)];
-    assert_eq!(poll(&mut ready, Some(&patience)), Ok(1));
+    assert_readable(event_loop);
     event_loop.dispatch().unwrap();
 }
 
@@ -112,8 +117,7 @@ fn a_panic_goes_on_in_dispatch() {
         })
         .unwrap();
     fence.signal(1).unwrap();
-    let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
-    poll(&mut [PollFd::new(&event_loop, PollFlags::IN)], Some(&patience)).unwrap();
+    assert_readable(&event_loop);
     let payload = catch_unwind(AssertUnwindSafe(|| event_loop.dispatch())).unwrap_err();
     assert_eq!(payload.downcast_ref(), Some(&"meant to happen"));
     assert_eq!(drops.load(Ordering::Relaxed), 1);
@@ -158,8 +162,7 @@ fn an_eventfd_is_written() {
     let fd = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).unwrap();
     let watch = event_loop.export_eventfd(fence.reaches(1), NO_FLAGS, &fd, ()).unwrap();
     fence.signal(1).unwrap();
-    let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
-    assert_eq!(poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&patience)), Ok(1));
+    assert_readable(&fd);
     assert_eq!(watch.result(), Some(Ok(())));
 }
 
