@@ -18,7 +18,7 @@ pub fn command() -> Command {
         )
         .arg(flag("machine", "Show only what this machine and its devices can do"))
         .arg(flag("json", "Write JSON"))
-        .arg(flag("dot", "Write who waits for whom for Graphviz (dot -Tsvg)"))
+        .arg(flag("dot", "Write the wait-for graph for Graphviz (dot -Tsvg)"))
         .arg(flag("follow", "Show a table of the fences again and again, with rates"))
         .arg(
             Arg::new("interval")

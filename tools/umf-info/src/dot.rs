@@ -1,4 +1,4 @@
-//! Who waits for whom, for Graphviz.
+//! The wait-for graph, for Graphviz.
 
 use crate::graph::{Blocker, Graph};
 use crate::processes::View;
@@ -32,7 +32,7 @@ pub fn report(view: &View, graph: &Graph, out: &mut String) {
                     );
                 }
             }
-            Blocker::Creator(pid, namespace, _) => {
+            Blocker::Creator(pid, namespace) => {
                 let _ = writeln!(
                     edges,
                     "    creator{namespace}_{pid} [peripheries=2, label=\"{}\"];\n    fence{fence} \
@@ -40,7 +40,7 @@ pub fn report(view: &View, graph: &Graph, out: &mut String) {
                     view.describe(pid, namespace)
                 );
             }
-            Blocker::Unknown(_) => {}
+            Blocker::Unknown => {}
         }
     }
     for at in (0..graph.participants.len()).filter(|at| mentioned.get(*at) == Some(&true)) {

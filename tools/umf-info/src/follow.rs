@@ -2,7 +2,7 @@
 
 use crate::graph::Graph;
 use crate::processes::View;
-use crate::text::{creator, live, table};
+use crate::text::{creator, table};
 use crate::umf::{self, FenceInfo};
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -44,7 +44,7 @@ fn read(view: &View) -> HashMap<Key, FenceInfo> {
     let mut fences = HashMap::new();
     for (inode, open) in &view.pages {
         let Ok(page) = &open.page else { continue };
-        fences.extend(live(page).map(|(index, info)| ((*inode, index, info.generation), info)));
+        fences.extend(page.fences().map(|(index, info)| ((*inode, index, info.generation), info)));
     }
     fences
 }

@@ -32,6 +32,13 @@ pub struct Wait {
     pub promised_by: Vec<usize>,
 }
 
+impl Wait {
+    /// Whether work was submitted that will signal the value.
+    pub fn is_submitted(&self) -> bool {
+        self.may_end_otherwise && !self.is_for_submission
+    }
+}
+
 pub struct Graph {
     /// As the library wrote it.
     pub json: Value,
@@ -47,9 +54,9 @@ pub struct Graph {
 pub enum Blocker {
     /// Participants that promised it.
     Promised(Vec<usize>),
-    /// The process that created the fence, and whether the value was submitted.
-    Creator(u32, u32, bool),
-    Unknown(bool),
+    /// The process that created the fence: its id in its own pid namespace, and that namespace.
+    Creator(u32, u32),
+    Unknown,
 }
 
 impl Graph {
@@ -81,25 +88,23 @@ impl Graph {
             Some(Participant { is_behind: true, .. }) => u64::MAX - 1,
             _ => u64::MAX,
         });
-        let number = |name: &str| json.get(name)?.as_u64();
-        let (dropped, deadlocks) = (number("dropped")?, number("deadlocks")?);
+        let (dropped, deadlocks) = (number(&json, "dropped")?, number(&json, "deadlocks")?);
         Some(Graph { dropped, deadlocks, participants, fences, waits, json })
     }
 
-    /// Returns what blocks a wait. A wait that no participant promised to end is one for the
-    /// process that created the fence, since that is who signals as a rule.
+    /// Returns what blocks a wait. If no participant will signal the fence, that is the process
+    /// that created the fence, which usually is the signaler.
     pub fn blocker(&self, view: &View, wait: &Wait) -> Blocker {
         if !wait.promised_by.is_empty() {
             return Blocker::Promised(wait.promised_by.clone());
         }
-        let Some(fence) = self.fences.get(wait.fence) else { return Blocker::Unknown(false) };
-        let is_submitted = wait.may_end_otherwise && !wait.is_for_submission;
+        let Some(fence) = self.fences.get(wait.fence) else { return Blocker::Unknown };
         let page = view.pages.get(&fence.page).and_then(|page| page.page.as_ref().ok());
         match page.and_then(|page| page.fence(fence.index)) {
             Some(info) if info.creator_pid != 0 => {
-                Blocker::Creator(info.creator_pid, info.creator_pid_namespace, is_submitted)
+                Blocker::Creator(info.creator_pid, info.creator_pid_namespace)
             }
-            _ => Blocker::Unknown(is_submitted),
+            _ => Blocker::Unknown,
         }
     }
 }

@@ -3,7 +3,6 @@
 use crate::graph::{Blocker, Graph, Wait};
 use crate::machine::Machine;
 use crate::processes::View;
-use crate::text::live;
 use crate::umf;
 use serde_json::{Value, json};
 
@@ -28,7 +27,7 @@ fn pages(view: &View) -> Vec<Value> {
             "slots": page.fence_count(),
             "single_writer": page.is_single_writer(),
             "processes": open.processes,
-            "fences": live(page).map(|(index, info)| json!({
+            "fences": page.fences().map(|(index, info)| json!({
                 "index": index,
                 "value": info.value,
                 "pending": info.pending,
@@ -63,10 +62,10 @@ fn blocked(view: &View, graph: &Graph, wait: &Wait) -> Value {
     };
     let (by, why) = match graph.blocker(view, wait) {
         Blocker::Promised(by) => (by.into_iter().map(pid).collect(), "will signal"),
-        Blocker::Creator(own_pid, namespace, _) => {
+        Blocker::Creator(own_pid, namespace) => {
             (vec![process(view, own_pid, namespace)], "created the fence")
         }
-        Blocker::Unknown(_) => (Vec::new(), "unknown"),
+        Blocker::Unknown => (Vec::new(), "unknown"),
     };
     let fence = graph.fences.get(wait.fence);
     json!({

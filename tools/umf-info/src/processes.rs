@@ -92,17 +92,16 @@ impl View {
     /// Returns "PID (NAME)" for a process that a page names.
     pub fn describe(&self, own_pid: u32, namespace: u32) -> String {
         match self.find(own_pid, namespace) {
-            Some(pid) => match self.name(pid) {
-                Some(name) => format!("{pid} ({name})"),
-                None => format!("{pid} (gone)"),
-            },
+            Some(pid) => self.label(pid),
             None => format!("{own_pid} of pid namespace {namespace}"),
         }
     }
 
-    pub fn name(&self, pid: u32) -> Option<String> {
+    /// Returns "PID (NAME)" for a process, or "PID (gone)".
+    pub fn label(&self, pid: u32) -> String {
         let known = self.processes.get(&pid).map(|process| process.name.clone());
-        known.or_else(|| name_of(Path::new(&format!("/proc/{pid}"))).ok())
+        let name = known.or_else(|| name_of(Path::new(&format!("/proc/{pid}"))).ok());
+        format!("{pid} ({})", name.unwrap_or_else(|| "gone".into()))
     }
 }
 

@@ -13,13 +13,14 @@ pub fn report(view: &View, graph: &Graph, out: &mut String) {
         out.push_str("no process that you may inspect has a page open\n");
     }
     for (inode, open) in &view.pages {
-        let users: Vec<String> = open.processes.iter().map(|pid| process(view, *pid)).collect();
+        let users: Vec<String> = open.processes.iter().map(|pid| view.label(*pid)).collect();
         let users = users.join(", ");
         match &open.page {
             Ok(page) => {
-                let sealed = if page.is_single_writer() { ", single writer" } else { "" };
+                let single_writer = if page.is_single_writer() { ", single writer" } else { "" };
                 let slots = page.fence_count();
-                let _ = writeln!(out, "page {inode}: {slots} slots{sealed}, open in {users}");
+                let _ =
+                    writeln!(out, "page {inode}: {slots} slots{single_writer}, open in {users}");
                 fences(view, page, out);
             }
             Err(error) => {
@@ -30,15 +31,11 @@ pub fn report(view: &View, graph: &Graph, out: &mut String) {
     waits(view, graph, out);
 }
 
-pub fn process(view: &View, pid: u32) -> String {
-    format!("{pid} ({})", view.name(pid).unwrap_or_else(|| "gone".into()))
-}
-
 fn fences(view: &View, page: &Page, out: &mut String) {
     let mut rows =
         vec![["fence", "value", "pending", "error", "flags", "creator"].map(String::from)];
     let mut left_out = 0;
-    for (index, info) in live(page) {
+    for (index, info) in page.fences() {
         if rows.len() > MOST_FENCES {
             left_out += 1;
             continue;
@@ -63,17 +60,13 @@ fn fences(view: &View, page: &Page, out: &mut String) {
     }
 }
 
-pub fn live(page: &Page) -> impl Iterator<Item = (u32, FenceInfo)> {
-    (0..page.fence_count()).filter_map(|index| Some((index, page.fence(index)?)))
-}
-
 fn pending(info: &FenceInfo) -> String {
     if info.pending == info.value { "-".into() } else { info.pending.to_string() }
 }
 
 pub fn creator(view: &View, info: &FenceInfo) -> String {
     match info.creator_pid {
-        0 if umf::names(info.flags, umf::FENCE_FLAGS).contains(&"lasting") => "-".into(),
+        0 if info.flags & umf::FENCE_LASTING != 0 => "-".into(),
         0 => "dead".into(),
         pid => view.describe(pid, info.creator_pid_namespace),
     }
@@ -130,22 +123,20 @@ fn line(view: &View, graph: &Graph, wait: &Wait, out: &mut String) {
         wait.value,
         fence.value
     );
+    let not = if wait.is_submitted() { "" } else { "not " };
     let _ = match graph.blocker(view, wait) {
         Blocker::Promised(by) => {
             let by: Vec<String> = by.iter().map(|at| participant(view, graph, *at)).collect();
             writeln!(out, "    blocked by {}, which will signal it", by.join(" and "))
         }
-        Blocker::Creator(pid, namespace, is_submitted) => writeln!(
+        Blocker::Creator(pid, namespace) => writeln!(
             out,
-            "    blocked by {}, which created the fence; the value is {}submitted",
-            view.describe(pid, namespace),
-            if is_submitted { "" } else { "not " }
+            "    blocked by {}, which created the fence; the value is {not}submitted",
+            view.describe(pid, namespace)
         ),
-        Blocker::Unknown(is_submitted) => writeln!(
-            out,
-            "    blocked by an unknown process; the value is {}submitted",
-            if is_submitted { "" } else { "not " }
-        ),
+        Blocker::Unknown => {
+            writeln!(out, "    blocked by an unknown process; the value is {not}submitted")
+        }
     };
 }
 

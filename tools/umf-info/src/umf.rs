@@ -69,6 +69,9 @@ const PAGE_SINGLE_WRITER: u64 = 1 << 0;
 const PAGE_READ_ONLY: u64 = 1 << 1;
 const GRAPH_JSON: u64 = 1 << 1;
 
+/// UMF_FENCE_LASTING
+pub const FENCE_LASTING: u64 = 1 << 2;
+
 /// The names of the bits of umf_caps.flags.
 pub const CAPS: &[(u64, &str)] = &[(1 << 0, "wait_many_pages"), (1 << 1, "udmabuf")];
 
@@ -80,7 +83,7 @@ pub const DEVICE_CAPS: &[(u64, &str)] =
 pub const FENCE_FLAGS: &[(u64, &str)] = &[
     (1 << 0, "32bit"),
     (1 << 1, "device"),
-    (1 << 2, "lasting"),
+    (FENCE_LASTING, "lasting"),
     (1 << 32, "external"),
     (1 << 33, "waiters"),
 ];
@@ -139,6 +142,11 @@ impl Page {
         check(unsafe { umf_page_query_fence(self.0, index, 0, &mut info) }).ok()?;
         Some(info)
     }
+
+    /// Returns the fences that live in the page, with their indices.
+    pub fn fences(&self) -> impl Iterator<Item = (u32, FenceInfo)> {
+        (0..self.fence_count()).filter_map(|index| Some((index, self.fence(index)?)))
+    }
 }
 
 impl Drop for Page {
@@ -170,7 +178,7 @@ pub fn names(flags: u64, all: &[(u64, &'static str)]) -> Vec<&'static str> {
     all.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name).collect()
 }
 
-/// Returns the name of an errno as far as fences have it, or its number.
+/// Returns the message of an errno in lowercase, or "-" for 0.
 pub fn error_text(error: i32) -> String {
     match error {
         0 => "-".into(),
