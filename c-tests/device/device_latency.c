@@ -6,6 +6,7 @@
  *
  *     device_latency [ROUNDS]     rounds of each; the last line repeats that many values
  */
+#include "late.h"
 #include "notifier.h"
 #include "raw_page.h"
 #include "sleeper.h"
@@ -98,13 +99,6 @@ wait_for(enum how how, uint64_t value)
     }
 }
 
-static int
-compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double
 cpu_ns(void)
 {
@@ -114,7 +108,8 @@ cpu_ns(void)
 }
 
 struct figures {
-    double p25_us, median_us, p90_us, cpu_percent;
+    struct late late;
+    double cpu_percent;
 };
 
 /* Both take turns, so that a disturbance meets both. The delay varies by this percentage. */
@@ -151,9 +146,7 @@ measure(const enum how *hows, int count, unsigned rounds, uint64_t delay_ns, uns
         }
     }
     for (int i = 0; i < count; i++) {
-        qsort(late[i], rounds, sizeof(double), compare);
-        out[i] = (struct figures){ late[i][rounds / 4], late[i][rounds / 2],
-                                   late[i][rounds * 9 / 10], 100 * cpu[i] / wall[i] };
+        out[i] = (struct figures){ late_of(late[i], rounds), 100 * cpu[i] / wall[i] };
         free(late[i]);
     }
 }
@@ -161,11 +154,8 @@ measure(const enum how *hows, int count, unsigned rounds, uint64_t delay_ns, uns
 static void
 print(const char *what, const struct figures *figures, const struct figures *peer)
 {
-    printf("%-33s%10.2f%10.2f%10.2f", what, figures->p25_us, figures->median_us, figures->p90_us);
-    if (peer)
-        printf("%8.2f%9.2f%%\n", figures->median_us / peer->median_us, figures->cpu_percent);
-    else
-        printf("%8s%9.2f%%\n", "", figures->cpu_percent);
+    print_late(what, figures->late, peer ? &peer->late : NULL);
+    printf("%9.2f%%\n", figures->cpu_percent);
 }
 
 int
@@ -197,7 +187,8 @@ main(int argc, char **argv)
 
     if (!in_suite)
         move_to(1);
-    printf("%-33s%10s%10s%10s%8s%10s\n", "late by, in us", "p25", "median", "p90", "ratio", "CPU");
+    print_late_header();
+    printf("%10s\n", "CPU");
     measure((const enum how[]){ BARE_LOOP, SPINNING }, 2, rounds, 10000, 50, figures);
     print("a bare loop, 10 us", &figures[0], NULL);
     print("libumf spinning", &figures[1], &figures[0]);

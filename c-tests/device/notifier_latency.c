@@ -5,6 +5,7 @@
  *
  *     notifier_latency [ROUNDS]
  */
+#include "late.h"
 #include "notifier.h"
 #include "raw_page.h"
 #include "sleeper.h"
@@ -141,18 +142,12 @@ wait_for(enum how how)
     }
 }
 
-static int
-compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 int
 main(int argc, char **argv)
 {
     const unsigned count = argc < 2 ? rounds(50, 5) : (unsigned)atoi(argv[1]);
-    double *late[HOWS], median[HOWS];
+    double *late[HOWS];
+    struct late found[HOWS];
     pid_t pid;
     watchdog(argc < 2 ? 50 : 1200);
     order = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -190,15 +185,14 @@ main(int argc, char **argv)
                 wait_for((enum how)how);
                 late[how][round] = (double)(called_ns - order->written_ns) / 1e3;
             }
-    for (int how = 0; how < HOWS; how++) {
-        qsort(late[how], count, sizeof(double), compare);
-        median[how] = late[how][count / 2];
-    }
-    printf("%-33s%10s%10s%10s%8s\n", "late by, in us", "p25", "median", "p90", "ratio");
     for (int how = 0; how < HOWS; how++)
-        printf("%-33s%10.2f%10.2f%10.2f%8.2f\n", names[how], late[how][count / 4], median[how],
-               late[how][count * 9 / 10],
-               median[how] / median[how >= SIGNALED ? SIGNALED_ORDINARY : POLL]);
+        found[how] = late_of(late[how], count);
+    print_late_header();
+    printf("\n");
+    for (int how = 0; how < HOWS; how++) {
+        print_late(names[how], found[how], &found[how >= SIGNALED ? SIGNALED_ORDINARY : POLL]);
+        printf("\n");
+    }
 
     kill(pid, SIGKILL);
     CHECK(waitpid(pid, NULL, 0) == pid);

@@ -1,0 +1,45 @@
+/*
+ * How late waits ended, as the programs print it that measure latencies.
+ */
+#ifndef LATE_H
+#define LATE_H
+
+#include "check.h"
+
+struct late {
+    double p25_us, median_us, p90_us;
+};
+
+static inline int
+by_size(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Sorts the samples. */
+static inline struct late
+late_of(double *samples, unsigned count)
+{
+    qsort(samples, count, sizeof(double), by_size);
+    return (struct late){ samples[count / 4], samples[count / 2], samples[count * 9 / 10] };
+}
+
+static inline void
+print_late_header(void)
+{
+    printf("%-33s%10s%10s%10s%8s", "late by, in us", "p25", "median", "p90", "ratio");
+}
+
+/* Without an end of the line. The ratio is that to the peer's median. */
+static inline void
+print_late(const char *what, struct late late, const struct late *peer)
+{
+    printf("%-33s%10.2f%10.2f%10.2f", what, late.p25_us, late.median_us, late.p90_us);
+    if (peer)
+        printf("%8.2f", late.median_us / peer->median_us);
+    else
+        printf("%8s", "");
+}
+
+#endif
