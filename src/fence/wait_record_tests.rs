@@ -285,7 +285,7 @@ fn a_record_that_changes_while_it_is_read_is_not_returned() -> Result<()> {
     assert_eq!(page.wait_table().read_while(index, || {}).map(|record| record.value), Some(1));
     // The same participant waits for the same fence again.
     let again = || {
-        guard = None;
+        drop(guard.take());
         guard = Some(fence.record_wait(queue, 2));
     };
     assert_eq!(page.wait_table().read_while(index, again), None);
