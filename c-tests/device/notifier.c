@@ -315,7 +315,8 @@ nobody_wakes_up_for_nothing(void)
     poll(NULL, 0, 1000);
     slept = sleeps_of_others() - slept;
     printf("1,000 waits, 1 s: slept %ld times\n", slept);
-    CHECK(slept == 0 || RUNNING_ON_VALGRIND);
+    /* valgrind and an emulator have threads of their own */
+    CHECK(slept == 0 || RUNNING_ON_VALGRIND || is_emulated());
     for (int i = 0; i < THREADS; i++)
         write_raw(&raw, device[i], 1);
     raise_interrupt(interrupt);

@@ -641,10 +641,13 @@ renew(unsigned round)
     }
 }
 
-/* How many mappings of pages this process has. Other mappings come and go with threads. */
+/* How many mappings of pages this process has. Other mappings come and go with threads. An emulator
+ * lists some mappings at times only: -1. */
 static int
 page_mappings(void)
 {
+    if (is_emulated())
+        return -1;
     char line[512];
     int count = 0;
     FILE *maps = fopen("/proc/self/maps", "re");
@@ -792,7 +795,7 @@ main(int argc, char **argv)
         overwrite();
     });
     int fds = open_fds(), maps = page_mappings();
-    CHECK(maps == 3 && pthread_barrier_init(&barrier, NULL, count + 1) == 0);
+    CHECK((maps == 3 || is_emulated()) && pthread_barrier_init(&barrier, NULL, count + 1) == 0);
     for (unsigned i = 0; i < count; i++)
         CHECK(pthread_create(&threads[i], NULL, threads_of[i], NULL) == 0);
     CHECK(pthread_create(&answering, NULL, answers, NULL) == 0);
