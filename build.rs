@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Link arguments for the cdylib, which cargo does not set; and `cfg(modeled)` for src/model.
 //!
 //! - `-soname`: a program that links with a library without a soname stores the library's path.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # shellcheck shell=sh
 # What cargo-build and info-build share. Takes the first 8 arguments of the script that sources it:
 # CARGO SOURCE_DIR TARGET_DIR OUTPUT DEPFILE BUILDTYPE RUST_TARGET LOCKED

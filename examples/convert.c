@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Conversions in both directions: a fence becomes a sync_file, and a sync_file signals a fence.
  *

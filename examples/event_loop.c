@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A compositor's event loop. The library's descriptor is one of many in an epoll set: a surface is
  * shown when its fence is reached, and no thread blocks.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include <libumf.h>
 #include <stdio.h>
 #include <time.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // References that end by themselves, errors as exceptions, and a wait for any of several fences.
 #include <libumf.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* A producer sends a fence over a socket. A consumer waits for it until the producer dies. */
 #include <libumf.h>
 #include <signal.h>

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Waits from Python, by ctypes, for a fence that another process signals.
 
     python3 wait.py [LIBRARY]

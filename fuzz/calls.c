@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Takes bytes as a sequence of calls of the C API, over a few pages, fences, loops, watches and
  * queues, also with wrong arguments, and with a peer's writes to the pages in between. Whatever the

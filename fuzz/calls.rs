@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Hands libFuzzer's bytes to calls.c.
 #![no_main]
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * libumf: userspace memory fences.
  *

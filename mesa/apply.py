@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Adds libumf's vk_sync_type to Mesa's source, and makes lavapipe use it.
 
 usage: mesa/apply.py SOURCE [TARGET]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! What the user configures: LIBUMF_SPIN, LIBUMF_DEBUG and umf_set_spin().
 //!
 //! The environment is read once, when this process maps its first page. It is not read later, since

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The closed list of errors. Each is an errno value, which C functions return negated.
 //!
 //! Callers may rely on the list: a kernel error that is not in it becomes [`Error::Unexpected`].

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Userspace memory fences for Linux graphics.
 //!
 //! A **userspace memory fence** (UMF) is a 64-bit number in memory that only grows. A signal writes

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * What the parts of the benchmark share. A part describes contenders, compare() runs them in turn,
  * and the report prints ratios. A time is never a failure. A call that gives a wrong result is.

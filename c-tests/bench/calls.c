@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* Calls that only touch memory: what a fence costs while nothing sleeps. */
 #include "bench.h"
 #include "peer.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * What fences cost besides time: memory, descriptors, allocations, and CPU time while waiters
  * sleep.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* Many threads sleep on one fence, each for its own value. Each signal concerns one of them. */
 #include "bench.h"
 #include "futex.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* The time from a signal, through a relay that notices it, to a receiver that sleeps. */
 #ifndef BENCH_DELIVERY_H
 #define BENCH_DELIVERY_H

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * libumf beside the kernel's timeline (drm_syncobj), and conversions beside the ioctl that they end
  * in.

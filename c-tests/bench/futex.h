@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * The hand-written futex that a fence is measured against: the least that is correct. One 32-bit
  * word holds a value of 31 bits and a bit that says that somebody sleeps. It has one signaler, its

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Two processes that signal and wait for each other. */
 #ifndef BENCH_LINK_H
 #define BENCH_LINK_H

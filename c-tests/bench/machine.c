@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* Processors, threads and memory, as the comparisons need them. */
 #include "bench.h"
 

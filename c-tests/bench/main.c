@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * The benchmark: libumf beside its alternatives, in one run, as ratios. docs/benchmark.md explains
  * the rows. It exits with 0 whatever the times are, and with an error only if something did not

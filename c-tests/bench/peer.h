@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * The peer of calls that only touch memory: the same instruction behind a function call into a
  * shared library.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Queues: the cost of submitting a job that can run at once, and the delay until a job that had to
  * wait begins. The peer is the submit thread that a driver would have written.

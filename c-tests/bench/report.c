@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Takes samples in rounds and prints ratios with their spread: a table for people, or tab-separated
  * lines for programs.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* Round trips between two processes: one signals, and waits for the other's answer. */
 #include "futex.h"
 #include "link.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * One thread sleeps for any, or for all, of many fences. Another signals. Both run on one core that
  * never halts.

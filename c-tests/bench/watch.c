@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Watches: the time from a signal to its eventfd or callback, and what a large number of other
  * watches costs, at a signal and while nothing happens.

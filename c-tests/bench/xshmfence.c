@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * X11's fences: the time from a trigger to the thread that waits for the UMF, through a loop and
  * through a thread that waits for the xshmfence. One fence, and one of a hundred.

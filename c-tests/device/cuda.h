@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * CUDA's driver, as the tests use it: found when the program runs, so that the program builds
  * everywhere. Without a device it says that it did not run.

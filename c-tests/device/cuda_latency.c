@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * How soon the CPU sees what a CUDA device wrote. The device waits for a value that a thread
  * signals, then it writes: the time runs from that signal to the return of the wait, so each row

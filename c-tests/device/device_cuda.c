@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Fences that a CUDA device writes, and fences that it waits for. The page is registered with the
  * driver, and memory operations of the stream write and await values in it.

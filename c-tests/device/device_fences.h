@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* What the tests of device stacks share: a page, a fence that the device writes, and a fence that
  * the CPU signals. */
 #ifndef DEVICE_FENCES_H

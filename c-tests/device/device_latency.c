@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * How soon the CPU sees what a device wrote, and at what cost. The device is another process: it
  * notes the time, writes the value through its own mapping, and wakes nobody. The peer of libumf is

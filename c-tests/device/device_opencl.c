@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Fences that an OpenCL device writes, and fences that it waits for. A device that shares the
  * host's memory gets a buffer over the page (CL_MEM_USE_HOST_PTR). A kernel writes values there and

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Fences that a Vulkan device writes, and fences that it waits for. VK_EXT_external_memory_host
  * imports the page as it is. A compute shader and transfer commands write values there and wake

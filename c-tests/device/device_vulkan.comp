@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #version 460
 /* What a GPU does with a fence: it may wait until one has reached a value, works, and signals
  * another. Made into device_vulkan.spv.h by: glslangValidator -V --target-env vulkan1.2 --vn

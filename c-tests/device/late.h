@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * How late waits ended, as the programs print it that measure latencies.
  */

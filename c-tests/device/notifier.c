@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Notifiers: one interrupt for all waits on the fences of a device. A process plays the device. It
  * writes values through its own mapping and interrupts by an eventfd, where a test wants it only if

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * How soon each kind of wait ends after a device's interrupt, beside a bare poll() of the
  * interrupt's descriptor; and after a CPU's signal, beside a wait for fences that no device writes.

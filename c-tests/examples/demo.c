@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * The main use of libumf, written to be read: a driver whose GPU takes any time that it likes, and
  * a compositor that shows what is complete. Two processes share one page of fences and what they

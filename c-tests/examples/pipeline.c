@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Pipelining: a client that commits a frame before the GPU has finished it can draw the next one
  * meanwhile.

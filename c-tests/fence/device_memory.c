@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Fences whose value is in a driver's memory, which the library may read and must not write. A
  * process that plays the device writes the value through its own mapping and wakes nobody.

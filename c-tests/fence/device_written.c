@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Fences that a device writes without waking anybody. A process plays the device and touches only
  * the value, the monitored value and an interrupt. Waits notice the value by polling, by a

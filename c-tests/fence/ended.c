@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A value that was reached before the fence ended stays reached. A program that signals its last
  * value and then releases the fence has signaled it. -ESTALE is for values that were not reached

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Fences: a value only grows, every process sees a pending value and an error, and an ended fence
  * is never confused with the next one in its slot.

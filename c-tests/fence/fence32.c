@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A 32-bit fence beside 64-bit ones in the same page: it wraps around, refuses values that are
  * behind, is written by a device at its own offset, and disturbs no neighbor.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A handle to a fence that has ended is never taken for one to a later fence of its slot, however
  * often the slot is reused. The test writes the slot's counter, where it would take years to count.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A fence with UMF_FENCE_LASTING belongs to its page, not to its creator. It lives as long as the
  * page: until the last mapping and the last descriptor are closed (umf_fence_create()).

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A value that this process once saw as signaled stays signaled here, whatever a peer does to the
  * memory afterwards: a smaller value, zeros, a hole in the file. Nor does any of that crash this

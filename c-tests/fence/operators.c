@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Every comparison that a wait can make, on both widths and under a mask: against a table of
  * expected results, and against a sleeping waiter that only the right value may wake.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Pages: every slot holds a fence of its own, a page means the same to every process that has it, a
  * device can write the values in it, and nothing of it stays behind.

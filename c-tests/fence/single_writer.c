@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A page that only its creator can signal. Every other process can wait, asleep, and nothing else.
  * Calls that would write to the page are refused and do not try.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * What the kernel module answers to wrong calls and wrong packets, and that threads that do
  * everything at once harm nothing.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Memory is synchronized apart from work. The kernel takes a queue's memory away in finite time,
  * wherever the queue is: in the middle of a job, or in a wait for a UMF that nobody may ever

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * The device's own kernel fences. They are finite, so they may be handed out before the work is
  * done: as sync_files and as points of timelines. Kernel fences of others become what a queue waits

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Work that reaches the device without a system call, and values that come back: waits for UMFs in
  * the device's own queues, before they are signaled, of other queues, processes and the CPU.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "winsys.h"
 
 #include "kernel_module.h"

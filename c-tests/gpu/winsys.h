@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * A driver's winsys for the emulated GPU (kernel/module/uapi/umf_gpu_drm.h): what Mesa would have
  * between a Vulkan driver and the kernel. Work is submitted by a store to a doorbell, without a

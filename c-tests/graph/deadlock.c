@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Deadlocks are reported: queues and copies that wait for each other, in one process and in three,
  * each exactly. What only looks like a deadlock is not reported.

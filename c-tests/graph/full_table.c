@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A wait table that another process has filled costs nothing more, asks the kernel nothing about
  * other processes, and does not hide a later deadlock where its records say nothing any more.

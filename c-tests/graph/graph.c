@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * umf_graph_write() shows, for all processes that share the page, each wait, who will signal the
  * value, and which waits form a circle. Waits write their own wait records. Those of queues are

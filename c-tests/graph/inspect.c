@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A page that is imported to be looked at: every fence can be read through a descriptor that is
  * open for reading alone, and nothing in the page can be used or changed.

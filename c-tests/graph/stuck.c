@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Two processes that wait and go on only when this program's stdin ends: for a test of umf-info.
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * pthread_cancel() of a thread in the library. No call is a cancellation point, also where the
  * program's function that it calls passes one: the request stays pending until the thread is back

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Another library is also called libumf: libumf.so.1, the Unified Memory Framework. One process can
  * load both, in either order and with all symbols global, and each works. They share no soname and

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* The same as coexist.c, for a program that is linked with both libraries. */
 #include "check.h"
 

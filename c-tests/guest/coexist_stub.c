@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Stands in for Intel's Unified Memory Framework in coexist.c: a library with the same short name,
  * installed as libumf.so with soname libumf.so.1, with a few symbols like those that it exports.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A program that this process executes inherits nothing of the library: no descriptor, whatever is
  * open, and however close the execution is to the opening. It can use the library itself as usual.

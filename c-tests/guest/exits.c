@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A process ends while the library's threads are at work and others wait, signal and create. It
  * ends with the given status, whichever thread calls exit(), and from where. Code that runs then

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A process forks while its threads, and those of the library, are in the middle of anything. The
  * child may call every function that the header marks async-signal-safe (this test calls all of

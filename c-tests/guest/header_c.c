@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * The header is strict C11, complete by itself, may be included twice, and every function of it can
  * be linked.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The header is C++17 too: the functions have C linkage, and no function hides a struct.
 #include <libumf.h>
 #include <libumf.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * No call changes errno, whether it succeeds, fails, sleeps or is interrupted. (bad_input.c checks
  * the same for wrong arguments.)

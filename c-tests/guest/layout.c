@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Sizes and offsets of every member of every struct that programs and the library share. A change
  * breaks programs that were compiled before it.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Process 1 of a pid namespace, as in a container, forks into a new pid namespace. The child is
  * process 1 too, and still another process: its handles are those of any forked child.

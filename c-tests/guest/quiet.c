@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * The library is a guest in a program. Loading, using and unloading it starts no thread, changes no
  * signal handler, environment or other state of the process, prints nothing, opens only close-on-

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Functions that are marked async-signal-safe are. A handler may call them whatever it interrupts,
  * even a call that holds a lock or allocates, and both calls give the right result.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Every function that the header marks async-signal-safe takes at most 2 KiB of stack. A signal
  * handler may run on a stack of 8 KiB, of which the kernel takes up to half for the registers.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A program unloads the library (dlclose) while threads of the library are still at work: in a loop
  * that nobody ended, and in a loop that was ended in its own callback, whose thread nobody can

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Every function, given each argument that a user could get wrong, returns the documented errno. It
  * writes no output, changes no fence, leaves errno alone and keeps no descriptor. In each row one

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * An imported descriptor is accepted as a page only if its size is sealed and its header is right.
  * Everything else is refused and leaves nothing behind. The test makes the files by hand, as an

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Files and peers that a conversion of X11's fences must not trust: files that cannot be sealed, a
  * peer that truncates the file or punches holes into it, words that no X11 program writes, and a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A peer that only spends this process's time: with events that tell nothing, with wake-ups of
  * unchanged words, with notifications, or with fences that it forged to be written by a device. A

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A peer that only spends the time of threads that block in a wait: with events that tell nothing,
  * with wake-ups of unchanged words, or with fences that it forged to be written by a device. The

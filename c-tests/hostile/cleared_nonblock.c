@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * O_NONBLOCK belongs to the open file. Another process that has an eventfd can clear the flag after
  * the eventfd was armed, fill the counter, or read it first. The loop serves its other watches and

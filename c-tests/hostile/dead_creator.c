@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * The slots that a dead process left in use can be reclaimed, wherever it was killed, and no slot
  * of a living process is. protocol/killed_creator.c kills at every instruction.

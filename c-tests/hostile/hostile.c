@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A peer does to a page all that it can: it writes to all of it at random and by the rules of its
  * layout, punches holes, tries to change its size, and wakes, requeues and locks the threads that

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A peer makes a page of a million forged fences, which costs it milliseconds, and dies. The loop
  * that tied the page fails them in parts, and serves other pages in between.

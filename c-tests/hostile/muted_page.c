@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A process that can only read a page mutes its wake-ups. It parks a thread in
  * FUTEX_WAIT_REQUEUE_PI on the words of the page, where each FUTEX_WAKE of the creator then stops

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * When a process dies, the values that it had announced fail, for every kind of wait, wherever in
  * its code it was killed.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A descriptor whose file a peer serves: a file on a FUSE mount. The peer answers each ioctl as a
  * dma-buf would, with the number of a descriptor of the victim's. Every call refuses the file, and

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Kernel fences that are attached to values of a UMF: exports hand them out at once, pending. What
  * is handed out is the caller's kernel fence and nothing else: it signals with that, and never

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A wait for a kernel fence tells the driver its deadline, which may raise the device's clocks.
  * Only the project's own module has fences that remember it (kernel/module).

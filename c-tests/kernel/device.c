@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* Devices: what they can do, on every kernel; what they cannot do is refused at once. */
 #include "drm_machine.h"
 #include "sleeper.h"

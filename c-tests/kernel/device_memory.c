@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Fences in a DRM driver's memory: a page that a driver imports by PRIME, and a fence whose value
  * is in a driver's buffer. Values are written through the driver's mapping, as a GPU would write

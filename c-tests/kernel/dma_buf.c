@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Conversions between a UMF and the implicit fences of a dma-buf. The buffers are a driver's (vgem)
  * and plain memory (udmabuf).

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Kernel fences that fail: their error becomes the UMF's, by whichever way it was imported. The
  * drivers of Debian's kernels never fail a fence, so this needs the project's own module

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A GPU that goes away while this process has it open. Every conversion that needs it returns
  * -ENODEV, a conversion under way ends with it, with SYNCOBJ_EVENTFD and without, and no thread is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Syncobjs that the library makes, gives to another process, and whose lost points are given up.
  * The other side of each test is a second open file of the device, with raw ioctls, as a compositor

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * No kernel fence waits for a UMF. A kernel fence is made only once the UMF has reached its value,
  * and is created signaled. So if a signaler never gets there, a call that fails leaves nothing in

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A kernel or a sandbox refuses the ioctls of conversions, one at a time. A call that needs it
  * returns the same error whether it blocks or is asynchronous, and everything else works.

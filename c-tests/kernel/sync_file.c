@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* Conversions between a UMF and a sync_file. */
 #include "drm_machine.h"
 #include "sleeper.h"

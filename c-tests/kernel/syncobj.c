@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* Conversions between a UMF and a drm_syncobj, binary and timeline. */
 #include "drm_machine.h"
 #include "sleeper.h"

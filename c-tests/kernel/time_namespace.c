@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A time namespace: this process's CLOCK_MONOTONIC differs from the one that the ioctls of DRM
  * count in. A conversion's deadline is that of this process, and it sleeps until then.

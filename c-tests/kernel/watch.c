@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Points of a syncobj that are made when fences are reached, without a blocked thread; and
  * umf_syncobj.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Kernel fences that become UMFs without a blocked thread: sync_files, dma-bufs, and points of a
  * syncobj, which may not exist yet. With "sandbox", the kernel seems not to know SYNCOBJ_EVENTFD,

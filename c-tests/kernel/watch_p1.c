@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * No kernel fence waits for a UMF, not even one that a loop makes. Exports run all the time: with
  * fences that are reached, that fail, that never come, with cancellations, loops that end and

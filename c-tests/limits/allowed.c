@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * The system calls that a sandbox must allow: a job that uses all of the library makes these and no
  * others. None is io_uring's, which many sandboxes forbid. Under Flatpak's filter the job works as

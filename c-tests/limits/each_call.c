@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Each function of the library, with each of its allocations and each of its descriptors failing in
  * turn: it returns -ENOMEM or -EMFILE and changes nothing, and then the same call succeeds.

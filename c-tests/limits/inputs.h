@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* What every kind of call is given where system calls are refused (allowed.c, refused.c). */
 #ifndef INPUTS_H
 #define INPUTS_H

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A sandbox that kills, as that of Chromium's GPU process does: futex_waitv, fstatfs, signals to
  * other processes, AIO, and unusual uses of prctl, fcntl, mmap and clocks end the process. Waits

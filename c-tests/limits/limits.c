@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * File descriptors, address space, mappings or threads run out: the call returns -EMFILE or -ENOMEM
  * and keeps nothing, and succeeds once there is enough again. (each_call.c does this for each

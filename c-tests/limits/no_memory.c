@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Memory runs out at each allocation in turn: the call returns -ENOMEM, writes no output, keeps
  * nothing and breaks nothing, and succeeds when there is memory again. Calls that promise not to

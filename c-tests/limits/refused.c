@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A kernel or a sandbox refuses system calls, one at a time. Each function that needs the call
  * returns an error, the same each time, and all others work. A temporary failure is not taken for a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Watches for any or all of many fences, of one page or many: one callback, which is told the entry
  * that decided. Failures, precedence, cancellation and the end of the loop, as with other watches.

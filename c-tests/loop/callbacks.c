@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * What a callback may do: everything. It releases the last references to its objects, makes new
  * watches, waits, and ends its own loop. And how loops end: with callbacks that run, with pending

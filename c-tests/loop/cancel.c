@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Canceling watches: the result is definite at any time. After 0 the callback is never called,
  * after -EALREADY it was, and the release is called once in every case.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A sandbox refuses epoll_wait(), which the loop's thread sleeps in. Ties fire all the same. Where
  * poll() is refused too, a tie says so: its callback gets the error.

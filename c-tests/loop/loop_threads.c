@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * The threads of a loop: when they exist, their names and signal masks, what they cost while
  * nothing happens, and loops that cannot start a thread or whose process forks.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Watches of fences: their results, what they do when they complete, and in which order, for both
  * kinds of loop.

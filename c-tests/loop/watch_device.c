@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Watches of fences that a device writes: noticed within a share of the time already waited, at
  * once with umf_fence_notify(), whatever else the loop handles, and without polling fences that

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Very many watches, of many fences, of one fence, of more pages than a thread can wait for: each
  * signal calls only the callbacks that it concerns, at the same cost. The same in a sandbox that

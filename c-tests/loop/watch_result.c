@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Once a thread has seen what a watch did, umf_watch_result() tells how the watch ended. The thread
  * here sees it as early as it can: it spins on the eventfd or the fence that the watch changes. And

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Fences that X11 clients and the X server share, against the real libxshmfence: both directions,
  * in one process and in two, many on one thread, and what ends a conversion early. The same in a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Two programs that were built for different processors share pages. Each finds at the same place
  * what the other writes, wakes the other, tells it of errors, and sees the value that it waits for.

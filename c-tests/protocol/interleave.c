@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A wait never misses its signal, whatever happens between any two of its instructions. The waiter
  * is stopped before each instruction of the call in turn. There each event that could wake it

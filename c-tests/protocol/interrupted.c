@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A handler may call functions that are marked async-signal-safe between any two instructions of
  * any call of the library, and both calls give the right result. The caller is stopped before each

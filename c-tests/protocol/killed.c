@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A process that is killed in the middle of a signal blocks nobody for good. When a survivor fails
  * the fence, or its creator ends it, every wait for it ends. The signaler is killed before each

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A process that is killed while it creates or ends a fence leaves a slot that can be reclaimed,
  * and no waiter of the fence sleeps on. It is killed before each instruction of the call in turn.

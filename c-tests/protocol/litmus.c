@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * The wake protocol on real cores: one process falls asleep just when another signals, over and
  * over. The delay sweeps over the few hundred nanoseconds between the waiter's last check and its

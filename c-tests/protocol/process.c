@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Many processes signal and wait for long: no wake-up between them is lost, however they
  * interleave, and a process that is killed in the middle harms nobody. Waits have no deadline, so

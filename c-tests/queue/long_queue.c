@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * What a step of a blocked queue costs does not depend on how many jobs are behind it. What its
  * next jobs will signal is recorded at every step: a deadlock is found in queues of any length.

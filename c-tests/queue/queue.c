@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Queues whose jobs run: in order, each when its waits are met, however they come to be met; and
  * waits for all jobs.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Queues whose jobs do not run: canceled, failed, or abandoned; and jobs that act on their own
  * queue. Each job is released exactly once.

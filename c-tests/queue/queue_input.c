@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Wrong use of queues: every argument that a caller could get wrong, the child of a fork, and
  * errno, which no call changes. A refused call has changed nothing: no fence, no job, and release

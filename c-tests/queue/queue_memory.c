@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Queues and memory: whichever allocation fails, the call returns an error and changes nothing. A
  * queue of stable size takes one block for each job, and none to run it.

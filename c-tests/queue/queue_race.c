@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Concurrent calls on queues: many threads submit, cancel, fail and release at once, and fences are
  * signaled just when their watches are withdrawn. Every accepted job is released exactly once; no

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * No release function runs under a queue's lock. A release function that needs the queue, or a lock
  * whose holder needs the queue, hangs there.

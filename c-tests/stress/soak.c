@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Everything at once, for a long time: processes that signal and wait in all ways, loops and
  * queues, conversions where the machine supports any, and signalers that are killed and started

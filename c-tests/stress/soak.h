@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * What the processes of a soak share: a table in which each counts its operations and records its
  * resources.

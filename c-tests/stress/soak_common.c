@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* The table that the processes of a soak share, and what each of them measures of itself. */
 #include "drm_machine.h"
 #include "soak.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A process that converts another's signals to kernel fences and back, in all ways that the machine
  * supports.

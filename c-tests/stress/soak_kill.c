@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* Signalers are killed at any time and started again. Every waiter learns of it each time. */
 #include "follower.h"
 #include "process.h"

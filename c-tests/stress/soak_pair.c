@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* Two processes signal each other, and wait for each other in all ways. */
 #include "process.h"
 #include "soak.h"

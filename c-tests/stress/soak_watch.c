@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A process whose loops and queues react to another's signals: callbacks, eventfds, other fences,
  * jobs.

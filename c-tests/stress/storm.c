@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * 10,000 signals a second, whose handler returns, end no call early, keep none from ending, and
  * lose nothing: calls that create, wait, watch, dispatch, drain, write the graph, and end.

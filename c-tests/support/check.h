@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * What every C test starts from: checks that print what they found, and small helpers for time,
  * processes and descriptors. A test is a main() that returns 0. The first check that fails ends it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * A device's memory: one file mapped twice, for the device to write and for the library to read. A
  * write to the read-only mapping crashes the test.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * What the kernel tests start from: a virtio-gpu and a vgem device, which the machines of
  * kernel/run have, and the features of that kernel. The expectations come from the kernel's version

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * Counts allocations, and lets the n-th one fail. One file of a program may include this: it
  * replaces malloc and its relatives for the whole program, the library included. glibc only. Under

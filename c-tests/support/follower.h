@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Waiters that follow a signaler, until the signaler dies. */
 #ifndef FOLLOWER_H
 #define FOLLOWER_H

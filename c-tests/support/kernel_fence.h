@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Kernel fences seen from outside: sync_files, and the fences of a dma-buf. */
 #ifndef KERNEL_FENCE_H
 #define KERNEL_FENCE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* The project's kernel modules (kernel/module). */
 #ifndef KERNEL_MODULE_H
 #define KERNEL_MODULE_H

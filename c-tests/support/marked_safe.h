@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* The functions that the header marks async-signal-safe. The program is built with -DHEADER. */
 #ifndef MARKED_SAFE_H
 #define MARKED_SAFE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * Notifiers of descriptors and functions, as drivers make them.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * Peers: processes that share with the test only what it sends them through a socket.
  */

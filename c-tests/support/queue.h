@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * What the tests of queues share: jobs that count what happens to them, and loops of every kind,
  * which keep running while a test waits.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * A page as bytes, as every holder of its descriptor sees it. The layout is written here once more,
  * by hand, for tests that play a hostile peer, a device, or a process that writes wait records.

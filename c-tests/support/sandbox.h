@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Sandboxes that forbid system calls. */
 #ifndef SANDBOX_H
 #define SANDBOX_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * Stops a child process before any machine instruction of a call, so that a test can do something
  * between any two of them. This finds every time what random timing finds once in a million runs.

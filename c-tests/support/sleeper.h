@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * Threads that sleep in the library, and how a test knows without guessing at times that one
  * sleeps. The watchdog ends a test that misses a wake-up.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* The kernel's syncobj calls. Each returns 0, what its name says, or a negative errno. */
 #ifndef SYNCOBJ_H
 #define SYNCOBJ_H

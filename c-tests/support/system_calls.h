@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Counts the system calls that a child makes between two points of its program. */
 #ifndef SYSTEM_CALLS_H
 #define SYSTEM_CALLS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Kernel fences that fail on demand, from the project's kernel module (kernel/module). */
 #ifndef TEST_FENCE_H
 #define TEST_FENCE_H

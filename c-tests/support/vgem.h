@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * Pending kernel fences that a test controls without a GPU: the vgem driver attaches them to its
  * buffers, and signals them when asked. An unsignaled one signals by itself after 10 s, as no

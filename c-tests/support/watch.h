@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * Loops and watches: callbacks that record their calls, and ways to let a loop of either kind work
  * while a test waits.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A deadline ends a wait even if a peer keeps it from falling asleep, by changing the word that the
  * waiter is about to sleep on each time. The waiter is stopped at each system call for this, so the

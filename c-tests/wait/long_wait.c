@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A compute job that signals when it is done, whenever that is. Waits have no hidden deadline and
  * use no CPU meanwhile. The test counts how often each wait woke up, which a busy machine does not

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * The promise about spinning: wasted spins stay within the configured share, however many threads
  * wait and however often, and are zero where spinning is off. Two processes that share one

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Waits for one fence: every jump of the value wakes exactly the waiters that it concerns,
  * deadlines are kept, signals to the process do not interrupt a wait, and the waiter sleeps.

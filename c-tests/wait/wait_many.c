@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Waits for many fences, for any or for all, on one page and on more pages than one system call can
  * sleep on: the same results everywhere. The same in a sandbox that forbids futex_waitv, with

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A signal wakes the waiters of its fence, and of others only a few times: threads that wait for a
  * fence of their own and a common one, and processes whose loops watch another fence of the page.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # shellcheck shell=bash
 #
 # Debian systems in folders ("roots"), for builds that must not depend on what this machine has. To

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # shellcheck shell=bash
 #
 # Signs of life from commands that are silent for minutes, and the reason when a disk is full. To be

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* Prints what this kernel has for libumf's conversions. Exits with 0 whatever it finds. */
 
 #define _GNU_SOURCE

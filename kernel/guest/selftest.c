@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* Ends in the way that its argument names. kernel/selftest checks that the harness detects it. */
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Finds, downloads and unpacks Debian's kernels.
 
 Needs no root, and changes nothing on the system except the cache.

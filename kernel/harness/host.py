@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Runs the programs on this machine's own kernel and hardware."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Writes the machine's file system.
 
 It has /init, busybox, the kernel's modules, the programs and their libraries.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Boots a kernel in QEMU, and reports what the programs print and how they end."""
 
 import socket

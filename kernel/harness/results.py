@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Defines programs, how they ended, and what counts as a pass."""
 
 import re

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Binary semaphores order submissions. Every signal has one wait, and a semaphore is used again and
  * again. As Vulkan requires, each wait is submitted after its signal, and after everything that the

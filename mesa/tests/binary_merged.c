@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A driver may merge the batches of one vkQueueSubmit call. The wait of the second batch must still
  * wait for the signal that was submitted before it. If it waited for the signal that is submitted

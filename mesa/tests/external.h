@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Semaphores and fences as file descriptors: what the driver supports, and short helpers. */
 #ifndef EXTERNAL_H
 #define EXTERNAL_H

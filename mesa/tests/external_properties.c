@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* The driver can export and import what it reports, and its reports are consistent. */
 #include "external.h"
 

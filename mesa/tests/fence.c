@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* Fences: creation, reset, status, and waits for one, any and all. */
 #include "gpu.h"
 

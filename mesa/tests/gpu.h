@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * What every test starts from: a device with at least one queue, and short helpers for semaphores,
  * fences and submissions.

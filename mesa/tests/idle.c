@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A wait uses no processor time: for one semaphore, for all or any of 64 semaphores or fences, and
  * in a queue.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Several threads create, use and destroy timeline semaphores, all on one core. A thread that is
  * woken up may then run before the signaling thread continues. A driver that uses a semaphore after

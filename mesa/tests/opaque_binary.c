@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Binary semaphores as opaque fds: the work of one process waits for the work of another. Every
  * signal has one wait. A temporary import lasts for one wait, and a permanent import stays.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Fences as opaque fds: the importer shares the state, so both processes see signals and resets. A
  * reset ends a temporary import, and then resets the fence's own state.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A hostile peer receives a semaphore and writes random data to the memory behind the descriptor.
  * It can falsify that semaphore. It cannot harm this process or any other semaphore, and it cannot

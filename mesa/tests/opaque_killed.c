@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A process that shares a timeline semaphore is killed while it uses it. The other processes
  * continue: nothing hangs, nothing fails, and the semaphore still works between them.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A process shares hundreds of semaphores, until it runs out of file descriptors. Creation then
  * fails with an error, and every existing semaphore still works. After some are destroyed, creation

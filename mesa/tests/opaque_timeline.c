@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Two processes share timeline semaphores as opaque fds. Either process may have created the
  * semaphore. Both see one value, and both signal it and wait for it, on the host and in queues.

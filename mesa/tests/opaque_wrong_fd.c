@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * An import of a descriptor that is not a semaphore or fence of this driver fails with
  * VK_ERROR_INVALID_EXTERNAL_HANDLE. The descriptor stays open and belongs to the caller. The

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * An import as the wrong kind is refused: a timeline as a binary semaphore or fence, and a binary
  * semaphore or fence as a timeline.

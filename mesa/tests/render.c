@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * When the semaphore or fence of a rendering is signaled, the rendering is done. A later submission
  * without commands does not overtake it.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #version 450
 /* Runs for `rounds` steps. Each step needs the result of the previous one. */
 layout(local_size_x = 1) in;

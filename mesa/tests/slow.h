@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* A compute shader that runs for a chosen time, and counts its runs in memory when it ends. */
 #ifndef SLOW_H
 #define SLOW_H

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* vkQueueSubmit2: several batches in one call, with binary and timeline semaphores and stages. */
 #include "gpu.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A sync_file of another driver fails, for example because its GPU was reset. For the waiter, this
  * counts as complete: the queue and the host continue, and the waiter's device is not lost.

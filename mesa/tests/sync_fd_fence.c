@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A fence as a sync_file. The sync_file signals when the work is done, and the export resets the
  * fence. An import lasts until the fence is reset. -1 means a sync_file that has signaled.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A sync_file of another driver is pending. A semaphore or fence that imported it is signaled when
  * the other driver's work is done, and not before. An export of work that depends on it always

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A binary semaphore as a sync_file. The sync_file signals when the work is done. The export
  * unsignals the semaphore. Any other semaphore can import the sync_file for one wait. -1 means a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * The export of a sync_file waits only for the exported work. It does not wait for later
  * submissions, whether they run or wait for the host, and it does not wait for another device.

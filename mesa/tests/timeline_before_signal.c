@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A submission may wait for a value before its signal was submitted. vkQueueSubmit must still
  * return: in this program, the thread that submits is also the thread that signals.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* vkGetSemaphoreCounterValue never decreases, and is never below a value that was waited for. */
 #include "gpu.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A semaphore may be destroyed as soon as the submissions that use it have completed. A wait for
  * the last value proves that. The driver's threads must not use the semaphore afterwards. Creation

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * The queue waits for timeline semaphores and signals them: in chains, many at once, and with
  * values that are reached before or after the submission.

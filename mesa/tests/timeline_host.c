@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* Timeline semaphores on the host: initial values, signals, waits, and wake-ups. */
 #include "gpu.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Values have 64 bits everywhere: near the end, across the middle, and in the largest jumps
  * allowed.

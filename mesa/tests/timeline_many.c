@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Wait-all ends when the last semaphore has reached its value, and wait-any when the first one
  * has.

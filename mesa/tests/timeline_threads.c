@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* Threads can submit, signal and wait at the same time. */
 #include "gpu.h"
 

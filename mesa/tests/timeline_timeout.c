@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * A wait that is not satisfied returns VK_TIMEOUT, not early and not much too late, without
  * effects.

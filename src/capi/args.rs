@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Arguments that are not handles: checks, and how structs and arrays are read and written.
 
 use crate::error::{Error, Result};

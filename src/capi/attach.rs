@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Kernel fences of the device's own.
 //!
 //! A driver's submission may return a kernel fence for the work that will signal a value: an

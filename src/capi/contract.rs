@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The C contract: what the header asks of its callers, and every `c_contract!` relies on.
 //!
 //! - A pointer is NULL or points to what its type says. A struct that starts with its size has as

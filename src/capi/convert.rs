@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Conversions that wait.
 //!
 //! These block until the source is signaled. A kernel fence that they make is signaled from the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! DRM devices.
 //!
 //! A device is an open DRM device file, which the conversions to and from drm_syncobj need.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Event loops.
 //!
 //! An event loop runs what is due: callbacks of watches, conversions, and jobs of queues. It runs

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Fences that a device writes.
 //!
 //! A device can write the value of a fence in the page, at umf_fence_offset(), or in memory that

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Fences.
 //!
 //! A fence is a value in a slot of a page. umf_fence_signal() raises it; umf_fence_wait() and

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Diagnostics.
 
 use super::args::{borrow_fd, no_flags, write_sized};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Handles: how a C pointer becomes a reference to the object behind it, and back.
 
 use super::returns::c_return_preserving_errno;

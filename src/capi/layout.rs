@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Sizes and offsets of every member of every public struct, which never change: programs were
 //! compiled with them. `c-tests/guest/layout.c` has the same numbers, as C sees them.
 

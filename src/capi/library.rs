@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Version, capabilities and settings.
 
 use super::args::{no_flags, write_sized};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Every `extern "C"` function: check arguments, call one thing, turn the result into an int.
 //!
 //! The documentation comments of the public items become `include/libumf.h` and are written for

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Notifiers: how the waits of a process hear a device's interrupts.
 //!
 //! A notifier is one place where interrupts arrive, for any number of fences: those of a page, or

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Pages.
 //!
 //! A page is one shared-memory object: an array of slots, each of which holds at most one fence. It

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Queues.
 //!
 //! A queue runs jobs in order, each when its waits are met. It replaces the submit thread that

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! How every call ends: the result becomes an int, a panic becomes an error, errno stays as it was.
 
 use crate::error::{self, Error, Result};

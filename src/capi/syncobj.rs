@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Conversions that do not block.
 //!
 //! These return at once; an event loop performs them when their source is signaled. Each makes a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Waiting.
 //!
 //! A wait blocks the calling thread. To be called back instead, see umf_loop_watch(); to run work

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Watches.
 //!
 //! A watch is a wait that blocks no thread. When it is due, the loop performs its action (signal a

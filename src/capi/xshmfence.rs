@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! X11's fences.
 //!
 //! An xshmfence is the fence that X11 clients and the X server share (DRI3FenceFromFD, Present):

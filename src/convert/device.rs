@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A DRM device that the caller has opened, for syncobj calls.
 
 use crate::error::{Error, Result};

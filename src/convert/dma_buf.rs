@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Export to the implicit fences of a dma-buf, and import from them.
 
 use super::rules::{apply_outcome, check_import, wait_until_reached};

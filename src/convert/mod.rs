@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Blocking conversion to and from kernel fences, one file per kernel object; and X11's fences.
 //!
 //! The reactor uses the same parts for the conversions that complete later. `rules.rs` has what all

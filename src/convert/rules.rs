@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The kernel's rule: no kernel fence waits for userspace.
 //!
 //! The kernel documentation has it in dma-buf, "Indefinite DMA Fences". So each export waits for

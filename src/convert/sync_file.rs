@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Export to a sync_file, and import from one.
 
 use super::device::Device;

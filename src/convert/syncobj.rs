@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Export to a drm_syncobj, binary or a timeline's point, and import from one.
 
 use super::device::{Device, Holds};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! An xshmfence, the fence that X11 clients and the X server share (DRI3, Present).
 //!
 //! It is one 32-bit futex word in a file of its own. The protocol is that of libxshmfence 1.3

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Finds the participants that can never continue, because all that could end their wait cannot
 //! either.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! `fmt::Write` to a file descriptor, through a small buffer: it allocates nothing.
 
 use crate::error::{Error, Result};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! What a slot says of its fence, read without opening the fence.
 
 use super::graph::readable_value;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The wait-for graph: the wait tables of all pages of this process, checked against the fences.
 //!
 //! Each table is read twice. A wait counts if both reads have it: then all waits existed at one

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 use super::super::{report, report_new_deadlock};
 use super::*;
 use crate::config;

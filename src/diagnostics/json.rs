@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The wait-for graph as JSON, for programs. `umf_graph_write()` documents the members.
 
 use super::deadlock::Status;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The wait-for graph of all pages, for a person to read.
 //!
 //! Participants that wait, or will signal, write that into the wait tables of the pages. This

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The wait-for graph as text, and in Graphviz's language.
 
 use super::deadlock::Status;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Kernel fences that stand for values of a fence.
 //!
 //! The caller states: once the kernel fence has signaled, the work that signals the value is done.

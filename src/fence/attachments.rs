@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The list of the kernel fences that stand for values of a fence, in this process.
 //!
 //! Nothing of this is in the page: a peer neither sees an attachment nor makes one. `attach.rs` has

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! What a notifier needs of a fence: to look at the value that the device writes, and to wake.
 
 #![forbid(unsafe_code)]

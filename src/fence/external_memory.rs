@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A fence's value in memory that a driver mapped: a buffer object, host-visible Vulkan memory,
 //! pinned CUDA memory.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A fence as this process has it open.
 
 #[cfg(not(loom))]

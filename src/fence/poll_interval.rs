@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! How often to check a value that is written without a wake-up.
 //!
 //! No device calls FUTEX_WAKE. A wait that no notifier serves therefore polls. Without a prediction

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Whether to spin before blocking, and for how long.
 //!
 //! The wake-up of an idle core takes some 40 µs. A signal that comes sooner is worth spinning for;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A record in a page's wait table that is valid until its guard is dropped.
 
 #![forbid(unsafe_code)]

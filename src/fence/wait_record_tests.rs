@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! What a record says, who may take it, and what a peer can do to it.
 
 use super::*;

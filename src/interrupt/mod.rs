@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A device's interrupts in this process: where they arrive, and which fences they may concern.
 //!
 //! | file | subject |

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A notifier: one place where a device's interrupts arrive, for any number of fences.
 //!
 //! A device writes values and wakes nobody. After an interrupt, somebody has to look which values

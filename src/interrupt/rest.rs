@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! How much time interrupts that wake nobody may take: a part of one core.
 //!
 //! A descriptor may be always readable, and a device may interrupt without writing. Time that woke

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Where a device's interrupts arrive: a readable descriptor, or a blocking function of the driver.
 
 use crate::error::Result;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! epoll under shuttle: the kernel's, except that a sleep is one of shuttle's threads.
 //!
 //! The models use eventfds alone, so a sleeper looks again after each write to an eventfd.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Event loops under shuttle: the code of reactor/ as it is, with its threads. A watch that misses
 //! its signal is a deadlock, which shuttle reports. A callback that runs under a lock of the
 //! library aborts (util/callback.rs).

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! eventfds under shuttle: the kernel's, whose writes wake what sleeps in model/epoll.rs.
 
 #[path = "../sys/eventfd.rs"]

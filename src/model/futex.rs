@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The kernel's futexes as the model checkers see them: what sys/futex.rs does with system calls,
 //! on the threads of loom or shuttle.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Where interrupts arrive under the model checkers: a flag that a model's device raises.
 
 use crate::sys::time::Deadline;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! What the model checkers run, and what they put in the place of the kernel and of shared memory.
 //!
 //! loom explores every interleaving, and every value that the memory model lets a load return: of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Notifiers under the model checker: the code of interrupt/notifier.rs, fence/ and wait/ as it is,
 //! with the notifier's thread. Only the source of interrupts is replaced.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A count and a mutex that are loom's only where a model asks for it. References and the registry
 //! of open fences are in every model, and would make most of them too large.
 

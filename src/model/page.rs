@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A page for the model checkers: the same slots and event count as in shm/page.rs, on the heap,
 //! since their atomics cannot be mapped.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Watches under the model checker: the code of fence_poller.rs, fence_watches.rs and watch.rs as
 //! it is, with the poller's thread. Only the event loop is replaced, by a scheduler that counts
 //! what is due. A watch that misses its signal is a deadlock, which loom reports.

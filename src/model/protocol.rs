@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The wake protocol under the model checker: every interleaving, and every value that the memory
 //! model lets a load return, of the code in shm/, fence/ and wait/ as it is. A lost wake-up is a
 //! deadlock, which loom reports.

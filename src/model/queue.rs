@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Queues under shuttle: the code of queue/ and reactor/ as it is. Each job runs once and after its
 //! waits, or not at all; its data is released once, and its signals are made or fail.
 

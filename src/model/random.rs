@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! How the models under shuttle run, and the functions of a caller's that they pass to the library.
 //!
 //! The schedules are chosen at random, from seeds that are the same in each run.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Processes that can only read a page (UMF_PAGE_SINGLE_WRITER) under loom.
 //!
 //! They register nowhere, so the creator wakes without looking. The word of owner_death.rs says

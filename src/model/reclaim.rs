@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Slots whose creator was killed, under the model checker: it does some steps of a claim or of an
 //! end and no more. Then other processes reclaim and claim the slot, at the same time.
 

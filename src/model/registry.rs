@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The registry and the references that it hands out, under loom: util/registry.rs and util/refs.rs
 //! as they are, with their counts and the registry's mutex. An access to memory that is freed fails
 //! (model/optional.rs).

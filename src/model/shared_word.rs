@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A futex word of another program, which no model maps.
 
 #![forbid(unsafe_code)]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The library's threads as the model checkers see them: what sys/thread.rs does with the system's
 //! threads, on those of loom or shuttle.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A job: its waits, the driver's function, and its signals. One allocation holds waits and
 //! signals.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Deferred submission: jobs run in order, each once its waits are met.
 
 #![forbid(unsafe_code)]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A queue replaces the submit thread that drivers use for wait-before-signal, without a thread.
 //!
 //! Jobs run in order, each once its waits are met. A queue has one watch, for the first unmet wait

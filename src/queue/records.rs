@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The records that a blocked queue keeps in the wait tables: its wait, and what it will signal.
 //!
 //! A queue that never blocks has none: its signals are pending. Once it blocks, each job is

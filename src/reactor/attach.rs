@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Attaches kernel fences, and has the exports that wait for the fence's value follow.
 
 use super::point_order;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The event loop: a list of due watches, run one after another, and the pollers that fill it.
 
 use super::THREAD_NAME;

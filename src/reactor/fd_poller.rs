@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! An epoll instance: polls sync_files, timelines and peers for an event loop.
 //!
 //! A sync_file is readable once its fence has signaled. A timeline's point has no descriptor before

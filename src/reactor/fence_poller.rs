@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A thread in futex_waitv, which polls the fences of up to 126 pages for an event loop.
 //!
 //! A signal can only wake a futex, and only a thread can sleep on one. This is an event-count wait

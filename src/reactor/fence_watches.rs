@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The watches of one fence: a binary heap by threshold, and a list for those that have none.
 //!
 //! A signal checks the top of the heap. So its cost does not depend on how many watches wait for

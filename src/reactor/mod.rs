@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A reactor, as in mio or libuv: waits that block no thread.
 //!
 //! A *watch* is a wait with an action. It belongs to an *event loop*, which has two kinds of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The order in which points are added to a timeline: by watches, and by giving points up.
 //!
 //! The kernel accepts points in any order, after which neither of two swapped points signals. So

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A thread in DRM_IOCTL_SYNCOBJ_TIMELINE_WAIT, which fires an eventfd when a point is submitted.
 //!
 //! Linux 6.6 and later do that themselves (DRM_IOCTL_SYNCOBJ_EVENTFD). The thread waits for two

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Threads that wait in umf_watch_cancel() for a release function that another thread runs.
 //!
 //! A release function may cancel other watches. If two threads are in the release functions of two

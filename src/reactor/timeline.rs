@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A kernel timeline (drm_syncobj): adds points to it in order, and has the event that announces
 //! submitted points.
 

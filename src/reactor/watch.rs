@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A watch: a wait that acts when it completes, instead of blocking a thread.
 //!
 //! This file holds the state machine of one watch, and seven traits by which it calls upward. The

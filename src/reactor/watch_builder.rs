@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The builder of watches: one function for each kind. A call that fails changes nothing.
 
 use super::event_loop::EventLoop;

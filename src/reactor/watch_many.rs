@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A watch for any or for all of many conditions.
 //!
 //! Each condition has a watch of its own, a *member*, which is registered with a fence poller as

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A thread in futex_waitv, which polls up to 127 xshmfences for an event loop.
 //!
 //! Each round prepares every fence for a sleep and completes the watches of those that are

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The process that created a fence, as the slot names it.
 //!
 //! A slot names a process before that process changes anything else there, and until it changes

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! An event count in shared memory, with a log of the slots that changed.
 //!
 //! A waiter reads the sequence number, checks its conditions, and sleeps on the number with a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The state word of a slot: which of its fences lives there, and of which kind.
 //!
 //! A slot is reused after the end of its fence. A counter in the state word distinguishes the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Which of the processes that the slots of a page name are known to be dead.
 
 #![forbid(unsafe_code)]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! What lies in shared memory. Nothing that is read there is trusted.
 
 pub(crate) mod creator;

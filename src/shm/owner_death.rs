@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! How waits learn that the creator of a page died, if this process cannot write to the page.
 //!
 //! A process that can write to a page fails the fences of a dead signaler there, for every process.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A page of fences in shared memory: create, seal, validate, map.
 
 use super::creator::Creator;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! How much time a page may waste in this process: a part of one core, whatever a peer does.
 //!
 //! A peer can wake the threads that sleep for its page as often as it likes, with events that tell

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A queue, a watch or a thread of some process: what can wait for fences and signal them.
 
 #![forbid(unsafe_code)]

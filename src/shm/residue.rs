@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Which waiters a signal concerns: values modulo 32.
 //!
 //! FUTEX_WAKE_BITSET wakes the waiters whose 32-bit set meets that of the wake-up. A waiter for the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The 64 bytes of a fence, and the protocol that wakes its waiters.
 //!
 //! # The words

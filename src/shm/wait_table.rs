@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The wait table of a page: who waits for its fences, and who will signal them.
 //!
 //! Nothing depends on a record: waits and signals work the same without them. Records exist to be

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! io_setup and io_submit (Linux AIO), with IOCB_CMD_POLL of Linux 4.19: add to an eventfd without
 //! a write.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! fcntl(F_DUPFD_CLOEXEC), Linux 2.6.24: duplicates, and descriptors above 2. ioctl(FIOQSIZE).
 //!
 //! A program may close its standard descriptors. If the library took their numbers, a stray

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! DMA_BUF_IOCTL_EXPORT_SYNC_FILE and DMA_BUF_IOCTL_IMPORT_SYNC_FILE, Linux 6.0.
 //!
 //! They convert the implicit fences of a dma-buf to and from sync_files. Kernel header:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The DRM_IOCTL_SYNCOBJ_* ioctls, and DRM_IOCTL_GET_CAP.
 //!
 //! Binary syncobjs need Linux 4.14, timelines Linux 5.2, SYNCOBJ_EVENTFD Linux 6.6 and deadline

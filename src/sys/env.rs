@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! getenv(), and getauxval(AT_SECURE). The library reads the environment and never writes it.
 
 use std::ffi::CStr;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! epoll, Linux 2.6.27 (epoll_create1).
 //!
 //! Each descriptor is registered with a token of the caller's, and [`wait`] returns tokens.

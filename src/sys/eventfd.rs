@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! eventfd2, Linux 2.6.27: a counter that is readable while it is above zero.
 #![forbid(unsafe_code)]
 

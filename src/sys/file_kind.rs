@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! statx, Linux 4.11; ioctl(FIOQSIZE), getsockopt and fstat: the kind of file that a descriptor
 //! refers to.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! FUTEX_WAIT_BITSET and FUTEX_WAKE_BITSET, Linux 2.6.25; futex_waitv, Linux 5.16.
 //!
 //! The words lie in memory that other processes map, so no call uses FUTEX_PRIVATE_FLAG.

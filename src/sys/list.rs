@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! mmap of anonymous memory: a list without malloc and with little stack.
 //!
 //! For waits, which may run in a signal handler: malloc is not allowed there, and a signal stack

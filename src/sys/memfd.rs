@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! memfd_create and file seals, Linux 3.17; mmap; getrlimit: shared memory whose size cannot
 //! change.
 

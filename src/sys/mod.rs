@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! System calls, ioctls and the few libc calls: one file for each kernel interface.
 //!
 //! The files hold typed calls and no policy. Outside of this folder, only diagnostics/fd_writer.rs

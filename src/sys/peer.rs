@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! waitid(P_PIDFD), Linux 5.4; getsockopt and getpeername: how a descriptor reports that a process
 //! exited.
 //!

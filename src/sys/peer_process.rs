@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! getsockopt(SO_PEERPIDFD), Linux 6.5: a pidfd of the process at the other end of a Unix socket.
 
 use super::descriptor::above_stdio;

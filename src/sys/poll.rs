@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! ppoll, Linux 2.6.16, and preadv2(RWF_NOWAIT), Linux 4.14: wait until one descriptor is readable.
 
 #![forbid(unsafe_code)]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! getpid, gettid, kill with signal 0, pidfd_open (Linux 5.3), /proc/PID/ns/pid (3.8),
 //! /proc/PID/stat and /proc/self/fdinfo.
 //!

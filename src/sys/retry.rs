@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Repeats interrupted system calls.
 
 #![forbid(unsafe_code)]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! /proc/thread-self/status, Linux 3.17: whether a filter of system calls is in force.
 //!
 //! A filter may kill a process for a call that the library could do without. No call tells what a

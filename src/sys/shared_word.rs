@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A futex word at the start of a memfd that another program made.
 
 use super::descriptor::dup;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! SYNC_IOC_FILE_INFO, Linux 4.7, SYNC_IOC_SET_DEADLINE, Linux 6.5, and ppoll: read and wait for a
 //! kernel fence in a sync_file.
 //!

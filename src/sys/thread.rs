@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! pthread_create, prctl(PR_SET_NAME), Linux 2.6.9, and sched_setscheduler: the threads of the
 //! library.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! clock_gettime, Linux 2.6, and deadlines on CLOCK_MONOTONIC.
 //!
 //! A deadline is an absolute time in nanoseconds, as in Vulkan and DRM.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! UDMABUF_CREATE of /dev/udmabuf, Linux 4.20: make a dma-buf of a memfd's memory.
 //!
 //! Kernel header: include/uapi/linux/udmabuf.h.

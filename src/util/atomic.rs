@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The atomics of the wake protocol: the system's, or those of a model checker, loom or shuttle.
 
 #![forbid(unsafe_code)]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! How the library calls a function of its caller's: under no lock, and with cancellation disabled.
 
 use super::mutex;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A hash map for small integer keys.
 
 #![forbid(unsafe_code)]

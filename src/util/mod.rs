@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! General code that does not depend on fences.
 
 pub(crate) mod atomic;

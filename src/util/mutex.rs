@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The mutex of the library. Debug builds count how many of them a thread holds.
 //!
 //! No function of the caller's may run while its thread holds one: that function may call the

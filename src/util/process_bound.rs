@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The process that an object belongs to.
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};

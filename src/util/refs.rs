@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Counted references whose allocation can fail.
 //!
 //! This is `std::sync::Arc` without weak references. `Arc` aborts the process when memory runs out,

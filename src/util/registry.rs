@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A registry that keeps at most one live object per key.
 
 use crate::error::{Error, Result};

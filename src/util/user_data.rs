@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A pointer of a C caller's, with the function that releases it.
 #![forbid(unsafe_code)]
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The one place that blocks on futex words: W4 of slot.rs, for one word or several.
 //!
 //! One word needs FUTEX_WAIT_BITSET. Several need futex_waitv, which may be missing: the kernel is

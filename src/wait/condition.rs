@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! What a wait is for: a fence, a comparison and a value.
 
 use crate::error::{Error, Result};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A wait for one fence that sleeps where interrupts arrive: see interrupt/notifier.rs.
 
 use super::condition::Condition;

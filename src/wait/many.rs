@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Blocking waits for any or for all of many conditions.
 
 use super::condition::Conditions;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Blocking waits: for one condition, for any of many, for all of many.
 
 #![forbid(unsafe_code)]

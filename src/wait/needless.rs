@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The wake-ups of one wait that led to nothing, and what its pages pay for them.
 //!
 //! The first few are free, so that a wait is not slowed by what honest processes do: a signal also

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A blocking wait for one condition: check, spin, block.
 
 use super::block;

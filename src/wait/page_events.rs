@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The event counts of the pages that a wait for many fences is about.
 
 use super::block;

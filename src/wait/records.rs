@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The wait records of blocking waits, which only LIBUMF_DEBUG asks for.
 
 use super::condition::{Condition, Conditions};

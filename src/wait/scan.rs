@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! One pass over the conditions of a wait for any, and the index that finds those on a slot.
 
 use super::condition::{Condition, Conditions};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The slots' own words, for short lists: only its own fences wake a thread that sleeps there.
 //!
 //! A wait for many begins on the eventcounts of the pages, one word a page, whatever the length of

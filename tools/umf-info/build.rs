@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Says where the library is: in LIBUMF_LIBDIR, which meson sets, or where the linker looks.
 
 fn main() {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Finds the installed library with pkg-config. The shared object is linked: a process has one
 //! libumf, however many of its parts are in Rust.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* Prints the driver that VK_DRIVER_FILES selects. */
 #include "gpu.h"
 

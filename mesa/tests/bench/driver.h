@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* The name and version of a driver. */
 #ifndef DRIVER_H
 #define DRIVER_H

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /*
  * Compares two Vulkan drivers: main [--quick] OURS.json PEER.json
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* What the benchmark measures, for one Vulkan driver. */
 #include "gpu.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* The rows of the benchmark. The process of each driver measures them for main.c. */
 #ifndef ROWS_H
 #define ROWS_H

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The command line.
 
 use clap::{Arg, ArgAction, Command, value_parser};

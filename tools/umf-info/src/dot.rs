@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The wait-for graph, for Graphviz.
 
 use crate::graph::{Blocker, Graph};

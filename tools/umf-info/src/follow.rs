@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A table of the fences that is shown again and again, with rates.
 
 use crate::graph::Graph;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The wait-for graph, as umf_graph_write() writes it, and which process blocks which.
 
 use crate::processes::View;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! What this machine and its DRM devices can do.
 
 use crate::processes::reason;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! umf-info shows userspace memory fences of this machine's processes: their pages, the fences
 //! with their values, and which process blocks which. It changes nothing.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Processes, and the pages that they have open, as /proc shows them.
 
 use crate::umf::Page;

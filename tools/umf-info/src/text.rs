@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The report for people.
 
 use crate::graph::{Blocker, Graph, Wait};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The C library: the functions that this tool calls, and safe wrappers.
 
 use std::ffi::c_int;

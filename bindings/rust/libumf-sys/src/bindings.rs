@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Made from include/libumf.h by bindings/rust/generate. Do not edit.
 
 pub const UMF_VERSION_MAJOR: u32 = 0;

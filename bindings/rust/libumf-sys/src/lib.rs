@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The functions, structs and constants of `libumf.h`, as they are in C.
 //!
 //! The manual documents them: `man libumf`, and `man umf_wait` for one function. The crate `umf`

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A fence that a device writes. The device is a thread here: it writes the value into the page,
 //! and knows nothing else of the library. The interrupt handler of its driver wakes the waiters.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A process waits for a fence that another one signals.
 
 use std::process::{Command, Stdio};

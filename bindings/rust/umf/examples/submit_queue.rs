@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A driver's submit queue. Each job waits for the frame of another queue and runs without a thread
 //! that blocks. The work may be submitted before anyone has submitted what it waits for.
 

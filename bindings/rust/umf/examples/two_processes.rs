@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! A producer sends a fence over a socket. A consumer waits for it until the producer dies.
 
 use rustix::{cmsg_space, net::*};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Kernel fences of the device's own, attached to values.
 
 use crate::error::{Result, check};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Closures as callbacks of watches.
 
 use crate::error::{Result, check};

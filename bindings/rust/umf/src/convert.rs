@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Conversions that wait. Those of an event loop are in [`EventLoop`](crate::EventLoop).
 
 use crate::error::{Result, check};

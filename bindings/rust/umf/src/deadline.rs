@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Deadlines of waits.
 
 use std::time::{Duration, Instant};

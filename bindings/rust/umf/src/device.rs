@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! DRM devices, for conversions to and from kernel fences.
 
 use crate::error::{Result, check};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Errors that the library returns.
 
 use std::ffi::c_int;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Event loops, and the watches that they run.
 
 use crate::callback::{Callback, with_callback, with_many_callback};

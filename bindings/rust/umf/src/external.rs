@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Fences whose value is in memory of a driver.
 
 use crate::error::Result;

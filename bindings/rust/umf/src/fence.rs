@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Fences: values that only grow.
 
 use crate::error::{Error, Result, check};

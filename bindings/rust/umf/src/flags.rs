@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Flags of calls, each a set of bits.
 
 use crate::sys;

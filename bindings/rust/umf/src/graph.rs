@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The wait-for graph of all participants.
 
 use crate::error::{Result, check};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Handles: a reference to an object of the library, which ends with the handle. Also what calls of
 //! the library take and give: boxes, descriptors and sizes.
 

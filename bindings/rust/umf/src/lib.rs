@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Userspace memory fences for Linux: the safe interface to libumf.
 //!
 //! A userspace memory fence is a number in shared memory that only grows. A signal writes a larger

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The loaded library: its version, what it can do, and a setting.
 
 use crate::error::{Result, check};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Notifiers: how a device's interrupt wakes the waits of this process.
 
 use crate::error::{Result, check};

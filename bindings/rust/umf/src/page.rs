@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Pages of shared memory that hold fences.
 
 use crate::error::{Result, check};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! No panic crosses the C library.
 //!
 //! A panic in a function that the library calls is caught at once. The panic hook has printed it by

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Queues: jobs that run in order, each when its waits are met.
 
 use crate::error::{Error, Result, check};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Syncobjs, for conversions that do not block.
 
 use crate::error::{Result, check};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Waits for many fences.
 
 use crate::error::{Error, Result, check};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Watches: waits that block no thread.
 
 use crate::error::{Error, Result, check};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! The examples print what they should. Cargo builds them before this test.
 
 #![allow(clippy::panic, clippy::unwrap_used)]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Pages, fences and blocking waits.
 
 #![allow(clippy::panic, clippy::unwrap_used)]

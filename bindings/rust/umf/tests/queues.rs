@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Queues and their jobs.
 
 #![allow(clippy::panic, clippy::unwrap_used)]

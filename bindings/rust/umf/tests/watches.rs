@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! Watches and their closures: called at most once, dropped exactly once, and no panic gets out.
 
 #![allow(clippy::panic, clippy::unwrap_used)]

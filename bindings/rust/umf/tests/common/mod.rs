@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 //! What several tests use, and not all of them all of it.
 
 #![allow(dead_code)]
