@@ -5,17 +5,19 @@
 # be sourced:
 #
 #     make_root ROOT SUITE MMDEBSTRAP_OPTION...
+#     make_rust_root
 #     can_mount
 #     inside ROOT [--bind SOURCE TARGET]... [--no-network] [VARIABLE=VALUE]... COMMAND...
 #     mirror
 #
-# A script that sources this may use $sudo (empty for root) and $keyring (the keys of Debian's
-# archive).
+# A script that sources this may use $sudo (empty for root), $keyring (the keys of Debian's archive)
+# and $rust_root (the root that make_rust_root makes).
 
 . ci/lib/progress.sh
 
 sudo=$([ "$(id -u)" -eq 0 ] || echo sudo)
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+rust_root=${LIBUMF_MSRV_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/libumf/msrv}/root
 
 # Prints the address of the Debian archive that this machine's apt uses.
 mirror() {
@@ -49,6 +51,13 @@ make_root() { # make_root ROOT SUITE MMDEBSTRAP_OPTION...
     done
     [ -L "$root.new/usr/bin/cc" ] || $sudo ln -s gcc "$root.new/usr/bin/cc"
     $sudo mv "$root.new" "$root"
+}
+
+# Makes $rust_root, with the oldest supported Rust: that of Debian 13. It is made once.
+make_rust_root() {
+    [ -x "$rust_root/usr/bin/cargo" ] ||
+        make_root "$rust_root" trixie --variant=extract \
+            --include=cargo,rustc,gcc,libc6-dev,dash,coreutils
 }
 
 # Whether this process may mount, which inside() takes.
