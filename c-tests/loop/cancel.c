@@ -387,7 +387,7 @@ in_a_circle_of_releases(void)
 static void
 thousands(void)
 {
-    enum { STAY = 100, LIVE = 400, CANCELED = 100000 };
+    enum { STAY = 100, LIVE = 400, CANCELED = 20000 };
     static struct told stays[STAY], told[LIVE];
     struct umf_watch *watches[LIVE] = { NULL };
     size_t before = 0;
