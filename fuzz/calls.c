@@ -506,6 +506,8 @@ ask(unsigned place)
     CHECK(umf_loop_fd(loop) >= 0 || umf_loop_fd(loop) == -EINVAL);
     ONE_OF(umf_set_spin((uint32_t)number(), (uint32_t)number(), flags(0)), 0, -EINVAL);
     ONE_OF(umf_set_spin(10, 50000, 0), 0);
+    ONE_OF(umf_trace_start("/dev/null", flags(0)), -EINVAL);
+    umf_trace_stop();
 }
 
 static void

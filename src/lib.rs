@@ -25,6 +25,7 @@
 //! | `fence` | a fence as this process has it open |
 //! | `shm` | what lies in shared memory: slots and the wake protocol, event count, wait table |
 //! | `interrupt` | a device's interrupts: where they arrive, and the thread that listens |
+//! | `trace` | what happened when, for Perfetto: LIBUMF_TRACE |
 //! | `config` | LIBUMF_SPIN, LIBUMF_DEBUG, umf_set_spin() |
 //! | `sys` | the kernel's interfaces: typed calls and nothing else |
 //! | `util` | counted references, registries, atomics |
@@ -34,8 +35,8 @@
 //! checkers run, and what replaces the kernel and shared memory there.
 //!
 //! `unsafe` lives in `capi`, `fence/external_memory.rs`, `shm/page.rs`, `util/refs.rs`,
-//! `util/registry.rs`, and in `sys` in `dma_buf`, `drm`, `env`, `memfd`, `peer_process`,
-//! `shared_word`, `sync_file`, `thread`, `time` and `udmabuf`. Elsewhere
+//! `util/registry.rs`, and in `sys` in `append_file`, `dma_buf`, `drm`, `env`, `memfd`,
+//! `peer_process`, `shared_word`, `sync_file`, `thread`, `time` and `udmabuf`. Elsewhere
 //! `#![forbid(unsafe_code)]` makes it a compile error. One of the models needs it.
 #![cfg_attr(modeled, allow(dead_code, unused_imports))]
 
@@ -57,5 +58,6 @@ mod queue;
 mod reactor;
 mod shm;
 mod sys;
+mod trace;
 mod util;
 mod wait;

@@ -32,6 +32,7 @@ static uint64_t tie_flags;
 static struct umf_fence_info info = { .size = sizeof(info) };
 static int fd_of_others, xshmfence, event, null, pidfd, ends[2], buffer = -1, signaled = -1,
                                                       many_signaled = -1, pending = -1;
+static char trace_path[] = "/tmp/umf-each-XXXXXX";
 static uint32_t handle, pending_fence, index_of_others, index_in_memory;
 static uint64_t next = 1, point = 1;
 
@@ -557,6 +558,10 @@ EACH(2, SOME_MEMORY, ANYWHERE, umf_graph_write, NONE, umf_graph_write(null, UMF_
 EACH(, NO_MEMORY, ANYWHERE, umf_page_query_fence, NONE,
      umf_page_query_fence(page, umf_fence_index(fence), 0, &info), NONE)
 
+EACH(, SOME_MEMORY, ANYWHERE, umf_trace_start, umf_trace_stop(), umf_trace_start(trace_path, 0),
+     umf_trace_stop())
+EACH(, NO_MEMORY, ANYWHERE, umf_trace_stop, NONE, (umf_trace_stop(), 0), NONE)
+
 /* State that a failed call must not change. */
 struct state {
     struct outputs out;
@@ -794,6 +799,8 @@ main(int argc, char **argv)
     OK(umf_page_create(100, 0, &page));
     event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    int trace = mkstemp(trace_path);
+    CHECK(trace >= 0 && close(trace) == 0);
     CHECK(event >= 0 && null >= 0 && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
     pidfd = (int)syscall(434 /* pidfd_open */, getpid(), 0);
     if (pidfd < 0)
@@ -823,7 +830,12 @@ main(int argc, char **argv)
     if (syncobj)
         OK(umf_loop_import_syncobj(loop, fence, 1, syncobj, 200, 0, &callback, NULL));
 
+    /* The library keeps the descriptor of its first trace. */
+    OK(umf_trace_start(trace_path, 0));
+    umf_trace_stop();
+
     starve_each();
+    CHECK(unlink(trace_path) == 0);
 
     allocations_left = 0;
     OK(wait_for(200));

@@ -30,3 +30,4 @@ mod syncobj;
 mod xshmfence;
 mod queue;
 mod graph;
+mod trace;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Export to the implicit fences of a dma-buf, and import from them.
 
-use super::rules::{apply_outcome, check_import, wait_until_reached};
+use super::rules::{apply_outcome, check_import, scope, wait_until_reached};
 use super::sync_file::SignaledSource;
 use super::{Access, Device};
 use crate::error::Result;
@@ -21,6 +21,7 @@ pub(crate) fn export_dma_buf(
     device: Option<&Device>,
     deadline: Deadline,
 ) -> Result<()> {
+    let _scope = scope("export to dma-buf", fence, value);
     if let Some(kernel_fence) = fence.attached(value) {
         FileKind::require(&[FileKind::Anonymous], buffer)?;
         return dma_buf::import_sync_file(buffer, access, kernel_fence.as_fd());
@@ -42,6 +43,7 @@ pub(crate) fn import_dma_buf(
     access: Access,
     deadline: Deadline,
 ) -> Result<()> {
+    let _scope = scope("import of dma-buf", fence, value);
     check_import(fence, value)?;
     let buffer = FileKind::dup(&[FileKind::Anonymous], buffer)?;
     let fences = dma_buf::export_sync_file(buffer.as_fd(), access)?;

@@ -13,7 +13,13 @@ use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::sys::sync_file::Outcome;
 use crate::sys::time::Deadline;
+use crate::trace::{Scope, Subject};
 use crate::wait::{self, Condition};
+
+/// Records a conversion in the trace, from here to the end of the call.
+pub(super) fn scope(name: &'static str, fence: &Fence, value: u64) -> Scope {
+    Scope::new(|| Subject::Fence(name, " = ", fence.point(value)))
+}
 
 /// Waits until a kernel fence may be made of `fence` at `value`.
 pub(super) fn wait_until_reached(fence: &Fence, value: u64, deadline: Deadline) -> Result<()> {

@@ -2,7 +2,7 @@
 //! Export to a sync_file, and import from one.
 
 use super::device::Device;
-use super::rules::{apply_outcome, check_import, wait_until_reached};
+use super::rules::{apply_outcome, check_import, scope, wait_until_reached};
 use crate::error::Result;
 use crate::fence::Fence;
 use crate::sys::descriptor::dup;
@@ -20,6 +20,7 @@ pub(crate) fn export_sync_file(
     device: Option<&Device>,
     deadline: Deadline,
 ) -> Result<OwnedFd> {
+    let _scope = scope("export to sync_file", fence, value);
     if let Some(kernel_fence) = fence.attached(value) {
         return dup(kernel_fence.as_fd());
     }
@@ -44,6 +45,7 @@ pub(crate) fn import_sync_file(
     fd: Option<BorrowedFd<'_>>,
     deadline: Deadline,
 ) -> Result<()> {
+    let _scope = scope("import of sync_file", fence, value);
     check_import(fence, value)?;
     let outcome = match fd {
         Some(fd) => sync_file::wait(FileKind::dup(&[FileKind::Anonymous], fd)?.as_fd(), deadline)?,

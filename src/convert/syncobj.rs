@@ -2,7 +2,7 @@
 //! Export to a drm_syncobj, binary or a timeline's point, and import from one.
 
 use super::device::{Device, Holds};
-use super::rules::{apply_outcome, check_import, wait_until_reached};
+use super::rules::{apply_outcome, check_import, scope, wait_until_reached};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::sys::time::Deadline;
@@ -29,6 +29,7 @@ pub(crate) fn export_syncobj(
     point: Point<'_>,
     deadline: Deadline,
 ) -> Result<()> {
+    let _scope = scope("export to syncobj", fence, value);
     if let Some(kernel_fence) = fence.attached(value) {
         return point.submit(kernel_fence.as_fd());
     }
@@ -52,6 +53,7 @@ pub(crate) fn import_syncobj(
     point: Point<'_>,
     deadline: Deadline,
 ) -> Result<()> {
+    let _scope = scope("import of syncobj", fence, value);
     check_import(fence, value)?;
     let fence_of_point = point.wait_materialized(deadline)?;
     // Unlike a syncobj wait, a sync_file reports errors. It also keeps the fence, which the

@@ -13,17 +13,19 @@ use crate::error::{Error, FenceErrno, Result};
 use crate::interrupt::{DeviceValue, Notifier, OwnedListening};
 use crate::shm::creator::Creator;
 use crate::shm::event_count::EventSink;
-use crate::shm::generation::{Generation, Kind};
+use crate::shm::generation::{Generation, Kind, SignaledGeneration};
 use crate::shm::owner_death;
 use crate::shm::page::{Page, SlotHandle};
 use crate::shm::participant::Participant;
 use crate::shm::residue::{Residues, Width};
 use crate::shm::slot::{MONITORED_OFFSET, Slot, VALUE32_OFFSET, WaitTarget};
 use crate::shm::wait_table::{RecordContents, Role};
+use crate::trace::{self, Arrow, Point, Scope, Span, Subject};
 use crate::util::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::util::process_bound::ProcessBound;
 use crate::util::refs::{OnceRef, Ref};
 use crate::util::registry::Registry;
+use std::sync::atomic;
 
 /// A fence that is open in this process. There is one for each fence, however often it is opened.
 ///
@@ -41,6 +43,8 @@ pub(crate) struct Fence {
     is_writable: bool,
     /// Whether it may write the value too.
     is_signalable: bool,
+    /// What a signal expects in the slot.
+    signaled_generation: SignaledGeneration,
     /// The process whose last handle ends the fence: the creator, if this is it and the fence is
     /// not a lasting one. The child of a fork inherits the handle, not the fence.
     ends_with: Option<(ProcessBound, Creator)>,
@@ -167,6 +171,7 @@ impl Fence {
             generation,
             is_writable: rights.is_writable,
             is_signalable: rights.is_signalable,
+            signaled_generation: SignaledGeneration::new(generation, trace::is_on()),
             ends_with: rights.ends_with,
             memory,
             owner_died: AtomicBool::new(false),
@@ -390,6 +395,33 @@ impl Fence {
         if self.is_signalable { Ok(()) } else { Err(Error::Denied) }
     }
 
+    /// Has the signals of all fences recorded, after recording was switched on. Fences that are
+    /// opened from now on find that out by themselves.
+    #[cfg(not(modeled))]
+    pub(crate) fn trace_signals() -> Result<()> {
+        for fence in FENCES.all()? {
+            fence.trace_signal();
+        }
+        Ok(())
+    }
+
+    /// Has the signals of this fence recorded, if events are.
+    #[cold]
+    fn trace_signal(&self) {
+        self.signaled_generation.set(self.generation, false);
+        // If recording is switched on at this moment, that thread or this one sees it.
+        atomic::fence(Ordering::SeqCst);
+        if trace::is_on() {
+            self.signaled_generation.set(self.generation, true);
+        }
+    }
+
+    /// A value of this fence, as traces name it.
+    pub(crate) fn point(&self, value: u64) -> Point {
+        let ((_, page), slot) = (self.page().id(), self.index());
+        Point { page, slot, generation: self.generation.count(), value }
+    }
+
     /// Registers a waiter: see [`Slot::register_waiter`].
     #[inline]
     pub(crate) fn register_waiter(&self, target: WaitTarget, residues: Residues) {
@@ -529,12 +561,51 @@ impl Fence {
     #[inline]
     pub(crate) fn signal(&self, value: u64) -> Result<()> {
         self.check_signalable()?;
-        self.slot().signal(self.generation, self.sink(), value)
+        match self.slot().signal(self.signaled_generation.get(), self.sink(), value) {
+            Err(Error::Stale) => self.signal_again(value),
+            result => result,
+        }
+    }
+
+    /// Signals and records that, if this is why the slot did not have what the signal expected.
+    #[cold]
+    #[inline(never)]
+    fn signal_again(&self, value: u64) -> Result<()> {
+        if self.signaled_generation.get() == self.generation {
+            return Err(Error::Stale);
+        }
+        if !trace::is_on() {
+            // Not any more.
+            self.trace_signal();
+        }
+        self.traced("signal", " = ", value, Point::arrow, || {
+            self.slot().signal(self.generation, self.sink(), value)
+        })
+    }
+
+    /// Does what wakes waiters, and records it. The arrow leads to the ends of their waits.
+    fn traced(
+        &self,
+        name: &'static str,
+        between: &'static str,
+        value: u64,
+        arrow: impl FnOnce(&Point) -> u64,
+        act: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let span = Span::begin();
+        let result = act();
+        if let Some(span) = span {
+            let point = self.point(value);
+            let arrow = result.map_or(Arrow::None, |()| Arrow::Begins(arrow(&point)));
+            span.end(&Subject::Fence(name, between, point), arrow, result);
+        }
+        result
     }
 
     /// Wakes the waiters of a fence whose value a device wrote.
     pub(crate) fn notify(&self) -> Result<()> {
         self.check_writable()?;
+        let _scope = Scope::new(|| Subject::Fence("notify", " = ", self.point(self.value())));
         self.slot().notify(self.generation, self.sink())
     }
 
@@ -588,7 +659,9 @@ impl Fence {
     /// Fails the fence for every waiter in every process. The first error stays.
     pub(crate) fn set_error(&self, errno: FenceErrno) -> Result<()> {
         self.check_writable()?;
-        self.slot().set_error(self.generation, self.sink(), errno)
+        self.traced("fail", " with ", errno.get().into(), Point::failure_arrow, || {
+            self.slot().set_error(self.generation, self.sink(), errno)
+        })
     }
 
     /// The signaler died. Fails the fence for every process, or, if only its creator may write to

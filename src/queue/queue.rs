@@ -15,6 +15,7 @@ use crate::shm::participant::Participant;
 use crate::sys::futex;
 use crate::sys::thread::ThreadId;
 use crate::sys::time::Deadline;
+use crate::trace::{self, Arrow, Span, Subject};
 use crate::util::atomic::{AtomicU32, Ordering};
 use crate::util::mutex::{Guard, Mutex};
 use crate::util::refs::Ref;
@@ -128,6 +129,7 @@ impl Queue {
 
     /// Appends a job. If that fails, nothing has changed, and its data stays the caller's.
     pub(crate) fn submit(&self, job: Job) -> Result<()> {
+        let span = Span::begin();
         let mut state = self.retire(self.lock());
         if let Some(errno) = state.lost {
             return Err(Error::of_failed_fence(errno));
@@ -142,6 +144,9 @@ impl Queue {
             state.records.jobs.add(number, &job.dependencies);
         }
         state.jobs.push_back(job);
+        if let Some(span) = span {
+            state.record_job(span, "submit job", state.submitted, Arrow::Begins);
+        }
         if state.blocked {
             let participant = state.records.participant();
             drop(state);
@@ -197,6 +202,8 @@ impl Queue {
             state.records.jobs.remove(number, &job.dependencies);
             state.runner = Some(Runner { thread: ThreadId::current(), number });
             drop(state);
+            let span = Span::begin();
+            let name = if failure.is_none() { "job" } else { "fail job" };
             let in_flight = match failure {
                 None => self.run(job),
                 Some(failure) => {
@@ -205,6 +212,9 @@ impl Queue {
                 }
             };
             state = self.lock();
+            if let Some(span) = span {
+                state.record_job(span, name, number, Arrow::Ends);
+            }
             if let Some(dependencies) = in_flight {
                 state = self.track(state, number, dependencies);
             }
@@ -375,6 +385,14 @@ impl Resume for Queue {
 }
 
 impl State {
+    /// Records in the trace what happened to a job since `span` began.
+    #[cold]
+    fn record_job(&self, span: Span, name: &'static str, number: u64, arrow: fn(u64) -> Arrow) {
+        let queue = self.records.participant().serial();
+        let arrow = arrow(trace::job_arrow(queue, number));
+        span.end(&Subject::Job(name, number, queue), arrow, Ok(()));
+    }
+
     /// Records what a blocked queue will signal, and what is in flight, as far as it is not
     /// recorded yet.
     fn record(&mut self) -> Participant {

@@ -12,6 +12,7 @@ use crate::fence::Fence;
 use crate::shm::page::Page;
 use crate::sys::thread::{Run, Thread};
 use crate::sys::time::Deadline;
+use crate::trace;
 use crate::util::key_map::KeyMap;
 use crate::util::mutex::{Guard, Mutex, Uncounted};
 use crate::util::process_bound::ProcessBound;
@@ -217,6 +218,9 @@ impl EventLoop {
         predicate: Predicate,
         watch: &Ref<Watch>,
     ) -> Result<AfterUnlock> {
+        if trace::is_on() {
+            trace::instant(&predicate.of(fence).subject("watch"));
+        }
         loop {
             let poller = EventLoop::fence_poller_for(this, fence.page())?;
             // Another thread may fill a poller that had room for the page.

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::interrupt::OwnedListening;
 use crate::shm::slot::WaitTarget;
+use crate::trace;
 use crate::util::refs::Ref;
 use crate::wait::Predicate;
 use std::cmp::Reverse;
@@ -179,6 +180,13 @@ impl FenceWatches {
             // the next signal a system call.
             entry.predicate.of(fence).register_waiter(target);
             outcome = Watch::check(entry.predicate, fence);
+        }
+        if let (Some(outcome), true) = (outcome, trace::is_on()) {
+            let point = fence.point(fence.value());
+            entry.watch.set_cause(match outcome {
+                Ok(()) => point.arrow(),
+                Err(_) => point.failure_arrow(),
+            });
         }
         match outcome {
             None => Checked::Waiting,

@@ -30,6 +30,7 @@ use crate::shm::page::Page;
 use crate::sys::thread::ThreadId;
 use crate::sys::time::Deadline;
 use crate::sys::{eventfd, futex};
+use crate::trace::{Arrow, Span, Subject};
 use crate::util::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::util::callback;
 use crate::util::mutex::modeled::{Guard, Mutex};
@@ -40,6 +41,7 @@ use crate::wait::{Condition, Predicate};
 use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::{c_int, c_void};
 use std::num::NonZeroU32;
+use std::sync::atomic::AtomicU64;
 
 /// How a wait ended.
 pub(crate) type Outcome = std::result::Result<(), Failure>;
@@ -192,6 +194,19 @@ impl Action {
         }
     }
 
+    /// What a trace calls it.
+    fn name(&self) -> &'static str {
+        match self {
+            Action::None | Action::Member(_) => "watch",
+            Action::Eventfd(_) => "watch: add to eventfd",
+            Action::Trigger(_) => "watch: export to xshmfence",
+            Action::SignalFence { .. } => "watch: signal",
+            Action::FailTied(..) => "watch: fail what is tied",
+            Action::InOrder(..) => "watch: export to syncobj",
+            Action::Many(_) | Action::Resume(_) => "watch for many",
+        }
+    }
+
     /// Acts in part, if the action may take long: fails the fences of a page in as many slots as
     /// `allowance` says. Returns whether something is left to do for another call.
     fn perform_part(&mut self, outcome: Outcome, allowance: &mut u32) -> bool {
@@ -296,6 +311,8 @@ pub(crate) struct Watch {
     counted: AtomicBool,
     /// A futex word: not 0 once what threads wait for has happened.
     settled: AtomicU32,
+    /// The arrow of a trace that leads to what the watch does, or 0. See `trace::Point`.
+    cause: AtomicU64,
 }
 
 struct State {
@@ -401,7 +418,8 @@ impl Watch {
                 registration: Registration::None,
             });
             let (counted, settled) = (AtomicBool::new(false), AtomicU32::new(0));
-            Ok(Watch { creator: ProcessBound::new(), state, counted, settled })
+            let cause = AtomicU64::new(0);
+            Ok(Watch { creator: ProcessBound::new(), state, counted, settled, cause })
         })
     }
 
@@ -449,6 +467,26 @@ impl Watch {
 
     pub(crate) fn is_counted(&self) -> bool {
         self.counted.load(Ordering::Relaxed)
+    }
+
+    /// Remembers for the trace which signal is about to complete the watch.
+    pub(crate) fn set_cause(&self, arrow: u64) {
+        self.cause.store(arrow, Ordering::Relaxed);
+    }
+
+    /// The same for the whole that a member decides.
+    pub(crate) fn take_cause_of(&self, member: &Watch) {
+        self.set_cause(member.cause.load(Ordering::Relaxed));
+    }
+
+    /// Records in the trace what the watch did since `span` began.
+    #[cold]
+    fn record(&self, span: Span, name: &'static str) {
+        let arrow = match self.cause.swap(0, Ordering::Relaxed) {
+            0 => Arrow::None,
+            arrow => Arrow::Ends(arrow),
+        };
+        span.end(&Subject::Nothing(name), arrow, Ok(()));
     }
 
     /// Whether it still waits.
@@ -603,12 +641,20 @@ impl Watch {
     /// Returns false if the watch may become due again, or is due again since its action needs more
     /// than is left of `allowance`.
     pub(crate) fn run(this: &Ref<Watch>, allowance: &mut u32) -> bool {
+        let span = Span::begin();
         let (mut work, mut outcome) = match this.start() {
             Start::Work(work, outcome) => (work, outcome),
             Start::Nothing => return true,
             Start::Parked => return false,
-            Start::Resume(action) => return action.resume(this),
+            Start::Resume(action) => {
+                let is_over = action.resume(this);
+                if let Some(span) = span {
+                    this.record(span, "queue");
+                }
+                return is_over;
+            }
         };
+        let name = work.action.name();
         if work.action.perform_part(outcome, allowance) {
             Watch::go_on_later(this, work);
             return false;
@@ -625,6 +671,9 @@ impl Watch {
         drop(work.action);
         if let Some(callback) = work.callback {
             callback.run(result, index);
+        }
+        if let Some(span) = span {
+            this.record(span, name);
         }
         true
     }

@@ -17,6 +17,7 @@ use crate::shm::participant::{Participant, ParticipantKind};
 use crate::sys::file_kind::FileKind;
 use crate::sys::peer::ExitEvent;
 use crate::sys::{dma_buf, peer, peer_process, process, sync_file};
+use crate::trace::{self, Subject};
 use crate::util::refs::Ref;
 use crate::wait::{Condition, Predicate};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -246,8 +247,12 @@ impl<'a> WatchBuilder<'a> {
 }
 
 /// Records in the wait tables what a watch waits for, and what it will signal then. A watch that
-/// signals nothing blocks no participant: it is recorded only with LIBUMF_DEBUG.
+/// signals nothing blocks no participant: it is recorded only with LIBUMF_DEBUG. An import also
+/// begins in the trace.
 fn record(watch: &Watch, wait: Option<(&Fence, Predicate)>, target: Option<(Ref<Fence>, u64)>) {
+    if let (None, Some((fence, value)), true) = (&wait, &target, trace::is_on()) {
+        trace::instant(&Subject::Fence("import to", " = ", fence.point(*value)));
+    }
     if target.is_none() && !config::is_debug() {
         return;
     }

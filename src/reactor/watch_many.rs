@@ -180,6 +180,7 @@ impl Scheduler for WatchMany {
         let Some((index, outcome)) = member.member_outcome() else { return };
         let whole = self.lock().count(index, outcome);
         if let Some(whole) = whole {
+            whole.take_cause_of(member);
             // The poller wakes the loop, or runs what is due.
             Watch::complete(&whole, outcome);
         }

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 use super::residue::Width;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The state word of a slot while one certain fence lives in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,7 +80,6 @@ impl Generation {
     }
 
     /// The number of fences that lived in the slot before.
-    #[cfg(not(loom))]
     pub(crate) fn count(self) -> u64 {
         self.0 / COUNT
     }
@@ -118,6 +118,31 @@ impl Generation {
     #[inline]
     pub(crate) fn has_external_value(self) -> bool {
         self.0 & EXTERNAL_VALUE != 0
+    }
+}
+
+/// The generation that the signals of a fence expect in its slot.
+///
+/// While signals are recorded in a trace, it is one that no slot has: each signal then fails with
+/// `Stale`, and its caller makes it again and records it. So nothing else has to be checked by the
+/// signals that are not recorded. A peer that writes such a word has a signal recorded nowhere.
+pub(crate) struct SignaledGeneration(AtomicU64);
+
+impl SignaledGeneration {
+    pub(crate) fn new(generation: Generation, is_traced: bool) -> SignaledGeneration {
+        let signaled = SignaledGeneration(AtomicU64::new(0));
+        signaled.set(generation, is_traced);
+        signaled
+    }
+
+    pub(crate) fn set(&self, generation: Generation, is_traced: bool) {
+        let word = if is_traced { generation.0 | LIFE } else { generation.0 };
+        self.0.store(word, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self) -> Generation {
+        Generation(self.0.load(Ordering::Relaxed))
     }
 }
 

@@ -16,6 +16,8 @@ use crate::interrupt::{Notifier, SignalWord};
 use crate::sys::descriptor::dup;
 use crate::sys::memfd::{self, Access, FileId, Mapping, Writers};
 use crate::sys::udmabuf;
+#[cfg(not(modeled))]
+use crate::trace;
 use crate::util::refs::{OnceRef, Ref};
 use crate::util::registry::Registry;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -146,6 +148,8 @@ impl Page {
         fence_count: u32,
     ) -> Result<Ref<Page>> {
         config::read_environment();
+        #[cfg(not(modeled))]
+        trace::start_by_environment();
         let id = memfd::file_id(memfd.as_fd())?;
         let is_inspected = why == Use::Inspect;
         let make = || {

@@ -402,7 +402,7 @@ impl Slot {
 
     /// Moves the value forward, and wakes the waiters for the values that it passes. The same value
     /// again changes nothing.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn signal(
         &self,
         generation: Generation,

@@ -87,10 +87,16 @@ fn create_unsealed(len: u64) -> Result<OwnedFd> {
 ///
 /// Calls libc and not rustix, which returns an arbitrary number if a sandbox forbids the call.
 #[allow(clippy::unnecessary_cast)] // the width of rlim_t differs by architecture
-fn file_size_limit() -> u64 {
+pub(super) fn file_size_limit() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: `limit` is valid for writing. On an error it stays as it is.
-    unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) };
+    // SAFETY: the location of errno is valid as long as the thread runs, and `limit` for writing.
+    // On an error the limit stays as it is.
+    unsafe {
+        let errno = libc::__errno_location();
+        let before = *errno;
+        libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit);
+        *errno = before;
+    }
     if limit.rlim_cur == libc::RLIM_INFINITY { u64::MAX } else { limit.rlim_cur as u64 }
 }
 

@@ -8,6 +8,8 @@
 //! itself and so leaves the caller's `errno` alone.
 
 mod aio;
+#[cfg(not(modeled))]
+pub(crate) mod append_file;
 pub(crate) mod descriptor;
 #[cfg(not(loom))]
 pub(crate) mod dma_buf;

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::interrupt::{Led, Notifier};
 use crate::shm::slot::WaitTarget;
 use crate::sys::time::Deadline;
+use crate::trace;
 use crate::util::atomic::Ordering;
 
 /// After so many wake-ups for nothing a wait follows: interrupts and signals for others cost it
@@ -33,6 +34,7 @@ pub(super) fn wait(
             return Some(answer);
         }
         let led = notifier.lead(|| page.signal_word(), word, value, deadline);
+        trace::woken();
         // Checked before this thread registers again: a bit that nobody needs costs the next signal
         // a system call.
         if let Some(answer) = condition.settled().break_value() {

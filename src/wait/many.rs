@@ -6,9 +6,11 @@ use super::page_events::{PageEvents, WakeReason};
 use super::records::{WaitRecords, record_wait};
 use super::scan::{Register, Scan, SlotIndex};
 use super::slot_words::SlotWords;
+use super::traced;
 use crate::error::{Error, Result};
 use crate::shm::slot::WaitTarget;
 use crate::sys::time::Deadline;
+use crate::trace;
 
 /// Waits until one of the conditions is met, and returns its index. A condition that is met takes
 /// precedence over one that cannot be met any more, which ends the wait with its error.
@@ -31,6 +33,15 @@ pub(crate) fn any(conditions: &impl Conditions, deadline: Deadline) -> Result<us
 /// take its stack in addition to that of the other.
 #[inline(never)]
 fn block_for_any(conditions: &impl Conditions, deadline: Deadline) -> Result<usize> {
+    if trace::is_on() {
+        traced::any(conditions, || sleep_for_any(conditions, deadline))
+    } else {
+        sleep_for_any(conditions, deadline)
+    }
+}
+
+#[inline(never)]
+fn sleep_for_any(conditions: &impl Conditions, deadline: Deadline) -> Result<usize> {
     let mut events = PageEvents::new();
     events.add_pages_of(conditions)?;
     events.listen();
@@ -46,6 +57,7 @@ fn block_for_any(conditions: &impl Conditions, deadline: Deadline) -> Result<usi
             None => events.sleep(deadline)?,
             Some(words) => events.sleep_on(words.words(conditions, 0), deadline)?,
         };
+        record_wake_up(reason);
         if reason == WakeReason::Deadline {
             break;
         }
@@ -93,6 +105,12 @@ fn block_for_any(conditions: &impl Conditions, deadline: Deadline) -> Result<usi
     scan_all(conditions, Register::No)?.unwrap_or(Err(Error::TimedOut))
 }
 
+fn record_wake_up(reason: WakeReason) {
+    if reason == WakeReason::Event {
+        trace::woken();
+    }
+}
+
 fn scan_all(conditions: &impl Conditions, register: Register) -> Result<Option<Result<usize>>> {
     let mut scan = Scan::default();
     scan.check_all(conditions, register)?;
@@ -134,7 +152,16 @@ fn check_failures(conditions: &impl Conditions, from: usize) -> Result<()> {
 
 /// The part of `all` that blocks. The conditions before `at` are met.
 #[inline(never)]
-fn block_for_all(conditions: &impl Conditions, mut at: usize, deadline: Deadline) -> Result<()> {
+fn block_for_all(conditions: &impl Conditions, at: usize, deadline: Deadline) -> Result<()> {
+    if trace::is_on() {
+        traced::all(conditions, || sleep_for_all(conditions, at, deadline))
+    } else {
+        sleep_for_all(conditions, at, deadline)
+    }
+}
+
+#[inline(never)]
+fn sleep_for_all(conditions: &impl Conditions, mut at: usize, deadline: Deadline) -> Result<()> {
     let count = conditions.count();
     let mut events = PageEvents::new();
     events.add_pages_of(conditions)?;
@@ -182,6 +209,7 @@ fn block_for_all(conditions: &impl Conditions, mut at: usize, deadline: Deadline
             None => events.sleep(deadline)?,
             Some(words) => events.sleep_on(words.words(conditions, at), deadline)?,
         };
+        record_wake_up(reason);
         if reason == WakeReason::Deadline {
             return if first_unmet(conditions, at)? == count {
                 Ok(())

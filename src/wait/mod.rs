@@ -13,6 +13,7 @@ mod page_events;
 mod records;
 mod scan;
 mod slot_words;
+mod traced;
 
 pub(crate) use condition::{Condition, Conditions, Op, Predicate, Until};
 pub(crate) use many::{all, any};

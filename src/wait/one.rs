@@ -6,11 +6,13 @@ use super::condition::Condition;
 use super::lead;
 use super::needless::NeedlessWakeUps;
 use super::records::record_wait;
+use super::traced;
 use crate::error::{Error, Result};
 use crate::interrupt::Notifier;
 use crate::shm::owner_death;
 use crate::sys::futex::{self, MUTED_NS, Sleep, WaitList};
 use crate::sys::time::{self, Deadline};
+use crate::trace;
 use std::num::NonZeroU32;
 
 /// Waits until the condition is met.
@@ -21,6 +23,14 @@ pub(crate) fn one(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
     if deadline == Deadline::POLL {
         return Err(Error::TimedOut);
     }
+    if trace::is_on() {
+        return traced::one(&condition, || unmet(condition, deadline));
+    }
+    unmet(condition, deadline)
+}
+
+/// The part of `one` that waits: spins, then blocks.
+fn unmet(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
     let spin = &condition.fence.spin;
     if let Some(answer) = spin.spin(deadline, || condition.settled().break_value()) {
         return answer;
@@ -85,6 +95,9 @@ fn block_since(
         }
         let words = Some(word).filter(|_| rest_end.is_none()).into_iter();
         let slept = block::on(&mut WaitList::new(), words, bits, epoch, until)?;
+        if matches!(slept, Sleep::Woken(_)) {
+            trace::woken();
+        }
         // Checked before this thread registers again: a bit that nobody needs costs the next signal
         // a system call.
         if let Some(answer) = condition.settled().break_value() {

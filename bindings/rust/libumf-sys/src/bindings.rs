@@ -552,4 +552,6 @@ unsafe extern "C" {
         flags: u64,
         info: *mut umf_fence_info,
     ) -> core::ffi::c_int;
+    pub fn umf_trace_start(path: *const core::ffi::c_char, flags: u64) -> core::ffi::c_int;
+    pub fn umf_trace_stop();
 }

@@ -65,6 +65,7 @@ mod page;
 mod panics;
 mod queue;
 mod syncobj;
+mod trace;
 mod wait;
 mod watch;
 
@@ -82,6 +83,7 @@ pub use notifier::Notifier;
 pub use page::{FenceInfo, Page};
 pub use queue::{Job, Progress, Queue, Signal};
 pub use syncobj::Syncobj;
+pub use trace::{start_trace, stop_trace};
 pub use wait::{Condition, Op, wait_all, wait_any};
 pub use watch::Watch;
 

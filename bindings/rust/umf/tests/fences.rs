@@ -38,6 +38,22 @@ fn the_linked_library_is_the_one_of_this_version() {
 }
 
 #[test]
+fn a_trace_shows_the_signals_between_start_and_stop() {
+    let path = std::env::temp_dir().join(format!("umf-trace-{}", std::process::id()));
+    let (_page, fence) = page_and_fence();
+    umf::start_trace(&path).unwrap();
+    fence.signal(1).unwrap();
+    umf::stop_trace();
+    fence.signal(2).unwrap();
+    let trace = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let index = fence.index();
+    assert!(trace.starts_with("[\n") && trace.contains(&format!(":{index} = 1\"")), "{trace}");
+    assert!(!trace.contains(&format!(":{index} = 2\"")), "{trace}");
+    assert_eq!(umf::start_trace("/dev/null"), Err(Error::InvalidArgument));
+}
+
+#[test]
 fn the_last_handle_ends_the_fence() {
     let (page, fence) = page_and_fence();
     let index = fence.index();
