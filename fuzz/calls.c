@@ -508,6 +508,7 @@ ask(unsigned place)
     ONE_OF(umf_set_spin(10, 50000, 0), 0);
     ONE_OF(umf_trace_start("/dev/null", flags(0)), -EINVAL);
     umf_trace_stop();
+    ONE_OF(umf_set_log_handler(NULL, flags(0)), 0, -EINVAL);
 }
 
 static void

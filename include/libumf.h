@@ -2980,8 +2980,9 @@ void umf_queue_unref(struct umf_queue *queue);
  * Queues have wait records while they are blocked, and watches that will signal a fence have one
  * until they are over. LIBUMF_DEBUG=1 or more in the environment adds records of umf_fence_wait(),
  * of umf_wait() and of the other watches of fences. A queue that closes a circle then also writes
- * this report to stderr. A process reads the variable when it creates or imports its first page. A
- * page with UMF_PAGE_SINGLE_WRITER has only records of its creator.
+ * this report to stderr, or to the handler of umf_set_log_handler(). A process reads the variable
+ * when it creates or imports its first page. A page with UMF_PAGE_SINGLE_WRITER has only
+ * records of its creator.
  *
  * Records are missing if memory or the page's table is full; the report counts those. A record
  * whose fence has ended, has failed or has reached the value makes room for another one. So do all
@@ -3018,6 +3019,48 @@ void umf_queue_unref(struct umf_queue *queue);
  * Thread-safe. Since 0.1.
  */
 int umf_graph_write(int fd, uint64_t flags, uint32_t *out_deadlocks);
+
+/** Where messages of the library go: see umf_set_log_handler(). Since 0.1. */
+struct umf_log_handler {
+    /**
+     * Is called with each message: text of one or more lines, the last of which ends with a
+     * newline. It is valid during the call.
+     *
+     * May run on any thread of the process that submits jobs or runs an event loop, and on several
+     * at a time. It may call every function of the library. No lock of the library is held.
+     */
+    void (*call)(void *data, const char *message);
+    /**
+     * Is called once when no call will use the data any more, on the thread that sets another
+     * handler or that ends the last call. NULL calls nothing.
+     */
+    void (*release)(void *data);
+    /** Is passed to both. */
+    void *data;
+};
+
+/**
+ * Set a function that receives the messages of the library, in place of stderr.
+ *
+ * There is one message so far, and it is written only in a process that runs with LIBUMF_DEBUG=1:
+ * a queue that closes a deadlock writes the report of umf_graph_write(). The variable decides
+ * whether there are messages, and this call where they go. A message for which memory is missing
+ * is left out.
+ *
+ * @handler: what to call. It is copied. NULL restores stderr.
+ * @flags: must be 0.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL  handler->call is NULL, or @flags is not 0
+ *   -ENOMEM  no memory is left
+ *
+ * After an error the handler is as before, and the data stays the caller's. The call does not wait
+ * for the old handler, which may be running: its release function tells when it is over. The child
+ * of a fork has no queues, and so no messages.
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_set_log_handler(const struct umf_log_handler *handler, uint64_t flags);
 
 /**
  * Bit of umf_fence_info.flags: a driver keeps the value in its own memory (umf_fence_create_in()).

@@ -330,11 +330,63 @@ debugged(int sock)
     tell(sock, 1);
 }
 
+/* A handler gets the report in place of stderr, under no lock, and may call the library. */
+struct heard {
+    char text[4096];
+    int calls, releases;
+};
+
+static void
+on_message(void *data, const char *message)
+{
+    struct heard *heard = data;
+    CHECK(heard->releases == 0);
+    heard->calls++;
+    snprintf(heard->text, sizeof(heard->text), "%s", message);
+    /* Its own end: the data is released when this call is over. */
+    OK(umf_set_log_handler(NULL, 0));
+    OK(umf_graph_write(memfd_create("report", MFD_CLOEXEC), 0, NULL));
+    CHECK(heard->releases == 0);
+}
+
+static void
+on_message_release(void *data)
+{
+    ((struct heard *)data)->releases++;
+}
+
+static void
+told_to_a_handler(int sock)
+{
+    struct heard heard = { .calls = 0 }, other = { .calls = 0 };
+    struct umf_log_handler handler = { on_message, on_message_release, &other };
+    CHECK(setenv("LIBUMF_DEBUG", "1", 1) == 0);
+    set_up();
+    OK(umf_set_log_handler(&handler, 0));
+    handler.data = &heard;
+    OK(umf_set_log_handler(&handler, 0));
+    CHECK(other.releases == 1 && heard.releases == 0);
+    struct umf_queue *one = new_queue(), *two = new_queue();
+    submit(one, 1, 1, 0, 1, is_done);
+    EXPECT(0, heard.calls);
+    submit(two, 0, 1, 1, 1, is_done);
+    CHECK(heard.calls == 1 && heard.releases == 1 && other.calls == 0);
+    CHECK(strstr(heard.text, "deadlock 1:\n") && heard.text[strlen(heard.text) - 1] == '\n');
+    OK(umf_fence_signal(fences[0], 1));
+    drain(one);
+    drain(two);
+    take_down();
+    tell(sock, 1);
+}
+
 int
 main(void)
 {
     watchdog(50);
     struct peer peer = start_peer(debugged);
+    hear(peer.sock);
+    end_peer(&peer);
+    peer = start_peer(told_to_a_handler);
     hear(peer.sock);
     end_peer(&peer);
     three_processes_in_a_circle();

@@ -98,6 +98,12 @@ MEMBER(umf_callback, call, release, 8, 4)
 MEMBER(umf_callback, release, data, 16, 8)
 LAST(umf_callback, data)
 
+SIZE(umf_log_handler, 24, 12)
+FIRST(umf_log_handler, call)
+MEMBER(umf_log_handler, call, release, 8, 4)
+MEMBER(umf_log_handler, release, data, 16, 8)
+LAST(umf_log_handler, data)
+
 SIZE(umf_many_callback, 24, 12)
 FIRST(umf_many_callback, call)
 MEMBER(umf_many_callback, call, release, 8, 4)

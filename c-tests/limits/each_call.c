@@ -115,6 +115,15 @@ count_release(void *data)
 
 static const struct umf_callback callback = { nothing, count_release, NULL };
 
+static void
+nothing_logged(void *data, const char *message)
+{
+    (void)data;
+    (void)message;
+}
+
+static const struct umf_log_handler log_handler = { .call = nothing_logged };
+
 static struct umf_condition
 until(struct umf_fence *of, uint64_t value)
 {
@@ -558,6 +567,10 @@ EACH(2, SOME_MEMORY, ANYWHERE, umf_graph_write, NONE, umf_graph_write(null, UMF_
 EACH(, NO_MEMORY, ANYWHERE, umf_page_query_fence, NONE,
      umf_page_query_fence(page, umf_fence_index(fence), 0, &info), NONE)
 
+EACH(, SOME_MEMORY, ANYWHERE, umf_set_log_handler, NONE, umf_set_log_handler(&log_handler, 0),
+     OK(umf_set_log_handler(NULL, 0)))
+EACH(2, NO_MEMORY, ANYWHERE, umf_set_log_handler, OK(umf_set_log_handler(&log_handler, 0)),
+     umf_set_log_handler(NULL, 0), NONE)
 EACH(, SOME_MEMORY, ANYWHERE, umf_trace_start, umf_trace_stop(), umf_trace_start(trace_path, 0),
      umf_trace_stop())
 EACH(, NO_MEMORY, ANYWHERE, umf_trace_stop, NONE, (umf_trace_stop(), 0), NONE)

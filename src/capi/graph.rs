@@ -7,10 +7,12 @@ use super::fence::{UMF_FENCE_32BIT, UMF_FENCE_DEVICE, UMF_FENCE_LASTING};
 use super::handles::clone_ref;
 use super::page::umf_page;
 use super::returns::{c_return, c_return_preserving_errno};
-use crate::diagnostics::{self, FenceInfo, Format};
+use crate::diagnostics::{self, FenceInfo, Format, LogHandler};
 use crate::error::{Error, Result};
 use crate::shm::residue::Width;
-use std::ffi::c_int;
+use crate::util::refs::Ref;
+use crate::util::user_data::UserData;
+use std::ffi::{c_char, c_int, c_void};
 
 /// Flag of umf_graph_write(): write for Graphviz (dot -Tsvg), not text. Since 0.1.
 pub const UMF_GRAPH_DOT: u64 = 1 << 0;
@@ -38,8 +40,9 @@ pub const UMF_GRAPH_JSON: u64 = 1 << 1;
 /// Queues have wait records while they are blocked, and watches that will signal a fence have one
 /// until they are over. LIBUMF_DEBUG=1 or more in the environment adds records of umf_fence_wait(),
 /// of umf_wait() and of the other watches of fences. A queue that closes a circle then also writes
-/// this report to stderr. A process reads the variable when it creates or imports its first page. A
-/// page with UMF_PAGE_SINGLE_WRITER has only records of its creator.
+/// this report to stderr, or to the handler of umf_set_log_handler(). A process reads the variable
+/// when it creates or imports its first page. A page with UMF_PAGE_SINGLE_WRITER has only
+/// records of its creator.
 ///
 /// Records are missing if memory or the page's table is full; the report counts those. A record
 /// whose fence has ended, has failed or has reached the value makes room for another one. So do all
@@ -93,6 +96,59 @@ fn format(flags: u64) -> Result<Format> {
         UMF_GRAPH_JSON => Ok(Format::Json),
         _ => Err(Error::Invalid),
     }
+}
+
+/// Where messages of the library go: see umf_set_log_handler(). Since 0.1.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct umf_log_handler {
+    /// Is called with each message: text of one or more lines, the last of which ends with a
+    /// newline. It is valid during the call.
+    ///
+    /// May run on any thread of the process that submits jobs or runs an event loop, and on several
+    /// at a time. It may call every function of the library. No lock of the library is held.
+    pub call: Option<extern "C" fn(data: *mut c_void, message: *const c_char)>,
+    /// Is called once when no call will use the data any more, on the thread that sets another
+    /// handler or that ends the last call. NULL calls nothing.
+    pub release: Option<extern "C" fn(data: *mut c_void)>,
+    /// Is passed to both.
+    pub data: *mut c_void,
+}
+
+/// Set a function that receives the messages of the library, in place of stderr.
+///
+/// There is one message so far, and it is written only in a process that runs with LIBUMF_DEBUG=1:
+/// a queue that closes a deadlock writes the report of umf_graph_write(). The variable decides
+/// whether there are messages, and this call where they go. A message for which memory is missing
+/// is left out.
+///
+/// @handler: what to call. It is copied. NULL restores stderr.
+/// @flags: must be 0.
+///
+/// Return: 0 on success, or
+///   -EINVAL  handler->call is NULL, or @flags is not 0
+///   -ENOMEM  no memory is left
+///
+/// After an error the handler is as before, and the data stays the caller's. The call does not wait
+/// for the old handler, which may be running: its release function tells when it is over. The child
+/// of a fork has no queues, and so no messages.
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_set_log_handler(handler: *const umf_log_handler, flags: u64) -> c_int {
+    c_return_preserving_errno(|| {
+        no_flags(flags)?;
+        let handler = match c_contract!(handler.as_ref()) {
+            None => None,
+            Some(handler) => {
+                let call = handler.call.ok_or(Error::Invalid)?;
+                let data = || UserData::new(handler.data, handler.release);
+                Some(Ref::try_new(|| Ok(LogHandler { call, data: data() }))?)
+            }
+        };
+        diagnostics::set_handler(handler);
+        Ok(())
+    })
 }
 
 /// Bit of umf_fence_info.flags: a driver keeps the value in its own memory (umf_fence_create_in()).

@@ -4,7 +4,7 @@
 
 use super::device::umf_device_caps;
 use super::external::umf_mapping;
-use super::graph::umf_fence_info;
+use super::graph::{umf_fence_info, umf_log_handler};
 use super::library::umf_caps;
 use super::notifier::umf_interrupt;
 use super::page::umf_page_limits;
@@ -86,6 +86,11 @@ layout! {
         mask: 24, 20;
     }
     umf_callback: 24, 12 {
+        call: 0, 0;
+        release: 8, 4;
+        data: 16, 8;
+    }
+    umf_log_handler: 24, 12 {
         call: 0, 0;
         release: 8, 4;
         data: 16, 8;

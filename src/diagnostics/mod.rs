@@ -11,6 +11,7 @@ mod fd_writer;
 mod fence_info;
 mod graph;
 mod json;
+mod log;
 mod report;
 
 use crate::config;
@@ -20,7 +21,8 @@ use crate::shm::participant::Participant;
 use fd_writer::FdWriter;
 pub(crate) use fence_info::FenceInfo;
 use graph::Graph;
-use rustix::fd::{AsFd, BorrowedFd};
+pub(crate) use log::{LogHandler, set_handler};
+use rustix::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How the graph is written down.
@@ -57,7 +59,8 @@ fn release_dead() {
     }
 }
 
-/// Writes the graph to stderr if `participant` has just closed a deadlock and LIBUMF_DEBUG is set.
+/// Writes the graph as a message if `participant` has just closed a deadlock, and LIBUMF_DEBUG is
+/// set.
 ///
 /// To be called, with no lock held, after the participant recorded a wait, or a promise while it
 /// waits. The participant that closes a deadlock reports it, once.
@@ -70,9 +73,6 @@ pub(crate) fn report_new_deadlock(participant: Participant) {
     let Ok(graph) = Graph::collect() else { return };
     let Some(deadlock) = graph.deadlock_id(participant) else { return };
     if REPORTED.swap(deadlock, Ordering::Relaxed) != deadlock {
-        let stderr = std::io::stderr();
-        let mut out = FdWriter::new(stderr.as_fd());
-        let _ = report::text(&graph, &mut out);
-        let _ = out.finish();
+        log::write(|out| report::text(&graph, out));
     }
 }

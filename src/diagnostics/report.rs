@@ -8,7 +8,7 @@ use crate::shm::wait_table::Role;
 use std::fmt::{self, Display, Formatter, Write};
 
 /// Writes a line for each wait: deadlocks first, then waits for a deadlock, then the others.
-pub(crate) fn text(graph: &Graph, out: &mut impl Write) -> fmt::Result {
+pub(crate) fn text(graph: &Graph, out: &mut dyn Write) -> fmt::Result {
     let deadlocks = graph.deadlocks.count;
     writeln!(
         out,
@@ -40,7 +40,7 @@ pub(crate) fn text(graph: &Graph, out: &mut impl Write) -> fmt::Result {
     Ok(())
 }
 
-fn line(graph: &Graph, number: usize, wait: &Record, out: &mut impl Write) -> fmt::Result {
+fn line(graph: &Graph, number: usize, wait: &Record, out: &mut dyn Write) -> fmt::Result {
     let (Some(node), Some(fence)) =
         (graph.participants.get(wait.participant), graph.fences.get(wait.fence))
     else {
@@ -63,7 +63,7 @@ fn signalers(
     number: usize,
     wait: &Record,
     fence: &FenceNode,
-    out: &mut impl Write,
+    out: &mut dyn Write,
 ) -> fmt::Result {
     let mut nobody = true;
     for promise in promises(graph, number) {
@@ -94,7 +94,7 @@ pub(super) fn promises(graph: &Graph, wait: usize) -> impl Iterator<Item = &Reco
 /// Writes the graph for Graphviz. Participants are ellipses, and fences are boxes. An arrow leads
 /// from a participant that waits to the fence, and a dashed one on to each that promised to signal
 /// it. Deadlocks are red.
-pub(crate) fn dot(graph: &Graph, out: &mut impl Write) -> fmt::Result {
+pub(crate) fn dot(graph: &Graph, out: &mut dyn Write) -> fmt::Result {
     writeln!(out, "digraph libumf {{")?;
     if graph.dropped > 0 {
         writeln!(out, "    label=\"not complete: {} dropped\";", Records(graph.dropped))?;

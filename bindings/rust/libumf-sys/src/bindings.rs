@@ -533,6 +533,18 @@ unsafe extern "C" {
 }
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct umf_log_handler {
+    pub call: Option<
+        unsafe extern "C" fn(data: *mut core::ffi::c_void, message: *const core::ffi::c_char),
+    >,
+    pub release: Option<unsafe extern "C" fn(data: *mut core::ffi::c_void)>,
+    pub data: *mut core::ffi::c_void,
+}
+unsafe extern "C" {
+    pub fn umf_set_log_handler(handler: *const umf_log_handler, flags: u64) -> core::ffi::c_int;
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct umf_fence_info {
     pub size: u32,
     pub error: i32,

@@ -54,6 +54,16 @@ fn a_trace_shows_the_signals_between_start_and_stop() {
 }
 
 #[test]
+fn a_log_handler_is_dropped_when_another_takes_its_place() {
+    let counted = Arc::new(());
+    let clone = counted.clone();
+    umf::set_log_handler(move |_| assert_eq!(Arc::strong_count(&clone), 2)).unwrap();
+    assert_eq!(Arc::strong_count(&counted), 2);
+    umf::reset_log_handler().unwrap();
+    assert_eq!(Arc::strong_count(&counted), 1);
+}
+
+#[test]
 fn the_last_handle_ends_the_fence() {
     let (page, fence) = page_and_fence();
     let index = fence.index();
