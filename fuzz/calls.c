@@ -509,6 +509,7 @@ ask(unsigned place)
     ONE_OF(umf_trace_start("/dev/null", flags(0)), -EINVAL);
     umf_trace_stop();
     ONE_OF(umf_set_log_handler(NULL, flags(0)), 0, -EINVAL);
+    ONE_OF(umf_page_record_waits(page, (int)number() % 3, flags(0)), 0, -EINVAL, -EACCES);
 }
 
 static void

@@ -67,6 +67,8 @@ null_arguments(void)
     ROW(-EINVAL, umf_trace_start(NULL, 0));
     ROW(-EINVAL, umf_set_log_handler(&(struct umf_log_handler){ .data = out.page }, 0));
     ROW(-EINVAL, umf_set_log_handler(NULL, 1));
+    ROW(-EINVAL, umf_page_record_waits(NULL, 1, 0));
+    ROW(-EINVAL, umf_page_record_waits(page, 2, 0));
     ROW(-EINVAL, umf_page_create(1, 0, NULL));
     ROW(-EINVAL, umf_page_import(fd, 0, NULL));
     ROW(-EINVAL, umf_page_import_limited(fd, 0, &(struct umf_page_limits){ .size = 8 }, NULL));

@@ -571,6 +571,8 @@ EACH(, SOME_MEMORY, ANYWHERE, umf_set_log_handler, NONE, umf_set_log_handler(&lo
      OK(umf_set_log_handler(NULL, 0)))
 EACH(2, NO_MEMORY, ANYWHERE, umf_set_log_handler, OK(umf_set_log_handler(&log_handler, 0)),
      umf_set_log_handler(NULL, 0), NONE)
+EACH(, NO_MEMORY, ANYWHERE, umf_page_record_waits, NONE, umf_page_record_waits(page, 1, 0),
+     OK(umf_page_record_waits(page, 0, 0)))
 EACH(, SOME_MEMORY, ANYWHERE, umf_trace_start, umf_trace_stop(), umf_trace_start(trace_path, 0),
      umf_trace_stop())
 EACH(, NO_MEMORY, ANYWHERE, umf_trace_stop, NONE, (umf_trace_stop(), 0), NONE)

@@ -41,8 +41,9 @@ pub const UMF_GRAPH_JSON: u64 = 1 << 1;
 /// until they are over. LIBUMF_DEBUG=1 or more in the environment adds records of umf_fence_wait(),
 /// of umf_wait() and of the other watches of fences. A queue that closes a circle then also writes
 /// this report to stderr, or to the handler of umf_set_log_handler(). A process reads the variable
-/// when it creates or imports its first page. A page with UMF_PAGE_SINGLE_WRITER has only
-/// records of its creator.
+/// when it creates or imports its first page. umf_page_record_waits() adds records of blocking
+/// waits to one page, in processes that run. A page with UMF_PAGE_SINGLE_WRITER has only records of
+/// its creator.
 ///
 /// Records are missing if memory or the page's table is full; the report counts those. A record
 /// whose fence has ended, has failed or has reached the value makes room for another one. So do all
@@ -148,6 +149,43 @@ pub unsafe extern "C" fn umf_set_log_handler(handler: *const umf_log_handler, fl
         };
         diagnostics::set_handler(handler);
         Ok(())
+    })
+}
+
+/// Have blocking waits on the fences of a page leave wait records, in all processes.
+///
+/// For tools that look at processes which run without LIBUMF_DEBUG: umf_graph_write() then shows
+/// umf_fence_wait() and umf_wait() too. Waits that sleep are woken once, leave their records and
+/// sleep on, so the report is complete as soon as they have run. Watches that exist are not
+/// recorded. A wait keeps its record until it ends. A record costs a wait that blocks up to a few
+/// microseconds.
+///
+/// The page remembers it until a process turns it off. Every process that can write to a page can
+/// turn it on or off.
+///
+/// @page: the page.
+/// @on: 1 to turn it on, 0 to turn it off.
+/// @flags: must be 0.
+///
+/// Return: 0 on success, or
+///   -EINVAL  @page is NULL, @on is neither 0 nor 1, or @flags is not 0
+///   -EACCES  the process cannot write to the page: UMF_PAGE_SINGLE_WRITER, UMF_PAGE_READ_ONLY
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_page_record_waits(
+    page: *mut umf_page,
+    on: c_int,
+    flags: u64,
+) -> c_int {
+    c_return(|| {
+        no_flags(flags)?;
+        let is_wanted = match on {
+            0 => false,
+            1 => true,
+            _ => return Err(Error::Invalid),
+        };
+        c_contract!(clone_ref(page)?).record_waits(is_wanted)
     })
 }
 

@@ -73,6 +73,11 @@ impl Page {
         })
     }
 
+    /// Records would only enlarge the state space.
+    pub(crate) fn records_waits(&self) -> bool {
+        false
+    }
+
     pub(crate) fn id(&self) -> (u64, u64) {
         (0, self.id)
     }

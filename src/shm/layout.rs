@@ -33,7 +33,10 @@ pub(super) struct Header {
     /// Where the search for a free slot begins, modulo the number of fences. It only moves forward,
     /// so that a slot stays unused as long as possible, whichever process creates fences.
     pub(super) next_free: AtomicU32,
-    reserved: [AtomicU32; 11],
+    reserved: [AtomicU32; 10],
+    /// Not 0 while blocking waits are to leave wait records. The library did not read it at first,
+    /// and a process that does not leaves none.
+    pub(super) record_waits: AtomicU32,
 }
 
 pub(super) const EVENTS_OFFSET: usize = size_of::<Header>();

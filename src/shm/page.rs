@@ -261,6 +261,31 @@ impl Page {
         unsafe { self.at(layout::WAIT_TABLE_OFFSET).cast::<WaitTable>().as_ref() }
     }
 
+    /// Whether blocking waits are to leave records. A peer may have asked for it.
+    pub(crate) fn records_waits(&self) -> bool {
+        header(&self.memory.0).record_waits.load(Ordering::SeqCst) != 0
+    }
+
+    /// Has blocking waits leave records, or no more. Those that sleep are woken, and leave one.
+    /// `Denied` if this process cannot write to the page.
+    pub(crate) fn record_waits(&self, is_wanted: bool) -> Result<()> {
+        if !self.is_writable {
+            return Err(Error::Denied);
+        }
+        header(&self.memory.0).record_waits.store(u32::from(is_wanted), Ordering::SeqCst);
+        // A waiter registers and then looks here, so it sees the word or is seen registered: the
+        // argument of S1, S2, W2 and W3 (slot.rs).
+        fence(Ordering::SeqCst);
+        for index in (0..self.fence_count).filter(|_| is_wanted) {
+            let slot = self.slot(index)?;
+            if let Some(generation) = slot.generation() {
+                let sink = EventSink { events: self.events(), slot: index };
+                slot.wake_waiters(generation, sink);
+            }
+        }
+        Ok(())
+    }
+
     /// Every page that this process has mapped. One that it uses and inspects is listed once, as
     /// the one that it uses.
     pub(crate) fn all() -> Result<Vec<Ref<Page>>> {
@@ -353,7 +378,7 @@ impl Page {
             };
             let sink = EventSink { events: self.events(), slot: index };
             if generation.has_external_value() {
-                slot.announce_unread(generation, sink);
+                slot.wake_waiters(generation, sink);
             } else if let Ok(value) = slot.value(generation) {
                 slot.announce(generation, sink, value);
             }

@@ -471,8 +471,9 @@ impl Slot {
         true
     }
 
-    /// The same for a device's value that this process cannot read.
-    pub(crate) fn announce_unread(&self, generation: Generation, sink: EventSink<'_>) {
+    /// Wakes every waiter that is registered, whatever it waits for: this process cannot read a
+    /// device's value, or the waiters are to leave records.
+    pub(crate) fn wake_waiters(&self, generation: Generation, sink: EventSink<'_>) {
         fence(Ordering::SeqCst);
         if self.check_live(generation).is_ok() && self.waiters.load(Ordering::SeqCst) != 0 {
             self.wake_all_registered(sink);

@@ -23,13 +23,14 @@ pub(super) fn wait(
     if !notifier.may_lead() {
         return None;
     }
-    let _record = record_wait(condition);
+    let mut record = None;
     let page = condition.fence.page();
     let word = page.events().sequence();
     for _ in 0..NEEDLESS_MAX {
         // W1, W2, W3, W4.
         let value = word.load(Ordering::Acquire);
         condition.register_waiter(WaitTarget::Page);
+        record_wait(&mut record, condition);
         if let Some(answer) = condition.settled().break_value() {
             return Some(answer);
         }

@@ -50,9 +50,9 @@ fn sleep_for_any(conditions: &impl Conditions, deadline: Deadline) -> Result<usi
     }
     let index = SlotIndex::of(conditions, &events)?;
     let mut records = WaitRecords::new();
-    records.write(conditions)?;
     let mut on_slots: Option<SlotWords> = None;
     loop {
+        records.write(conditions)?;
         let reason = match &on_slots {
             None => events.sleep(deadline)?,
             Some(words) => events.sleep_on(words.words(conditions, 0), deadline)?,
@@ -165,7 +165,7 @@ fn sleep_for_all(conditions: &impl Conditions, mut at: usize, deadline: Deadline
     let count = conditions.count();
     let mut events = PageEvents::new();
     events.add_pages_of(conditions)?;
-    let mut recorded = None;
+    let (mut record, mut recorded_at) = (None, at);
     let mut on_slots: Option<SlotWords> = None;
     // The condition for which the thread slept last.
     let mut slept_at = count;
@@ -197,11 +197,11 @@ fn sleep_for_all(conditions: &impl Conditions, mut at: usize, deadline: Deadline
             at = first_unmet(conditions, at + 1)?;
             continue;
         }
-        if recorded.as_ref().is_none_or(|(recorded_at, _)| *recorded_at != at) {
+        if std::mem::replace(&mut recorded_at, at) != at {
             // The old record is released first: the new one may take its place in the table.
-            drop(recorded.take());
-            recorded = Some((at, record_wait(&condition)));
+            record = None;
         }
+        record_wait(&mut record, &condition);
         if std::mem::replace(&mut slept_at, at) == at {
             events.account(on_slots.as_ref().map(|words| words.words(conditions, at)));
         }

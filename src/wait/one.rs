@@ -64,7 +64,7 @@ fn block_since(
     condition: Condition<'_>,
     deadline: Deadline,
 ) -> Result<()> {
-    let _record = record_wait(&condition);
+    let mut record = None;
     let fence = condition.fence;
     let residues = if fence.accepts_waiters() {
         NonZeroU32::new(condition.residues()).or(Some(NonZeroU32::MAX))
@@ -89,6 +89,7 @@ fn block_since(
 
         // W1 and W2, W3, W4.
         let word = fence.slot().prepare_wait(residues);
+        record_wait(&mut record, &condition);
         condition.monitor();
         if let Some(answer) = condition.settled().break_value() {
             return answer;

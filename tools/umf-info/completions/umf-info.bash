@@ -23,7 +23,7 @@ _umf__info() {
 
     case "${cmd}" in
         umf__info)
-            opts="-h -V --machine --json --dot --follow --interval --count --help --version"
+            opts="-h -V --machine --json --dot --record-waits --follow --interval --count --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -20,6 +20,10 @@ pub fn command() -> Command {
         .arg(flag("machine", "Show only what this machine and its devices can do"))
         .arg(flag("json", "Write JSON"))
         .arg(flag("dot", "Write the wait-for graph for Graphviz (dot -Tsvg)"))
+        .arg(
+            flag("record-waits", "Have blocking waits recorded, which writes to the pages")
+                .requires("pid"),
+        )
         .arg(flag("follow", "Show a table of the fences again and again, with rates"))
         .arg(
             Arg::new("interval")
@@ -38,11 +42,13 @@ pub fn command() -> Command {
                 .requires("follow"),
         )
         .group(clap::ArgGroup::new("format").args(["json", "dot", "follow"]))
-        .group(
-            clap::ArgGroup::new("only_machine")
-                .args(["machine"])
-                .conflicts_with_all(["pid", "dot", "follow"]),
-        )
+        .group(clap::ArgGroup::new("one_report").args(["record-waits"]).conflicts_with("follow"))
+        .group(clap::ArgGroup::new("only_machine").args(["machine"]).conflicts_with_all([
+            "pid",
+            "dot",
+            "follow",
+            "record-waits",
+        ]))
 }
 
 #[cfg(test)]

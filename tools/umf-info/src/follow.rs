@@ -4,7 +4,7 @@
 use crate::graph::Graph;
 use crate::processes::View;
 use crate::text::{creator, table};
-use crate::umf::{self, FenceInfo};
+use crate::umf::{self, Access, FenceInfo};
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::io::{self, IsTerminal, Write as _};
@@ -23,7 +23,7 @@ pub fn run(pids: &[u32], interval: Duration, count: Option<u32>) -> io::Result<(
     let clear = if io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
     let mut shown = 0;
     loop {
-        let view = View::open(pids)?;
+        let view = View::open(pids, Access::Read)?;
         let graph = Graph::read()?;
         let seconds = at.elapsed().as_secs_f64();
         at = Instant::now();

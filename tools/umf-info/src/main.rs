@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //! umf-info shows userspace memory fences of this machine's processes: their pages, the fences
-//! with their values, and which process blocks which. It changes nothing.
+//! with their values, and which process blocks which. It changes nothing, unless it is told to have
+//! waits recorded.
 //!
-//! It opens the pages read-only from /proc/PID/fd, and reads them through the installed library.
+//! It opens the pages from /proc/PID/fd, and reads them through the installed library.
 
 mod cli;
 mod dot;
@@ -20,6 +21,7 @@ use processes::View;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
+use umf::Access;
 
 fn main() -> ExitCode {
     match run() {
@@ -52,8 +54,13 @@ fn run() -> io::Result<()> {
         }
         return io::stdout().write_all(out.as_bytes());
     }
-    let view = View::open(&pids)?;
-    let graph = Graph::read()?;
+    let (view, graph) = if given.get_flag("record-waits") {
+        let view = View::open(&pids, Access::Write)?;
+        let graph = view.while_recording(Graph::read)?;
+        (view, graph)
+    } else {
+        (View::open(&pids, Access::Read)?, Graph::read()?)
+    };
     if is_json {
         out = format!("{:#}\n", json::report(&Machine::query()?, &view, &graph));
     } else if given.get_flag("dot") {

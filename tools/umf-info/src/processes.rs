@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
 //! Processes, and the pages that they have open, as /proc shows them.
 
-use crate::umf::Page;
+use crate::umf::{Access, Page};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 /// What the link of a page's descriptor begins with.
 const PAGE_LINK: &[u8] = b"/memfd:umf-page";
@@ -35,13 +37,14 @@ pub struct View {
     /// By inode number.
     pub pages: BTreeMap<u64, OpenPage>,
     own_namespace: u32,
+    access: Access,
 }
 
 impl View {
     /// Opens the pages of these processes, or of all processes that may be inspected.
-    pub fn open(pids: &[u32]) -> io::Result<View> {
-        let mut view =
-            View { own_namespace: namespace(Path::new("/proc/self")), ..View::default() };
+    pub fn open(pids: &[u32], access: Access) -> io::Result<View> {
+        let own_namespace = namespace(Path::new("/proc/self"));
+        let mut view = View { own_namespace, access, ..View::default() };
         if pids.is_empty() {
             for entry in fs::read_dir("/proc")? {
                 let name = entry?.file_name();
@@ -66,11 +69,14 @@ impl View {
         let mut pages = Vec::new();
         for entry in fs::read_dir(folder.join("fd"))? {
             // The process may close it meanwhile.
-            let Ok(Some(file)) = entry.and_then(|entry| open_page(&entry.path())) else { continue };
+            let access = self.access;
+            let opened = entry.and_then(|entry| open_page(&entry.path(), access));
+            let Ok(Some(file)) = opened else { continue };
             let Ok(inode) = file.metadata().map(|metadata| metadata.ino()) else { continue };
             if !pages.contains(&inode) {
                 pages.push(inode);
-                let import = || OpenPage { page: Page::import(&file), processes: Vec::new() };
+                let import =
+                    || OpenPage { page: Page::import(&file, access), processes: Vec::new() };
                 self.pages.entry(inode).or_insert_with(import).processes.push(pid);
             }
         }
@@ -79,6 +85,19 @@ impl View {
         let own_pid = own_pid(&folder).unwrap_or(pid);
         self.processes.insert(pid, Process { name, namespace, own_pid, pages });
         Ok(())
+    }
+
+    /// Has the blocking waits of these pages recorded, while `report` runs. Those that sleep get a
+    /// second to be woken and to leave their records. Pages that only their creator can write to
+    /// are left alone.
+    pub fn while_recording<T>(&self, report: impl FnOnce() -> T) -> T {
+        let pages: Vec<&Page> =
+            self.pages.values().filter_map(|open| open.page.as_ref().ok()).collect();
+        pages.iter().for_each(|page| drop(page.record_waits(true)));
+        thread::sleep(Duration::from_secs(1));
+        let result = report();
+        pages.iter().for_each(|page| drop(page.record_waits(false)));
+        result
     }
 
     /// Finds the process that a page names by its pid namespace, of which 28 bits count, and its id
@@ -106,11 +125,11 @@ impl View {
     }
 }
 
-/// Opens a descriptor of another process for reading, if it is one of a page.
+/// Opens a descriptor of another process, if it is one of a page.
 ///
 /// The process may replace the descriptor at any time. What is opened first does nothing to the
 /// file (O_PATH), and cannot be replaced.
-fn open_page(link: &Path) -> io::Result<Option<File>> {
+fn open_page(link: &Path, access: Access) -> io::Result<Option<File>> {
     if !is_page(link)? {
         return Ok(None);
     }
@@ -120,7 +139,7 @@ fn open_page(link: &Path) -> io::Result<Option<File>> {
     if !is_page(&own_link)? || !held.metadata()?.is_file() {
         return Ok(None);
     }
-    File::open(own_link).map(Some)
+    OpenOptions::new().read(true).write(access == Access::Write).open(own_link).map(Some)
 }
 
 fn is_page(link: &Path) -> io::Result<bool> {

@@ -62,6 +62,7 @@ unsafe extern "C" {
     fn umf_page_fence_count(page: *const RawPage) -> u32;
     fn umf_page_query_fence(page: *mut RawPage, at: u32, flags: u64, info: *mut FenceInfo)
     -> c_int;
+    fn umf_page_record_waits(page: *mut RawPage, on: c_int, flags: u64) -> c_int;
     fn umf_page_unref(page: *mut RawPage);
     fn umf_graph_write(fd: c_int, flags: u64, deadlocks: *mut u32) -> c_int;
 }
@@ -114,15 +115,32 @@ pub fn device_caps(file: &File) -> io::Result<u64> {
     result.map(|()| caps.flags)
 }
 
-/// A page that is imported with UMF_PAGE_READ_ONLY.
+/// A page of other processes.
 pub struct Page(*mut RawPage);
 
+/// Whether the tool may write to a page.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum Access {
+    #[default]
+    /// It is imported with UMF_PAGE_READ_ONLY.
+    Read,
+    /// Also to have waits recorded.
+    Write,
+}
+
 impl Page {
-    pub fn import(file: &File) -> io::Result<Page> {
+    pub fn import(file: &File, access: Access) -> io::Result<Page> {
+        let flags = if access == Access::Read { PAGE_READ_ONLY } else { 0 };
         let mut page = std::ptr::null_mut();
         // SAFETY: `page` is valid for writing, and the descriptor is open.
-        check(unsafe { umf_page_import(file.as_raw_fd(), PAGE_READ_ONLY, &mut page) })?;
+        check(unsafe { umf_page_import(file.as_raw_fd(), flags, &mut page) })?;
         Ok(Page(page))
+    }
+
+    /// Has blocking waits recorded, or no more.
+    pub fn record_waits(&self, is_wanted: bool) -> io::Result<()> {
+        // SAFETY: `self` holds a reference to the page.
+        check(unsafe { umf_page_record_waits(self.0, is_wanted.into(), 0) })
     }
 
     /// Whether only its creator can write to it.

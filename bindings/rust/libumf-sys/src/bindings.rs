@@ -542,6 +542,11 @@ pub struct umf_log_handler {
 }
 unsafe extern "C" {
     pub fn umf_set_log_handler(handler: *const umf_log_handler, flags: u64) -> core::ffi::c_int;
+    pub fn umf_page_record_waits(
+        page: *mut umf_page,
+        on: core::ffi::c_int,
+        flags: u64,
+    ) -> core::ffi::c_int;
 }
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

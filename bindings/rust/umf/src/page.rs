@@ -145,6 +145,14 @@ impl Page {
         Ok(count)
     }
 
+    /// Has blocking waits on the fences of the page leave wait records, in all processes, or no
+    /// more. [`write_graph`](crate::write_graph) then shows them.
+    #[doc(alias = "umf_page_record_waits")]
+    pub fn record_waits(&self, on: bool) -> Result<()> {
+        // SAFETY: The page is valid.
+        check(unsafe { sys::umf_page_record_waits(self.as_raw(), on.into(), 0) })
+    }
+
     /// Returns the flags of the page.
     #[doc(alias = "umf_page_flags")]
     pub fn flags(&self) -> PageFlags {

@@ -64,6 +64,15 @@ fn a_log_handler_is_dropped_when_another_takes_its_place() {
 }
 
 #[test]
+fn blocking_waits_can_be_recorded_in_a_page_that_may_be_written() {
+    let (page, _fence) = page_and_fence();
+    page.record_waits(true).unwrap();
+    page.record_waits(false).unwrap();
+    let seen = Page::inspect(page.export().unwrap()).unwrap();
+    assert_eq!(seen.record_waits(true), Err(Error::AccessDenied));
+}
+
+#[test]
 fn the_last_handle_ends_the_fence() {
     let (page, fence) = page_and_fence();
     let index = fence.index();
