@@ -149,6 +149,43 @@ fn a_watch_gets_its_signal_among_more_events_than_the_log_holds() {
 }
 
 #[test]
+fn each_watch_gets_its_signal_by_a_check_of_several_rounds() {
+    check_bounded(2, || {
+        let (_page, a, b) = two_fences();
+        let poller = Poller::start();
+        poller.watch(&a, 1);
+        poller.watch(&b, 1);
+        assert_eq!(a.signal(1), Ok(()));
+        assert_eq!(b.signal(1), Ok(()));
+        for _ in 0..2 {
+            assert_eq!(b.notify(), Ok(()));
+        }
+        poller.end_after(2);
+    });
+}
+
+#[test]
+fn a_watch_gets_its_signal_if_the_log_falls_short_amid_a_check() {
+    check_bounded(2, || {
+        let (_page, a, b) = two_fences();
+        let poller = Poller::start();
+        poller.watch(&a, 1);
+        poller.watch(&b, 1);
+        for _ in 0..3 {
+            assert_eq!(b.notify(), Ok(()));
+        }
+        // The check begins with the last fence, and may have passed it by now.
+        assert_eq!(b.signal(1), Ok(()));
+        for _ in 0..2 {
+            assert_eq!(b.notify(), Ok(()));
+        }
+        poller.wait_for(1);
+        assert_eq!(a.signal(1), Ok(()));
+        poller.end_after(2);
+    });
+}
+
+#[test]
 fn the_failure_of_a_fence_completes_its_watch() {
     check(|| {
         let (_page, a) = fence(0);

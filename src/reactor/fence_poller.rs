@@ -24,6 +24,15 @@
 //!
 //! So a thread that adds a watch to a page that is polled already need not wake the poller.
 //!
+//! # Checks of all fences
+//!
+//! If the log of events does not reach back to the last W1, the poller checks all fences of the
+//! page. A peer can cause that at any time. A check of many fences takes several rounds, without a
+//! sleep between them, so that other pages are served meanwhile. Each round reads the event count
+//! and checks the slots that signaled since, also those that the check has passed. If the log falls
+//! short again, another check follows: `must_check_all`. So before each W4 every fence was checked
+//! after the W1 that ended the known part of the log.
+//!
 //! # Who is woken
 //!
 //! An event wakes every poller that sleeps on the page's event count. A poller that was woken there
@@ -39,6 +48,7 @@
 use super::THREAD_NAME;
 use super::fence_watches::FenceWatches;
 use super::watch::{AfterUnlock, FenceKey, Registrar, Registration, Scheduler, Watch};
+use super::watch_table::{DeferredDrops, WatchTable, key};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::fence::poll_interval::poll_interval;
@@ -50,7 +60,6 @@ use crate::sys::futex::{self, MUTED_NS, Sleep, WAITV_MAX, WaitList, Word};
 use crate::sys::thread::{Run, Thread};
 use crate::sys::time::{self, Deadline};
 use crate::util::atomic::{AtomicU32, Ordering};
-use crate::util::key_map::KeyMap;
 use crate::util::mutex::modeled::{Guard, Mutex};
 use crate::util::refs::Ref;
 use crate::wait::{Predicate, block};
@@ -83,12 +92,15 @@ struct PolledPage {
     sequence: u32,
     /// What the poller sleeps on.
     target: WaitTarget,
-    /// Whether it has just moved back to the event count, where no fence is registered yet.
-    moved_back: bool,
+    /// Whether to check all fences once the check under way has reached its end.
+    must_check_all: bool,
     /// How often it was woken for fences of others since the last watch was added.
     needless: u32,
     /// Whether it rested since it last paid for a wake-up.
     rested: bool,
+    /// Whether the check under way completed a watch, and else the time that it took, in ns.
+    found: bool,
+    spent: u64,
     /// The sum of the sequences of its slots, if the poller sleeps on those.
     slots_sequence: u32,
     /// Watches of fences whose signals are events of the page.
@@ -96,21 +108,6 @@ struct PolledPage {
     /// Watches of fences that a device writes and no notifier serves, which are checked at
     /// intervals.
     polled_fences: WatchTable,
-}
-
-/// Watches by slot, then by fence. A slot has several fences only while this process holds on to
-/// some that were destroyed.
-#[derive(Default)]
-struct WatchTable(KeyMap<u32, Vec<FenceWatches>>);
-
-/// References to fences whose last watch a check has removed. The thread drops them after the lock
-/// is released.
-///
-/// The end of a fence wakes its waiters, and releases its notifier in the caller's code, which may
-/// call the library again. A place for the fence of each `FenceWatches` is reserved.
-struct DeferredDrops {
-    fences: Vec<Ref<Fence>>,
-    reserved: usize,
 }
 
 /// What one sleep waits for. It keeps the pages mapped: others may remove them from the state
@@ -125,6 +122,8 @@ struct PollSet {
     words: [Option<PolledWord>; PAGES_MAX],
     /// The word whose wake-up ended the last sleep.
     woken_by: Option<usize>,
+    /// Whether a check of all fences of a page goes on or begins in the next round, with no sleep.
+    goes_on: bool,
     /// Whether to measure the next sleep: the round before it led to nothing.
     measures_sleep: bool,
     /// The processor time of the last sleep, as far as it was measured.
@@ -153,6 +152,10 @@ const NEEDLESS_MAX: u32 = if cfg!(modeled) { 1 } else { 4 };
 /// futex_waitv takes at least one word a page, besides `control` and the word of owner deaths.
 const PAGES_MAX: usize = WAITV_MAX - 2;
 
+/// A check of all fences of a page goes on in the next round after so many slots, which the pages
+/// of a poller share. The other pages are served in between.
+const CHECKS_MAX: usize = if cfg!(modeled) { 1 } else { 2048 };
+
 /// The most that a page pays for a wake-up: a signal handler may have run meanwhile.
 const WAKE_UP_MOST_NS: u64 = 100_000;
 
@@ -162,9 +165,13 @@ const MAX_SLEEP_NS: u64 = 1_000_000_000;
 impl FencePoller {
     /// Makes a poller and starts its thread.
     pub(crate) fn start(scheduler: Ref<dyn Scheduler>) -> Result<Ref<FencePoller>> {
-        let drops = DeferredDrops { fences: Vec::new(), reserved: 0 };
-        let state =
-            PollState { pages: Vec::new(), drops, thread: None, ended: false, polling_since: 0 };
+        let state = PollState {
+            pages: Vec::new(),
+            drops: DeferredDrops::default(),
+            thread: None,
+            ended: false,
+            polling_since: 0,
+        };
         let poller = Ref::try_new(|| {
             Ok(FencePoller {
                 scheduler,
@@ -288,13 +295,8 @@ impl FencePoller {
             if self.sleeps_on_page.load(Ordering::SeqCst) {
                 polled.page.wake_all();
             }
-            let watches = polled
-                .event_fences
-                .0
-                .into_values()
-                .chain(polled.polled_fences.0.into_values())
-                .flatten();
-            for watch in watches.flat_map(FenceWatches::into_watches) {
+            let watches = polled.event_fences.into_watches();
+            for watch in watches.chain(polled.polled_fences.into_watches()) {
                 let _ = watch.cancel();
             }
         }
@@ -306,7 +308,7 @@ impl FencePoller {
     /// Drops the references to fences that have lost their last watch by a check.
     fn drop_deferred(&self) {
         loop {
-            let fence = self.lock().drops.fences.pop();
+            let fence = self.lock().drops.pop();
             if fence.is_none() {
                 break;
             }
@@ -343,33 +345,39 @@ impl FencePoller {
         let mut words = set.words.iter_mut();
         // Words beyond one a page.
         let mut spare = PAGES_MAX.saturating_sub(state.pages.len());
+        let allowance = (CHECKS_MAX / state.pages.len().max(1)).max(1);
+        let mut check_ended = false;
+        set.goes_on = false;
         set.until_rested = Deadline::NEVER;
         for page in &mut state.pages {
             let slots_max = if set.has_waitv { SLOTS_MAX.min(spare + 1) } else { 0 };
             if page.target == WaitTarget::Slot && !page.has_few_fences(slots_max) {
                 page.move_back();
             }
-            let check_all = timed_out && cannot_block
+            let was_checking = page.is_checking();
+            // A check at an interval that is still under way needs no other one.
+            let check_all = timed_out && cannot_block && !was_checking
                 || owner_may_have_died && !page.page.is_writable()
                 || may_be_muted && page.page.may_be_muted();
-            if let (false, Some(end)) = (check_all, page.page.budget().rests_until(clock)) {
+            // A check that was begun reaches its end. The page pays for it then.
+            let must_go_on = check_all || was_checking;
+            if let (false, Some(end)) = (must_go_on, page.page.budget().rests_until(clock)) {
                 set.until_rested = set.until_rested.min(end);
                 page.rested = true;
                 continue;
             }
             let start = time::now();
             let before = page.sequence.wrapping_add(page.slots_sequence);
-            let found_before = std::mem::take(&mut found);
+            let mut found_here = false;
             if page.target == WaitTarget::Page {
-                found |= page.listen(check_all, &mut state.drops);
-                found |= timed_out && page.polled_fences.check(&mut state.drops);
+                found_here = page.listen(check_all, timed_out, allowance, &mut state.drops);
                 if page.needless >= NEEDLESS_MAX && page.has_few_fences(slots_max) {
                     page.target = WaitTarget::Slot;
                 }
             }
             if page.target == WaitTarget::Slot {
                 let left = words.len();
-                found |= page.listen_to_slots(&mut words, &mut state.drops);
+                found_here |= page.listen_to_slots(&mut words, &mut state.drops);
                 spare = (spare + 1).saturating_sub(left - words.len());
             } else if let (false, Some(word)) = (page.is_empty(), words.next()) {
                 *word = Some(PolledWord::Page(page.page.clone(), page.sequence));
@@ -377,15 +385,22 @@ impl FencePoller {
             // A peer may also wake the thread and change nothing.
             let woken = page.sequence.wrapping_add(page.slots_sequence) != before
                 || woken_by.as_ref().is_some_and(|woken_by| std::ptr::eq(&**woken_by, &*page.page));
-            if !found && (woken || timed_out && !page.polled_fences.is_empty()) {
+            let costs = woken || was_checking || timed_out && !page.polled_fences.is_empty();
+            page.found |= found_here;
+            if costs && !page.found {
                 set.measures_sleep |= woken;
                 // The end of the page's rest has woken the thread too. That alone costs nothing, or
                 // the page would rest for ever.
                 let rest = if woken && std::mem::take(&mut page.rested) { WAKE_UP_NS } else { 0 };
                 let wake_up = if woken { set.wake_up_ns + rest } else { 0 };
-                page.page.budget().waste(time::now() - start + wake_up);
+                page.spent += time::now() - start + wake_up;
             }
-            found |= found_before;
+            if !page.is_checking() {
+                check_ended |= was_checking;
+                page.pay();
+            }
+            set.goes_on |= page.is_checking() || page.must_check_all;
+            found |= found_here;
             polls |= !page.polled_fences.is_empty();
         }
         state.pages.retain(|page| !page.is_empty());
@@ -397,7 +412,8 @@ impl FencePoller {
                 state.polling_since = now;
             }
             let next = poll_interval(state.polling_since, now);
-            set.until = if timed_out { next } else { next.min(until) };
+            // An interval begins when a check has reached its end.
+            set.until = if timed_out || check_ended { next } else { next.min(until) };
         }
         if !state.pages.iter().any(|page| page.page.may_be_muted()) {
             set.until_muted = Deadline::NEVER;
@@ -456,6 +472,7 @@ impl Run for FencePoller {
             owner_deaths: 0,
             words: [const { None }; PAGES_MAX],
             woken_by: None,
+            goes_on: false,
             measures_sleep: false,
             wake_up_ns: WAKE_UP_NS,
             wait_list: WaitList::new(),
@@ -466,6 +483,10 @@ impl Run for FencePoller {
         while self.listen(&mut set) {
             self.drop_deferred();
             self.scheduler.run_due();
+            if set.goes_on {
+                set.wake_up_ns = 0;
+                continue;
+            }
             let before = std::mem::take(&mut set.measures_sleep).then(time::thread_cpu_time);
             let slept = self.sleep(&mut set);
             let took = |before| time::thread_cpu_time().saturating_sub(before);
@@ -535,9 +556,11 @@ impl PollState {
                 page,
                 sequence,
                 target: WaitTarget::Page,
-                moved_back: false,
+                must_check_all: false,
                 needless: 0,
                 rested: false,
+                found: false,
+                spent: 0,
                 slots_sequence: 0,
                 event_fences: WatchTable::default(),
                 polled_fences: WatchTable::default(),
@@ -549,25 +572,6 @@ impl PollState {
             self.pages.swap_remove(at);
         }
         reserved.map(|()| known.is_none())
-    }
-}
-
-impl DeferredDrops {
-    /// Reserves a place for one more fence.
-    fn reserve(&mut self) -> Result<()> {
-        self.fences.try_reserve(self.reserved + 1).map_err(|_| Error::NoMemory)?;
-        self.reserved += 1;
-        Ok(())
-    }
-
-    fn push(&mut self, fence: Ref<Fence>) {
-        self.unreserve();
-        self.fences.push(fence);
-    }
-
-    /// Returns the place of a fence whose reference its caller drops.
-    fn unreserve(&mut self) {
-        self.reserved -= 1;
     }
 }
 
@@ -600,9 +604,13 @@ impl PolledPage {
 
     /// Whether it has at most so many fences.
     fn has_few_fences(&self, count: usize) -> bool {
-        let slots = self.event_fences.0.len() + self.polled_fences.0.len();
-        let fences = || self.event_fences.fences() + self.polled_fences.fences();
-        slots <= count && fences() <= count
+        let others = self.event_fences.fences_up_to(count);
+        others.is_some_and(|others| self.polled_fences.fences_up_to(count - others).is_some())
+    }
+
+    /// Whether a check of all fences has begun and has not reached its end.
+    fn is_checking(&self) -> bool {
+        self.event_fences.is_checking() || self.polled_fences.is_checking()
     }
 
     /// Has the poller sleep on the event count, for a watch that is added. Returns whether it slept
@@ -611,7 +619,8 @@ impl PolledPage {
         self.needless = 0;
         let moves = self.target == WaitTarget::Slot;
         self.target = WaitTarget::Page;
-        self.moved_back |= moves;
+        // No fence is registered there yet.
+        self.must_check_all |= moves;
         moves
     }
 
@@ -624,40 +633,48 @@ impl PolledPage {
     ) -> bool {
         let mut found = false;
         let mut sum = 0u32;
+        // This is a check of all fences.
+        self.must_check_all = false;
         for table in [&mut self.event_fences, &mut self.polled_fences] {
-            table.0.retain(|_, fences| {
-                for watches in fences.iter_mut() {
-                    let slot = watches.fence().slot_handle();
-                    let sequence = slot.slot().sequence();
-                    sum = sum.wrapping_add(sequence);
-                    found |= watches.check(WaitTarget::Slot);
-                    if let (false, Some(word)) = (watches.is_empty(), words.next()) {
-                        *word = Some(PolledWord::Slot(slot, sequence));
-                    }
+            table.end_check();
+            found |= table.check_each(drops, |watches| {
+                let slot = watches.fence().slot_handle();
+                let sequence = slot.slot().sequence();
+                sum = sum.wrapping_add(sequence);
+                let found = watches.check(WaitTarget::Slot);
+                if let (false, Some(word)) = (watches.is_empty(), words.next()) {
+                    *word = Some(PolledWord::Slot(slot, sequence));
                 }
-                purge(fences, drops);
-                !fences.is_empty()
+                found
             });
         }
         self.slots_sequence = sum;
         found
     }
 
-    /// W1, then checks the slots that signaled since the last time. Checks all if `check_all`, or
-    /// if the log does not reach back that far. Returns whether any watch completed.
-    fn listen(&mut self, mut check_all: bool, drops: &mut DeferredDrops) -> bool {
-        check_all |= std::mem::take(&mut self.moved_back);
+    /// W1, then checks the slots that signaled since the last time. Begins to check all fences if
+    /// `check_all`, or if the log does not reach back that far, and those that a device writes if
+    /// `interval_ended`. Checks so many slots as `allowance` says. Returns whether any watch
+    /// completed.
+    fn listen(
+        &mut self,
+        check_all: bool,
+        interval_ended: bool,
+        mut allowance: usize,
+        drops: &mut DeferredDrops,
+    ) -> bool {
+        self.must_check_all |= check_all;
         let before = self.sequence;
         self.sequence = self.page.events().sequence().load(Ordering::Acquire);
         let mut found = false;
         let mut is_needless = self.sequence != before;
         let page = self.page.clone();
         match page.events().signaled_since(before, self.sequence) {
-            None => check_all = true,
+            None => self.must_check_all = true,
             Some(signaled) => {
                 for slot in signaled {
                     let Some(slot) = slot else {
-                        (check_all, is_needless) = (true, false);
+                        (self.must_check_all, is_needless) = (true, false);
                         continue;
                     };
                     for table in [&mut self.event_fences, &mut self.polled_fences] {
@@ -669,11 +686,27 @@ impl PolledPage {
                 }
             }
         }
-        if check_all {
-            found |= self.event_fences.check(drops) | self.polled_fences.check(drops);
+        // After W1. A check that is under way may have passed fences whose events are missing.
+        if self.must_check_all && !self.is_checking() {
+            self.must_check_all = false;
+            self.event_fences.begin_check();
+            self.polled_fences.begin_check();
+        } else if interval_ended && !self.polled_fences.is_checking() {
+            self.polled_fences.begin_check();
+        }
+        for table in [&mut self.event_fences, &mut self.polled_fences] {
+            found |= table.go_on_checking(&mut allowance, drops);
         }
         self.needless = self.needless.saturating_add((is_needless && !found).into());
         found
+    }
+
+    /// Charges the page with the time that was spent since the last time and completed no watch.
+    fn pay(&mut self) {
+        let spent = std::mem::take(&mut self.spent);
+        if !std::mem::take(&mut self.found) && spent > 0 {
+            self.page.budget().waste(spent);
+        }
     }
 
     /// Removes a fence if it has no watch left.
@@ -688,90 +721,4 @@ impl PolledPage {
         }
         AfterUnlock { _fence: unwatched }
     }
-}
-
-impl WatchTable {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn get(&mut self, key: FenceKey) -> Option<&mut FenceWatches> {
-        self.0.get_mut(&key.slot)?.iter_mut().find(|watches| watches.is_for(key))
-    }
-
-    fn reserve(
-        &mut self,
-        fence: &Ref<Fence>,
-        predicate: Predicate,
-        drops: &mut DeferredDrops,
-    ) -> Result<()> {
-        if let Some(watches) = self.get(key(fence)) {
-            return watches.reserve(predicate);
-        }
-        let mut watches = FenceWatches::new(fence.clone());
-        watches.reserve(predicate)?;
-        self.0.try_reserve(1).map_err(|_| Error::NoMemory)?;
-        let fences = self.0.entry(fence.index()).or_default();
-        let reserved =
-            fences.try_reserve(1).map_err(|_| Error::NoMemory).and_then(|()| drops.reserve());
-        if reserved.is_ok() {
-            fences.push(watches);
-        } else if fences.is_empty() {
-            self.0.remove(&fence.index());
-        }
-        reserved
-    }
-
-    /// Checks every fence. Returns whether any watch completed.
-    fn check(&mut self, drops: &mut DeferredDrops) -> bool {
-        let mut found = false;
-        self.0.retain(|_, fences| {
-            found |= check(fences, drops);
-            !fences.is_empty()
-        });
-        found
-    }
-
-    /// Checks the fences of a slot. `None` if there is no such fence.
-    fn check_slot(&mut self, slot: u32, drops: &mut DeferredDrops) -> Option<bool> {
-        let fences = self.0.get_mut(&slot)?;
-        let found = check(fences, drops);
-        if fences.is_empty() {
-            self.0.remove(&slot);
-        }
-        Some(found)
-    }
-
-    /// The number of fences.
-    fn fences(&self) -> usize {
-        self.0.values().map(Vec::len).sum()
-    }
-
-    fn take_unwatched(&mut self, key: FenceKey) -> Option<Ref<Fence>> {
-        let fences = self.0.get_mut(&key.slot)?;
-        let is_unwatched = |watches: &FenceWatches| watches.is_for(key) && watches.is_empty();
-        let fence = fences.swap_remove(fences.iter().position(is_unwatched)?).into_fence();
-        if fences.is_empty() {
-            self.0.remove(&key.slot);
-        }
-        Some(fence)
-    }
-}
-
-fn check(fences: &mut Vec<FenceWatches>, drops: &mut DeferredDrops) -> bool {
-    let found =
-        fences.iter_mut().fold(false, |found, watches| watches.check(WaitTarget::Page) | found);
-    purge(fences, drops);
-    found
-}
-
-fn purge(fences: &mut Vec<FenceWatches>, drops: &mut DeferredDrops) {
-    while let Some(at) = fences.iter().position(FenceWatches::is_empty) {
-        drops.push(fences.swap_remove(at).into_fence());
-    }
-}
-
-fn key(fence: &Fence) -> FenceKey {
-    let page = std::ptr::from_ref::<Page>(fence.page()) as usize;
-    FenceKey { page, slot: fence.index(), fence: std::ptr::from_ref(fence) as usize }
 }

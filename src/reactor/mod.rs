@@ -12,6 +12,7 @@
 //! | `release_waits` | which threads wait for a release function of another thread |
 //! | `watch` | the state machine of one watch, and the traits by which it calls upward |
 //! | `fence_watches` | the watches of one fence |
+//! | `watch_table` | the watched fences of a page, and a check of all of them in parts |
 //! | `fence_poller` | the thread in futex_waitv |
 //! | `point_waiter` | a thread that waits for timeline points, before Linux 6.6 |
 //! | `point_order` | the order in which points are added to a timeline |
@@ -26,10 +27,11 @@
 #![forbid(unsafe_code)]
 
 // In the order of imports: a file imports only from files above it in this list.
-// loom runs the first four, shuttle all.
+// loom runs the first five, shuttle all.
 mod release_waits;
 mod watch;
 mod fence_watches;
+mod watch_table;
 mod fence_poller;
 #[cfg(not(loom))]
 mod point_waiter;
