@@ -3014,8 +3014,9 @@ void umf_queue_unref(struct umf_queue *queue);
  *   -EINVAL  @flags has unknown bits or more than one, or @fd cannot be written to
  *   -EBADF   @fd is not open, or is not open for writing
  *   -EACCES  the file is sealed against writing
- *   -ENOMEM  no memory is left, or no room where @fd leads; then a part was written, as may happen
- *            with -EPROTO
+ *   -ENOMEM  no memory is left, or no room where @fd leads; then a part was written
+ *   -EIO     a write failed: the reader of @fd is gone, or its file is broken; then a part was
+ *            written
  *
  * Thread-safe. Since 0.1.
  */

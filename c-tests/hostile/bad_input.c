@@ -183,7 +183,7 @@ where_the_graph_cannot_be_written_to(void)
     ROW(-EBADF, umf_graph_write(1 << 20, 0, &deadlocks));
     ROW(-EBADF, umf_graph_write(read_only, 0, &deadlocks));
     ROW(-ENOMEM, umf_graph_write(full, UMF_GRAPH_DOT, &deadlocks));
-    ROW(-EPROTO, umf_graph_write(none[1], 0, &deadlocks));
+    ROW(-EIO, umf_graph_write(none[1], 0, &deadlocks));
     CHECK(deadlocks == SENTINEL);
     ROW(0, umf_graph_write(fd, 0, NULL));
     ROW(0, umf_graph_write(fd, UMF_GRAPH_DOT, &deadlocks));

@@ -54,20 +54,32 @@ impl fmt::Write for FdWriter<'_> {
     }
 }
 
+/// -EIO.
+const WRITE_FAILED: Error = Error::FenceFailed;
+
+/// Converts the error of a write. Each kind of file has its own: the reader of a pipe or a socket
+/// is gone, or a disk is broken.
+fn explain(errno: Errno) -> Error {
+    match Error::from(errno) {
+        Error::Unexpected => WRITE_FAILED,
+        error => error,
+    }
+}
+
 /// Writes at least one byte. Waits if a non-blocking descriptor cannot take any.
 fn write_some(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
     loop {
         match rustix::io::write(fd, bytes) {
-            Ok(0) => return Err(Error::Unexpected),
+            Ok(0) => return Err(WRITE_FAILED),
             Ok(written) => return Ok(written),
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => {
                 match rustix::event::poll(&mut [PollFd::new(&fd, PollFlags::OUT)], None) {
                     Ok(_) | Err(Errno::INTR) => {}
-                    Err(errno) => return Err(errno.into()),
+                    Err(errno) => return Err(explain(errno)),
                 }
             }
-            Err(errno) => return Err(errno.into()),
+            Err(errno) => return Err(explain(errno)),
         }
     }
 }

@@ -45,17 +45,14 @@ fn call<const OPCODE: Opcode, T>(fd: BorrowedFd<'_>, arg: &mut T) -> IoResult<()
         // caller takes them from its own parameters or variables.
         unsafe { ioctl(fd, Updater::<OPCODE, T>::new(&mut *arg)) }
     });
-    result.map_err(|errno| match errno {
-        // xe returns ECANCELED for a wedged device. Other drivers, such as amdgpu and nouveau,
-        // return the error with which the device failed to resume: the bus's or the firmware's.
-        Errno::CANCELED
-        | Errno::IO
-        | Errno::REMOTEIO
-        | Errno::TIMEDOUT
-        | Errno::BUSY
-        | Errno::HOSTDOWN
-        | Errno::SHUTDOWN => Errno::NODEV,
-        errno => errno,
+    result.map_err(|errno| match (errno, Error::from(errno)) {
+        // The kernel cannot read the struct: a fault of the library.
+        (Errno::FAULT, _) => errno,
+        // What DRM itself does not return. xe returns ECANCELED for a wedged device. Other drivers,
+        // such as amdgpu and nouveau, return the error with which the device failed to resume: any
+        // error of the bus, the firmware or a regulator.
+        (Errno::TIMEDOUT, _) | (_, Error::Unexpected) => Errno::NODEV,
+        (errno, _) => errno,
     })
 }
 

@@ -47,6 +47,7 @@ impl FileKind {
             Ok(stat) => (stat.stx_mode.into(), stat.stx_rdev_major),
             Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS) => return FileKind::without_statx(fd),
             Err(Errno::BADF) => return Err(Error::BadFd),
+            Err(Errno::NOMEM) => return Err(Error::NoMemory),
             // FUSE refuses users that may not use the mount.
             Err(_) => return Ok(FileKind::Other),
         };

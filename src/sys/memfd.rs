@@ -68,12 +68,7 @@ pub(crate) fn create_mapped(len: u64, writers: Writers) -> Result<(OwnedFd, Mapp
 
 fn create_unsealed(len: u64) -> Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let fd = match rustix::fs::memfd_create(c"umf-page", flags | MemfdFlags::NOEXEC_SEAL) {
-        // Kernels before 6.3 do not have MFD_NOEXEC_SEAL.
-        Err(Errno::INVAL) => rustix::fs::memfd_create(c"umf-page", flags)?,
-        other => other?,
-    };
-    let fd = above_stdio(fd)?;
+    let fd = above_stdio(create_empty(flags)?)?;
     if len > file_size_limit() {
         // ftruncate would raise SIGXFSZ.
         return Err(Error::NoMemory);
@@ -81,6 +76,15 @@ fn create_unsealed(len: u64) -> Result<OwnedFd> {
     rustix::fs::ftruncate(&fd, len)?;
     allocate(fd.as_fd(), len)?;
     Ok(fd)
+}
+
+/// Create a memfd that cannot be executed. With vm.memfd_noexec=2 the kernel makes no other.
+fn create_empty(flags: MemfdFlags) -> Result<OwnedFd> {
+    match rustix::fs::memfd_create(c"umf-page", flags | MemfdFlags::NOEXEC_SEAL) {
+        // Kernels before 6.3 do not have MFD_NOEXEC_SEAL.
+        Err(Errno::INVAL) => Ok(rustix::fs::memfd_create(c"umf-page", flags)?),
+        other => Ok(other?),
+    }
 }
 
 /// Return the length beyond which a file may not grow: RLIMIT_FSIZE.
@@ -141,7 +145,7 @@ fn refuse_huge_pages(fd: BorrowedFd<'_>) -> Result<()> {
     // compare with a memfd of this process. (fstatfs tells the two apart, and some sandboxes kill
     // a process that calls it.)
     if stat.st_blksize as usize != page_size() {
-        let own = rustix::fs::memfd_create(c"umf-page", MemfdFlags::CLOEXEC)?;
+        let own = create_empty(MemfdFlags::CLOEXEC)?;
         if rustix::fs::fstat(&own)?.st_dev != stat.st_dev {
             return Err(Error::Invalid);
         }

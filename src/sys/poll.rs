@@ -38,7 +38,16 @@ pub(crate) fn is_ready(fd: BorrowedFd<'_>, event: ExitEvent, deadline: Deadline)
     match rustix::event::poll(&mut fds, deadline.remaining().as_ref()) {
         Ok(count) => Ok(count > 0),
         Err(Errno::INTR) => Ok(false),
-        Err(errno) => Err(errno.into()),
+        Err(errno) => Err(refused(errno)),
+    }
+}
+
+/// Convert the error of a poll.
+pub(super) fn refused(errno: Errno) -> Error {
+    match errno {
+        // RLIMIT_NOFILE is below the number of descriptors that are polled.
+        Errno::INVAL => Error::ProcessFdLimit,
+        errno => errno.into(),
     }
 }
 
@@ -66,7 +75,7 @@ pub(crate) fn readable(
     match rustix::event::poll(&mut fds, deadline.remaining().as_ref()) {
         Ok(0) | Err(Errno::INTR) => return Ok(Readiness::TimedOut),
         Ok(_) => {}
-        Err(errno) => return Err(errno.into()),
+        Err(errno) => return Err(refused(errno)),
     }
     let [fd_events, wake_events] = fds.map(|fd| fd.revents());
     if fd_events.contains(PollFlags::IN) {

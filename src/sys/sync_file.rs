@@ -4,6 +4,7 @@
 //!
 //! Kernel sources: include/uapi/linux/sync_file.h, drivers/dma-buf/sync_file.c.
 
+use super::poll;
 use super::time::Deadline;
 use crate::error::{Error, FenceErrno, Result};
 use rustix::event::{PollFd, PollFlags};
@@ -77,7 +78,7 @@ pub(crate) fn wait(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<Outcome> {
             Ok(0) => return outcome(fd)?.ok_or(Error::TimedOut),
             Ok(_) => return outcome(fd)?.ok_or(Error::Unexpected),
             Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
+            Err(errno) => return Err(poll::refused(errno)),
         }
     }
 }

@@ -32,8 +32,12 @@ pub(crate) fn create(memfd: BorrowedFd<'_>, len: u64) -> Result<OwnedFd> {
     let memfd = memfd.as_raw_fd() as u32;
     // SAFETY: `Create` has the layout of struct udmabuf_create, and holds no address.
     let fd =
-        unsafe { ioctl(&device, Create { memfd, flags: CREATE_CLOEXEC, offset: 0, size: len }) }?;
-    new_descriptor(fd)
+        unsafe { ioctl(&device, Create { memfd, flags: CREATE_CLOEXEC, offset: 0, size: len }) };
+    new_descriptor(fd.map_err(|errno| match errno {
+        // The memory of the page is broken, or cannot be moved to where a device can reach it.
+        Errno::IO | Errno::BUSY => Error::NoMemory,
+        errno => errno.into(),
+    })?)
 }
 
 /// rustix has no type for an ioctl that reads a struct and returns a number.
@@ -61,10 +65,9 @@ unsafe impl Ioctl for Create {
 fn open() -> Result<OwnedFd> {
     rustix::fs::open(c"/dev/udmabuf", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(
         |errno| match errno {
-            Errno::NOENT | Errno::NODEV | Errno::NXIO | Errno::ACCESS | Errno::PERM => {
-                Error::NotSupported
-            }
-            other => other.into(),
+            Errno::MFILE | Errno::NFILE | Errno::NOMEM => errno.into(),
+            // There is no such device, or something else has its name.
+            _ => Error::NotSupported,
         },
     )
 }

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Each ioctl of a conversion gets each error that docs/errnos.md says the kernel can return. The
+ * function that made it returns what the table says, keeps nothing, and works afterwards.
+ */
+#include "drm_machine.h"
+#include "errno_table.h"
+#include "syncobj.h"
+#include "vgem.h"
+
+/* Without the size of the struct, which differs in programs that were built with newer headers. */
+#define IOCTL(request) { #request, SYS_ioctl, 1, 0xffff, (request) & 0xffff }
+
+#ifdef SYS_open
+#define OPEN SYS_open
+#define OPEN_FLAGS 1
+#else
+#define OPEN SYS_openat
+#define OPEN_FLAGS 2
+#endif
+#ifndef SYS_poll
+#define SYS_poll SYS_ppoll
+#endif
+
+static const struct matched_call calls[] = {
+    IOCTL(DRM_IOCTL_GET_CAP),
+    IOCTL(DRM_IOCTL_SYNCOBJ_CREATE),
+    IOCTL(DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD),
+    IOCTL(DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE),
+    IOCTL(DRM_IOCTL_SYNCOBJ_TIMELINE_WAIT),
+    IOCTL(DRM_IOCTL_SYNCOBJ_TRANSFER),
+    IOCTL(DRM_IOCTL_SYNCOBJ_QUERY),
+    IOCTL(DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL),
+    IOCTL(SYNC_IOC_FILE_INFO),
+    IOCTL(DMA_BUF_IOCTL_EXPORT_SYNC_FILE),
+    IOCTL(DMA_BUF_IOCTL_IMPORT_SYNC_FILE),
+    IOCTL(UDMABUF_CREATE),
+    { "ppoll", SYS_ppoll, -1, 0, 0 },
+    { "ppoll", SYS_poll, -1, 0, 0 },
+    { "open", OPEN, OPEN_FLAGS, O_DIRECTORY, 0 }, /* the test opens directories itself */
+    { "open", SYS_openat, 2, O_DIRECTORY, 0 },
+};
+
+static struct machine m;
+static uint32_t timeline;
+static int buffer, pending;
+
+static int
+create_device(void)
+{
+    struct umf_device *const none = (void *)&m, *device = none;
+    int result = umf_device_create(m.gpu, 0, &device);
+    if (result == 0)
+        umf_device_unref(device);
+    else
+        CHECK(device == none);
+    return result;
+}
+
+static int
+export_sync_file(void)
+{
+    struct umf_fence *fence = new_fence(&m, 1);
+    int fd = SENTINEL, result = umf_fence_export_sync_file(fence, 1, m.device, 0, 0, &fd);
+    if (result == 0)
+        close(fd);
+    else
+        CHECK(fd == SENTINEL);
+    umf_fence_unref(fence);
+    return result;
+}
+
+/* The result of a conversion to a fence, whose value is 2 if that is 0, and else as before. */
+static int
+imported(struct umf_fence *fence, int result)
+{
+    CHECK(umf_fence_value(fence) == (result == 0 ? 2 : 1));
+    EXPECT(0, error_of(fence));
+    umf_fence_unref(fence);
+    return result;
+}
+
+/* Each process has its own, since all share the handles of the device. */
+static void
+make_timeline(void)
+{
+    timeline = syncobj_create(m.gpu, 0);
+    syncobj_timeline_signal(m.gpu, timeline, 1);
+}
+
+static int
+import_point(void)
+{
+    struct umf_fence *fence = new_fence(&m, 1);
+    return imported(fence, umf_fence_import_syncobj(fence, 2, m.device, timeline, 1, 0, FOREVER));
+}
+
+static int
+export_point(void)
+{
+    static uint64_t point = 1;
+    struct umf_fence *fence = new_fence(&m, 1);
+    int result = umf_fence_export_syncobj(fence, 1, m.device, timeline, point + 1, 0, 0);
+    point += result == 0;
+    umf_fence_unref(fence);
+    return result;
+}
+
+/* It signals by itself after 10 s. */
+static void
+make_pending_sync_file(void)
+{
+    uint32_t unused;
+    pending = vgem_sync_file(m.vgem, &unused);
+}
+
+static int
+open_syncobj(void)
+{
+    struct umf_syncobj *const none = (void *)&m, *syncobj = none;
+    int result = umf_syncobj_open(m.device, timeline, 0, &syncobj);
+    if (result == 0)
+        umf_syncobj_unref(syncobj);
+    else
+        CHECK(syncobj == none);
+    return result;
+}
+
+static int
+import_pending(void)
+{
+    struct umf_fence *fence = new_fence(&m, 1);
+    return imported(fence, umf_fence_import_sync_file(fence, 2, pending, 0, in_ns(5 * MS)));
+}
+
+static int
+import_dma_buf(void)
+{
+    struct umf_fence *fence = new_fence(&m, 1);
+    return imported(fence, umf_fence_import_dma_buf(fence, 2, buffer, UMF_DMA_BUF_WRITE, FOREVER));
+}
+
+static int
+export_dma_buf(void)
+{
+    struct umf_fence *fence = new_fence(&m, 1);
+    int result = umf_fence_export_dma_buf(fence, 1, m.device, buffer, UMF_DMA_BUF_WRITE, 0);
+    umf_fence_unref(fence);
+    return result;
+}
+
+static int
+export_page(void)
+{
+    int fd = SENTINEL, result = umf_page_export_dma_buf(m.page, 0, &fd);
+    if (result == 0)
+        close(fd);
+    else
+        CHECK(fd == SENTINEL);
+    return result;
+}
+
+static const struct maker makers[] = {
+    { "umf_device_create", create_device, 0, NULL },
+    { "umf_fence_export_sync_file", export_sync_file, 0, NULL },
+    { "umf_syncobj_open", open_syncobj, 0, NULL },
+    { "umf_fence_import_syncobj", import_point, 0, NULL },
+    { "umf_fence_export_syncobj", export_point, 0, make_timeline },
+    { "umf_fence_import_sync_file", import_pending, -ETIME, make_pending_sync_file },
+    { "umf_fence_import_dma_buf", import_dma_buf, 0, NULL },
+    { "umf_fence_export_dma_buf", export_dma_buf, 0, NULL },
+    { "umf_page_export_dma_buf", export_page, 0, NULL },
+};
+
+int
+main(void)
+{
+    watchdog(50);
+    m = open_machine();
+    if (!m.syncobj || !m.udmabuf) {
+        printf("this kernel lacks it all\n");
+        return SKIPPED;
+    }
+    make_timeline();
+    buffer = udmabuf_create();
+    CHECK(DEVICE_ROWS);
+    return !check_rows(DEVICE_ROWS, errnos_md + sizeof(errnos_md), calls, ARRAY_SIZE(calls), makers,
+                       ARRAY_SIZE(makers));
+}

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Each system call of the library gets each error that docs/errnos.md says the kernel can return.
+ * The function that made it returns what the table says, keeps nothing, and works afterwards.
+ */
+#include "errno_table.h"
+#include "inputs.h"
+#include "notifier.h"
+
+#define ALL_OF(name, number) { name, number, -1, 0, 0 }
+
+#ifdef SYS_open
+#define OPEN SYS_open
+#define OPEN_FLAGS 1
+#else
+#define OPEN SYS_openat
+#define OPEN_FLAGS 2
+#endif
+#ifndef SYS_fstat
+#define SYS_fstat SYS_newfstatat
+#endif
+#ifndef SYS_newfstatat
+#define SYS_newfstatat SYS_fstat
+#endif
+
+static const struct matched_call calls[] = {
+    ALL_OF("memfd_create", SYS_memfd_create),
+    ALL_OF("ftruncate", SYS_ftruncate),
+    ALL_OF("fallocate", SYS_fallocate),
+    { "mmap", SYS_mmap, 3, MAP_SHARED | MAP_PRIVATE, MAP_SHARED },
+    ALL_OF("munmap", SYS_munmap),
+    { "fcntl(F_ADD_SEALS)", SYS_fcntl, 1, UINT32_MAX, F_ADD_SEALS },
+    { "fcntl(F_GET_SEALS)", SYS_fcntl, 1, UINT32_MAX, F_GET_SEALS },
+    { "fcntl(F_DUPFD_CLOEXEC)", SYS_fcntl, 1, UINT32_MAX, F_DUPFD_CLOEXEC },
+    ALL_OF("fstat", SYS_fstat),
+    ALL_OF("fstat", SYS_newfstatat),
+    ALL_OF("prlimit64", SYS_prlimit64),
+    { "futex(FUTEX_WAIT_BITSET)", SYS_futex, 1, UINT32_MAX, 9 },  /* of shared memory */
+    { "futex(FUTEX_WAKE_BITSET)", SYS_futex, 1, UINT32_MAX, 10 }, /* so too */
+    ALL_OF("futex_waitv", FUTEX_WAITV),
+    { "open", OPEN, OPEN_FLAGS, O_DIRECTORY, 0 }, /* the test opens directories itself */
+    { "open", SYS_openat, 2, O_DIRECTORY, 0 },
+    ALL_OF("epoll_create1", SYS_epoll_create1),
+    ALL_OF("epoll_ctl", SYS_epoll_ctl),
+    ALL_OF("epoll_pwait", SYS_epoll_pwait),
+    ALL_OF("epoll_pwait", 441 /* epoll_pwait2 */),
+    ALL_OF("eventfd2", SYS_eventfd2),
+    ALL_OF("clone", SYS_clone),
+    ALL_OF("clone", 435 /* clone3 */),
+    ALL_OF("prctl", SYS_prctl),
+    ALL_OF("sched_getscheduler", SYS_sched_getscheduler),
+    ALL_OF("sched_getaffinity", SYS_sched_getaffinity),
+    ALL_OF("madvise", SYS_madvise),
+    { "statx", SYS_statx, 3, UINT32_MAX, 1 /* STATX_TYPE: not a probe for the call */ },
+    ALL_OF("writev", SYS_writev),
+    ALL_OF("io_setup", SYS_io_setup),
+    ALL_OF("io_submit", SYS_io_submit),
+    ALL_OF("waitid", SYS_waitid),
+    ALL_OF("getsockopt", SYS_getsockopt),
+    { "getsockopt(SO_PEERPIDFD)", SYS_getsockopt, 2, UINT32_MAX, 77 },
+    ALL_OF("getpeername", SYS_getpeername),
+    ALL_OF("kill", SYS_kill),
+    ALL_OF("pidfd_open", SYS_pidfd_open),
+    ALL_OF("write", SYS_write),
+};
+
+/* A pidfd of a process that has exited. */
+static int dead;
+
+/* Two of each, made before a call fails. */
+static struct umf_page *pages[2];
+static struct umf_fence *fences[2];
+
+static int
+create_page(void)
+{
+    struct umf_page *const none = (void *)&fences, *page = none;
+    int result = umf_page_create(1, UMF_PAGE_SINGLE_WRITER, &page);
+    if (result == 0)
+        umf_page_unref(page);
+    else
+        CHECK(page == none);
+    return result;
+}
+
+static int
+import_page(void)
+{
+    struct umf_page *const none = (void *)&fences, *page = none;
+    int result = umf_page_import(their_page, 0, &page);
+    if (result == 0)
+        umf_page_unref(page);
+    else
+        CHECK(page == none);
+    return result;
+}
+
+static int
+export_page(void)
+{
+    int fd = SENTINEL, result = umf_page_export(pages[0], 0, &fd);
+    if (result == 0)
+        close(fd);
+    else
+        CHECK(fd == SENTINEL);
+    return result;
+}
+
+static int
+reclaim(void)
+{
+    struct umf_page *page;
+    uint32_t count = SENTINEL;
+    OK(umf_page_import(their_page, 0, &page));
+    int result = umf_page_reclaim(page, 0, &count);
+    CHECK(count == (result == 0 ? 0 : SENTINEL)); /* its creator lives */
+    umf_page_unref(page);
+    return result;
+}
+
+static int
+wait_for_one(void)
+{
+    return umf_fence_wait(fences[0], umf_fence_value(fences[0]) + 1, in_ns(5 * MS));
+}
+
+static int
+wait_for_two_pages(void)
+{
+    struct umf_condition any[2];
+    for (int i = 0; i < 2; i++)
+        any[i] = (struct umf_condition){ .fence = fences[i],
+                                         .value = umf_fence_value(fences[i]) + 1 };
+    return umf_wait(any, 2, UMF_WAIT_ANY, in_ns(5 * MS), NULL);
+}
+
+static int
+notify(void)
+{
+    return umf_fence_notify(fences[0]);
+}
+
+static int
+create_loop_alone(void)
+{
+    struct umf_loop *const none = (void *)&fences, *loop = none;
+    int result = umf_loop_create(0, &loop);
+    if (result == 0)
+        umf_loop_unref(loop);
+    else
+        CHECK(loop == none);
+    return result;
+}
+
+static int
+create_notifier(void)
+{
+    struct umf_notifier *const none = (void *)&fences, *notifier = none;
+    const struct umf_interrupt interrupt = { .size = sizeof(interrupt), .fd = event };
+    int result = umf_notifier_create(&interrupt, 0, &notifier);
+    if (result == 0)
+        umf_notifier_unref(notifier);
+    else
+        CHECK(notifier == none);
+    return result;
+}
+
+/* The result of a call of a loop; if that is 0, its end is awaited. */
+static int
+watch(void)
+{
+    struct umf_loop *loop = create_loop(UMF_LOOP_THREAD);
+    struct told told;
+    struct umf_callback callback = callback_to(&told);
+    uint64_t next = umf_fence_value(fences[0]) + 1;
+    struct umf_condition wait = { .fence = fences[0], .value = next };
+    int result = umf_loop_watch(loop, &wait, 0, &callback, NULL);
+    OK(umf_fence_signal(fences[0], next));
+    if (result == 0)
+        until_called(loop, &told, 0);
+    CHECK(told.releases == (result == 0));
+    umf_loop_unref(loop);
+    until_threads(2); /* this one, and the one that answers */
+    return result;
+}
+
+static int
+add_to_eventfd(void)
+{
+    struct umf_loop *loop = create_loop(UMF_LOOP_THREAD);
+    uint64_t next = umf_fence_value(fences[0]) + 1, count;
+    struct umf_condition wait = { .fence = fences[0], .value = next };
+    int result = umf_loop_export_eventfd(loop, &wait, 0, event, NULL, NULL);
+    OK(umf_fence_signal(fences[0], next));
+    if (result == 0) {
+        struct pollfd added = { .fd = event, .events = POLLIN };
+        CHECK(poll(&added, 1, -1) == 1);
+        CHECK(read(event, &count, sizeof(count)) == sizeof(count) && count == 1);
+    }
+    umf_loop_unref(loop);
+    until_threads(2);
+    return result;
+}
+
+/* A tie to a process that exits. */
+static int
+tie_fence(void)
+{
+    struct umf_loop *loop = create_loop(UMF_LOOP_THREAD);
+    struct umf_fence *fence;
+    struct told told;
+    struct umf_callback callback = callback_to(&told);
+    OK(umf_fence_create(pages[0], 0, 0, &fence));
+    int result = umf_loop_tie_fence(loop, fence, dead, 0, &callback, NULL);
+    if (result == 0) {
+        until_called(loop, &told, 0);
+        EXPECT(-EOWNERDEAD, error_of(fence));
+    } else {
+        EXPECT(0, error_of(fence));
+    }
+    umf_loop_unref(loop);
+    until_threads(2);
+    umf_fence_unref(fence);
+    return result;
+}
+
+/* A tie to a socket, which lives on. */
+static int
+tie_page(void)
+{
+    struct umf_loop *loop = create_loop(UMF_LOOP_THREAD);
+    int result = umf_loop_tie_page(loop, pages[1], ends[0], 0, NULL, NULL);
+    umf_loop_unref(loop);
+    until_threads(2);
+    return result;
+}
+
+/* A tie to the process at the other end, which lives on. */
+static int
+tie_process(void)
+{
+    struct umf_loop *loop = create_loop(UMF_LOOP_THREAD);
+    struct umf_fence *fence;
+    OK(umf_fence_create(pages[0], 0, 0, &fence));
+    int result = umf_loop_tie_fence(loop, fence, ends[0], UMF_TIE_PROCESS, NULL, NULL);
+    umf_loop_unref(loop);
+    until_threads(2);
+    umf_fence_unref(fence);
+    return result;
+}
+
+static int
+write_graph(void)
+{
+    return umf_graph_write(null, 0, NULL);
+}
+
+static const struct maker makers[] = {
+    { "umf_page_create", create_page, 0, NULL },
+    { "umf_page_import", import_page, 0, NULL },
+    { "umf_page_export", export_page, 0, NULL },
+    { "umf_page_reclaim", reclaim, 0, NULL },
+    { "umf_fence_wait", wait_for_one, -ETIME, NULL },
+    { "umf_wait", wait_for_two_pages, -ETIME, NULL },
+    { "umf_fence_notify", notify, 0, NULL },
+    { "umf_loop_create", create_loop_alone, 0, NULL },
+    { "umf_notifier_create", create_notifier, 0, NULL },
+    { "umf_loop_watch", watch, 0, NULL },
+    { "umf_loop_export_eventfd", add_to_eventfd, 0, NULL },
+    { "umf_loop_tie_fence", tie_fence, 0, NULL },
+    { "umf_loop_tie_page", tie_page, 0, NULL },
+    { "UMF_TIE_PROCESS", tie_process, 0, NULL },
+    { "umf_graph_write", write_graph, 0, NULL },
+};
+
+int
+main(void)
+{
+    pid_t pid;
+    siginfo_t info;
+    watchdog(50);
+    if (cannot_be_refused_calls() || !open_inputs())
+        return SKIPPED;
+    IN_CHILD(pid, (void)0);
+    dead = (int)syscall(SYS_pidfd_open, pid, 0);
+    CHECK(dead >= 0 && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) == 0);
+    for (int i = 0; i < 2; i++) {
+        OK(umf_page_create(4, 0, &pages[i]));
+        OK(umf_fence_create(pages[i], 0, 0, &fences[i]));
+    }
+    CHECK(DEVICE_ROWS);
+    bool held = check_rows(errnos_md, DEVICE_ROWS, calls, ARRAY_SIZE(calls), makers,
+                           ARRAY_SIZE(makers));
+    CHECK(waitpid(pid, NULL, 0) == pid);
+    end_page_owner();
+    return held ? 0 : 1;
+}
