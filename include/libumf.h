@@ -286,7 +286,13 @@ struct umf_page;
  * Create a page with room for fences.
  *
  * The page is a sealed memfd that can be passed to other processes. It takes 64 bytes for each
- * fence and 4096 bytes more, allocated by this call.
+ * fence and 4096 bytes more, allocated by this call. The memory is charged to the memory control
+ * group of this process. If that has no room, the kernel may kill a process of the group instead
+ * of returning an error.
+ *
+ * A peer that can write to the page can punch a hole into it. If the kernel then finds no memory
+ * for an access, it kills a process for lack of memory; with vm.overcommit_memory=2, the access
+ * raises SIGBUS. Nobody can punch holes into a page with UMF_PAGE_SINGLE_WRITER.
  *
  * @fence_count: the number of slots, and so of fences, 1 to UMF_PAGE_MAX_FENCES.
  * @flags: UMF_PAGE_SINGLE_WRITER, or 0.
@@ -311,7 +317,7 @@ int umf_page_create(uint32_t fence_count, uint64_t flags, struct umf_page **out_
  * size, and the library never trusts the contents of a page. umf_page_import_limited() also bounds
  * what the page may cost. Importing the same page twice gives two references to one object. A page
  * with UMF_PAGE_SINGLE_WRITER is opened for waiting: functions that would write to it return
- * -EACCES.
+ * -EACCES. A hole that a peer punches is as for umf_page_create().
  *
  * @fd: a descriptor from umf_page_export(). Stays the caller's, which may close it after the call.
  * @flags: UMF_PAGE_READ_ONLY, or 0.
@@ -2990,7 +2996,9 @@ void umf_queue_unref(struct umf_queue *queue);
  * records of a process that died, once the page or the fence is tied to it (umf_loop_tie_page()).
  * If a table is full, this call also frees the records of processes that died in this pid
  * namespace; the report still shows them. It is the only call that asks the kernel about other
- * processes by their process ids, except that LIBUMF_DEBUG has queues do so.
+ * processes by their process ids, except that LIBUMF_DEBUG has queues do so. Without a tie,
+ * nothing tells that a process of another pid namespace died: its records stay until their fences
+ * move on, and count as waits.
  *
  *     libumf: 1 page, 3 waits, 1 deadlock
  *     deadlock 1:

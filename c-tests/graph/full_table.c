@@ -34,6 +34,13 @@ set_up(void)
 }
 
 static void
+ignore(void *data, int result)
+{
+    (void)data;
+    (void)result;
+}
+
+static void
 tear_down(struct scene *scene)
 {
     unmap_raw(&scene->raw);
@@ -228,6 +235,57 @@ fill_in_a_container(int sock)
         pause();
 }
 
+/* How many waits a report shows. */
+static unsigned
+waits_shown(void)
+{
+    unsigned waits;
+    FILE *text = tmpfile();
+    CHECK(text);
+    OK(umf_graph_write(fileno(text), 0, NULL));
+    rewind(text);
+    CHECK(fscanf(text, "libumf: %*u %*[pages], %u", &waits) == 1);
+    fclose(text);
+    return waits;
+}
+
+/* Without LIBUMF_DEBUG, only a watch that will signal a fence has a record. */
+static void
+a_watch_that_only_calls_has_no_record(void)
+{
+    struct scene scene = set_up();
+    struct umf_condition wait = { .fence = scene.fence[0], .value = 1 };
+    OK(umf_loop_watch(scene.loop, &wait, 0, &(struct umf_callback){ .call = ignore }, NULL));
+    CHECK(waits_shown() == 0);
+    OK(umf_loop_export_fence(scene.loop, scene.fence[0], 1, scene.fence[1], 1, 0, NULL, NULL));
+    CHECK(waits_shown() == 1);
+    tear_down(&scene);
+}
+
+/* Without a tie, no call tells that a process of another pid namespace died. Its records stay until
+ * they say nothing any more. */
+static void
+a_process_that_died_in_a_container_untied_keeps_its_records(struct peer *peer)
+{
+    pid_t inside = (pid_t)hear(peer->sock);
+    if (inside == 0) {
+        printf("not available: user and pid namespaces\n");
+        end_peer(peer);
+        return;
+    }
+    struct scene scene = set_up();
+    send_page(peer->sock, scene.page);
+    CHECK(hear(peer->sock) == 1);
+    CHECK(!a_deadlock_is_found(&scene));
+    CHECK(kill(inside, SIGKILL) == 0);
+    end_peer(peer);
+    CHECK(deadlocks() == 0 && waits_shown() >= 1);
+    CHECK(!a_deadlock_is_found(&scene));
+    OK(umf_fence_signal(scene.fence[0], 10));
+    CHECK(a_deadlock_is_found(&scene));
+    tear_down(&scene);
+}
+
 static void
 a_process_that_died_in_a_container_makes_room(struct peer *peer)
 {
@@ -261,6 +319,7 @@ main(void)
 {
     watchdog(30);
     struct peer container = start_peer(fill_in_a_container);
+    struct peer untied = start_peer(fill_in_a_container);
     pid_t living;
     IN_CHILD(living, {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -271,6 +330,8 @@ main(void)
     records_that_say_nothing_make_room(living);
     a_report_frees_the_records_of_the_dead();
     a_process_that_died_in_a_container_makes_room(&container);
+    a_process_that_died_in_a_container_untied_keeps_its_records(&untied);
+    a_watch_that_only_calls_has_no_record();
 
     CHECK(kill(living, SIGKILL) == 0 && waitpid(living, NULL, 0) == living);
     return 0;

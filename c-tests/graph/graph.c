@@ -149,6 +149,41 @@ a_wait_is_shown_with_its_value_while_it_lasts(void)
 }
 
 static void
+ignore(void *data, int result)
+{
+    (void)data;
+    (void)result;
+}
+
+/* With LIBUMF_DEBUG, a watch of any kind has a record until it is over. */
+static void
+a_watch_is_shown_until_it_is_over(void)
+{
+    struct umf_loop *loop;
+    struct umf_watch *watch;
+    struct umf_callback callback = { .call = ignore };
+    const uint64_t next = umf_fence_value(fences[0]) + 1;
+    struct umf_condition wait = { .fence = fences[0], .value = next };
+    OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
+    for (int end = 0; end < 2; end++) {
+        OK(umf_loop_watch(loop, &wait, 0, &callback, &watch));
+        char *text = graph(0, 0);
+        CHECK(says(text, "libumf: 1 page, 1 wait, 0 deadlocks\n"));
+        CHECK(says(text, " of ME waits for fence @:0 >= ") && strstr(text, "  watch "));
+        if (end == 0) {
+            OK(umf_watch_cancel(watch));
+        } else {
+            OK(umf_fence_signal(fences[0], next));
+            while (umf_watch_result(watch) != 0)
+                sched_yield();
+        }
+        check_no_waits();
+        umf_watch_unref(watch);
+    }
+    umf_loop_unref(loop);
+}
+
+static void
 waits_for_all_and_for_any_are_shown(void)
 {
     struct umf_condition list[3] = { { fences[1], 1, UMF_OP_GE, 0, 0 },
@@ -493,6 +528,7 @@ main(void)
 
     check_no_waits();
     a_wait_is_shown_with_its_value_while_it_lasts();
+    a_watch_is_shown_until_it_is_over();
     waits_for_all_and_for_any_are_shown();
     waits_of_another_process_are_shown_until_it_dies(&waiter);
     a_pid_of_another_namespace_is_not_taken_for_one_here();

@@ -50,7 +50,9 @@ pub const UMF_GRAPH_JSON: u64 = 1 << 1;
 /// records of a process that died, once the page or the fence is tied to it (umf_loop_tie_page()).
 /// If a table is full, this call also frees the records of processes that died in this pid
 /// namespace; the report still shows them. It is the only call that asks the kernel about other
-/// processes by their process ids, except that LIBUMF_DEBUG has queues do so.
+/// processes by their process ids, except that LIBUMF_DEBUG has queues do so. Without a tie,
+/// nothing tells that a process of another pid namespace died: its records stay until their fences
+/// move on, and count as waits.
 ///
 ///     libumf: 1 page, 3 waits, 1 deadlock
 ///     deadlock 1:
