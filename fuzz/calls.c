@@ -491,6 +491,10 @@ ask(unsigned place)
     struct umf_queue *queue = ANY(queues);
     CHECK(ONE_OF(umf_query_caps(&caps), 0, -EINVAL) != 0 || umf_version() == caps.version);
     CHECK(umf_page_flags(page) <= UMF_PAGE_SINGLE_WRITER);
+    if (place == 7)
+        ONE_OF(umf_page_set_error(page, -(int)take(2)), 0, -EINVAL, -EACCES);
+    if (place == 8)
+        ONE_OF(umf_fence_end(fence), 0, -EINVAL, -EACCES, -ESTALE);
     uint32_t reclaimed;
     if (ONE_OF(umf_page_reclaim(page, flags(0), &reclaimed), 0, -EINVAL, -EACCES) == 0)
         CHECK(reclaimed <= umf_page_fence_count(page));

@@ -432,6 +432,34 @@ int umf_page_export(struct umf_page *page, uint64_t flags, int *out_fd);
 int umf_page_export_dma_buf(struct umf_page *page, uint64_t flags, int *out_fd);
 
 /**
+ * Fail every fence of a page, because the device that writes them is lost.
+ *
+ * One call in place of umf_fence_set_error() for each fence that lives in the page now, whichever
+ * process created it. All errors are written before the first waiter wakes up, and the waiters of
+ * each fence are woken once. So a waiter that finds one fence failed finds the others failed too.
+ * As with umf_fence_set_error(), values that are reached stay reached, the first error of a fence
+ * stays, and values that a device still writes count.
+ *
+ * The call does not reach fences that are created later, or by another thread during the call:
+ * stop creating first. Give each device a page of its own, and let no peer create fences there. A
+ * peer cannot be told from the device's driver.
+ *
+ * The call reads every slot twice, and makes two wake-up system calls for each fence that lives:
+ * about a microsecond each.
+ *
+ * @page: the page.
+ * @error: a negative errno, -4095 to -1, such as -EIO.
+ *
+ * Return: 0 on success, also if no fence lives in the page, or
+ *   -EINVAL  @page is NULL, or @error is out of range
+ *   -EACCES  this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it with
+ *            UMF_PAGE_READ_ONLY
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
+ */
+int umf_page_set_error(struct umf_page *page, int error);
+
+/**
  * Free the slots whose creators died.
  *
  * A process that dies without umf_fence_unref() leaves its slots in use, also if it is killed
@@ -582,6 +610,9 @@ struct umf_fence;
  * except in a process that saw the value reached. Slots are reused in turn, so that is as far away
  * as the page has free slots.
  *
+ * A device that writes the fence must be done with it before the last reference ends, or it writes
+ * to the slot's next fence: see umf_fence_end().
+ *
  * A process that exits or dies without umf_fence_unref() ends nothing. Its waiters sleep until a
  * process fails the fences that it should have signaled, as umf_loop_tie_fence() and
  * umf_loop_tie_page() do. Its slots stay in use until umf_page_reclaim().
@@ -634,6 +665,31 @@ int umf_fence_open(struct umf_page *page,
                    uint32_t index,
                    uint64_t flags,
                    struct umf_fence **out_fence);
+
+/**
+ * End a fence, and keep its slot.
+ *
+ * For a fence that a device may still write, such as one of a queue that hangs. Once the last
+ * reference is gone, the slot is free for a new fence, and a late write of the device would be a
+ * signal of that one. This call ends the fence for its waiters at once, in all processes, as the
+ * last reference does: see umf_fence_create(). Its slot stays in use as long as this process has a
+ * reference. The caller ends that when the device cannot write any more.
+ *
+ * If this process dies before, the slot stays in use until umf_page_reclaim(). The kernel closes a
+ * dead process's device files before its death can be noticed, which ends the queues that belong
+ * to them. After a fork it is the parent's references that count.
+ *
+ * @fence: the fence.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL  @fence is NULL
+ *   -ESTALE  the fence ended before
+ *   -EACCES  this process did not create the fence, or the fence has UMF_FENCE_LASTING: its slot
+ *            is never used again
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
+ */
+int umf_fence_end(struct umf_fence *fence);
 
 /**
  * Add a reference to a fence.

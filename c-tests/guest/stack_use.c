@@ -15,8 +15,8 @@
 enum { LIMIT = 2048, STACK = 256 << 10, PATTERN = 0xa5, PAGES = 128, RECORDS = 64 };
 
 static uint8_t *stack;
-static struct umf_page *page, *pages[PAGES];
-static struct umf_fence *fence, *never, *device;
+static struct umf_page *page, *lost_page, *pages[PAGES];
+static struct umf_fence *fence, *never, *device, *lost, *ending;
 static struct umf_notifier *notifier;
 static struct umf_condition notified[2];
 static struct umf_condition waits[PAGES];
@@ -51,6 +51,8 @@ RUN(umf_fence_pending_value, umf_fence_pending_value(never))
 RUN(umf_fence_set_error, umf_fence_set_error(fence, -EIO))
 RUN(umf_notifier_ref, umf_notifier_ref(notifier) != notifier)
 RUN(umf_page_notify, umf_page_notify(page))
+RUN(umf_page_set_error, umf_page_set_error(lost_page, -EIO))
+RUN(umf_fence_end, umf_fence_end(ending))
 RUN(umf_device_ref, umf_device_ref(NULL) != NULL)
 RUN(umf_loop_ref, umf_loop_ref(loop) != loop)
 RUN(umf_loop_fd, umf_loop_fd(loop) < 0)
@@ -133,6 +135,9 @@ main(void)
     OK(umf_fence_create(page, 0, 0, &fence));
     OK(umf_fence_create(page, 0, 0, &never));
     OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &device));
+    OK(umf_page_create(2, 0, &lost_page));
+    OK(umf_fence_create(lost_page, 0, 0, &lost));
+    OK(umf_fence_create(lost_page, 0, 0, &ending));
     notifier = notifier_of(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     for (int i = 0; i < 2; i++) {
         OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &notified[i].fence));

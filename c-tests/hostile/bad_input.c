@@ -77,6 +77,7 @@ null_arguments(void)
     ROW(-EINVAL, umf_page_export(page, 0, NULL));
     ROW(-EINVAL, umf_page_export_dma_buf(NULL, 0, &out.fd));
     ROW(-EINVAL, umf_page_export_dma_buf(page, 0, NULL));
+    ROW(-EINVAL, umf_page_set_error(NULL, -EIO));
     ROW(-EINVAL, umf_page_reclaim(NULL, 0, &out.index));
     ROW(0, umf_page_reclaim(page, 0, NULL));
     struct umf_fence_info info = { .size = sizeof(info) };
@@ -92,6 +93,7 @@ null_arguments(void)
     ROW(-EINVAL, umf_fence_create(page, 0, 0, NULL));
     ROW(-EINVAL, umf_fence_open(NULL, 0, 0, &out.fence));
     ROW(-EINVAL, umf_fence_open(page, umf_fence_index(fence), 0, NULL));
+    ROW(-EINVAL, umf_fence_end(NULL));
     ROW(-EINVAL, umf_fence_signal(NULL, 10));
     ROW(-EINVAL, umf_fence_notify(NULL));
     ROW(-EINVAL, umf_fence_submit(NULL, 10));

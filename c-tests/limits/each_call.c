@@ -100,6 +100,13 @@ a_new_fence(uint64_t flags)
 }
 
 static void
+a_page_with_a_fence(void)
+{
+    OK(umf_page_create(1, 0, &a_page));
+    OK(umf_fence_create(a_page, 0, 0, &a_fence));
+}
+
+static void
 nothing(void *data, int result)
 {
     (void)data;
@@ -370,6 +377,8 @@ EACH(, SOME_MEMORY, ANYWHERE, umf_page_import_limited, umf_page_unref(page_of_ot
 EACH(, NO_MEMORY, ANYWHERE, umf_page_export, NONE, umf_page_export(page, 0, &out.fd), close(out.fd))
 EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_page_export_dma_buf, NONE,
      umf_page_export_dma_buf(page, 0, &out.fd), close(out.fd))
+EACH(, NO_MEMORY, ANYWHERE, umf_page_set_error, a_page_with_a_fence(),
+     umf_page_set_error(a_page, -EIO), (umf_fence_unref(a_fence), umf_page_unref(a_page)))
 EACH(, SOME_MEMORY, ANYWHERE, umf_page_reclaim, NONE, umf_page_reclaim(page, 0, &out.index),
      CHECK(out.index == 0))
 EACH(, NO_MEMORY, ANYWHERE, umf_page_flags, NONE, umf_page_flags(page) != 0, NONE)
@@ -387,6 +396,8 @@ EACH(, SOME_MEMORY, ANYWHERE, umf_fence_create_in, NONE,
 EACH(, SOME_MEMORY, ANYWHERE, umf_fence_open_in, NONE,
      umf_fence_open_in(page_of_others, index_in_memory, &memory, 0, &out.fence),
      end_fence_in_memory())
+EACH(, NO_MEMORY, ANYWHERE, umf_fence_end, a_fence = a_new_fence(0), umf_fence_end(a_fence),
+     umf_fence_unref(a_fence))
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_ref, NONE, umf_fence_ref(fence) != fence,
      umf_fence_unref(fence))
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_unref, a_fence = a_new_fence(0),

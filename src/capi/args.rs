@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Arguments that are not handles: checks, and how structs and arrays are read and written.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, FenceErrno, Result};
 use rustix::fd::BorrowedFd;
 use std::ffi::c_int;
 
@@ -13,6 +13,12 @@ pub(super) fn non_null<T>(pointer: *const T) -> Result<()> {
 /// Refuses every flag, for functions that define none yet.
 pub(super) fn no_flags(flags: u64) -> Result<()> {
     if flags == 0 { Ok(()) } else { Err(Error::Invalid) }
+}
+
+/// Reads the error that the caller gives a fence: a negative errno, as in the kernel.
+pub(super) fn fence_errno(error: c_int) -> Result<FenceErrno> {
+    let errno = if error < 0 { FenceErrno::new(error.unsigned_abs()) } else { None };
+    errno.ok_or(Error::Invalid)
 }
 
 /// Borrows a file descriptor from the caller for the call.

@@ -10,12 +10,12 @@
 //! reached in this process, whatever a peer writes, and even after the fence ended (but see
 //! UMF_FENCE_32BIT).
 
-use super::args::{no_flags, non_null};
+use super::args::{fence_errno, no_flags, non_null};
 use super::contract::c_contract;
 use super::handles::{Handle, borrow, c_ref, c_unref, clone_ref, write_handle};
 use super::page::umf_page;
 use super::returns::{c_return, c_return_preserving_errno};
-use crate::error::{Error, FenceErrno, Result};
+use crate::error::Error;
 use crate::fence::Fence;
 use crate::shm::generation::Kind;
 use crate::shm::residue::Width;
@@ -70,6 +70,9 @@ pub const UMF_FENCE_LASTING: u64 = 1 << 2;
 /// values that it has reached succeed until the slot is reused. From then on they return -ESTALE,
 /// except in a process that saw the value reached. Slots are reused in turn, so that is as far away
 /// as the page has free slots.
+///
+/// A device that writes the fence must be done with it before the last reference ends, or it writes
+/// to the slot's next fence: see umf_fence_end().
 ///
 /// A process that exits or dies without umf_fence_unref() ends nothing. Its waiters sleep until a
 /// process fails the fences that it should have signaled, as umf_loop_tie_fence() and
@@ -148,6 +151,32 @@ pub unsafe extern "C" fn umf_fence_open(
         c_contract!(write_handle(Fence::open(&page, index)?, out_fence));
         Ok(())
     })
+}
+
+/// End a fence, and keep its slot.
+///
+/// For a fence that a device may still write, such as one of a queue that hangs. Once the last
+/// reference is gone, the slot is free for a new fence, and a late write of the device would be a
+/// signal of that one. This call ends the fence for its waiters at once, in all processes, as the
+/// last reference does: see umf_fence_create(). Its slot stays in use as long as this process has a
+/// reference. The caller ends that when the device cannot write any more.
+///
+/// If this process dies before, the slot stays in use until umf_page_reclaim(). The kernel closes a
+/// dead process's device files before its death can be noticed, which ends the queues that belong
+/// to them. After a fork it is the parent's references that count.
+///
+/// @fence: the fence.
+///
+/// Return: 0 on success, or
+///   -EINVAL  @fence is NULL
+///   -ESTALE  the fence ended before
+///   -EACCES  this process did not create the fence, or the fence has UMF_FENCE_LASTING: its slot
+///            is never used again
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_end(fence: *mut umf_fence) -> c_int {
+    c_return(|| c_contract!(borrow(fence)?).end())
 }
 
 /// Add a reference to a fence.
@@ -311,10 +340,4 @@ pub unsafe extern "C" fn umf_fence_error(fence: *const umf_fence, out_error: *mu
         c_contract!(out_error.write(error.map_or(0, |errno| -(errno.get() as c_int))));
         Ok(())
     })
-}
-
-/// Reads the error that the caller gives a fence: a negative errno, as in the kernel.
-pub(super) fn fence_errno(error: c_int) -> Result<FenceErrno> {
-    let errno = if error < 0 { FenceErrno::new(error.unsigned_abs()) } else { None };
-    errno.ok_or(Error::Invalid)
 }

@@ -4,10 +4,10 @@
 //! A page is one shared-memory object: an array of slots, each of which holds at most one fence. It
 //! is passed to another process as a file descriptor, with all its fences.
 
-use super::args::{borrow_fd, no_flags, non_null, read_sized};
+use super::args::{borrow_fd, fence_errno, no_flags, non_null, read_sized};
 use super::contract::c_contract;
 use super::handles::{Handle, borrow, c_ref, c_unref, write_handle};
-use super::returns::c_return_preserving_errno;
+use super::returns::{c_return, c_return_preserving_errno};
 use crate::error::{Error, Result};
 use crate::shm::layout::MAX_FENCES;
 use crate::shm::page::Page;
@@ -262,6 +262,38 @@ pub unsafe extern "C" fn umf_page_export_dma_buf(
         let fd = c_contract!(borrow(page)?).export_dma_buf()?;
         c_contract!(out_fd.write(fd.into_raw_fd()));
         Ok(())
+    })
+}
+
+/// Fail every fence of a page, because the device that writes them is lost.
+///
+/// One call in place of umf_fence_set_error() for each fence that lives in the page now, whichever
+/// process created it. All errors are written before the first waiter wakes up, and the waiters of
+/// each fence are woken once. So a waiter that finds one fence failed finds the others failed too.
+/// As with umf_fence_set_error(), values that are reached stay reached, the first error of a fence
+/// stays, and values that a device still writes count.
+///
+/// The call does not reach fences that are created later, or by another thread during the call:
+/// stop creating first. Give each device a page of its own, and let no peer create fences there. A
+/// peer cannot be told from the device's driver.
+///
+/// The call reads every slot twice, and makes two wake-up system calls for each fence that lives:
+/// about a microsecond each.
+///
+/// @page: the page.
+/// @error: a negative errno, -4095 to -1, such as -EIO.
+///
+/// Return: 0 on success, also if no fence lives in the page, or
+///   -EINVAL  @page is NULL, or @error is out of range
+///   -EACCES  this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it with
+///            UMF_PAGE_READ_ONLY
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_page_set_error(page: *mut umf_page, error: c_int) -> c_int {
+    c_return(|| {
+        let error = fence_errno(error)?;
+        c_contract!(borrow(page)?).set_error(error)
     })
 }
 

@@ -4,10 +4,10 @@
 //! A queue runs jobs in order, each when its waits are met. It replaces the submit thread that
 //! drivers use for wait-before-signal, without needing a thread.
 
-use super::args::{no_flags, non_null, read_sized, slice};
+use super::args::{fence_errno, no_flags, non_null, read_sized, slice};
 use super::contract::c_contract;
 use super::event_loop::umf_loop;
-use super::fence::{fence_errno, umf_fence};
+use super::fence::umf_fence;
 use super::handles::{Handle, c_ref, c_unref, clone_ref, write_handle};
 use super::returns::c_return_preserving_errno;
 use super::wait::{UMF_WAIT_MAX, condition, umf_condition};

@@ -52,6 +52,8 @@ pub(crate) struct Fence {
     memory: Option<Ref<ExternalMemory>>,
     /// Whether its signaler is known to be dead, if that cannot be written into the page.
     owner_died: AtomicBool,
+    /// Whether `end` ended it: then the last handle only frees the slot.
+    is_ended: AtomicBool,
     /// Whether spinning for this fence pays.
     pub(crate) spin: SpinHistory,
     /// Where this process receives the interrupts of the device that writes it.
@@ -175,6 +177,7 @@ impl Fence {
             ends_with: rights.ends_with,
             memory,
             owner_died: AtomicBool::new(false),
+            is_ended: AtomicBool::new(false),
             spin: SpinHistory::new(),
             notifier: OnceRef::new(),
             wait_times: WaitTimePredictor::new(),
@@ -664,6 +667,21 @@ impl Fence {
         })
     }
 
+    /// The creator, if this process created the fence and its last handle here ends it.
+    fn creator(&self) -> Option<Creator> {
+        self.ends_with.filter(|(process, _)| process.is_ours()).map(|(_, creator)| creator)
+    }
+
+    /// Ends the fence now. Its slot stays in use until the last handle is gone. `Denied` if this
+    /// process does not end the fence, `Stale` if it has ended.
+    pub(crate) fn end(&self) -> Result<()> {
+        self.creator().ok_or(Error::Denied)?;
+        self.slot().end_and_keep(self.generation, self.sink())?;
+        // Only the thread that ended the fence in its slot comes here.
+        self.is_ended.store(true, Ordering::Release);
+        Ok(())
+    }
+
     /// The signaler died. Fails the fence for every process, or, if only its creator may write to
     /// the page, for this process. If it is known which process `dead` was, and that process
     /// created the fence, the slot can be reclaimed. `Stale` if the fence has ended.
@@ -694,9 +712,12 @@ impl Drop for Fence {
         if let Some(notifier) = self.notifier.get() {
             notifier.remove(self.notifier_key());
         }
-        let ours = self.ends_with.filter(|(process, _)| process.is_ours());
-        if let Some((_, creator)) = ours {
-            self.slot().retire(self.generation, self.sink(), creator);
+        match self.creator() {
+            Some(creator) if self.is_ended.load(Ordering::Acquire) => {
+                self.slot().release(self.generation, creator);
+            }
+            Some(creator) => self.slot().retire(self.generation, self.sink(), creator),
+            None => {}
         }
     }
 }

@@ -11,7 +11,7 @@ use super::page_budget::PageBudget;
 use super::slot::Slot;
 use super::wait_table::WaitTable;
 use crate::config;
-use crate::error::{Error, Result};
+use crate::error::{Error, FenceErrno, Result};
 use crate::interrupt::{Notifier, SignalWord};
 use crate::sys::descriptor::dup;
 use crate::sys::memfd::{self, Access, FileId, Mapping, Writers};
@@ -330,6 +330,28 @@ impl Page {
             let _ = slot.fail_owner_died(slot.generation(), sink, dead);
         }
         Ok((end < self.fence_count).then_some(end))
+    }
+
+    /// Fails every fence that lives now. All errors are written before the first waiter wakes up.
+    /// `Denied` if this process cannot write to the page.
+    #[cfg(not(modeled))]
+    pub(crate) fn set_error(&self, errno: FenceErrno) -> Result<()> {
+        if !self.is_writable {
+            return Err(Error::Denied);
+        }
+        for index in 0..self.fence_count {
+            let slot = self.slot(index)?;
+            // A fence that ends meanwhile wakes its waiters by that.
+            let _ = slot.generation().map(|generation| slot.mark_failed(generation, errno));
+        }
+        for index in 0..self.fence_count {
+            let slot = self.slot(index)?;
+            let error = slot.generation().map(|generation| slot.error(generation));
+            if matches!(error, Some(Ok(Some(_)))) {
+                slot.wake_ended(EventSink { events: self.events(), slot: index });
+            }
+        }
+        Ok(())
     }
 
     /// Frees the slots whose creators are known to be dead, and returns how many. `Denied` on a

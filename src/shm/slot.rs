@@ -234,12 +234,29 @@ impl Slot {
         }
     }
 
+    /// The end without E3: the slot still names the creator, and no fence takes it. `Stale` if the
+    /// fence has ended.
+    pub(crate) fn end_and_keep(&self, generation: Generation, sink: EventSink<'_>) -> Result<()> {
+        if !self.end(generation) {
+            return Err(Error::Stale);
+        }
+        self.wake_ended(sink);
+        Ok(())
+    }
+
+    /// E3, after `end_and_keep`, unless a peer had the slot reclaimed and used again.
+    pub(crate) fn release(&self, generation: Generation, creator: Creator) {
+        if self.state.load(Ordering::Acquire) == generation.ended() {
+            self.give_back(creator);
+        }
+    }
+
     /// E1.
     pub(crate) fn end(&self, generation: Generation) -> bool {
         self.exchange_state(generation.live(), generation.ended())
     }
 
-    /// E2.
+    /// E2, or the second half of `set_error`.
     pub(crate) fn wake_ended(&self, sink: EventSink<'_>) {
         sink.count_failure();
         self.wake_all(sink);
@@ -533,10 +550,16 @@ impl Slot {
         sink: EventSink<'_>,
         errno: FenceErrno,
     ) -> Result<()> {
-        self.check_live(generation)?;
-        let _ = self.error.compare_exchange(0, errno.get(), Ordering::SeqCst, Ordering::Relaxed);
+        self.mark_failed(generation, errno)?;
         sink.count_failure();
         self.wake_all(sink);
+        Ok(())
+    }
+
+    /// The first half of `set_error`: nobody wakes up yet. `wake_ended` is the other half.
+    pub(crate) fn mark_failed(&self, generation: Generation, errno: FenceErrno) -> Result<()> {
+        self.check_live(generation)?;
+        let _ = self.error.compare_exchange(0, errno.get(), Ordering::SeqCst, Ordering::Relaxed);
         Ok(())
     }
 

@@ -94,6 +94,7 @@ unsafe extern "C" {
         flags: u64,
         out_fd: *mut core::ffi::c_int,
     ) -> core::ffi::c_int;
+    pub fn umf_page_set_error(page: *mut umf_page, error: core::ffi::c_int) -> core::ffi::c_int;
     pub fn umf_page_reclaim(
         page: *mut umf_page,
         flags: u64,
@@ -122,6 +123,7 @@ unsafe extern "C" {
         flags: u64,
         out_fence: *mut *mut umf_fence,
     ) -> core::ffi::c_int;
+    pub fn umf_fence_end(fence: *mut umf_fence) -> core::ffi::c_int;
     pub fn umf_fence_ref(fence: *mut umf_fence) -> *mut umf_fence;
     pub fn umf_fence_unref(fence: *mut umf_fence);
     pub fn umf_fence_index(fence: *const umf_fence) -> u32;

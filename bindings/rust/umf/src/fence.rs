@@ -61,6 +61,15 @@ impl Fence {
         check(unsafe { sys::umf_fence_set_error(self.as_raw(), error.errno().wrapping_neg()) })
     }
 
+    /// Ends the fence now, and keeps its slot until its last handle in this process is dropped.
+    ///
+    /// For a fence that a device may still write: no later fence gets its slot before.
+    #[doc(alias = "umf_fence_end")]
+    pub fn end(&self) -> Result<()> {
+        // SAFETY: The fence is valid.
+        check(unsafe { sys::umf_fence_end(self.as_raw()) })
+    }
+
     /// Returns the error that the fence carries, if any.
     #[doc(alias = "umf_fence_error")]
     pub fn error(&self) -> Result<Option<Error>> {

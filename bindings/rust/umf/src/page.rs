@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Pages of shared memory that hold fences.
 
-use crate::error::{Result, check};
+use crate::error::{Error, Result, check};
 use crate::handle::{handle, opened, size_of};
 use crate::{Fence, FenceFlags, PageFlags, sys};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -134,6 +134,13 @@ impl Page {
     pub fn open_fence(&self, index: u32) -> Result<Fence> {
         // SAFETY: The page is valid, and `out` is valid for writing.
         Fence::created(|out| unsafe { sys::umf_fence_open(self.as_raw(), index, 0, out) })
+    }
+
+    /// Fails every fence that lives in the page, because the device that writes them is lost.
+    #[doc(alias = "umf_page_set_error")]
+    pub fn set_error(&self, error: Error) -> Result<()> {
+        // SAFETY: The page is valid.
+        check(unsafe { sys::umf_page_set_error(self.as_raw(), error.errno().wrapping_neg()) })
     }
 
     /// Frees the slots whose creators died, and returns how many those were.

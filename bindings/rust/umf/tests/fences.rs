@@ -85,6 +85,27 @@ fn the_last_handle_ends_the_fence() {
 }
 
 #[test]
+fn a_fence_that_ended_keeps_its_slot() {
+    let page = Page::create(1, PageFlags::NONE).unwrap();
+    let fence = page.create_fence(0, FenceFlags::DEVICE).unwrap();
+    fence.end().unwrap();
+    assert_eq!(fence.end().unwrap_err(), Error::Stale);
+    assert_eq!(page.create_fence(0, FenceFlags::NONE).unwrap_err(), Error::NoSpace);
+    drop(fence);
+    page.create_fence(0, FenceFlags::NONE).unwrap();
+}
+
+#[test]
+fn a_page_fails_as_a_whole() {
+    let (page, fence) = page_and_fence();
+    let other = page.create_fence(0, FenceFlags::NONE).unwrap();
+    page.set_error(Error::DeviceGone).unwrap();
+    for fence in [fence, other] {
+        assert_eq!(fence.error().unwrap(), Some(Error::DeviceGone));
+    }
+}
+
+#[test]
 fn a_fence_keeps_its_page() {
     let (page, fence) = page_and_fence();
     drop(page);
