@@ -7,9 +7,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static struct umf_fence *fence;
 static _Atomic uint64_t *value;         /* where the device writes */
@@ -25,20 +22,15 @@ static void *device(void *unused)
 int main(void)
 {
     struct umf_page *page;
-    struct stat file;
     pthread_t thread;
-    int fd;
+    void *memory;
     if (umf_page_create(64, 0, &page) || umf_fence_create(page, 0, UMF_FENCE_DEVICE, &fence))
         return 1;
 
-    /* A GPU maps the page by umf_page_export_dma_buf(), or imports this mapping. */
-    if (umf_page_export(page, 0, &fd) || fstat(fd, &file))
+    /* A GPU imports this mapping, or maps the page by umf_page_export_dma_buf(). */
+    if (umf_page_get_memory(page, UMF_PAGE_MEMORY_WRITE, &memory, NULL))
         return 1;
-    char *mapping = mmap(NULL, (size_t)file.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    close(fd);
-    if (mapping == MAP_FAILED)
-        return 1;
-    value = (_Atomic uint64_t *)(void *)(mapping + umf_fence_offset(fence));
+    value = (_Atomic uint64_t *)(void *)((char *)memory + umf_fence_offset(fence));
 
     /* A device does not raise the pending value. The driver does, when it submits. */
     if (umf_fence_submit(fence, 1) || pthread_create(&thread, NULL, device, NULL))
@@ -47,7 +39,6 @@ int main(void)
     printf("the device wrote %d\n", (int)umf_fence_value(fence));
 
     pthread_join(thread, NULL);
-    munmap(mapping, (size_t)file.st_size);
     umf_fence_unref(fence);
     umf_page_unref(page);
     return result != 0;

@@ -491,6 +491,9 @@ ask(unsigned place)
     struct umf_queue *queue = ANY(queues);
     CHECK(ONE_OF(umf_query_caps(&caps), 0, -EINVAL) != 0 || umf_version() == caps.version);
     CHECK(umf_page_flags(page) <= UMF_PAGE_SINGLE_WRITER);
+    void *memory;
+    ONE_OF(umf_page_get_memory(page, flags(UMF_PAGE_MEMORY_WRITE), &memory, NULL), 0, -EINVAL,
+           -EACCES);
     if (place == 7)
         ONE_OF(umf_page_set_error(page, -(int)take(2)), 0, -EINVAL, -EACCES);
     if (place == 8)
@@ -500,7 +503,7 @@ ask(unsigned place)
         CHECK(reclaimed <= umf_page_fence_count(page));
     CHECK(fence ? umf_fence_index(fence) < UMF_PAGE_MAX_FENCES
                 : umf_fence_index(fence) == UINT32_MAX);
-    CHECK((umf_fence_monitored_offset(fence) == UINT64_MAX) == !fence);
+    CHECK(fence || umf_fence_monitored_offset(fence) == UINT64_MAX);
     CHECK(umf_page_ref(page) == page && umf_loop_ref(loop) == loop &&
           umf_watch_ref(watch) == watch && umf_queue_ref(queue) == queue);
     umf_page_unref(page);

@@ -264,10 +264,11 @@ struct umf_page;
  *
  * A process that imports the page can wait for its fences, and do no more: no consumer can forge a
  * completion. The page is sealed against writing by others (F_SEAL_FUTURE_WRITE, Linux 5.1). This
- * process, and those that it forks, can still write. Importers cannot register as waiters, so
- * every signal makes two wake-up system calls, whether or not anyone is waiting. The kernel lets a
- * consumer keep these wake-ups from other waiters. So every wait in such a page, of a thread, a
- * loop or a queue, checks its fences once a second: it ends at most a second late. Since 0.1.
+ * process, those that it forks, and a device that imported its mapping (umf_page_get_memory()) can
+ * still write. Importers cannot register as waiters, so every signal makes two wake-up system
+ * calls, whether or not anyone is waiting. The kernel lets a consumer keep these wake-ups from
+ * other waiters. So every wait in such a page, of a thread, a loop or a queue, checks its fences
+ * once a second: it ends at most a second late. Since 0.1.
  */
 #define UMF_PAGE_SINGLE_WRITER (1ULL << 0)
 
@@ -399,6 +400,46 @@ int umf_page_import_limited(int fd,
  * Thread-safe. Since 0.1.
  */
 int umf_page_export(struct umf_page *page, uint64_t flags, int *out_fd);
+
+/**
+ * Flag of umf_page_get_memory(): the caller, or its device, will write to the memory.
+ *
+ * With it, a mapping that cannot be written is refused. Since 0.1.
+ */
+#define UMF_PAGE_MEMORY_WRITE (1ULL << 0)
+
+/**
+ * Get where this process has mapped a page.
+ *
+ * For a device that imports memory by its address: VK_EXT_external_memory_host,
+ * CL_MEM_USE_HOST_PTR, cuMemHostRegister(), or a kernel driver's userptr. The value of a fence is
+ * at the address plus umf_fence_offset(). docs/devices.md says which drivers accept it.
+ *
+ * The mapping is shared, cached memory. It stays at this address until the last reference to the
+ * page and to each of its fences in this process ended. End the device's import before that. The
+ * child of a fork has it at the same address. The mapping belongs to the library: do not unmap,
+ * move or protect it. The caller may write what a device may write, the values of its fences, and
+ * nothing else.
+ *
+ * @page: the page.
+ * @flags: UMF_PAGE_MEMORY_WRITE, or 0. Without the flag the memory may be read-only; a write to it
+ *     then raises SIGSEGV.
+ * @out_address: receives the address of byte 0 of the page, a multiple of the size of a memory
+ *     page. Written only on success.
+ * @out_size: receives the size in bytes, a multiple of the size of a memory page. May be NULL.
+ *     Written only on success.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL  @page or @out_address is NULL, or @flags has unknown bits
+ *   -EACCES  UMF_PAGE_MEMORY_WRITE, and this process imported the page, which has
+ *            UMF_PAGE_SINGLE_WRITER, or imported it with UMF_PAGE_READ_ONLY
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
+ */
+int umf_page_get_memory(struct umf_page *page,
+                        uint64_t flags,
+                        void **out_address,
+                        uint64_t *out_size);
 
 /**
  * Create a dma-buf of a page, so that a GPU can write its fences.
@@ -584,6 +625,10 @@ struct umf_fence;
  * The interval is an eighth of the time waited so far, and at most 4 ms. If recent waits on this
  * fence took a similar time, umf_fence_wait() polls rarely at first and often around the expected
  * time.
+ *
+ * In a page with UMF_PAGE_SINGLE_WRITER, only the device of the page's creator can write the
+ * value. Other processes poll, and cannot have a notifier; a notification by the creator wakes
+ * them.
  * Since 0.1.
  */
 #define UMF_FENCE_DEVICE (1ULL << 1)
@@ -624,14 +669,12 @@ struct umf_fence;
  *     success.
  *
  * Return: 0 on success, or
- *   -EINVAL      @page or @out_fence is NULL, @flags has unknown bits, or @value is above
- *                UINT32_MAX for a 32-bit fence
- *   -ENOSPC      all slots of the page are in use: see umf_page_reclaim()
- *   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it
- *                with UMF_PAGE_READ_ONLY
- *   -EOPNOTSUPP  UMF_FENCE_DEVICE in a page with UMF_PAGE_SINGLE_WRITER: its waiters could not
- *                tell the device that they wait
- *   -ENOMEM      no memory is left
+ *   -EINVAL  @page or @out_fence is NULL, @flags has unknown bits, or @value is above UINT32_MAX
+ *            for a 32-bit fence
+ *   -ENOSPC  all slots of the page are in use: see umf_page_reclaim()
+ *   -EACCES  this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it with
+ *            UMF_PAGE_READ_ONLY
+ *   -ENOMEM  no memory is left
  *
  * Thread-safe. Since 0.1.
  */
@@ -853,13 +896,13 @@ int umf_fence_error(const struct umf_fence *fence, int *out_error);
  * of its work have become visible. It never writes a smaller value. It may write the values of its
  * fences and nothing else.
  *
- * To reach the value, map the descriptor of umf_page_export() from its start, with MAP_SHARED;
- * fstat() returns its size, in whole memory pages. It is ordinary cached memory. A device reaches
- * it through umf_page_export_dma_buf(), or through that mapping, if its driver imports the memory
- * of a file by its address: VK_EXT_external_memory_host, CL_MEM_USE_HOST_PTR, cuMemHostRegister().
- * Not every driver does. amdgpu accepts anonymous memory only, and refuses the page's mapping with
- * -EPERM. A device that cannot import the page writes into a buffer of its own:
- * umf_fence_create_in(). Byte n of the page is byte n in the mapping and in the dma-buf.
+ * A CPU reaches the value at umf_page_get_memory() plus the offset. It is ordinary cached memory.
+ * A device reaches it through umf_page_export_dma_buf(), or through that mapping, if its driver
+ * imports the memory of a file by its address. The kernel's i915 and xe do. amdgpu and radeon
+ * accept anonymous memory only; amdgpu refuses the mapping with -EPERM. nouveau, msm, panthor and
+ * asahi have no such call. docs/devices.md has the list. A device that cannot import the page
+ * writes into a buffer of its own: umf_fence_create_in(). Byte n of the page is byte n in the
+ * mapping and in the dma-buf.
  *
  * @fence: the fence.
  *
@@ -882,7 +925,9 @@ uint64_t umf_fence_offset(const struct umf_fence *fence);
  *
  * @fence: the fence.
  *
- * Return: the offset in the page, in bytes. UINT64_MAX for NULL.
+ * Return: the offset in the page, in bytes. UINT64_MAX for NULL, and in a page with
+ * UMF_PAGE_SINGLE_WRITER: other processes cannot tell the device there that they wait, so it has
+ * to interrupt for each value.
  *
  * Thread-safe and async-signal-safe. Since 0.1.
  */
@@ -983,14 +1028,13 @@ struct umf_mapping {
  *     success.
  *
  * Return: 0 on success, or
- *   -EINVAL      @page, @memory, memory->value or @out_fence is NULL; memory->size is less than
- *                the first version of the struct; memory->reserved is not 0; memory->value is not
- *                aligned; @flags has unknown bits, or both flags; or the device is lost already
- *   -ENOSPC      all slots of the page are in use
- *   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it
- *                with UMF_PAGE_READ_ONLY
- *   -EOPNOTSUPP  this process created the page with UMF_PAGE_SINGLE_WRITER: see umf_fence_create()
- *   -ENOMEM      no memory is left
+ *   -EINVAL  @page, @memory, memory->value or @out_fence is NULL; memory->size is less than the
+ *            first version of the struct; memory->reserved is not 0; memory->value is not aligned;
+ *            @flags has unknown bits, or both flags; or the device is lost already
+ *   -ENOSPC  all slots of the page are in use
+ *   -EACCES  this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it with
+ *            UMF_PAGE_READ_ONLY
+ *   -ENOMEM  no memory is left
  *
  * Thread-safe. Since 0.1.
  */

@@ -114,14 +114,15 @@ open_device(void)
 static inline void
 register_page(void)
 {
-    CU(cuMemHostRegister_v2(raw.bytes, raw.length, CU_MEMHOSTREGISTER_PORTABLE_AND_DEVICEMAP));
-    CU(cuMemHostGetDevicePointer_v2(&seen_by_device, raw.bytes, 0));
+    CU(cuMemHostRegister_v2(page_memory, page_memory_size,
+                            CU_MEMHOSTREGISTER_PORTABLE_AND_DEVICEMAP));
+    CU(cuMemHostGetDevicePointer_v2(&seen_by_device, page_memory, 0));
 }
 
 static inline void
 close_device(void)
 {
-    CU(cuMemHostUnregister(raw.bytes));
+    CU(cuMemHostUnregister(page_memory));
     CU(cuStreamDestroy_v2(stream));
     CU(cuDevicePrimaryCtxRelease_v2(device));
 }

@@ -4,7 +4,6 @@
 #ifndef DEVICE_FENCES_H
 #define DEVICE_FENCES_H
 
-#include "raw_page.h"
 #include "sleeper.h"
 
 /* Ends the test unless a call of the driver succeeds. */
@@ -19,7 +18,9 @@
 
 static struct umf_page *page;
 static struct umf_fence *progress, *go;
-static struct raw raw;
+/* The page as the library has mapped it, which the device imports. */
+static void *page_memory;
+static uint64_t page_memory_size;
 
 static inline void
 create_device_fences(void)
@@ -27,7 +28,7 @@ create_device_fences(void)
     OK(umf_page_create(8, 0, &page));
     OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &progress));
     OK(umf_fence_create(page, 0, 0, &go));
-    raw = map_raw(page);
+    OK(umf_page_get_memory(page, UMF_PAGE_MEMORY_WRITE, &page_memory, &page_memory_size));
 }
 
 static inline void
@@ -36,7 +37,6 @@ destroy_device_fences(void)
     umf_fence_unref(progress);
     umf_fence_unref(go);
     umf_page_unref(page);
-    unmap_raw(&raw);
 }
 
 /*

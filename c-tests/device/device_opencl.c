@@ -173,8 +173,8 @@ main(int argc, char **argv)
     watchdog(argc > 1 ? 600 : 50);
     open_device();
     create_device_fences();
-    words = clCreateBuffer(context, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, raw.length, raw.bytes,
-                           &error);
+    words = clCreateBuffer(context, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, page_memory_size,
+                           page_memory, &error);
     CL(error);
     results =
         clCreateBuffer(context, CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR, 4096, NULL, &error);

@@ -541,7 +541,7 @@ main(int argc, char **argv)
     watchdog(argc > 1 ? 600 : 50);
     open_device();
     create_device_fences();
-    words = create_buffer(raw.bytes, raw.length, &words_memory);
+    words = create_buffer(page_memory, page_memory_size, &words_memory);
     results = create_buffer(NULL, 4096, &results_memory);
     VK(vkMapMemory(device, results_memory, 0, VK_WHOLE_SIZE, 0, (void **)&result));
     create_pipeline();

@@ -237,10 +237,64 @@ what_a_device_writes_is_waited_for(void)
     umf_page_unref(page);
 }
 
+/* The mapping of the library is the page, at the same offsets, for as long as a fence lives. */
+static void
+the_memory_of_a_page(void)
+{
+    struct umf_page *page, *small;
+    struct umf_fence *fence;
+    void *bytes = NULL, *again = NULL;
+    uint64_t size = 0;
+    OK(umf_page_create(100, 0, &page));
+    OK(umf_fence_create(page, 3, UMF_FENCE_DEVICE, &fence));
+    OK(umf_page_get_memory(page, UMF_PAGE_MEMORY_WRITE, &bytes, &size));
+    OK(umf_page_get_memory(page, 0, &again, NULL));
+    const uint64_t memory_page = (uint64_t)sysconf(_SC_PAGESIZE), offset = umf_fence_offset(fence);
+    CHECK(again == bytes && (uintptr_t)bytes % memory_page == 0);
+    CHECK(size % memory_page == 0 && size >= 4096 + 100 * 64);
+    umf_page_unref(page);
+    _Atomic uint64_t *value = (_Atomic uint64_t *)(void *)((char *)bytes + offset);
+    CHECK(atomic_load(value) == 3);
+    atomic_store(value, 9);
+    OK(umf_fence_wait(fence, 9, FOREVER));
+    umf_fence_unref(fence);
+    OK(umf_page_create(1, 0, &small));
+    OK(umf_page_get_memory(small, 0, &bytes, &size));
+    /* All of it can be read. */
+    for (uint64_t i = 0; i < size; i += 64)
+        (void)*(volatile char *)((char *)bytes + i);
+    umf_page_unref(small);
+}
+
+/* A page that is only looked at has a mapping that cannot be written. */
+static void
+the_memory_of_an_inspected_page(void)
+{
+    struct umf_page *page, *inspected;
+    struct umf_fence *fence;
+    void *bytes = NULL;
+    uint64_t size = 7;
+    int fd;
+    OK(umf_page_create(4, 0, &page));
+    OK(umf_fence_create(page, 5, 0, &fence));
+    OK(umf_page_export(page, 0, &fd));
+    OK(umf_page_import(fd, UMF_PAGE_READ_ONLY, &inspected));
+    close(fd);
+    EXPECT(-EACCES, umf_page_get_memory(inspected, UMF_PAGE_MEMORY_WRITE, &bytes, &size));
+    CHECK(bytes == NULL && size == 7);
+    OK(umf_page_get_memory(inspected, 0, &bytes, &size));
+    CHECK(*(uint64_t *)(void *)((char *)bytes + umf_fence_offset(fence)) == 5);
+    umf_page_unref(inspected);
+    umf_fence_unref(fence);
+    umf_page_unref(page);
+}
+
 int
 main(void)
 {
     watchdog(30);
+    the_memory_of_a_page();
+    the_memory_of_an_inspected_page();
     a_page_and_an_index_are_the_same_fence_in_another_process();
     every_slot_is_a_fence_of_its_own_and_then_the_page_is_full(1);
     every_slot_is_a_fence_of_its_own_and_then_the_page_is_full(63);

@@ -32,6 +32,7 @@ static const function functions[] = {
     (function)umf_page_import_limited,
     (function)umf_page_export,
     (function)umf_page_export_dma_buf,
+    (function)umf_page_get_memory,
     (function)umf_page_set_error,
     (function)umf_page_reclaim,
     (function)umf_page_fence_count,

@@ -17,6 +17,7 @@ enum { LIMIT = 2048, STACK = 256 << 10, PATTERN = 0xa5, PAGES = 128, RECORDS = 6
 static uint8_t *stack;
 static struct umf_page *page, *lost_page, *pages[PAGES];
 static struct umf_fence *fence, *never, *device, *lost, *ending;
+static void *memory;
 static struct umf_notifier *notifier;
 static struct umf_condition notified[2];
 static struct umf_condition waits[PAGES];
@@ -51,6 +52,7 @@ RUN(umf_fence_pending_value, umf_fence_pending_value(never))
 RUN(umf_fence_set_error, umf_fence_set_error(fence, -EIO))
 RUN(umf_notifier_ref, umf_notifier_ref(notifier) != notifier)
 RUN(umf_page_notify, umf_page_notify(page))
+RUN(umf_page_get_memory, umf_page_get_memory(page, 0, &memory, NULL))
 RUN(umf_page_set_error, umf_page_set_error(lost_page, -EIO))
 RUN(umf_fence_end, umf_fence_end(ending))
 RUN(umf_device_ref, umf_device_ref(NULL) != NULL)

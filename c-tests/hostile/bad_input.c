@@ -31,6 +31,7 @@ static struct outputs {
     struct umf_device *device;
     struct umf_loop *loop;
     struct umf_watch *watch;
+    void *memory;
     int fd, error;
     uint32_t index;
 } out, untouched;
@@ -77,6 +78,8 @@ null_arguments(void)
     ROW(-EINVAL, umf_page_export(page, 0, NULL));
     ROW(-EINVAL, umf_page_export_dma_buf(NULL, 0, &out.fd));
     ROW(-EINVAL, umf_page_export_dma_buf(page, 0, NULL));
+    ROW(-EINVAL, umf_page_get_memory(NULL, 0, &out.memory, NULL));
+    ROW(-EINVAL, umf_page_get_memory(page, 0, NULL, NULL));
     ROW(-EINVAL, umf_page_set_error(NULL, -EIO));
     ROW(-EINVAL, umf_page_reclaim(NULL, 0, &out.index));
     ROW(0, umf_page_reclaim(page, 0, NULL));
@@ -261,6 +264,8 @@ every_unknown_flag(void)
         ROW(-EINVAL, umf_page_export(page, flag, &out.fd));
         ROW(-EINVAL, umf_fence_attach_sync_file(fence, 10, -1, flag));
         ROW(-EINVAL, umf_fence_attach_syncobj(fence, 10, NULL, 1, 1, flag));
+        if (flag != UMF_PAGE_MEMORY_WRITE)
+            ROW(-EINVAL, umf_page_get_memory(page, flag, &out.memory, NULL));
         ROW(-EINVAL, umf_page_reclaim(page, flag, &out.index));
         if (!(flag & (UMF_FENCE_32BIT | UMF_FENCE_DEVICE | UMF_FENCE_LASTING)))
             ROW(-EINVAL, umf_fence_create(page, 0, flag, &out.fence));

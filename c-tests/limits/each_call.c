@@ -46,6 +46,7 @@ static struct outputs {
     struct umf_watch *watch;
     struct umf_syncobj *syncobj;
     struct umf_queue *queue;
+    void *memory;
     int fd, error;
     uint32_t index;
 } out, untouched;
@@ -377,6 +378,8 @@ EACH(, SOME_MEMORY, ANYWHERE, umf_page_import_limited, umf_page_unref(page_of_ot
 EACH(, NO_MEMORY, ANYWHERE, umf_page_export, NONE, umf_page_export(page, 0, &out.fd), close(out.fd))
 EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_page_export_dma_buf, NONE,
      umf_page_export_dma_buf(page, 0, &out.fd), close(out.fd))
+EACH(, NO_MEMORY, ANYWHERE, umf_page_get_memory, NONE,
+     umf_page_get_memory(page, UMF_PAGE_MEMORY_WRITE, &out.memory, NULL), NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_page_set_error, a_page_with_a_fence(),
      umf_page_set_error(a_page, -EIO), (umf_fence_unref(a_fence), umf_page_unref(a_page)))
 EACH(, SOME_MEMORY, ANYWHERE, umf_page_reclaim, NONE, umf_page_reclaim(page, 0, &out.index),

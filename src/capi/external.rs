@@ -25,13 +25,13 @@ use std::ffi::{c_int, c_void};
 /// of its work have become visible. It never writes a smaller value. It may write the values of its
 /// fences and nothing else.
 ///
-/// To reach the value, map the descriptor of umf_page_export() from its start, with MAP_SHARED;
-/// fstat() returns its size, in whole memory pages. It is ordinary cached memory. A device reaches
-/// it through umf_page_export_dma_buf(), or through that mapping, if its driver imports the memory
-/// of a file by its address: VK_EXT_external_memory_host, CL_MEM_USE_HOST_PTR, cuMemHostRegister().
-/// Not every driver does. amdgpu accepts anonymous memory only, and refuses the page's mapping with
-/// -EPERM. A device that cannot import the page writes into a buffer of its own:
-/// umf_fence_create_in(). Byte n of the page is byte n in the mapping and in the dma-buf.
+/// A CPU reaches the value at umf_page_get_memory() plus the offset. It is ordinary cached memory.
+/// A device reaches it through umf_page_export_dma_buf(), or through that mapping, if its driver
+/// imports the memory of a file by its address. The kernel's i915 and xe do. amdgpu and radeon
+/// accept anonymous memory only; amdgpu refuses the mapping with -EPERM. nouveau, msm, panthor and
+/// asahi have no such call. docs/devices.md has the list. A device that cannot import the page
+/// writes into a buffer of its own: umf_fence_create_in(). Byte n of the page is byte n in the
+/// mapping and in the dma-buf.
 ///
 /// @fence: the fence.
 ///
@@ -55,12 +55,14 @@ pub unsafe extern "C" fn umf_fence_offset(fence: *const umf_fence) -> u64 {
 ///
 /// @fence: the fence.
 ///
-/// Return: the offset in the page, in bytes. UINT64_MAX for NULL.
+/// Return: the offset in the page, in bytes. UINT64_MAX for NULL, and in a page with
+/// UMF_PAGE_SINGLE_WRITER: other processes cannot tell the device there that they wait, so it has
+/// to interrupt for each value.
 ///
 /// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_monitored_offset(fence: *const umf_fence) -> u64 {
-    c_contract!(borrow(fence)).map_or(u64::MAX, Fence::monitored_offset)
+    c_contract!(borrow(fence)).ok().and_then(Fence::monitored_offset).unwrap_or(u64::MAX)
 }
 
 /// Wake the waiters of a fence whose value a device wrote.
@@ -152,14 +154,13 @@ pub const UMF_FENCE_ONES_LOST: u64 = 1 << 3;
 ///     success.
 ///
 /// Return: 0 on success, or
-///   -EINVAL      @page, @memory, memory->value or @out_fence is NULL; memory->size is less than
-///                the first version of the struct; memory->reserved is not 0; memory->value is not
-///                aligned; @flags has unknown bits, or both flags; or the device is lost already
-///   -ENOSPC      all slots of the page are in use
-///   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it
-///                with UMF_PAGE_READ_ONLY
-///   -EOPNOTSUPP  this process created the page with UMF_PAGE_SINGLE_WRITER: see umf_fence_create()
-///   -ENOMEM      no memory is left
+///   -EINVAL  @page, @memory, memory->value or @out_fence is NULL; memory->size is less than the
+///            first version of the struct; memory->reserved is not 0; memory->value is not aligned;
+///            @flags has unknown bits, or both flags; or the device is lost already
+///   -ENOSPC  all slots of the page are in use
+///   -EACCES  this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it with
+///            UMF_PAGE_READ_ONLY
+///   -ENOMEM  no memory is left
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]

@@ -49,6 +49,10 @@ pub const UMF_FENCE_32BIT: u64 = 1 << 0;
 /// The interval is an eighth of the time waited so far, and at most 4 ms. If recent waits on this
 /// fence took a similar time, umf_fence_wait() polls rarely at first and often around the expected
 /// time.
+///
+/// In a page with UMF_PAGE_SINGLE_WRITER, only the device of the page's creator can write the
+/// value. Other processes poll, and cannot have a notifier; a notification by the creator wakes
+/// them.
 /// Since 0.1.
 pub const UMF_FENCE_DEVICE: u64 = 1 << 1;
 
@@ -85,14 +89,12 @@ pub const UMF_FENCE_LASTING: u64 = 1 << 2;
 ///     success.
 ///
 /// Return: 0 on success, or
-///   -EINVAL      @page or @out_fence is NULL, @flags has unknown bits, or @value is above
-///                UINT32_MAX for a 32-bit fence
-///   -ENOSPC      all slots of the page are in use: see umf_page_reclaim()
-///   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it
-///                with UMF_PAGE_READ_ONLY
-///   -EOPNOTSUPP  UMF_FENCE_DEVICE in a page with UMF_PAGE_SINGLE_WRITER: its waiters could not
-///                tell the device that they wait
-///   -ENOMEM      no memory is left
+///   -EINVAL  @page or @out_fence is NULL, @flags has unknown bits, or @value is above UINT32_MAX
+///            for a 32-bit fence
+///   -ENOSPC  all slots of the page are in use: see umf_page_reclaim()
+///   -EACCES  this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it with
+///            UMF_PAGE_READ_ONLY
+///   -ENOMEM  no memory is left
 ///
 /// Thread-safe. Since 0.1.
 #[unsafe(no_mangle)]

@@ -14,7 +14,7 @@ use crate::shm::page::Page;
 use crate::sys::memfd::Writers;
 use crate::util::refs::Ref;
 use rustix::fd::{BorrowedFd, IntoRawFd};
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 
 /// The maximum number of fences in one page. Since 0.1.
 pub const UMF_PAGE_MAX_FENCES: u32 = 1048576;
@@ -33,10 +33,11 @@ impl Handle for umf_page {
 ///
 /// A process that imports the page can wait for its fences, and do no more: no consumer can forge a
 /// completion. The page is sealed against writing by others (F_SEAL_FUTURE_WRITE, Linux 5.1). This
-/// process, and those that it forks, can still write. Importers cannot register as waiters, so
-/// every signal makes two wake-up system calls, whether or not anyone is waiting. The kernel lets a
-/// consumer keep these wake-ups from other waiters. So every wait in such a page, of a thread, a
-/// loop or a queue, checks its fences once a second: it ends at most a second late. Since 0.1.
+/// process, those that it forks, and a device that imported its mapping (umf_page_get_memory()) can
+/// still write. Importers cannot register as waiters, so every signal makes two wake-up system
+/// calls, whether or not anyone is waiting. The kernel lets a consumer keep these wake-ups from
+/// other waiters. So every wait in such a page, of a thread, a loop or a queue, checks its fences
+/// once a second: it ends at most a second late. Since 0.1.
 pub const UMF_PAGE_SINGLE_WRITER: u64 = 1 << 0;
 
 /// Flag of umf_page_import(): look at the page and change nothing in it.
@@ -219,6 +220,60 @@ pub unsafe extern "C" fn umf_page_export(
         non_null(out_fd)?;
         let fd = c_contract!(borrow(page)?).export()?;
         c_contract!(out_fd.write(fd.into_raw_fd()));
+        Ok(())
+    })
+}
+
+/// Flag of umf_page_get_memory(): the caller, or its device, will write to the memory.
+///
+/// With it, a mapping that cannot be written is refused. Since 0.1.
+pub const UMF_PAGE_MEMORY_WRITE: u64 = 1 << 0;
+
+/// Get where this process has mapped a page.
+///
+/// For a device that imports memory by its address: VK_EXT_external_memory_host,
+/// CL_MEM_USE_HOST_PTR, cuMemHostRegister(), or a kernel driver's userptr. The value of a fence is
+/// at the address plus umf_fence_offset(). docs/devices.md says which drivers accept it.
+///
+/// The mapping is shared, cached memory. It stays at this address until the last reference to the
+/// page and to each of its fences in this process ended. End the device's import before that. The
+/// child of a fork has it at the same address. The mapping belongs to the library: do not unmap,
+/// move or protect it. The caller may write what a device may write, the values of its fences, and
+/// nothing else.
+///
+/// @page: the page.
+/// @flags: UMF_PAGE_MEMORY_WRITE, or 0. Without the flag the memory may be read-only; a write to it
+///     then raises SIGSEGV.
+/// @out_address: receives the address of byte 0 of the page, a multiple of the size of a memory
+///     page. Written only on success.
+/// @out_size: receives the size in bytes, a multiple of the size of a memory page. May be NULL.
+///     Written only on success.
+///
+/// Return: 0 on success, or
+///   -EINVAL  @page or @out_address is NULL, or @flags has unknown bits
+///   -EACCES  UMF_PAGE_MEMORY_WRITE, and this process imported the page, which has
+///            UMF_PAGE_SINGLE_WRITER, or imported it with UMF_PAGE_READ_ONLY
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_page_get_memory(
+    page: *mut umf_page,
+    flags: u64,
+    out_address: *mut *mut c_void,
+    out_size: *mut u64,
+) -> c_int {
+    c_return(|| {
+        no_flags(flags & !UMF_PAGE_MEMORY_WRITE)?;
+        non_null(out_address)?;
+        let page = c_contract!(borrow(page)?);
+        if flags & UMF_PAGE_MEMORY_WRITE != 0 && !page.is_writable() {
+            return Err(Error::Denied);
+        }
+        let (address, size) = page.memory();
+        c_contract!(out_address.write(address.as_ptr().cast()));
+        if !out_size.is_null() {
+            c_contract!(out_size.write(size));
+        }
         Ok(())
     })
 }

@@ -374,9 +374,11 @@ impl Fence {
         Ok(())
     }
 
-    /// The byte offset of the monitored value in the page.
-    pub(crate) fn monitored_offset(&self) -> u64 {
-        self.slot.offset() + MONITORED_OFFSET as u64
+    /// The byte offset of the monitored value in the page. `None` if waiters cannot write it: then
+    /// the device has to interrupt for each value.
+    pub(crate) fn monitored_offset(&self) -> Option<u64> {
+        let is_kept = !self.generation.always_wakes();
+        is_kept.then(|| self.slot.offset() + MONITORED_OFFSET as u64)
     }
 
     /// Whether waiters register. If not, its signals always wake. A peer can forge a fence for
@@ -435,7 +437,7 @@ impl Fence {
 
     /// Tells the device that somebody waits for `value`: see [`Slot::monitor`].
     pub(crate) fn monitor(&self, value: u64) {
-        if !self.is_writable {
+        if !self.accepts_waiters() {
             return;
         }
         self.slot().monitor(self.width(), value, self.read().unwrap_or(0));

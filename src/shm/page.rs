@@ -186,12 +186,23 @@ impl Page {
         if self.writers == Writers::CreatorOnly || self.is_inspected {
             return Err(Error::Denied);
         }
-        let len = layout::page_len(self.fence_count).next_multiple_of(memfd::page_size());
         // Everything else about the request is valid, so EINVAL means the size.
-        udmabuf::create(self.memfd.as_fd(), len as u64).map_err(|error| match error {
+        udmabuf::create(self.memfd.as_fd(), self.len()).map_err(|error| match error {
             Error::Invalid => Error::NotSupported,
             error => error,
         })
+    }
+
+    /// The memory that this process mapped, for a driver that imports it by its address. It is
+    /// writable if [`Page::is_writable`].
+    #[cfg(not(modeled))]
+    pub(crate) fn memory(&self) -> (NonNull<u8>, u64) {
+        (self.start, self.len())
+    }
+
+    /// The bytes of header and slots, in whole memory pages.
+    fn len(&self) -> u64 {
+        layout::page_len(self.fence_count).next_multiple_of(memfd::page_size()) as u64
     }
 
     /// The number of slots.
@@ -434,8 +445,7 @@ impl Page {
     }
 
     /// Takes a free slot for a new fence at `value`. The caller publishes it or gives it back.
-    /// `Denied` on a page that only others can write to. `NotSupported` for a device's fence on a
-    /// page whose waiters cannot register.
+    /// `Denied` on a page that only others can write to.
     pub(crate) fn claim(
         &self,
         kind: Kind,
@@ -446,9 +456,6 @@ impl Page {
             return Err(Error::Denied);
         }
         let kind = Kind { always_wake: self.writers == Writers::CreatorOnly, ..kind };
-        if kind.always_wake && kind.device {
-            return Err(Error::NotSupported);
-        }
         let next_free = &header(&self.memory.0).next_free;
         let start = next_free.load(Ordering::Relaxed);
         for step in 0..self.fence_count {

@@ -477,6 +477,11 @@ impl Slot {
         }
         let moved = self.announced.fetch_update(Ordering::SeqCst, Ordering::Relaxed, further);
         let Ok(old) = moved else { return false };
+        if generation.always_wakes() {
+            // No waiter registers. One that reads the new sequence reads `value` too.
+            self.wake_all(sink);
+            return true;
+        }
         fence(Ordering::SeqCst);
         let residues = width.unannounced(old, value);
         let waiters = self.waiters.load(Ordering::SeqCst);
@@ -492,7 +497,12 @@ impl Slot {
     /// device's value, or the waiters are to leave records.
     pub(crate) fn wake_waiters(&self, generation: Generation, sink: EventSink<'_>) {
         fence(Ordering::SeqCst);
-        if self.check_live(generation).is_ok() && self.waiters.load(Ordering::SeqCst) != 0 {
+        if self.check_live(generation).is_err() {
+            return;
+        }
+        if generation.always_wakes() {
+            self.wake_all(sink);
+        } else if self.waiters.load(Ordering::SeqCst) != 0 {
             self.wake_all_registered(sink);
         }
     }

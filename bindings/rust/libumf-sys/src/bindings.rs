@@ -9,6 +9,7 @@ pub const UMF_CAP_UDMABUF: u64 = 2;
 pub const UMF_PAGE_MAX_FENCES: u32 = 1048576;
 pub const UMF_PAGE_SINGLE_WRITER: u64 = 1;
 pub const UMF_PAGE_READ_ONLY: u64 = 2;
+pub const UMF_PAGE_MEMORY_WRITE: u64 = 1;
 pub const UMF_FENCE_32BIT: u64 = 1;
 pub const UMF_FENCE_DEVICE: u64 = 2;
 pub const UMF_FENCE_LASTING: u64 = 4;
@@ -88,6 +89,12 @@ unsafe extern "C" {
         page: *mut umf_page,
         flags: u64,
         out_fd: *mut core::ffi::c_int,
+    ) -> core::ffi::c_int;
+    pub fn umf_page_get_memory(
+        page: *mut umf_page,
+        flags: u64,
+        out_address: *mut *mut core::ffi::c_void,
+        out_size: *mut u64,
     ) -> core::ffi::c_int;
     pub fn umf_page_export_dma_buf(
         page: *mut umf_page,

@@ -118,11 +118,14 @@ impl Fence {
         (offset != u64::MAX).then_some(offset)
     }
 
-    /// Returns the offset in the page of the value that tells a device when to interrupt.
+    /// Returns the offset in the page of the value that tells a device when to interrupt. `None` in
+    /// a page with [`PageFlags::SINGLE_WRITER`](crate::PageFlags::SINGLE_WRITER): the device
+    /// interrupts for each value there.
     #[doc(alias = "umf_fence_monitored_offset")]
-    pub fn monitored_offset(&self) -> u64 {
+    pub fn monitored_offset(&self) -> Option<u64> {
         // SAFETY: The fence is valid.
-        unsafe { sys::umf_fence_monitored_offset(self.as_raw()) }
+        let offset = unsafe { sys::umf_fence_monitored_offset(self.as_raw()) };
+        (offset != u64::MAX).then_some(offset)
     }
 
     /// Wakes the waiters of a fence whose value a device wrote.

@@ -5,6 +5,7 @@ use crate::error::{Error, Result, check};
 use crate::handle::{handle, opened, size_of};
 use crate::{Fence, FenceFlags, PageFlags, sys};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::ptr::NonNull;
 
 handle! {
     /// A page: one shared-memory object that holds fences.
@@ -134,6 +135,32 @@ impl Page {
     pub fn open_fence(&self, index: u32) -> Result<Fence> {
         // SAFETY: The page is valid, and `out` is valid for writing.
         Fence::created(|out| unsafe { sys::umf_fence_open(self.as_raw(), index, 0, out) })
+    }
+
+    /// Returns where this process has mapped the page, for a device that imports memory by its
+    /// address. It may be mapped for reading alone.
+    ///
+    /// The memory stays there until the last handles to the page and to its fences are dropped.
+    #[doc(alias = "umf_page_get_memory")]
+    pub fn memory(&self) -> Result<NonNull<[u8]>> {
+        self.memory_for(0)
+    }
+
+    /// Returns the same memory if it can be written: a device may write the values of its fences.
+    #[doc(alias = "UMF_PAGE_MEMORY_WRITE")]
+    pub fn writable_memory(&self) -> Result<NonNull<[u8]>> {
+        self.memory_for(sys::UMF_PAGE_MEMORY_WRITE)
+    }
+
+    fn memory_for(&self, flags: u64) -> Result<NonNull<[u8]>> {
+        let (mut address, mut size) = (std::ptr::null_mut(), 0);
+        // SAFETY: The page is valid, and both outputs are valid for writing.
+        check(unsafe {
+            sys::umf_page_get_memory(self.as_raw(), flags, &raw mut address, &raw mut size)
+        })?;
+        let address = NonNull::new(address.cast()).ok_or(Error::InvalidArgument)?;
+        // It is mapped, so its size fits.
+        Ok(NonNull::slice_from_raw_parts(address, usize::try_from(size).unwrap_or(0)))
     }
 
     /// Fails every fence that lives in the page, because the device that writes them is lost.

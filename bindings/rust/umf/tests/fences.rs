@@ -106,6 +106,21 @@ fn a_page_fails_as_a_whole() {
 }
 
 #[test]
+fn a_value_is_in_the_memory_of_its_page() {
+    let (page, fence) = page_and_fence();
+    let memory = page.writable_memory().unwrap();
+    let offset = usize::try_from(fence.offset().unwrap()).unwrap();
+    assert_eq!(page.memory().unwrap(), memory);
+    assert!(memory.len() >= offset + 8);
+    // SAFETY: The value lies in the memory, which lives as long as `page`. It is an atomic word.
+    let value = unsafe { memory.cast::<u8>().add(offset).cast::<AtomicU64>().as_ref() };
+    value.store(4, Ordering::Release);
+    assert!(fence.is_reached(4).unwrap());
+    let inspected = Page::inspect(page.export().unwrap()).unwrap();
+    assert_eq!(inspected.writable_memory().unwrap_err(), Error::AccessDenied);
+}
+
+#[test]
 fn a_fence_keeps_its_page() {
     let (page, fence) = page_and_fence();
     drop(page);
