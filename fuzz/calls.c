@@ -379,6 +379,7 @@ convert(unsigned place)
                -EINVAL);
         ONE_OF(umf_fence_attach_syncobj(fence, value, device, handle, number(), flags(0)), -EINVAL);
         ONE_OF(umf_fence_attach_sync_file(fence, value, any_fd(), flags(0)), FAILED, -EBADF);
+        ONE_OF(umf_fence_set_deadline(fence, value, number(), flags(0)), 0, FAILED, -ENOENT);
         break;
     case 5:
         ONE_OF(umf_syncobj_open(device, handle, flags(0), &syncobj), -EINVAL);

@@ -117,6 +117,9 @@ null_arguments(void)
     ROW(-EINVAL, umf_fence_import_syncobj(fence, 10, NULL, 1, 1, 0, 0));
     ROW(-EINVAL, umf_fence_export_dma_buf(NULL, 10, NULL, fd, UMF_DMA_BUF_READ, 0));
     ROW(-EINVAL, umf_fence_attach_sync_file(NULL, 10, fd, 0));
+    ROW(-EINVAL, umf_fence_set_deadline(NULL, 10, 1, 0));
+    ROW(0, umf_fence_set_deadline(fence, 10, 1, 0));
+    ROW(-ENOENT, umf_fence_set_deadline(fence, 11, 1, 0)); /* no kernel fence is attached */
     ROW(-EINVAL, umf_fence_attach_syncobj(NULL, 10, NULL, 1, 1, 0));
     ROW(-EINVAL, umf_fence_attach_syncobj(fence, 10, NULL, 1, 1, 0));
     ROW(-EINVAL, umf_fence_import_dma_buf(NULL, 10, fd, UMF_DMA_BUF_READ, 0));
@@ -263,6 +266,7 @@ every_unknown_flag(void)
         ROW(-EINVAL, umf_page_query_fence(page, 0, flag, &fence_info));
         ROW(-EINVAL, umf_page_export(page, flag, &out.fd));
         ROW(-EINVAL, umf_fence_attach_sync_file(fence, 10, -1, flag));
+        ROW(-EINVAL, umf_fence_set_deadline(fence, 10, 1, flag));
         ROW(-EINVAL, umf_fence_attach_syncobj(fence, 10, NULL, 1, 1, flag));
         if (flag != UMF_PAGE_MEMORY_WRITE)
             ROW(-EINVAL, umf_page_get_memory(page, flag, &out.memory, NULL));

@@ -111,6 +111,65 @@ a_wait_without_a_deadline_asks_for_none(const struct machine *m, enum way way)
     umf_fence_unref(fence);
 }
 
+/* A fence passes it on to the kernel fence that stands for the value, and to no other. */
+static void
+a_fence_tells_when_a_value_is_needed(const struct machine *m)
+{
+    struct leftovers before = leftovers(m);
+    struct umf_fence *fence = new_fence(m, 0);
+    int sync_files[2], kernel_fences[2];
+    for (int i = 0; i < 2; i++) {
+        kernel_fences[i] = test_fence(&sync_files[i]);
+        OK(umf_fence_attach_sync_file(fence, i ? 5 : 2, sync_files[i], 0));
+    }
+    OK(umf_fence_set_deadline(fence, 3, 3000, 0));
+    EXPECT(0, deadline_of(kernel_fences[0]));
+    EXPECT(3000, deadline_of(kernel_fences[1]));
+    OK(umf_fence_set_deadline(fence, 1, 4000, 0));
+    OK(umf_fence_set_deadline(fence, 5, 4000, 0));
+    EXPECT(4000, deadline_of(kernel_fences[0]));
+    EXPECT(3000, deadline_of(kernel_fences[1]));
+    EXPECT(-ENOENT, umf_fence_set_deadline(fence, 6, 1, 0));
+    /* A value that is reached needs nothing. A fence that failed says so. */
+    OK(umf_fence_signal(fence, 2));
+    OK(umf_fence_set_deadline(fence, 2, 1, 0));
+    EXPECT(4000, deadline_of(kernel_fences[0]));
+    OK(umf_fence_set_error(fence, -ENODEV));
+    EXPECT(-EIO, umf_fence_set_deadline(fence, 3, 1, 0));
+    EXPECT(3000, deadline_of(kernel_fences[1]));
+    for (int i = 0; i < 2; i++) {
+        close(sync_files[i]);
+        close(kernel_fences[i]);
+    }
+    umf_fence_unref(fence);
+    check_leftovers(m, before);
+}
+
+/* As a compositor: the loop's import attaches the client's kernel fence. */
+static void
+an_import_by_a_loop_can_be_given_a_deadline(void)
+{
+    struct umf_page *page;
+    struct umf_fence *fence;
+    struct umf_loop *loop;
+    struct umf_watch *watch;
+    int sync_file, kernel_fence = test_fence(&sync_file);
+    OK(umf_page_create(1, 0, &page));
+    OK(umf_fence_create(page, 0, 0, &fence));
+    OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
+    OK(umf_loop_import_sync_file(loop, fence, 1, sync_file, 0, NULL, &watch));
+    OK(umf_fence_set_deadline(fence, 1, 5000, 0));
+    EXPECT(5000, deadline_of(kernel_fence));
+    OK(ioctl(kernel_fence, UMF_TEST_FENCE_SIGNAL, 0));
+    OK(umf_fence_wait(fence, 1, FOREVER));
+    umf_watch_unref(watch);
+    umf_loop_unref(loop);
+    umf_fence_unref(fence);
+    umf_page_unref(page);
+    close(sync_file);
+    close(kernel_fence);
+}
+
 int
 main(void)
 {
@@ -125,6 +184,8 @@ main(void)
         return SKIPPED;
     }
     RUN(the_module_remembers_deadlines);
+    RUN(a_fence_tells_when_a_value_is_needed, &m);
+    RUN(an_import_by_a_loop_can_be_given_a_deadline);
     for (enum way way = 0; way < WAYS; way++) {
         RUN(a_wait_tells_its_deadline, &m, way);
         RUN(a_wait_without_a_deadline_asks_for_none, &m, way);

@@ -468,6 +468,8 @@ EACH(, SOME_MEMORY, WITH_SYNCOBJ, umf_fence_attach_sync_file, a_fence = a_new_fe
      umf_fence_attach_sync_file(a_fence, 1, pending, 0), umf_fence_unref(a_fence))
 EACH(, SOME_MEMORY, WITH_SYNCOBJ, umf_fence_attach_syncobj, a_fence = a_new_fence(0),
      umf_fence_attach_syncobj(a_fence, 1, m.device, handle, 1, 0), umf_fence_unref(a_fence))
+EACH(, NO_MEMORY, ANYWHERE, umf_fence_set_deadline, NONE,
+     umf_fence_set_deadline(going, umf_fence_value(going), 1, 0), NONE)
 EACH(3, NO_MEMORY, WITH_SYNCOBJ, umf_fence_export_sync_file, a_fence_with_a_kernel_fence(),
      umf_fence_export_sync_file(a_fence, 1, NULL, 0, FOREVER, &out.fd),
      (close(out.fd), umf_fence_unref(a_fence)))

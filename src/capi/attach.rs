@@ -12,9 +12,10 @@ use super::device::umf_device;
 use super::fence::umf_fence;
 use super::handles::borrow;
 use super::returns::c_return_preserving_errno;
-use crate::convert::Point;
+use crate::convert::{self, Point};
 use crate::fence::MAX_ATTACHMENTS;
 use crate::reactor;
+use crate::sys::time::Deadline;
 use std::ffi::c_int;
 
 /// How many values of a fence can have a kernel fence attached at a time.
@@ -81,6 +82,46 @@ pub unsafe extern "C" fn umf_fence_attach_sync_file(
         no_flags(flags)?;
         let fence = c_contract!(borrow(fence)?);
         reactor::attach_sync_file(fence, value, borrow_fd(sync_file_fd)?)
+    })
+}
+
+/// Tell the device by when a value is needed.
+///
+/// The driver of the kernel fence that exports of @value would pass on may raise the device's
+/// clocks (SYNC_IOC_SET_DEADLINE, Linux 6.5). A compositor calls this with the time at which it
+/// composes the next frame, for a fence that follows a client's sync_file or point
+/// (umf_loop_import_sync_file(), umf_loop_import_syncobj()). It is a hint: no wait begins or ends.
+/// Of several times the kernel keeps the earliest.
+///
+/// The deadlines of umf_fence_wait() and umf_wait() are not told: often they only say when to give
+/// up. Blocking imports tell theirs.
+///
+/// @fence: the fence.
+/// @value: the value that is needed. At most UINT32_MAX for a 32-bit fence.
+/// @abs_deadline_ns: absolute CLOCK_MONOTONIC time in nanoseconds. In a time namespace the kernel
+///     takes it for the host's time.
+/// @flags: must be 0.
+///
+/// Return: 0 on success, also if the fence has reached @value, or
+///   -EINVAL      @fence is NULL, @flags is not 0, or @value does not fit in 32 bits
+///   -ENOENT      no kernel fence is attached to @value, or to a greater one, in this process
+///   -EOPNOTSUPP  the kernel is older than 6.5
+///   -EIO         the fence failed before it reached @value; umf_fence_error() has the cause
+///   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD: the signaler died
+///   -ESTALE      the fence ended before it reached @value: see umf_fence_create()
+///
+/// Thread-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_set_deadline(
+    fence: *mut umf_fence,
+    value: u64,
+    abs_deadline_ns: u64,
+    flags: u64,
+) -> c_int {
+    c_return_preserving_errno(|| {
+        no_flags(flags)?;
+        let fence = c_contract!(borrow(fence)?);
+        convert::set_deadline(fence, value, Deadline::at(abs_deadline_ns))
     })
 }
 

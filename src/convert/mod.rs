@@ -17,6 +17,6 @@ pub(crate) use crate::sys::dma_buf::Access;
 pub(crate) use device::Device;
 pub(crate) use dma_buf::{export_dma_buf, import_dma_buf};
 pub(crate) use rules::check_import;
-pub(crate) use sync_file::{attach_sync_file, export_sync_file, import_sync_file};
+pub(crate) use sync_file::{attach_sync_file, export_sync_file, import_sync_file, set_deadline};
 pub(crate) use syncobj::{Point, Syncobj, attach_syncobj, export_syncobj, import_syncobj};
 pub(crate) use xshmfence::Xshmfence;

@@ -3,13 +3,14 @@
 
 use super::device::Device;
 use super::rules::{apply_outcome, check_import, scope, wait_until_reached};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::sys::descriptor::dup;
 use crate::sys::file_kind::FileKind;
 use crate::sys::time::Deadline;
 use crate::sys::{dma_buf, memfd, sync_file, udmabuf};
 use crate::util::refs::Ref;
+use crate::wait::Condition;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Returns the kernel fence that is attached to `value`. Without one, waits until the fence reaches
@@ -35,6 +36,16 @@ pub(crate) fn attach_sync_file(fence: &Fence, value: u64, fd: BorrowedFd<'_>) ->
     // Fails here if it is not a sync_file.
     sync_file::outcome(fd.as_fd())?;
     fence.attach(value, &Ref::try_new(|| Ok(fd))?)
+}
+
+/// Tells the driver of the kernel fence that is attached to `value` when the value is needed.
+/// `NotFound` without one. Nothing if the value is reached.
+pub(crate) fn set_deadline(fence: &Fence, value: u64, deadline: Deadline) -> Result<()> {
+    if Condition::reached(fence, value)?.met()? {
+        return Ok(());
+    }
+    let kernel_fence = fence.attached(value).ok_or(Error::NotFound)?;
+    sync_file::set_deadline(kernel_fence.as_fd(), deadline)
 }
 
 /// Waits until the fence behind a sync_file signals, then signals `value`. No descriptor stands for

@@ -67,7 +67,8 @@ pub(crate) fn wait(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<Outcome> {
         return Err(Error::TimedOut);
     }
     if deadline != Deadline::NEVER {
-        set_deadline(fd, deadline);
+        // A hint: the wait does not depend on it.
+        let _ = set_deadline(fd, deadline);
     }
     loop {
         // A fence that failed raises POLLIN too, and never POLLERR.
@@ -85,12 +86,14 @@ pub(crate) fn wait(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<Outcome> {
 
 /// Tell the fence's driver when the fence is waited for. It may raise the device's clocks.
 ///
-/// A hint: nothing depends on it. A kernel before 6.5 does not know the call. In a time namespace,
-/// the kernel takes the time for the host's.
-fn set_deadline(fd: BorrowedFd<'_>, deadline: Deadline) {
+/// `NotSupported` before Linux 6.5. In a time namespace, the kernel takes the time for the host's.
+pub(crate) fn set_deadline(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<()> {
     let arg = SetDeadline { deadline_ns: deadline.ns(), pad: 0 };
     // SAFETY: the opcode encodes the size of this struct, and the struct holds no address.
-    let _ = unsafe { ioctl(fd, Setter::<SET_DEADLINE, _>::new(arg)) };
+    match unsafe { ioctl(fd, Setter::<SET_DEADLINE, _>::new(arg)) } {
+        Err(Errno::NOTTY) => Err(Error::NotSupported),
+        result => Ok(result?),
+    }
 }
 
 /// Read the result of the fence. `None` while it is pending.

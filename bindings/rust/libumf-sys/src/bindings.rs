@@ -308,6 +308,12 @@ unsafe extern "C" {
         sync_file_fd: core::ffi::c_int,
         flags: u64,
     ) -> core::ffi::c_int;
+    pub fn umf_fence_set_deadline(
+        fence: *mut umf_fence,
+        value: u64,
+        abs_deadline_ns: u64,
+        flags: u64,
+    ) -> core::ffi::c_int;
     pub fn umf_fence_attach_syncobj(
         fence: *mut umf_fence,
         value: u64,

@@ -2,7 +2,7 @@
 //! Kernel fences of the device's own, attached to values.
 
 use crate::error::{Result, check};
-use crate::{Device, Fence, sys};
+use crate::{Deadline, Device, Fence, sys};
 use std::os::fd::{AsFd, AsRawFd};
 
 impl Fence {
@@ -15,6 +15,17 @@ impl Fence {
         let fd = sync_file.as_fd().as_raw_fd();
         // SAFETY: The fence is valid, and the descriptor is open during the call.
         check(unsafe { sys::umf_fence_attach_sync_file(self.as_raw(), value, fd, 0) })
+    }
+
+    /// Tells the device by when a value is needed. It may raise its clocks.
+    ///
+    /// `Err` with [`Error::NotFound`](crate::Error::NotFound) if no kernel fence is attached to the
+    /// value.
+    #[doc(alias = "umf_fence_set_deadline")]
+    pub fn set_deadline(&self, value: u64, deadline: impl Into<Deadline>) -> Result<()> {
+        let time = deadline.into().nanoseconds();
+        // SAFETY: The fence is valid.
+        check(unsafe { sys::umf_fence_set_deadline(self.as_raw(), value, time, 0) })
     }
 
     /// Attaches the kernel fence that a syncobj has at `point` to a value.

@@ -96,6 +96,15 @@ fn a_fence_that_ended_keeps_its_slot() {
 }
 
 #[test]
+fn a_deadline_needs_a_kernel_fence() {
+    let (_page, fence) = page_and_fence();
+    let soon = Duration::from_millis(1);
+    assert_eq!(fence.set_deadline(1, soon).unwrap_err(), Error::NotFound);
+    fence.signal(1).unwrap();
+    fence.set_deadline(1, soon).unwrap();
+}
+
+#[test]
 fn a_page_fails_as_a_whole() {
     let (page, fence) = page_and_fence();
     let other = page.create_fence(0, FenceFlags::NONE).unwrap();
