@@ -495,6 +495,12 @@ ask(unsigned place)
     void *memory;
     ONE_OF(umf_page_get_memory(page, flags(UMF_PAGE_MEMORY_WRITE), &memory, NULL), 0, -EINVAL,
            -EACCES);
+    char name[UMF_NAME_SIZE];
+    ONE_OF(umf_page_query_name(page, place, flags(0), name), 0, -EINVAL, -ENOENT);
+    if (place % 8 == 0) {
+        ONE_OF(umf_page_set_name(page, "a page"), 0, -EINVAL, -EACCES, -EOPNOTSUPP);
+        ONE_OF(umf_fence_set_name(fence, "a fence"), 0, -EINVAL, -ESTALE, -EACCES, -EOPNOTSUPP);
+    }
     if (place == 7)
         ONE_OF(umf_page_set_error(page, -(int)take(2)), 0, -EINVAL, -EACCES);
     if (place == 8)

@@ -3100,12 +3100,13 @@ void umf_queue_unref(struct umf_queue *queue);
  * deadlocks, and the lists participants, fences, waits and promises. A participant has kind
  * ("queue", "watch", "thread" or "work"), number, pid, pid_namespace, name (null if unknown), gone
  * (whether its process is dead), deadlock (the number of its deadlock from 1, or null) and behind
- * (whether it waits for a deadlock). A fence has page (an inode number), index, value and pending.
- * A wait has participant, fence, value, submission (whether it waits for a submission), any_of
- * (the number of alternatives, 1 if the wait is required), may_end_otherwise (whether a signaler
- * without a record may end it) and promised_by (participants that will). A promise has
- * participant, fence and value. Participants and fences are named by their places in the lists,
- * from 0. Later versions may add members. Since 0.1.
+ * (whether it waits for a deadlock). A fence has page (an inode number), index, value, pending and
+ * name (null if it has none: umf_fence_set_name()). A wait has participant, fence, value,
+ * submission (whether it waits for a submission), any_of (the number of alternatives, 1 if the
+ * wait is required), may_end_otherwise (whether a signaler without a record may end it) and
+ * promised_by (participants that will). A promise has participant, fence and value. Participants
+ * and fences are named by their places in the lists, from 0. Later versions may add members. Since
+ * 0.1.
  */
 #define UMF_GRAPH_JSON (1ULL << 1)
 
@@ -3356,6 +3357,78 @@ int umf_trace_start(const char *path, uint64_t flags);
  * Thread-safe. Since 0.1.
  */
 void umf_trace_stop(void);
+
+/* --- Names of pages and fences, for people ---------------------------------------------------- */
+
+/*
+ * umf_graph_write(), the report of LIBUMF_DEBUG and the tool umf-info show them. Nothing else
+ * depends on a name. It is in the page, so every process that has the page sees it.
+ */
+
+/** The size of a name in bytes, with the NUL at its end. Since 0.1. */
+#define UMF_NAME_SIZE 56
+
+/** The index that stands for the page itself in umf_page_query_name(). Since 0.1. */
+#define UMF_NAME_OF_PAGE 4294967295
+
+/**
+ * Name a page.
+ *
+ * The first name in a page takes a memory page of memory.
+ *
+ * @page: the page.
+ * @name: the name, which ends with a NUL. The first 55 bytes count. An empty name, or NULL, is no
+ *     name. Copied.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL      @page is NULL
+ *   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it
+ *                with UMF_PAGE_READ_ONLY
+ *   -EOPNOTSUPP  the page has no room for names: another program made it
+ *   -ENOMEM      no memory is left, or RLIMIT_FSIZE allows no more
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_page_set_name(struct umf_page *page, const char *name);
+
+/**
+ * Name a fence.
+ *
+ * The name ends with the fence: the slot's next fence has none.
+ *
+ * @fence: the fence.
+ * @name: the name, as in umf_page_set_name(). Copied.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL      @fence is NULL
+ *   -ESTALE      the fence ended: see umf_fence_create()
+ *   -EACCES      this process imported the page, which has UMF_PAGE_SINGLE_WRITER
+ *   -EOPNOTSUPP  the page has no room for names: another program made it
+ *   -ENOMEM      no memory is left, or RLIMIT_FSIZE allows no more
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_fence_set_name(struct umf_fence *fence, const char *name);
+
+/**
+ * Get the name of a page or of one of its fences.
+ *
+ * A peer that can write to the page can have written any name. So the characters that could affect
+ * a terminal or a parser, and all that are not ASCII, are replaced by a question mark.
+ *
+ * @page: the page.
+ * @index: the index of the fence's slot, or UMF_NAME_OF_PAGE.
+ * @flags: must be 0.
+ * @out_name: receives the name and a NUL, UMF_NAME_SIZE bytes at most; an empty string if there is
+ *     no name. Written only on success.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL  @page or @out_name is NULL, or @flags is not 0
+ *   -ENOENT  the page has no such index, or no fence lives there now
+ *
+ * Thread-safe. Since 0.1.
+ */
+int umf_page_query_name(struct umf_page *page, uint32_t index, uint64_t flags, char *out_name);
 
 #ifdef __cplusplus
 }  // extern "C"

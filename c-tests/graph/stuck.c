@@ -112,6 +112,8 @@ main(int argc, char **argv)
         in_circle(1, 0, start_other, -1);
     } else {
         OK(umf_fence_signal(fences[1], 4));
+        OK(umf_page_set_name(page, "frames"));
+        OK(umf_fence_set_name(fences[1], "frame 5"));
         send_page(peer.sock, page);
         tell(peer.sock, umf_fence_index(fences[1]));
         while (!is_asleep(peer.pid, peer.pid))

@@ -90,6 +90,12 @@ null_arguments(void)
     ROW(-EINVAL, umf_page_query_fence(page, umf_fence_index(fence), 0, &small));
     ROW(-EINVAL, umf_page_query_fence(page, umf_fence_index(fence), 0, &unset));
     ROW(-ENOENT, umf_page_query_fence(page, UINT32_MAX, 0, &info));
+    char name[UMF_NAME_SIZE];
+    ROW(-EINVAL, umf_page_set_name(NULL, "x"));
+    ROW(-EINVAL, umf_fence_set_name(NULL, "x"));
+    ROW(-EINVAL, umf_page_query_name(NULL, UMF_NAME_OF_PAGE, 0, name));
+    ROW(-EINVAL, umf_page_query_name(page, UMF_NAME_OF_PAGE, 0, NULL));
+    ROW(-ENOENT, umf_page_query_name(page, UMF_PAGE_MAX_FENCES, 0, name));
     ROW(-EINVAL, umf_fence_create_in(page, NULL, 0, &out.fence));
     ROW(-EINVAL, umf_fence_open_in(page, umf_fence_index(fence), NULL, 0, &out.fence));
     ROW(-EINVAL, umf_fence_create(NULL, 0, 0, &out.fence));

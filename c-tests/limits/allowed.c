@@ -16,6 +16,7 @@ static const long by_the_library[] = {
     SYS_futex,        FUTEX_WAITV,                                 /* to wait and to wake */
     SYS_memfd_create, SYS_ftruncate,     SYS_fallocate, SYS_fcntl, /* pages */
     SYS_mmap,         SYS_munmap,        SYS_close,     SYS_prlimit64,
+    SYS_pread64,      SYS_pwrite64, /* names */
 #ifdef SYS_fstat
     SYS_fstat,
 #endif

@@ -29,6 +29,7 @@ static struct umf_queue *queue;
 static struct umf_syncobj *syncobj;
 static struct told told;
 static uint64_t tie_flags;
+static char name[UMF_NAME_SIZE];
 static struct umf_fence_info info = { .size = sizeof(info) };
 static int fd_of_others, xshmfence, event, null, pidfd, ends[2], buffer = -1, signaled = -1,
                                                       many_signaled = -1, pending = -1;
@@ -592,6 +593,10 @@ EACH(, NO_MEMORY, ANYWHERE, umf_page_record_waits, NONE, umf_page_record_waits(p
 EACH(, SOME_MEMORY, ANYWHERE, umf_trace_start, umf_trace_stop(), umf_trace_start(trace_path, 0),
      umf_trace_stop())
 EACH(, NO_MEMORY, ANYWHERE, umf_trace_stop, NONE, (umf_trace_stop(), 0), NONE)
+EACH(, NO_MEMORY, ANYWHERE, umf_page_set_name, NONE, umf_page_set_name(page, "a page"), NONE)
+EACH(, NO_MEMORY, ANYWHERE, umf_fence_set_name, NONE, umf_fence_set_name(fence, "a fence"), NONE)
+EACH(, NO_MEMORY, ANYWHERE, umf_page_query_name, NONE,
+     umf_page_query_name(page, umf_fence_index(fence), 0, name), NONE)
 
 /* State that a failed call must not change. */
 struct state {

@@ -23,12 +23,13 @@ pub const UMF_GRAPH_DOT: u64 = 1 << 0;
 /// deadlocks, and the lists participants, fences, waits and promises. A participant has kind
 /// ("queue", "watch", "thread" or "work"), number, pid, pid_namespace, name (null if unknown), gone
 /// (whether its process is dead), deadlock (the number of its deadlock from 1, or null) and behind
-/// (whether it waits for a deadlock). A fence has page (an inode number), index, value and pending.
-/// A wait has participant, fence, value, submission (whether it waits for a submission), any_of
-/// (the number of alternatives, 1 if the wait is required), may_end_otherwise (whether a signaler
-/// without a record may end it) and promised_by (participants that will). A promise has
-/// participant, fence and value. Participants and fences are named by their places in the lists,
-/// from 0. Later versions may add members. Since 0.1.
+/// (whether it waits for a deadlock). A fence has page (an inode number), index, value, pending and
+/// name (null if it has none: umf_fence_set_name()). A wait has participant, fence, value,
+/// submission (whether it waits for a submission), any_of (the number of alternatives, 1 if the
+/// wait is required), may_end_otherwise (whether a signaler without a record may end it) and
+/// promised_by (participants that will). A promise has participant, fence and value. Participants
+/// and fences are named by their places in the lists, from 0. Later versions may add members. Since
+/// 0.1.
 pub const UMF_GRAPH_JSON: u64 = 1 << 1;
 
 /// Write which participants wait for which fences, and the deadlocks among them.

@@ -31,3 +31,4 @@ mod xshmfence;
 mod queue;
 mod graph;
 mod trace;
+mod names;

@@ -10,6 +10,7 @@ use super::deadlock::{self, Deadlocks, Status, Wait};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::shm::generation::Generation;
+use crate::shm::names::{self, Named};
 use crate::shm::page::{Page, SlotHandle};
 use crate::shm::participant::{Participant, ParticipantKind};
 use crate::shm::residue::Width;
@@ -24,6 +25,7 @@ pub(crate) struct FenceNode {
     pub(crate) value: u64,
     pub(crate) pending: u64,
     width: Width,
+    pub(crate) name: Option<names::Name>,
     /// Whether any record of the graph is about it.
     pub(crate) is_mentioned: bool,
 }
@@ -45,11 +47,12 @@ impl FenceNode {
         let value = readable_value(page, &handle, generation)?;
         let pending = handle.slot().pending(generation).ok()?;
         let (key, width) = (key(page, snapshot), generation.width());
-        Some(FenceNode { key, value, pending, width, is_mentioned: false })
+        let name = page.name_of(Named::Fence(snapshot.slot, generation));
+        Some(FenceNode { key, value, pending, width, name, is_mentioned: false })
     }
 
     /// Returns the inode number of the page's memfd, and the slot.
-    pub(crate) fn name(&self) -> (u64, u32) {
+    pub(crate) fn place(&self) -> (u64, u32) {
         (self.key.0.1, self.key.1)
     }
 

@@ -49,15 +49,7 @@ fn participant<W: Write>(
             of.pid(),
             of.namespace()
         )?;
-        match &node.name {
-            Some(name) => {
-                out.write_char('"')?;
-                // No character that JSON escapes is among them.
-                name.chars().try_for_each(|char| out.write_char(char))?;
-                out.write_char('"')?;
-            }
-            None => out.write_str("null")?,
-        }
+        quoted(out, node.name.as_ref().map(|name| name.chars()))?;
         write!(out, ", \"gone\": {}, \"deadlock\": ", node.is_dead)?;
         match graph.status(number) {
             Status::Deadlocked(deadlock) => write!(out, "{}, \"behind\": false}}", deadlock + 1),
@@ -67,12 +59,23 @@ fn participant<W: Write>(
     }
 }
 
+/// Writes a name, or null. No character that JSON escapes is among those of a name.
+fn quoted(out: &mut impl Write, name: Option<impl Iterator<Item = char>>) -> fmt::Result {
+    let Some(mut name) = name else { return out.write_str("null") };
+    out.write_char('"')?;
+    name.try_for_each(|char| out.write_char(char))?;
+    out.write_char('"')
+}
+
 fn fence(out: &mut impl Write, fence: &FenceNode) -> fmt::Result {
-    let ((page, index), FenceNode { value, pending, .. }) = (fence.name(), fence);
+    let ((page, index), FenceNode { value, pending, .. }) = (fence.place(), fence);
     write!(
         out,
-        "{{\"page\": {page}, \"index\": {index}, \"value\": {value}, \"pending\": {pending}}}"
-    )
+        "{{\"page\": {page}, \"index\": {index}, \"value\": {value}, \"pending\": {pending}, \
+         \"name\": "
+    )?;
+    quoted(out, fence.name.as_ref().map(|name| name.chars()))?;
+    out.write_char('}')
 }
 
 fn wait<W: Write>(graph: &Graph) -> impl FnMut(&mut W, (usize, &Record)) -> fmt::Result {

@@ -158,8 +158,14 @@ impl Display for Records {
 
 impl Display for FenceNode {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let (inode, slot) = self.name();
-        write!(f, "fence {inode}:{slot}")
+        let (inode, slot) = self.place();
+        write!(f, "fence {inode}:{slot}")?;
+        if let Some(name) = &self.name {
+            f.write_str(" (")?;
+            name.chars().try_for_each(|char| f.write_char(char))?;
+            f.write_str(")")?;
+        }
+        Ok(())
     }
 }
 

@@ -14,6 +14,8 @@ use crate::interrupt::{DeviceValue, Notifier, OwnedListening};
 use crate::shm::creator::Creator;
 use crate::shm::event_count::EventSink;
 use crate::shm::generation::{Generation, Kind, SignaledGeneration};
+#[cfg(not(modeled))]
+use crate::shm::names::{Name, Named};
 use crate::shm::owner_death;
 use crate::shm::page::{Page, SlotHandle};
 use crate::shm::participant::Participant;
@@ -667,6 +669,14 @@ impl Fence {
         self.traced("fail", " with ", errno.get().into(), Point::failure_arrow, || {
             self.slot().set_error(self.generation, self.sink(), errno)
         })
+    }
+
+    /// Names the fence, for tools and reports.
+    #[cfg(not(modeled))]
+    pub(crate) fn set_name(&self, name: Name) -> Result<()> {
+        self.check_writable()?;
+        self.slot().check_live(self.generation)?;
+        self.page().set_name(Named::Fence(self.index(), self.generation), name)
     }
 
     /// The creator, if this process created the fence and its last handle here ends it.

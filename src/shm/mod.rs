@@ -8,6 +8,7 @@ pub(crate) mod generation;
 mod judged_creators;
 #[cfg(not(modeled))]
 pub(crate) mod layout;
+pub(crate) mod names;
 pub(crate) mod owner_death;
 #[cfg_attr(modeled, path = "../model/page.rs")]
 pub(crate) mod page;

@@ -6,6 +6,9 @@ use super::event_count::{EventCount, EventSink};
 use super::generation::{Generation, Kind};
 use super::judged_creators::JudgedCreators;
 use super::layout::{self, Header, MAX_FENCES};
+use super::names;
+#[cfg(not(modeled))]
+use super::names::{Name, Named};
 use super::owner_death;
 use super::page_budget::PageBudget;
 use super::slot::Slot;
@@ -22,7 +25,7 @@ use crate::util::refs::{OnceRef, Ref};
 use crate::util::registry::Registry;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 /// A page of fences that this process has mapped. There is one for each memfd, however often it is
 /// imported: what one handle has seen signaled is signaled for the whole process.
@@ -43,6 +46,9 @@ pub(crate) struct Page {
     id: FileId,
     /// How much time it may waste in this process.
     budget: PageBudget,
+    /// Whether the file has room for names.
+    #[cfg_attr(modeled, allow(dead_code))]
+    has_names: bool,
     /// Read from the header once and checked. The header is not read again, since a peer can write
     /// to it.
     fence_count: u32,
@@ -83,13 +89,14 @@ impl Page {
         if fence_count == 0 || fence_count > MAX_FENCES {
             return Err(Error::Invalid);
         }
-        let len = layout::page_len(fence_count).next_multiple_of(memfd::page_size()) as u64;
-        let (memfd, mapping) = memfd::create_mapped(len, writers)?;
+        let len = slots_end(fence_count);
+        let (memfd, mapping) = memfd::create_mapped(len, names_len(fence_count), writers)?;
         let header = header(&mapping);
         header.version.store(layout::VERSION, Ordering::Relaxed);
         header.fence_count.store(fence_count, Ordering::Relaxed);
         header.magic.store(layout::MAGIC, Ordering::Relaxed);
-        Page::register(mapping, memfd, writers, Use::Create, fence_count)
+        let file_len = len + names_len(fence_count);
+        Page::register(mapping, (memfd, file_len), writers, Use::Create, fence_count)
     }
 
     /// The page behind a descriptor that anybody may have made. The descriptor stays the caller's.
@@ -135,14 +142,14 @@ impl Page {
             return Err(Error::TooLarge);
         }
         let mapping = Mapping::new(fd, layout::page_len(fence_count), why.access(writers))?;
-        let page = Page::register(mapping, memfd, writers, why, fence_count)?;
+        let page = Page::register(mapping, (memfd, len), writers, why, fence_count)?;
         // This process may have it open already, with the number that the header had then.
         if page.fence_count > max_fences { Err(Error::TooLarge) } else { Ok(page) }
     }
 
     fn register(
         mapping: Mapping,
-        memfd: OwnedFd,
+        (memfd, file_len): (OwnedFd, u64),
         writers: Writers,
         why: Use,
         fence_count: u32,
@@ -156,6 +163,7 @@ impl Page {
             let (owner_died, notifier) = (AtomicBool::new(false), OnceRef::new());
             let memory = Ref::try_new(|| Ok(PageMemory(mapping)))?;
             let start = memory.0.start();
+            let has_names = file_len >= slots_end(fence_count) + names_len(fence_count);
             Ok(Page {
                 memory,
                 start,
@@ -167,6 +175,7 @@ impl Page {
                 notifier,
                 id,
                 budget: PageBudget::new(),
+                has_names,
                 fence_count,
             })
         };
@@ -202,7 +211,45 @@ impl Page {
 
     /// The bytes of header and slots, in whole memory pages.
     fn len(&self) -> u64 {
-        layout::page_len(self.fence_count).next_multiple_of(memfd::page_size()) as u64
+        slots_end(self.fence_count)
+    }
+
+    /// Names the page or one of its fences. `Denied` if this process cannot write to the page,
+    /// `NotSupported` if its file has no room: another program made it.
+    #[cfg(not(modeled))]
+    pub(crate) fn set_name(&self, of: Named, name: Name) -> Result<()> {
+        if !self.is_writable {
+            return Err(Error::Denied);
+        }
+        let at = self.name_offset(of).ok_or(Error::NotSupported)?;
+        let (fd, entry) = (self.memfd.as_fd(), name.to_entry(of));
+        if self.writers == Writers::Anyone {
+            return memfd::write_at(fd, &entry, at);
+        }
+        // The seal refuses writes to the file, also of this process. It mapped the names before.
+        memfd::allocate(fd, at, at + names::ENTRY_LEN as u64)?;
+        let offset = usize::try_from(at).map_err(|_| Error::Unexpected)?;
+        // SAFETY: the only process that can write to such a page created it, with a mapping of
+        // `names_len` bytes behind the slots. Entries are multiples of 8 bytes, at such a multiple.
+        let words = unsafe { self.at(offset).cast::<[AtomicU64; names::ENTRY_LEN / 8]>().as_ref() };
+        for (word, bytes) in words.iter().zip(entry.chunks_exact(8)) {
+            let bytes = bytes.try_into().map_err(|_| Error::Unexpected)?;
+            word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// The name, if there is one.
+    #[cfg(not(modeled))]
+    pub(crate) fn name_of(&self, of: Named) -> Option<Name> {
+        let mut entry = [0; names::ENTRY_LEN];
+        memfd::read_at(self.memfd.as_fd(), &mut entry, self.name_offset(of)?).ok()?;
+        Name::of_entry(&entry, of)
+    }
+
+    #[cfg(not(modeled))]
+    fn name_offset(&self, of: Named) -> Option<u64> {
+        self.has_names.then(|| self.len() + of.entry() * names::ENTRY_LEN as u64)
     }
 
     /// The number of slots.
@@ -492,6 +539,18 @@ impl Drop for Page {
         let pages = if self.is_inspected { &INSPECTED } else { &PAGES };
         pages.forget(self.id, self);
     }
+}
+
+/// The bytes of header and slots of so many fences, in whole memory pages.
+fn slots_end(fence_count: u32) -> u64 {
+    layout::page_len(fence_count).next_multiple_of(memfd::page_size()) as u64
+}
+
+/// The bytes of the names, in whole memory pages.
+fn names_len(fence_count: u32) -> u64 {
+    (u64::from(fence_count) + 1)
+        .saturating_mul(names::ENTRY_LEN as u64)
+        .next_multiple_of(memfd::page_size() as u64)
 }
 
 fn header(mapping: &Mapping) -> &Header {

@@ -3,6 +3,7 @@
 //! change.
 
 use super::descriptor::above_stdio;
+use super::retry::retry;
 use crate::error::{Error, Result};
 use once_cell::race::OnceNonZeroUsize;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -40,19 +41,21 @@ pub(crate) enum Access {
 
 /// Create a memfd of `len` zero bytes, with its memory allocated and its size sealed.
 pub(crate) fn create(len: u64) -> Result<OwnedFd> {
-    let fd = create_unsealed(len)?;
+    let fd = create_unsealed(len, len)?;
     rustix::fs::fcntl_add_seals(&fd, FIXED_SIZE | SealFlags::SEAL)?;
     Ok(fd)
 }
 
-/// Create the same memfd, map it to be written, and restrict later writers to `writers`.
+/// Create the same memfd with `rest` bytes more that have no memory yet, map it to be written, and
+/// restrict later writers to `writers`. If that is this process alone, it has the rest mapped too.
 ///
 /// `NotSupported` before Linux 5.1 for [`Writers::CreatorOnly`].
-pub(crate) fn create_mapped(len: u64, writers: Writers) -> Result<(OwnedFd, Mapping)> {
-    let fd = create_unsealed(len)?;
+pub(crate) fn create_mapped(len: u64, rest: u64, writers: Writers) -> Result<(OwnedFd, Mapping)> {
+    let fd = create_unsealed(len + rest, len)?;
+    let mapped = if writers == Writers::CreatorOnly { len + rest } else { len };
     let mapping = Mapping::new(
         fd.as_fd(),
-        usize::try_from(len).map_err(|_| Error::NoMemory)?,
+        usize::try_from(mapped).map_err(|_| Error::NoMemory)?,
         Access::ReadWrite,
     )?;
     let write =
@@ -66,7 +69,7 @@ pub(crate) fn create_mapped(len: u64, writers: Writers) -> Result<(OwnedFd, Mapp
     Ok((fd, mapping))
 }
 
-fn create_unsealed(len: u64) -> Result<OwnedFd> {
+fn create_unsealed(len: u64, allocated: u64) -> Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let fd = above_stdio(create_empty(flags)?)?;
     if len > file_size_limit() {
@@ -74,7 +77,7 @@ fn create_unsealed(len: u64) -> Result<OwnedFd> {
         return Err(Error::NoMemory);
     }
     rustix::fs::ftruncate(&fd, len)?;
-    allocate(fd.as_fd(), len)?;
+    allocate(fd.as_fd(), 0, allocated)?;
     Ok(fd)
 }
 
@@ -85,6 +88,23 @@ fn create_empty(flags: MemfdFlags) -> Result<OwnedFd> {
         Err(Errno::INVAL) => Ok(rustix::fs::memfd_create(c"umf-page", flags)?),
         other => Ok(other?),
     }
+}
+
+/// Read the bytes at an offset of a memfd. A part of it that has no memory reads as zeros, and gets
+/// none.
+pub(crate) fn read_at(fd: BorrowedFd<'_>, bytes: &mut [u8], offset: u64) -> Result<()> {
+    let read = retry(|| rustix::io::pread(fd, &mut *bytes, offset))?;
+    if read == bytes.len() { Ok(()) } else { Err(Error::Unexpected) }
+}
+
+/// Write bytes at an offset of a memfd, within its size.
+pub(crate) fn write_at(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<()> {
+    if offset + bytes.len() as u64 > file_size_limit() {
+        // The write would raise SIGXFSZ.
+        return Err(Error::NoMemory);
+    }
+    let written = retry(|| rustix::io::pwrite(fd, bytes, offset))?;
+    if written == bytes.len() { Ok(()) } else { Err(Error::NoMemory) }
 }
 
 /// Return the length beyond which a file may not grow: RLIMIT_FSIZE.
@@ -104,11 +124,12 @@ pub(super) fn file_size_limit() -> u64 {
     if limit.rlim_cur == libc::RLIM_INFINITY { u64::MAX } else { limit.rlim_cur as u64 }
 }
 
-/// Allocate the file's memory, so that a lack of memory is an error now and not a SIGBUS later.
-pub(super) fn allocate(fd: BorrowedFd<'_>, len: u64) -> Result<()> {
-    let (mut done, mut step) = (0, len);
-    while done < len {
-        step = step.min(len - done);
+/// Allocate memory of the file from `start` to `end`, so that a lack of memory is an error now and
+/// not a SIGBUS later.
+pub(crate) fn allocate(fd: BorrowedFd<'_>, start: u64, end: u64) -> Result<()> {
+    let (mut done, mut step) = (start, end - start);
+    while done < end {
+        step = step.min(end - done);
         match rustix::fs::fallocate(fd, FallocateFlags::empty(), done, step) {
             Ok(()) => done += step,
             // An interrupted call frees what it had allocated. If signals arrive more often than

@@ -8,6 +8,7 @@
 
 use super::retry::retry;
 use crate::error::{Error, Result};
+use crate::util::name::plain_chars;
 use crate::util::process_bound::fork_generation;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags};
@@ -158,12 +159,7 @@ impl Name {
     ///
     /// Any process can give itself any name.
     pub(crate) fn chars(&self) -> impl Iterator<Item = char> {
-        let is_plain =
-            |byte: &u8| byte.is_ascii_graphic() && !b"\"\\<>{}|".contains(byte) || *byte == b' ';
-        self.bytes
-            .iter()
-            .take_while(|byte| **byte != 0)
-            .map(move |byte| if is_plain(byte) { *byte as char } else { '?' })
+        plain_chars(&self.bytes)
     }
 }
 

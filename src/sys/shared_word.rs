@@ -22,7 +22,7 @@ impl SharedWord {
         memfd::check_seals(fd)?;
         let file = dup(fd)?;
         memfd::seal_size(file.as_fd(), LEN as u64)?;
-        memfd::allocate(file.as_fd(), LEN as u64)?;
+        memfd::allocate(file.as_fd(), 0, LEN as u64)?;
         Ok(SharedWord(Mapping::new(file.as_fd(), LEN, Access::ReadWrite)?))
     }
 

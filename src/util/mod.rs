@@ -5,6 +5,7 @@ pub(crate) mod atomic;
 pub(crate) mod callback;
 pub(crate) mod key_map;
 pub(crate) mod mutex;
+pub(crate) mod name;
 #[cfg(loom)]
 #[path = "../model/optional.rs"]
 pub(crate) mod optional;

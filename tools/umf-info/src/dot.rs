@@ -3,7 +3,7 @@
 
 use crate::graph::{Blocker, Graph};
 use crate::processes::View;
-use crate::text::participant;
+use crate::text::{in_brackets, participant};
 use std::fmt::Write;
 
 /// Writes the graph. Participants are ellipses, processes that created a fence are ellipses with
@@ -52,8 +52,12 @@ pub fn report(view: &View, graph: &Graph, out: &mut String) {
         if graph.waits.iter().any(|wait| wait.fence == number) {
             let _ = writeln!(
                 out,
-                "    fence{number} [shape=box, label=\"fence {}:{}\\nnow {}, pending {}\"];",
-                fence.page, fence.index, fence.value, fence.pending
+                "    fence{number} [shape=box, label=\"fence {}:{}{}\\nnow {}, pending {}\"];",
+                fence.page,
+                fence.index,
+                in_brackets(&fence.name),
+                fence.value,
+                fence.pending
             );
         }
     }

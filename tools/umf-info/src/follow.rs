@@ -3,7 +3,7 @@
 
 use crate::graph::Graph;
 use crate::processes::View;
-use crate::text::{creator, table};
+use crate::text::{creator, in_brackets, table};
 use crate::umf::{self, Access, FenceInfo};
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -50,6 +50,11 @@ fn read(view: &View) -> HashMap<Key, FenceInfo> {
     fences
 }
 
+fn name(view: &View, page: u64, index: u32) -> String {
+    let page = view.pages.get(&page).and_then(|open| open.page.as_ref().ok());
+    page.map(|page| page.fence_name(index)).unwrap_or_default()
+}
+
 fn show(
     view: &View,
     graph: &Graph,
@@ -82,7 +87,7 @@ fn show(
     let mut rows = vec![heading.map(String::from)];
     for ((page, index, _), info, values, wake_ups) in fences.into_iter().take(MOST_ROWS) {
         rows.push([
-            format!("{page}:{index}"),
+            format!("{page}:{index}{}", in_brackets(&name(view, *page, *index))),
             info.value.to_string(),
             info.pending.to_string(),
             rate(values),

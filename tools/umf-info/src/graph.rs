@@ -21,6 +21,8 @@ pub struct Fence {
     pub index: u32,
     pub value: u64,
     pub pending: u64,
+    /// Empty if it has none.
+    pub name: String,
 }
 
 pub struct Wait {
@@ -140,6 +142,7 @@ fn fence(object: &Value) -> Option<Fence> {
         index: number(object, "index")? as u32,
         value: number(object, "value")?,
         pending: number(object, "pending")?,
+        name: object.get("name")?.as_str().unwrap_or_default().to_owned(),
     })
 }
 

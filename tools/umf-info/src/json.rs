@@ -25,11 +25,13 @@ fn pages(view: &View) -> Vec<Value> {
     let page = |(inode, open): (&u64, &crate::processes::OpenPage)| match &open.page {
         Ok(page) => json!({
             "inode": inode,
+            "name": named(page.name()),
             "slots": page.fence_count(),
             "single_writer": page.is_single_writer(),
             "processes": open.processes,
             "fences": page.fences().map(|(index, info)| json!({
                 "index": index,
+                "name": named(page.fence_name(index)),
                 "value": info.value,
                 "pending": info.pending,
                 "error": info.error,
@@ -44,6 +46,11 @@ fn pages(view: &View) -> Vec<Value> {
         }
     };
     view.pages.iter().map(page).collect()
+}
+
+/// A name, or null if there is none.
+fn named(name: String) -> Value {
+    if name.is_empty() { Value::Null } else { json!(name) }
 }
 
 /// A process that a page names: null if it names none, or one that is not to be seen from here.

@@ -20,8 +20,11 @@ pub fn report(view: &View, graph: &Graph, out: &mut String) {
             Ok(page) => {
                 let single_writer = if page.is_single_writer() { ", single writer" } else { "" };
                 let slots = page.fence_count();
-                let _ =
-                    writeln!(out, "page {inode}: {slots} slots{single_writer}, open in {users}");
+                let name = in_brackets(&page.name());
+                let _ = writeln!(
+                    out,
+                    "page {inode}{name}: {slots} slots{single_writer}, open in {users}"
+                );
                 fences(view, page, out);
             }
             Err(error) => {
@@ -42,7 +45,7 @@ fn fences(view: &View, page: &Page, out: &mut String) {
             continue;
         }
         rows.push([
-            index.to_string(),
+            format!("{index}{}", in_brackets(&page.fence_name(index))),
             info.value.to_string(),
             pending(&info),
             umf::error_text(info.error),
@@ -59,6 +62,11 @@ fn fences(view: &View, page: &Page, out: &mut String) {
     if left_out > 0 {
         let _ = writeln!(out, "  and {left_out} more; --json lists all");
     }
+}
+
+/// Returns " (NAME)", or nothing if there is no name.
+pub fn in_brackets(name: &str) -> String {
+    if name.is_empty() { String::new() } else { format!(" ({name})") }
 }
 
 fn pending(info: &FenceInfo) -> String {
@@ -117,10 +125,11 @@ fn line(view: &View, graph: &Graph, wait: &Wait, out: &mut String) {
     let submission = if wait.is_for_submission { "a submission of " } else { "" };
     let _ = writeln!(
         out,
-        "  {} waits for {alternative}{submission}fence {}:{} >= {} (now {})",
+        "  {} waits for {alternative}{submission}fence {}:{}{} >= {} (now {})",
         participant(view, graph, wait.participant),
         fence.page,
         fence.index,
+        in_brackets(&fence.name),
         wait.value,
         fence.value
     );

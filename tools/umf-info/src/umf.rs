@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! The C library: the functions that this tool calls, and safe wrappers.
 
-use std::ffi::c_int;
+use std::ffi::{c_char, c_int};
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -63,6 +63,7 @@ unsafe extern "C" {
     fn umf_page_query_fence(page: *mut RawPage, at: u32, flags: u64, info: *mut FenceInfo)
     -> c_int;
     fn umf_page_record_waits(page: *mut RawPage, on: c_int, flags: u64) -> c_int;
+    fn umf_page_query_name(page: *mut RawPage, at: u32, flags: u64, name: *mut c_char) -> c_int;
     fn umf_page_unref(page: *mut RawPage);
     fn umf_graph_write(fd: c_int, flags: u64, deadlocks: *mut u32) -> c_int;
 }
@@ -70,6 +71,10 @@ unsafe extern "C" {
 const PAGE_SINGLE_WRITER: u64 = 1 << 0;
 const PAGE_READ_ONLY: u64 = 1 << 1;
 const GRAPH_JSON: u64 = 1 << 1;
+
+/// UMF_NAME_SIZE, UMF_NAME_OF_PAGE
+const NAME_SIZE: usize = 56;
+const NAME_OF_PAGE: u32 = u32::MAX;
 
 /// UMF_FENCE_LASTING
 pub const FENCE_LASTING: u64 = 1 << 2;
@@ -160,6 +165,22 @@ impl Page {
         // SAFETY: as above, and `info` begins with its size.
         check(unsafe { umf_page_query_fence(self.0, index, 0, &mut info) }).ok()?;
         Some(info)
+    }
+
+    /// Returns the name of the fence in a slot, or an empty one. No character of it affects a
+    /// terminal or a parser.
+    pub fn fence_name(&self, index: u32) -> String {
+        let mut name = [0; NAME_SIZE];
+        // SAFETY: as above, and the name is as long as the library asks.
+        if unsafe { umf_page_query_name(self.0, index, 0, name.as_mut_ptr()) } != 0 {
+            return String::new();
+        }
+        name.iter().map(|char| *char as u8).take_while(|byte| *byte != 0).map(char::from).collect()
+    }
+
+    /// Returns the name of the page, or an empty one.
+    pub fn name(&self) -> String {
+        self.fence_name(NAME_OF_PAGE)
     }
 
     /// Returns the fences that live in the page, with their indices.

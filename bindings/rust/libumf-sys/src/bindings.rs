@@ -39,6 +39,8 @@ pub const UMF_GRAPH_DOT: u64 = 1;
 pub const UMF_GRAPH_JSON: u64 = 2;
 pub const UMF_FENCE_INFO_EXTERNAL: u64 = 4294967296;
 pub const UMF_FENCE_INFO_WAITERS: u64 = 8589934592;
+pub const UMF_NAME_SIZE: u32 = 56;
+pub const UMF_NAME_OF_PAGE: u32 = 4294967295;
 unsafe extern "C" {
     pub fn umf_version() -> u32;
 }
@@ -586,4 +588,18 @@ unsafe extern "C" {
     ) -> core::ffi::c_int;
     pub fn umf_trace_start(path: *const core::ffi::c_char, flags: u64) -> core::ffi::c_int;
     pub fn umf_trace_stop();
+    pub fn umf_page_set_name(
+        page: *mut umf_page,
+        name: *const core::ffi::c_char,
+    ) -> core::ffi::c_int;
+    pub fn umf_fence_set_name(
+        fence: *mut umf_fence,
+        name: *const core::ffi::c_char,
+    ) -> core::ffi::c_int;
+    pub fn umf_page_query_name(
+        page: *mut umf_page,
+        index: u32,
+        flags: u64,
+        out_name: *mut core::ffi::c_char,
+    ) -> core::ffi::c_int;
 }

@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result, check};
 use crate::handle::handle;
+use crate::page::name_for_c;
 use crate::{Condition, Deadline, Signal, sys};
 
 handle! {
@@ -68,6 +69,14 @@ impl Fence {
     pub fn end(&self) -> Result<()> {
         // SAFETY: The fence is valid.
         check(unsafe { sys::umf_fence_end(self.as_raw()) })
+    }
+
+    /// Names the fence, for tools and reports: see [`Page::set_name`](crate::Page::set_name).
+    #[doc(alias = "umf_fence_set_name")]
+    pub fn set_name(&self, name: &str) -> Result<()> {
+        let name = name_for_c(name);
+        // SAFETY: The fence is valid, and the name ends with a NUL.
+        check(unsafe { sys::umf_fence_set_name(self.as_raw(), name.as_ptr().cast()) })
     }
 
     /// Returns the error that the fence carries, if any.

@@ -104,6 +104,36 @@ impl Page {
         })
     }
 
+    /// Names the page, for tools and reports. The first 55 bytes up to a NUL count.
+    #[doc(alias = "umf_page_set_name")]
+    pub fn set_name(&self, name: &str) -> Result<()> {
+        let name = name_for_c(name);
+        // SAFETY: The page is valid, and the name ends with a NUL.
+        check(unsafe { sys::umf_page_set_name(self.as_raw(), name.as_ptr().cast()) })
+    }
+
+    /// Returns the name of the page. `None` if it has none.
+    ///
+    /// A peer can have written any name. A question mark stands for each character that could
+    /// affect a terminal or a parser, or is not ASCII.
+    #[doc(alias = "UMF_NAME_OF_PAGE")]
+    pub fn name(&self) -> Result<Option<String>> {
+        self.query_name(sys::UMF_NAME_OF_PAGE)
+    }
+
+    /// Returns the name of the fence in a slot. `None` if it has none.
+    #[doc(alias = "umf_page_query_name")]
+    pub fn query_name(&self, index: u32) -> Result<Option<String>> {
+        let mut name = [0u8; sys::UMF_NAME_SIZE as usize];
+        // SAFETY: The page is valid, and `name` has the size that the library asks for.
+        check(unsafe {
+            sys::umf_page_query_name(self.as_raw(), index, 0, name.as_mut_ptr().cast())
+        })?;
+        let text: String =
+            name.iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte)).collect();
+        Ok(Some(text).filter(|text| !text.is_empty()))
+    }
+
     /// Returns a new descriptor of the page, to be sent to another process.
     #[doc(alias = "umf_page_export")]
     pub fn export(&self) -> Result<OwnedFd> {
@@ -200,4 +230,12 @@ impl Page {
         // SAFETY: The page is valid.
         unsafe { sys::umf_page_fence_count(self.as_raw()) }
     }
+}
+
+/// The beginning of a name, as much as the library keeps, and a NUL.
+pub(crate) fn name_for_c(name: &str) -> [u8; sys::UMF_NAME_SIZE as usize] {
+    let mut bytes = [0; sys::UMF_NAME_SIZE as usize];
+    let room = bytes.iter_mut().take(sys::UMF_NAME_SIZE as usize - 1);
+    room.zip(name.bytes()).for_each(|(to, from)| *to = from);
+    bytes
 }

@@ -105,6 +105,18 @@ fn a_deadline_needs_a_kernel_fence() {
 }
 
 #[test]
+fn pages_and_fences_have_names() {
+    let (page, fence) = page_and_fence();
+    assert_eq!((page.name(), page.query_name(fence.index())), (Ok(None), Ok(None)));
+    page.set_name("frames").unwrap();
+    fence.set_name(&"x".repeat(100)).unwrap();
+    assert_eq!(page.name().unwrap().unwrap(), "frames");
+    assert_eq!(page.query_name(fence.index()).unwrap().unwrap(), "x".repeat(55));
+    fence.set_name("\"é").unwrap();
+    assert_eq!(page.query_name(fence.index()).unwrap().unwrap(), "???");
+}
+
+#[test]
 fn a_page_fails_as_a_whole() {
     let (page, fence) = page_and_fence();
     let other = page.create_fence(0, FenceFlags::NONE).unwrap();
