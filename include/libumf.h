@@ -1513,7 +1513,8 @@ void umf_device_unref(struct umf_device *device);
  *
  * The sync_file has already signaled when the caller gets it. If a kernel fence is attached to
  * @value (umf_fence_attach_sync_file()), the call returns a descriptor of that at once; it may be
- * pending. A call that fails makes none.
+ * pending. A call that fails makes none. When the sync_file signaled (SYNC_IOC_FILE_INFO) says
+ * when the fence reached @value only if the call had to wait for that.
  *
  * @fence: the fence.
  * @value: the value to wait for. At most UINT32_MAX for a 32-bit fence.
@@ -1533,7 +1534,8 @@ void umf_device_unref(struct umf_device *device);
  *   -EIO              the fence failed before it reached @value; umf_fence_error() has the cause
  *   -EOWNERDEAD       as -EIO; the error is -EOWNERDEAD: the signaler died
  *   -ESTALE           the fence ended before it reached @value: see umf_fence_create()
- *   -ENODEV           the device is gone: unplugged, unbound from its driver, or disabled
+ *   -ENODEV           the device is gone: unplugged, unbound from its driver, or disabled. Not if
+ *                     the fence had reached @value before
  *   -ENOMEM           no memory is left
  *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
  *

@@ -18,6 +18,8 @@ pub(crate) struct DeviceCaps {
     pub(crate) eventfd: bool,
     /// Waits can carry a deadline hint (Linux 6.8).
     pub(crate) deadline: bool,
+    /// A point's fence can be exported directly (Linux 6.16).
+    pub(crate) point_export: bool,
 }
 
 /// A DRM device: a duplicate of the caller's descriptor. syncobj handles belong to an open file.
@@ -26,9 +28,14 @@ pub(crate) struct DeviceCaps {
 /// fork shares the open file, and so the handles. If either process kept one, the other could
 /// destroy it. The kernel would then give its number to another syncobj, whose fence may be
 /// pending.
+///
+/// A sync_file that has signaled is kept instead. No ioctl changes what it holds, so the child of a
+/// fork and whoever has a sync_file that was merged from it can do nothing to it.
 pub(crate) struct Device {
     fd: OwnedFd,
     caps: DeviceCaps,
+    /// `None` without syncobjs, or if the kernel did not make one.
+    signaled: Option<OwnedFd>,
 }
 
 impl Device {
@@ -44,12 +51,16 @@ impl Device {
             timeline,
             eventfd: timeline && drm::has_eventfd(device.as_fd()),
             deadline: false,
+            point_export: timeline && drm::has_point_export(device.as_fd()),
         };
-        let mut device = Device { fd: device, caps };
+        let mut device = Device { fd: device, caps, signaled: None };
         if syncobj {
-            let deadline =
-                drm::has_deadline(device.fd(), device.scratch_syncobj(Holds::Signaled)?.handle);
+            let scratch = device.scratch_syncobj(Holds::Signaled)?;
+            let deadline = drm::has_deadline(device.fd(), scratch.handle);
+            let signaled = drm::export_sync_file(device.fd(), scratch.handle).ok();
+            drop(scratch);
             device.caps.deadline = deadline;
+            device.signaled = signaled;
         }
         Ok(device)
     }
@@ -63,8 +74,14 @@ impl Device {
         self.fd.as_fd()
     }
 
-    /// Makes a sync_file that has signaled. `NotSupported` without syncobjs.
-    pub(crate) fn signaled_sync_file(&self) -> Result<OwnedFd> {
+    /// Returns a sync_file that has signaled, for a call of this process. It never leaves the
+    /// process: a consumer gets an open file of its own. `None` if there is none.
+    pub(crate) fn signaled(&self) -> Option<BorrowedFd<'_>> {
+        self.signaled.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Makes a sync_file that signals at this moment. `NotSupported` without syncobjs.
+    pub(crate) fn signal_sync_file(&self) -> Result<OwnedFd> {
         if !self.caps.syncobj {
             return Err(Error::NotSupported);
         }

@@ -2,7 +2,8 @@
 //! The kernel's rule: no kernel fence waits for userspace.
 //!
 //! The kernel documentation has it in dma-buf, "Indefinite DMA Fences". So each export waits for
-//! the UMF first, and the kernel fence that it then makes has already signaled. No path leads from
+//! the UMF first, or sees that it is reached. The kernel fence that it then makes has already
+//! signaled. No path leads from
 //! an unreached UMF to a kernel object.
 //!
 //! An export that does not wait makes no kernel fence. It passes on the one that the caller
@@ -19,6 +20,12 @@ use crate::wait::{self, Condition};
 /// Records a conversion in the trace, from here to the end of the call.
 pub(super) fn scope(name: &'static str, fence: &Fence, value: u64) -> Scope {
     Scope::new(|| Subject::Fence(name, " = ", fence.point(value)))
+}
+
+/// Whether a kernel fence may be made of `fence` at `value` without a wait. False also for what
+/// [`wait_until_reached`] refuses.
+pub(super) fn is_reached(fence: &Fence, value: u64) -> bool {
+    Condition::reached(fence, value).is_ok_and(|condition| condition.met() == Ok(true))
 }
 
 /// Waits until a kernel fence may be made of `fence` at `value`.

@@ -2,11 +2,12 @@
 //! Export to a sync_file, and import from one.
 
 use super::device::Device;
-use super::rules::{apply_outcome, check_import, scope, wait_until_reached};
+use super::rules::{apply_outcome, check_import, is_reached, scope, wait_until_reached};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::sys::descriptor::dup;
 use crate::sys::file_kind::FileKind;
+use crate::sys::sync_file::Outcome;
 use crate::sys::time::Deadline;
 use crate::sys::{dma_buf, memfd, sync_file, udmabuf};
 use crate::util::refs::Ref;
@@ -24,6 +25,14 @@ pub(crate) fn export_sync_file(
     let _scope = scope("export to sync_file", fence, value);
     if let Some(kernel_fence) = fence.attached(value) {
         return dup(kernel_fence.as_fd());
+    }
+    if let Some(signaled) = device.and_then(Device::signaled).filter(|_| is_reached(fence, value)) {
+        // Not a duplicate: it would share the open file with other consumers. While one of them has
+        // a descriptor, the kernel leaves the file in the epoll set of another that closed its own.
+        // It signaled when the device was opened, so a wait makes a new one.
+        if let Ok(copy) = sync_file::copy_signaled(signaled) {
+            return Ok(copy);
+        }
     }
     let source = SignaledSource::find(device)?;
     wait_until_reached(fence, value, deadline)?;
@@ -59,10 +68,20 @@ pub(crate) fn import_sync_file(
     let _scope = scope("import of sync_file", fence, value);
     check_import(fence, value)?;
     let outcome = match fd {
-        Some(fd) => sync_file::wait(FileKind::dup(&[FileKind::Anonymous], fd)?.as_fd(), deadline)?,
+        Some(fd) => wait_for_signal(fd, deadline)?,
         None => Ok(()),
     };
     apply_outcome(fence, value, outcome)
+}
+
+/// Waits until the fence of a sync_file signals.
+fn wait_for_signal(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<Outcome> {
+    FileKind::require(&[FileKind::Anonymous], fd)?;
+    if let Some(outcome) = sync_file::outcome(fd)? {
+        return Ok(outcome);
+    }
+    // The caller may close the descriptor during the wait.
+    sync_file::wait(FileKind::dup(&[FileKind::Anonymous], fd)?.as_fd(), deadline)
 }
 
 /// The source of signaled sync_files. Found before the wait, so that a machine without one fails at
@@ -87,7 +106,7 @@ impl SignaledSource<'_> {
     /// Makes a sync_file that has signaled.
     pub(crate) fn signaled_sync_file(&self) -> Result<OwnedFd> {
         match self {
-            SignaledSource::Device(device) => device.signaled_sync_file(),
+            SignaledSource::Device(device) => device.signal_sync_file(),
             SignaledSource::Idle(buffer) => {
                 dma_buf::export_sync_file(buffer.as_fd(), dma_buf::Access::Write)
             }

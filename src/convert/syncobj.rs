@@ -2,7 +2,7 @@
 //! Export to a drm_syncobj, binary or a timeline's point, and import from one.
 
 use super::device::{Device, Holds};
-use super::rules::{apply_outcome, check_import, scope, wait_until_reached};
+use super::rules::{apply_outcome, check_import, is_reached, scope, wait_until_reached};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::sys::time::Deadline;
@@ -33,8 +33,10 @@ pub(crate) fn export_syncobj(
     if let Some(kernel_fence) = fence.attached(value) {
         return point.submit(kernel_fence.as_fd());
     }
-    point.check_forward()?;
-    wait_until_reached(fence, value, deadline)?;
+    if !is_reached(fence, value) {
+        point.check_forward()?;
+        wait_until_reached(fence, value, deadline)?;
+    }
     point.signal()
 }
 
@@ -55,7 +57,11 @@ pub(crate) fn import_syncobj(
 ) -> Result<()> {
     let _scope = scope("import of syncobj", fence, value);
     check_import(fence, value)?;
-    let fence_of_point = point.wait_materialized(deadline)?;
+    point.check_supported()?;
+    let fence_of_point = match point.fence()? {
+        Some(fence_of_point) => fence_of_point,
+        None => point.wait_materialized(deadline)?,
+    };
     // Unlike a syncobj wait, a sync_file reports errors. It also keeps the fence, which the
     // timeline may prune once it has signaled.
     let outcome = sync_file::wait(fence_of_point.as_fd(), deadline)?;
@@ -159,9 +165,10 @@ impl Point<'_> {
     /// Signals the point.
     pub(crate) fn signal(&self) -> Result<()> {
         if self.point == 0 {
+            self.check_supported()?;
             return drm::signal(self.device.fd(), self.handle);
         }
-        // Again: others may have added points during the wait.
+        // Also after a wait: others may have added points meanwhile.
         self.check_forward()?;
         drm::timeline_signal(self.device.fd(), self.handle, self.point)
     }
@@ -232,7 +239,14 @@ impl Point<'_> {
         if self.point == 0 {
             return drm::export_sync_file(fd, self.handle);
         }
-        // By way of a binary syncobj: the direct export of a point came with Linux 6.16.
+        if self.device.caps().point_export {
+            match drm::export_point(fd, self.handle, self.point) {
+                // The kernel takes a descriptor before it looks whether there is a fence.
+                Err(Error::ProcessFdLimit | Error::SystemFdLimit) => {}
+                result => return result,
+            }
+        }
+        // By way of a binary syncobj, which tells first whether there is a fence.
         let binary = self.device.scratch_syncobj(Holds::Nothing)?;
         drm::transfer(fd, (self.handle, self.point), (binary.handle, 0))?;
         drm::export_sync_file(fd, binary.handle)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //! The DRM_IOCTL_SYNCOBJ_* ioctls, and DRM_IOCTL_GET_CAP.
 //!
-//! Binary syncobjs need Linux 4.14, timelines Linux 5.2, SYNCOBJ_EVENTFD Linux 6.6 and deadline
-//! hints Linux 6.8. A driver that lacks a feature returns EOPNOTSUPP. Kernel sources:
-//! include/uapi/drm/drm.h, drivers/gpu/drm/drm_syncobj.c.
+//! Binary syncobjs need Linux 4.14, timelines Linux 5.2, SYNCOBJ_EVENTFD Linux 6.6, deadline hints
+//! Linux 6.8 and the export of a point Linux 6.16. A driver that lacks a feature returns
+//! EOPNOTSUPP. Kernel sources: include/uapi/drm/drm.h, drivers/gpu/drm/drm_syncobj.c.
 //!
 //! The kernel accepts a struct that is larger or smaller than its own: it zero-extends the struct,
 //! or ignores the rest. Today's structs therefore work on every kernel.
@@ -32,6 +32,20 @@ const QUERY: Opcode = opcode::read_write::<drm::drm_syncobj_timeline_array>(b'd'
 const TRANSFER: Opcode = opcode::read_write::<drm::drm_syncobj_transfer>(b'd', 0xcc);
 const TIMELINE_SIGNAL: Opcode = opcode::read_write::<drm::drm_syncobj_timeline_array>(b'd', 0xcd);
 const EVENTFD: Opcode = opcode::read_write::<drm::drm_syncobj_eventfd>(b'd', 0xcf);
+
+/// struct drm_syncobj_handle with the member that came with Linux 6.16.
+#[repr(C)]
+struct PointHandle {
+    handle: u32,
+    flags: u32,
+    fd: i32,
+    pad: u32,
+    point: u64,
+}
+
+const POINT_TO_FD: Opcode = opcode::read_write::<PointHandle>(b'd', 0xc1);
+/// With DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_TIMELINE, which drm-sys does not have.
+const EXPORT_POINT: u32 = drm::DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE | 1 << 1;
 
 /// Issue one ioctl. `OPCODE` must be one of the constants above, and `T` the struct of that
 /// constant.
@@ -108,6 +122,22 @@ pub(crate) fn export_sync_file(fd: BorrowedFd<'_>, handle: u32) -> Result<OwnedF
     let mut arg = drm::drm_syncobj_handle { handle, flags, fd: -1, ..Default::default() };
     call::<HANDLE_TO_FD, _>(fd, &mut arg)?;
     new_descriptor(arg.fd)
+}
+
+/// Export the fence of a timeline's point as a sync_file. Needs [`has_point_export`].
+///
+/// `Invalid` if the point has no fence.
+pub(crate) fn export_point(fd: BorrowedFd<'_>, handle: u32, point: u64) -> Result<OwnedFd> {
+    let mut arg = PointHandle { handle, flags: EXPORT_POINT, fd: -1, pad: 0, point };
+    call::<POINT_TO_FD, _>(fd, &mut arg)?;
+    new_descriptor(arg.fd)
+}
+
+/// Check whether the kernel exports the fence of a point (Linux 6.16).
+pub(crate) fn has_point_export(fd: BorrowedFd<'_>) -> bool {
+    // Handle 0 never exists. ENOENT means that the kernel has the flag and looked the handle up.
+    let mut arg = PointHandle { handle: 0, flags: EXPORT_POINT, fd: -1, pad: 0, point: 1 };
+    matches!(call::<POINT_TO_FD, _>(fd, &mut arg), Err(Errno::NOENT))
 }
 
 /// Replace the fence of a binary syncobj by that of a sync_file.
