@@ -49,7 +49,7 @@ pub(crate) struct Fence {
     signaled_generation: SignaledGeneration,
     /// The process whose last handle ends the fence: the creator, if this is it and the fence is
     /// not a lasting one. The child of a fork inherits the handle, not the fence.
-    ends_with: Option<(ProcessBound, Creator)>,
+    ends_with: Option<EndsWith>,
     /// The value, if it is not in the slot.
     memory: Option<Ref<ExternalMemory>>,
     /// Whether its signaler is known to be dead, if that cannot be written into the page.
@@ -70,7 +70,15 @@ pub(crate) struct Fence {
 struct Rights {
     is_writable: bool,
     is_signalable: bool,
-    ends_with: Option<(ProcessBound, Creator)>,
+    ends_with: Option<EndsWith>,
+}
+
+/// What ends a fence: the last handle of this process.
+struct EndsWith {
+    process: ProcessBound,
+    creator: Creator,
+    /// The slot's sequence from before anybody could wait for the fence.
+    unwaited: u32,
 }
 
 /// How long a fence lives.
@@ -132,6 +140,7 @@ impl Fence {
         let creator = Creator::this_process();
         let (index, generation) = page.claim(kind, value, creator)?;
         let slot = SlotHandle::new(page, index)?;
+        let unwaited = slot.slot().sequence();
         let mut is_new = false;
         let make = || {
             let memory = ExternalMemory::of(desc)?;
@@ -145,7 +154,8 @@ impl Fence {
                 slot.slot().keep(creator);
             }
             let is_ending = lifetime == Lifetime::Creator;
-            let ends_with = is_ending.then(|| (ProcessBound::new(), creator));
+            let process = ProcessBound::new();
+            let ends_with = is_ending.then_some(EndsWith { process, creator, unwaited });
             let rights = Rights { is_writable: true, is_signalable: memory.is_none(), ends_with };
             Ok(Fence::new(slot.clone(), generation, value, memory, rights))
         };
@@ -679,15 +689,15 @@ impl Fence {
         self.page().set_name(Named::Fence(self.index(), self.generation), name)
     }
 
-    /// The creator, if this process created the fence and its last handle here ends it.
-    fn creator(&self) -> Option<Creator> {
-        self.ends_with.filter(|(process, _)| process.is_ours()).map(|(_, creator)| creator)
+    /// `None` unless this process created the fence and its last handle here ends it.
+    fn ends_with(&self) -> Option<&EndsWith> {
+        self.ends_with.as_ref().filter(|ends_with| ends_with.process.is_ours())
     }
 
     /// Ends the fence now. Its slot stays in use until the last handle is gone. `Denied` if this
     /// process does not end the fence, `Stale` if it has ended.
     pub(crate) fn end(&self) -> Result<()> {
-        self.creator().ok_or(Error::Denied)?;
+        self.ends_with().ok_or(Error::Denied)?;
         self.slot().end_and_keep(self.generation, self.sink())?;
         // Only the thread that ended the fence in its slot comes here.
         self.is_ended.store(true, Ordering::Release);
@@ -724,11 +734,13 @@ impl Drop for Fence {
         if let Some(notifier) = self.notifier.get() {
             notifier.remove(self.notifier_key());
         }
-        match self.creator() {
-            Some(creator) if self.is_ended.load(Ordering::Acquire) => {
-                self.slot().release(self.generation, creator);
+        match self.ends_with() {
+            Some(EndsWith { creator, .. }) if self.is_ended.load(Ordering::Acquire) => {
+                self.slot().release(self.generation, *creator);
             }
-            Some(creator) => self.slot().retire(self.generation, self.sink(), creator),
+            Some(EndsWith { creator, unwaited, .. }) => {
+                self.slot().retire(self.generation, self.sink(), *creator, *unwaited);
+            }
             None => {}
         }
     }

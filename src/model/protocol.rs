@@ -326,6 +326,7 @@ fn the_end_of_a_fence_ends_its_waits_and_the_next_fence_of_the_slot_is_another()
             generation,
             EventSink { events: page.events(), slot: 0 },
             this_process(),
+            0,
         );
         let (_, next) = page.claim(Kind::PLAIN, 1, this_process()).unwrap();
         slot_user.slot().publish(next);
@@ -333,6 +334,23 @@ fn the_end_of_a_fence_ends_its_waits_and_the_next_fence_of_the_slot_is_another()
         // for its own.
         assert_eq!(waiter.join().unwrap(), Err(Error::Stale));
         assert_eq!(slot_user.value(), 0);
+    });
+}
+
+#[test]
+fn the_end_of_a_fence_wakes_a_waiter_whose_bit_a_killed_signaler_cleared() {
+    check(|| {
+        let (page, fence) = fence(0);
+        let killed = {
+            let fence = fence.clone();
+            // S2b and S3 of a signaler, and nothing after.
+            thread::spawn(move || fence.slot().clear_waiters(u64::MAX))
+        };
+        let waiter = waits(&fence, 1);
+        let sink = EventSink { events: page.events(), slot: 0 };
+        fence.slot().retire(fence.generation(), sink, this_process(), 0);
+        killed.join().unwrap();
+        assert_eq!(waiter.join().unwrap(), Err(Error::Stale));
     });
 }
 
@@ -347,6 +365,7 @@ fn the_last_value_is_reached_though_its_fence_ends_at_once() {
             generation,
             EventSink { events: page.events(), slot: 0 },
             this_process(),
+            0,
         );
         assert_eq!(waiter.join().unwrap(), Ok(()));
     });
@@ -361,6 +380,7 @@ fn a_claim_that_is_given_back_shows_old_handles_nothing() {
             generation,
             EventSink { events: page.events(), slot: 0 },
             this_process(),
+            0,
         );
         let waiter = waits(&fence, 500);
         // A creation that fails half-way: no memory for the handle.
@@ -527,6 +547,7 @@ fn a_signal_that_comes_after_the_end_of_its_fence_is_stale() {
             ended.generation(),
             EventSink { events: page.events(), slot: 0 },
             this_process(),
+            0,
         );
         // The next fence starts beyond the value that is signaled.
         let (_, next) = page.claim(Kind::PLAIN, 2, this_process()).unwrap();
@@ -574,6 +595,7 @@ fn the_end_of_a_fence_that_it_has_not_got_to_wakes_a_wait_for_all() {
                     b.generation(),
                     EventSink { events: page.events(), slot: b.index() },
                     this_process(),
+                    0,
                 );
             })
         };
@@ -618,7 +640,7 @@ fn a_wait_for_a_submission_does_not_take_that_of_the_next_fence_for_its_own() {
         let (page, ended) = fence(0);
         let waiter = waits_for_submission(&ended, 1);
         let sink = EventSink { events: page.events(), slot: 0 };
-        ended.slot().retire(ended.generation(), sink, this_process());
+        ended.slot().retire(ended.generation(), sink, this_process(), 0);
         let (_, next) = page.claim(Kind::PLAIN, 0, this_process()).unwrap();
         ended.slot().publish(next);
         assert_eq!(ended.slot().submit(next, sink, 1), Ok(()));

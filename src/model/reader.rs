@@ -103,7 +103,7 @@ fn a_failure_and_the_end_of_a_fence_wake_a_reader() {
         let waiter = waits(&fence.opened, 1);
         let events = fence.created.page().events();
         let sink = EventSink { events, slot: fence.created.index() };
-        fence.created.slot().retire(fence.created.generation(), sink, this_process());
+        fence.created.slot().retire(fence.created.generation(), sink, this_process(), 0);
         assert_eq!(waiter.join().unwrap(), Err(Error::Stale));
     });
 }

@@ -133,7 +133,7 @@ fn a_claim_that_was_killed_half_way_shows_old_handles_nothing() {
         check(move || {
             let (page, fence) = fence(5);
             let ended = fence.generation();
-            slot(&page).retire(ended, sink(&page), this_process());
+            slot(&page).retire(ended, sink(&page), this_process(), 0);
             let waiter = waits(&fence, 500);
             assert!(slot(&page).take(this_process()));
             if step > 0 {
@@ -169,7 +169,7 @@ fn a_slot_is_claimed_while_its_fence_ends_and_the_next_fence_lives() {
         let ends = {
             let (page, fence) = (page.clone(), fence.clone());
             thread::spawn(move || {
-                slot(&page).retire(fence.generation(), sink(&page), this_process())
+                slot(&page).retire(fence.generation(), sink(&page), this_process(), 0)
             })
         };
         let next = claims(&page, 2).join().unwrap();

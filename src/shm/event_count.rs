@@ -30,7 +30,7 @@
 #![forbid(unsafe_code)]
 
 use crate::sys::futex;
-use crate::util::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::util::atomic::{AtomicU32, AtomicU64, Ordering, rmw_before_load};
 use std::num::NonZeroU32;
 
 /// The event count of a page: for threads that wait for many of its fences.
@@ -40,7 +40,10 @@ pub(crate) struct EventCount {
     sequence: AtomicU32,
     /// The number of fences of the page that failed or ended, modulo 2^32.
     failures: AtomicU32,
-    reserved: [AtomicU32; 14],
+    /// The bits of the slots for which a wait for all has slept without registering there. Never
+    /// cleared.
+    unregistered: AtomicU32,
+    reserved: [AtomicU32; 13],
     /// Event e is at e % LOG: e + 1 in the high half, so that an empty log names no event, and the
     /// slot in the low half.
     log: [AtomicU64; LOG],
@@ -63,6 +66,11 @@ impl EventSink<'_> {
 
     pub(super) fn count_failure(self) {
         self.events.count_failure();
+    }
+
+    /// Whether a wait for all may sleep for the slot without having registered there.
+    pub(super) fn has_unregistered_waiters(self) -> bool {
+        self.events.has_unregistered_waiters(self.slot)
     }
 }
 
@@ -101,6 +109,19 @@ impl EventCount {
         self.failures.load(Ordering::SeqCst)
     }
 
+    /// Called by a wait that hears of failures of slots where it does not register, before it reads
+    /// `failures`. `bits` are those of the slots.
+    pub(crate) fn wait_unregistered(&self, bits: u32) {
+        if self.unregistered.load(Ordering::SeqCst) & bits != bits {
+            self.unregistered.fetch_or(bits, Ordering::SeqCst);
+        }
+        rmw_before_load();
+    }
+
+    fn has_unregistered_waiters(&self, slot: u32) -> bool {
+        self.unregistered.load(Ordering::SeqCst) & EventCount::wake_bit(slot) != 0
+    }
+
     /// S4 and S5 of slot.rs. A waiter that comes between the increment and the log entry finds the
     /// event without its slot, and checks everything.
     fn publish(&self, slot: u32, bits: u32) {
@@ -128,6 +149,7 @@ impl EventCount {
         EventCount {
             sequence: AtomicU32::new(0),
             failures: AtomicU32::new(0),
+            unregistered: AtomicU32::new(0),
             reserved: std::array::from_fn(|_| AtomicU32::new(0)),
             log: std::array::from_fn(|_| AtomicU64::new(0)),
         }

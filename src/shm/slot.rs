@@ -20,8 +20,9 @@
 //!   S1  value: old -> new      (RMW)         W1  s = sequence
 //!   S2  read waiters                         W2  set bit in waiters     (RMW)
 //!       none of ours: done                   W3  read value: new >= T?  done
-//!   S3  clear our bits                       W4  FUTEX_WAIT(sequence == s, bit)
-//!   S4  sequence += 1                            then again from W1
+//!   S2b sequence += 1, for E2                W4  FUTEX_WAIT(sequence == s, bit)
+//!   S3  clear our bits                           then again from W1
+//!   S4  sequence += 1
 //!   S5  FUTEX_WAKE(sequence, bits)
 //! ```
 //!
@@ -50,23 +51,41 @@
 //! the page's eventcount to the slots, or back, begins again with W1 on the words that it will
 //! sleep on. The bits that it leaves behind cost a needless wake-up.
 //!
-//! What remains, as with every futex: a waiter that is preempted between W1 and W4 for exactly 2^32
-//! wake-ups of its slot misses the last. At one wake-up per microsecond that takes 71 minutes.
+//! What remains, as with every futex: a waiter that is preempted between W1 and W4 for exactly 2^31
+//! wake-ups of its slot misses the last. At one wake-up per microsecond that takes 35 minutes.
 //!
 //! Timeouts and interrupted sleeps leave a bit behind, at the price of one needless FUTEX_WAKE
 //! later.
 //!
 //! Errors, the end of a fence and `notify` concern every residue. They wake without reading
-//! `waiters`: S3, S4, S5, and the same on the event count. Two things follow. A wait for *all* of
+//! `waiters`: S2b to S5, and the same on the event count. Two things follow. A wait for *all* of
 //! many fences can sleep on one fence and still notice that another failed. A waiter whose signaler
 //! died between S3 and S5 is woken after all.
+//!
+//! # A fence that nobody waited for
+//!
+//! A creator that ends its fence leaves E2 out if nobody can sleep for it. It reads `waiters`, then
+//! `sequence`. If no bit is set, and `sequence` is what it was between C2 and C4, no waiter of this
+//! fence is registered. *A waiter that registered (W2) after `waiters` was read* finds the end in
+//! W3: E1, W2, that read and W3 are SeqCst. *A waiter that registered before* left its bit there,
+//! or somebody cleared the bit in S3. Then the read of `waiters` is of that S3 or a later step, so
+//! S2b comes before the read of `sequence`, which has moved. That holds if that process was killed
+//! after S3, too. (Unless it saw the bit of a waiter of an earlier fence of this slot, did S2b
+//! while that fence lived, did S3 after a waiter of this fence had set the bit, and was killed
+//! before S4.)
+//!
+//! *A wait for all* sleeps for fences behind the one where it is registered. It says so in the page
+//! before it reads the count of failures (event_count.rs). The end counts itself first, and then
+//! looks for that. Waiters of a fence that always wakes cannot register, and a device's waiters may
+//! sleep elsewhere: the end of these wakes in any case. So do reclaims and ties, which know nothing
+//! of the past.
 //!
 //! # The life of a slot, and processes that are killed
 //!
 //! ```text
 //!   create                                   end
 //!   C1  creator: 0 -> this process           E1  state: live -> free, count + 1
-//!   C2  state: free -> claimed               E2  wake the waiters of every residue
+//!   C2  state: free -> claimed               E2  wake the waiters of every residue, if any
 //!   C3  write the words of the fence         E3  creator: this process -> 0
 //!   C4  state: claimed -> live
 //! ```
@@ -95,7 +114,7 @@ use super::generation::{self, Generation, Kind};
 use super::residue::{Residues, Width, folded};
 use crate::error::{Error, FenceErrno, Result};
 use crate::sys::futex::{self, Word};
-use crate::util::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::util::atomic::{AtomicU32, AtomicU64, Ordering, fence, rmw_before_load};
 use std::num::NonZeroU32;
 
 /// A fence in shared memory. All zero is a free slot.
@@ -152,15 +171,6 @@ impl WaitTarget {
             WaitTarget::Page => u64::from(residues) << 32,
         }
     }
-}
-
-/// Orders a SeqCst RMW before a SeqCst load after it. C11 says that it is ordered anyway, so this
-/// costs nothing. loom treats SeqCst accesses as AcqRel and knows only SeqCst fences: there, a
-/// fence stands for that order.
-#[inline(always)]
-fn rmw_before_load() {
-    #[cfg(loom)]
-    fence(Ordering::SeqCst);
 }
 
 impl Slot {
@@ -227,9 +237,20 @@ impl Slot {
     }
 
     /// Ends the fence. Its waiters learn that it is stale, and the slot is free for another one.
-    pub(crate) fn retire(&self, generation: Generation, sink: EventSink<'_>, creator: Creator) {
+    /// `unwaited` is the sequence from before anybody could wait for the fence.
+    pub(crate) fn retire(
+        &self,
+        generation: Generation,
+        sink: EventSink<'_>,
+        creator: Creator,
+        unwaited: u32,
+    ) {
         if self.end(generation) {
-            self.wake_ended(sink);
+            sink.count_failure();
+            rmw_before_load();
+            if self.may_have_waiters(generation, sink, unwaited) {
+                self.wake_all(sink);
+            }
             self.give_back(creator);
         }
     }
@@ -249,6 +270,15 @@ impl Slot {
         if self.state.load(Ordering::Acquire) == generation.ended() {
             self.give_back(creator);
         }
+    }
+
+    /// Whether anybody may sleep for a fence that has ended.
+    fn may_have_waiters(&self, generation: Generation, sink: EventSink<'_>, unwaited: u32) -> bool {
+        generation.always_wakes()
+            || generation.is_device()
+            || self.waiters.load(Ordering::SeqCst) != 0
+            || self.sequence() != unwaited
+            || sink.has_unregistered_waiters()
     }
 
     /// E1.
@@ -588,7 +618,7 @@ impl Slot {
     /// S3 to S5.
     #[cold]
     fn wake_registered(&self, sink: EventSink<'_>, concerned: u64) {
-        let woken = self.waiters.fetch_and(!concerned, Ordering::AcqRel) & concerned;
+        let woken = self.clear_waiters(concerned);
         if let Some(bits) = NonZeroU32::new(woken as u32) {
             self.sequence.fetch_add(1, Ordering::Release);
             futex::wake(&self.sequence, bits);
@@ -603,10 +633,16 @@ impl Slot {
     /// died without waking them.
     #[cold]
     fn wake_all(&self, sink: EventSink<'_>) {
-        self.waiters.fetch_and(0, Ordering::AcqRel);
+        self.clear_waiters(u64::MAX);
         self.sequence.fetch_add(1, Ordering::Release);
         futex::wake(&self.sequence, NonZeroU32::MAX);
         sink.publish();
+    }
+
+    /// S2b and S3. Returns the bits that were set.
+    pub(crate) fn clear_waiters(&self, concerned: u64) -> u64 {
+        self.sequence.fetch_add(1, Ordering::Relaxed);
+        self.waiters.fetch_and(!concerned, Ordering::AcqRel) & concerned
     }
 
     // Waiting: W1 to W4.

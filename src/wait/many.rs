@@ -165,6 +165,7 @@ fn sleep_for_all(conditions: &impl Conditions, mut at: usize, deadline: Deadline
     let count = conditions.count();
     let mut events = PageEvents::new();
     events.add_pages_of(conditions)?;
+    events.wait_unregistered();
     let (mut record, mut recorded_at) = (None, at);
     let mut on_slots: Option<SlotWords> = None;
     // The condition for which the thread slept last.

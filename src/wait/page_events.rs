@@ -215,6 +215,14 @@ impl<'a> PageEvents<'a> {
         Some(number)
     }
 
+    /// Says in each page that this thread hears of failures of fences where it does not register.
+    /// Called before the first `listen`.
+    pub(super) fn wait_unregistered(&self) {
+        for reading in self.pages.as_slice().iter().filter(|reading| reading.page.is_writable()) {
+            reading.page.events().wait_unregistered(self.wake_bits);
+        }
+    }
+
     /// W1 for every page. Called before the thread registers with any slot. Returns whether a fence
     /// of these pages may have failed since the last call.
     pub(super) fn listen(&mut self) -> bool {
