@@ -46,10 +46,25 @@ pub unsafe extern "C" fn umf_fence_wait(
     value: u64,
     abs_timeout_ns: u64,
 ) -> c_int {
-    // The hot path first, without `c_return`: nothing there can panic.
-    if c_contract!(borrow(fence)).is_ok_and(|fence| fence.is_reached_inline(value)) {
-        return 0;
+    // The hot paths first, without `c_return`: nothing there can panic.
+    if let Ok(fence) = c_contract!(borrow(fence)) {
+        if fence.is_reached_inline(value) {
+            return 0;
+        }
+        if abs_timeout_ns == 0 && fence.is_unreached_inline() {
+            return Error::TimedOut.code();
+        }
     }
+    c_contract!(wait_for_one(fence, value, abs_timeout_ns))
+}
+
+/// The rest of `umf_fence_wait`. A function of its own: the registers that it saves would cost the
+/// hot paths as much as what they do.
+///
+/// # Safety
+/// As for `umf_fence_wait`.
+#[inline(never)]
+unsafe extern "C" fn wait_for_one(fence: *mut umf_fence, value: u64, abs_timeout_ns: u64) -> c_int {
     c_return_from_wait(|| {
         let fence = c_contract!(borrow(fence)?);
         wait::one(Condition::reached(fence, value)?, Deadline::at(abs_timeout_ns))

@@ -550,6 +550,16 @@ impl Fence {
         self.generation.is_inline_u64() && self.value() >= value
     }
 
+    /// What `check` would say of a value that [`Fence::is_reached_inline`] has just not found
+    /// reached. False means that `check` has to be asked.
+    #[inline]
+    pub(crate) fn is_unreached_inline(&self) -> bool {
+        // A process that cannot write to the page may know of a death that the slot does not.
+        self.is_writable
+            && self.generation.is_inline_u64()
+            && self.slot().check_usable(self.generation).is_ok()
+    }
+
     /// A value that wraps cannot be latched. If it is behind what was seen, a peer may have taken
     /// it back, or it advanced by more than 2^31 while nobody here checked.
     #[inline]

@@ -438,7 +438,7 @@ impl Slot {
 
     /// `Ok` while the fence lives and carries no error.
     #[inline]
-    fn check_usable(&self, generation: Generation) -> Result<()> {
+    pub(crate) fn check_usable(&self, generation: Generation) -> Result<()> {
         match self.error(generation)? {
             None => Ok(()),
             Some(errno) => Err(Error::of_failed_fence(errno)),
@@ -609,8 +609,13 @@ impl Slot {
         if generation.always_wakes() {
             return self.wake_all(sink);
         }
+        let waiters = self.waiters.load(Ordering::SeqCst);
+        if waiters == 0 {
+            // The common case first: the residues are not computed then.
+            return;
+        }
         let concerned = WaitTarget::Slot.mask(residues) | WaitTarget::Page.mask(residues);
-        if self.waiters.load(Ordering::SeqCst) & concerned != 0 {
+        if waiters & concerned != 0 {
             self.wake_registered(sink, concerned);
         }
     }
