@@ -93,6 +93,7 @@ void bench_watches(void);
 void bench_xshmfences(void);
 void bench_queues(void);
 void bench_costs(void);
+void bench_devices(void);
 void bench_drm(void);
 
 #endif

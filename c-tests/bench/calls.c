@@ -17,6 +17,7 @@
 
 #define LIST_LENGTH 128
 
+static struct umf_page *fences;
 static struct umf_fence *fence;
 static uint64_t value;
 static struct umf_condition list[LIST_LENGTH];
@@ -62,6 +63,37 @@ exchange_called(void *state)
 {
     (void)state;
     TIMED(MANY, peer_exchange(words, ++value) == 0);
+}
+
+static int
+create_one(void)
+{
+    struct umf_fence *created;
+    int result = umf_fence_create(fences, 0, 0, &created);
+    umf_fence_unref(created);
+    return result;
+}
+
+static double
+create_umf(void *state)
+{
+    (void)state;
+    TIMED(FEW, create_one());
+}
+
+/* As large as a handle of ours, with its place in the allocator. */
+static double
+allocate(void *state)
+{
+    (void)state;
+    TIMED(FEW, peer_allocate(128));
+}
+
+static double
+create_eventfd(void *state)
+{
+    (void)state;
+    TIMED(FEW, close(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));
 }
 
 static double
@@ -206,6 +238,7 @@ set_up(void)
         OK(umf_fence_signal(list[i].fence, 1));
     }
     umf_page_unref(page);
+    fences = new_page(64);
 
     words = shared_memory(LIST_LENGTH * 8 * sizeof(*words));
     for (unsigned i = 0; i < LIST_LENGTH; i++)
@@ -266,6 +299,10 @@ bench_calls(void)
     COMPARE("signal, then wait for it",
             {"libumf", news_umf, NULL, NULL},
             {"atomic exchange, load, called", news_called, NULL, NULL});
+    COMPARE("create a fence and end it, nobody waited",
+            {"libumf", create_umf, NULL, NULL},
+            {"malloc and free", allocate, NULL, NULL},
+            {"eventfd, made and closed", create_eventfd, NULL, NULL});
     COMPARE("wait for all of 128, all reached",
             {"libumf", list_umf, NULL, NULL},
             {"128 atomic loads, each called", list_called, NULL, NULL});

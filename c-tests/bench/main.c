@@ -66,6 +66,7 @@ static const struct part {
     {"xshmfences", bench_xshmfences},
     {"queues", bench_queues},
     {"costs", bench_costs},
+    {"devices", bench_devices},
     {"drm", bench_drm},
 };
 
@@ -77,7 +78,7 @@ usage(FILE *file)
             "  --quick  a look in 10 seconds\n"
             "  --drm    only what needs a DRM device\n"
             "  --only   only calls, round-trips, crowds, many, watches, xshmfences, queues,\n"
-            "           costs or drm\n"
+            "           costs, devices or drm\n"
             "  --tsv    tab-separated lines instead of a table, or beside it in FILE\n");
 }
 
