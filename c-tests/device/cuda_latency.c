@@ -82,7 +82,7 @@ submit(enum how how, uint64_t value)
 static void
 wait_for(enum how how, uint64_t value)
 {
-    const _Atomic uint64_t *word = (const void *)(raw.bytes + umf_fence_offset(progress));
+    const _Atomic uint64_t *word = (const void *)((char *)page_memory + umf_fence_offset(progress));
     struct pollfd entry = { polled, POLLIN, 0 };
     switch (how) {
     case BARE_LOOP:
