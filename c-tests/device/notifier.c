@@ -293,6 +293,27 @@ a_page_is_notified(void)
     finish();
 }
 
+/* The device writes the last value of all at once. The waiter that hears the interrupt wakes the
+ * other. */
+static void
+the_last_value_wakes_everybody(void)
+{
+    start();
+    struct umf_condition waits[2] = { { .fence = device[1], .value = 1 },
+                                      { .fence = device[0], .value = 1 } };
+    struct sleeper one = { .fence = device[0], .value = 1 };
+    struct sleeper any = { .waits = waits, .count = 2, .flags = UMF_WAIT_ANY };
+    start_sleeper(&one);
+    until_monitored(device[0], 0);
+    start_sleeper(&any);
+    until_monitored(device[1], 0);
+    write_raw(&raw, device[0], UINT64_MAX);
+    raise_interrupt(interrupt);
+    CHECK(pthread_join(one.thread, NULL) == 0 && one.result == 0);
+    CHECK(pthread_join(any.thread, NULL) == 0 && any.result == 0 && any.index == 1);
+    finish();
+}
+
 /* With 1,000 waits, nothing happens in a second in which the device is silent; nor while it
  * interrupts, if nobody waits. */
 static void
@@ -498,6 +519,7 @@ main(void)
     loops_and_queues_hear_it(UMF_LOOP_THREAD);
     signals_and_errors_are_heard();
     a_page_is_notified();
+    the_last_value_wakes_everybody();
     nobody_wakes_up_for_nothing();
     a_descriptor_that_is_always_readable();
     a_device_that_writes_backwards();

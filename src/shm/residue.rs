@@ -69,7 +69,11 @@ impl Width {
     /// that of `value` by less than 32. A counter that passes 2^32, or that holds a number of its
     /// own in the high half, does not come there: `folded` reverses the high half, so its lowest
     /// bits change the highest ones of the low half. Of arbitrary values, one pair in 2^27 does.
+    /// `u64::MAX`, the end of a fence that counts from 0, would be one: it concerns every waiter.
     pub(super) fn unannounced(self, announced: u32, value: u64) -> Residues {
+        if value == u64::MAX {
+            return ALL;
+        }
         let low = announced ^ folded(value) ^ value as u32;
         let old = value & !u64::from(u32::MAX) | u64::from(low);
         if self.is_before(old, value) {
@@ -166,6 +170,9 @@ mod tests {
                     assert_eq!(width.unannounced(old, new), ALL);
                 }
             }
+        }
+        for low in 0..250 {
+            assert_eq!(width.unannounced(folded(low), u64::MAX), ALL);
         }
         for high in 0..1000u64 {
             for new in 0..70 {
