@@ -5,7 +5,7 @@
 usage: mesa/apply.py SOURCE [TARGET]
 
 Reads Mesa's files in SOURCE and writes the edited ones to TARGET, or to SOURCE itself. edits.toml
-has the edits, and mesa/src the files that are added. A file in TARGET that already has the right
+has the edits and the list of the files that are added. A file in TARGET that already has the right
 content is not written again, so that only what changed is rebuilt.
 """
 
@@ -42,12 +42,16 @@ def write_if_changed(path, text):
 def main(source, target=None):
     source, target = Path(source), Path(target or source)
     plan = tomllib.loads((HERE / "edits.toml").read_text())
-    copies = {f"{folder}/{name}": name for folder, names in plan["copy"].items() for name in names}
+    copies = {
+        f"{folder}/{Path(name).name}": HERE / name
+        for folder, names in plan["copy"].items()
+        for name in names
+    }
 
     # Every file is edited in memory first, so that a mismatch leaves TARGET as it was.
     if any((source / path).exists() for path in copies):
         raise Mismatch(f"{source} already has libumf's files")
-    results = {path: (HERE / "src" / name).read_text() for path, name in copies.items()}
+    results = {path: file.read_text() for path, file in copies.items()}
     for edit in plan["edit"]:
         file = edit["file"]
         if file not in results:

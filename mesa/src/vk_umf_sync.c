@@ -88,19 +88,77 @@ as_no_memory(int ret)
    return ret == -EMFILE || ret == -ENFILE ? -ENOMEM : ret;
 }
 
+/* Pages in the address space of the device */
+
+/* Map a page, unless the device does not access fences. */
+static int
+map_page(const struct vk_umf_mapper *mapper,
+         struct umf_page *page,
+         struct vk_umf_mapping **mapping_out)
+{
+   if (mapper == NULL)
+      return 0;
+
+   /* The application's allocator is not used, because any thread may drop the last reference. */
+   struct vk_umf_mapping *mapping = calloc(1, sizeof(*mapping));
+   if (mapping == NULL)
+      return -ENOMEM;
+   mapping->mapper = mapper;
+   mapping->ref_count = 1;
+
+   int ret = mapper->notifier ? umf_page_set_notifier(page, mapper->notifier) : 0;
+   if (ret == 0)
+      ret = mapper->map(mapper, page, mapping);
+   if (ret < 0) {
+      free(mapping);
+      return ret;
+   }
+   *mapping_out = mapping;
+   return 0;
+}
+
+static struct vk_umf_mapping *
+ref_mapping(struct vk_umf_mapping *mapping)
+{
+   if (mapping)
+      p_atomic_inc(&mapping->ref_count);
+   return mapping;
+}
+
+static void
+unref_mapping(struct vk_umf_mapping *mapping)
+{
+   if (mapping == NULL || !p_atomic_dec_zero(&mapping->ref_count))
+      return;
+   mapping->mapper->unmap(mapping->mapper, mapping);
+   free(mapping);
+}
+
+static uint64_t
+fence_flags(const struct vk_umf_sync_type *type)
+{
+   return type->mapper ? UMF_FENCE_DEVICE : 0;
+}
+
 /* Fences that are not shareable.  Many of them use one page. */
 
 static int
 add_page(struct vk_umf_sync_type *type)
 {
-   if (type->page_count == VK_UMF_MAX_PAGES)
+   const uint32_t i = type->page_count;
+   if (i == VK_UMF_MAX_PAGES)
       return -ENOSPC;
 
-   int ret = umf_page_create(VK_UMF_FIRST_PAGE_FENCES << type->page_count, 0,
-                             &type->pages[type->page_count]);
-   if (ret == 0)
-      type->page_hint = type->page_count++;
-   return ret;
+   int ret = umf_page_create(VK_UMF_FIRST_PAGE_FENCES << i, 0, &type->pages[i]);
+   if (ret < 0)
+      return ret;
+   ret = map_page(type->mapper, type->pages[i], &type->mappings[i]);
+   if (ret < 0) {
+      umf_page_unref(type->pages[i]);
+      return ret;
+   }
+   type->page_hint = type->page_count++;
+   return 0;
 }
 
 static int
@@ -108,7 +166,7 @@ create_fence_locked(struct vk_umf_sync_type *type, uint64_t value, struct umf_fe
 {
    for (uint32_t i = 0; i < type->page_count; i++) {
       uint32_t page = (type->page_hint + i) % type->page_count;
-      int ret = umf_fence_create(type->pages[page], value, 0, fence_out);
+      int ret = umf_fence_create(type->pages[page], value, fence_flags(type), fence_out);
       if (ret != -ENOSPC) {
          type->page_hint = page;
          return ret;
@@ -118,20 +176,26 @@ create_fence_locked(struct vk_umf_sync_type *type, uint64_t value, struct umf_fe
    int ret = add_page(type);
    if (ret < 0)
       return ret;
-   return umf_fence_create(type->pages[type->page_hint], value, 0, fence_out);
+   return umf_fence_create(type->pages[type->page_hint], value, fence_flags(type), fence_out);
 }
 
+/* mapping_out may be NULL. */
 static int
-create_fence(struct vk_umf_sync_type *type, uint64_t value, struct umf_fence **fence_out)
+create_fence(struct vk_umf_sync_type *type,
+             uint64_t value,
+             struct umf_fence **fence_out,
+             struct vk_umf_mapping **mapping_out)
 {
    simple_mtx_lock(&type->lock);
    int ret = create_fence_locked(type, value, fence_out);
+   if (ret == 0 && mapping_out)
+      *mapping_out = ref_mapping(type->mappings[type->page_hint]);
    simple_mtx_unlock(&type->lock);
    return ret;
 }
 
-static int
-get_loop(struct vk_umf_sync_type *type, struct umf_loop **loop_out)
+int
+vk_umf_sync_type_get_loop(struct vk_umf_sync_type *type, struct umf_loop **loop_out)
 {
    int ret = 0;
    simple_mtx_lock(&type->lock);
@@ -166,44 +230,53 @@ keep_fence(struct vk_umf_sync *sync)
 
    simple_mtx_lock(&type->lock);
    const bool keep = type->free_binary_count < VK_UMF_MAX_FREE_BINARY;
-   if (keep)
-      type->free_binary[type->free_binary_count++] = sync->fence;
+   if (keep) {
+      type->free_binary[type->free_binary_count++] = (struct vk_umf_free_fence) {
+         .fence = sync->fence,
+         .mapping = ref_mapping(sync->mapping),
+      };
+   }
    simple_mtx_unlock(&type->lock);
    return keep;
 }
 
-static struct umf_fence *
+static struct vk_umf_free_fence
 take_free_binary(struct vk_umf_sync_type *type)
 {
-   struct umf_fence *fence = NULL;
+   struct vk_umf_free_fence free_fence = { 0 };
 
    simple_mtx_lock(&type->lock);
    if (type->free_binary_count > 0)
-      fence = type->free_binary[--type->free_binary_count];
+      free_fence = type->free_binary[--type->free_binary_count];
    simple_mtx_unlock(&type->lock);
-   return fence;
+   return free_fence;
 }
 
 static int
 init_timeline_payload(struct vk_umf_sync *sync, uint64_t initial_value)
 {
-   return create_fence(to_type(&sync->base), initial_value, &sync->fence);
+   return create_fence(to_type(&sync->base), initial_value, &sync->fence, &sync->mapping);
 }
 
 static int
 init_binary_payload(struct vk_umf_sync *sync, bool signaled)
 {
-   sync->fence = take_free_binary(to_type(&sync->base));
-   if (sync->fence == NULL)
-      return create_fence(to_type(&sync->base), signaled, &sync->fence);
+   struct vk_umf_sync_type *type = to_type(&sync->base);
+   const struct vk_umf_free_fence free_fence = take_free_binary(type);
+   if (free_fence.fence == NULL)
+      return create_fence(type, signaled, &sync->fence, &sync->mapping);
 
-   sync->last_reset = umf_fence_pending_value(sync->fence);
-   int ret = signaled ? umf_fence_signal(sync->fence, sync->last_reset + 1) : 0;
+   const uint64_t last_reset = umf_fence_pending_value(free_fence.fence);
+   int ret = signaled ? umf_fence_signal(free_fence.fence, last_reset + 1) : 0;
    if (ret < 0) {
-      umf_fence_unref(sync->fence);
-      sync->fence = NULL;
+      umf_fence_unref(free_fence.fence);
+      unref_mapping(free_fence.mapping);
+      return ret;
    }
-   return ret;
+   sync->fence = free_fence.fence;
+   sync->mapping = free_fence.mapping;
+   sync->last_reset = last_reset;
+   return 0;
 }
 
 static void
@@ -213,6 +286,7 @@ finish_payload(struct vk_umf_sync *sync)
       umf_fence_unref(sync->fence);
    umf_fence_unref(sync->resets);
    umf_page_unref(sync->page);
+   unref_mapping(sync->mapping);
 }
 
 /* Replace the payload of sync by the payload of from. */
@@ -232,9 +306,14 @@ take_payload(struct vk_umf_sync *sync, struct vk_umf_sync *from)
 static int
 init_shareable_payload(struct vk_umf_sync *sync, uint64_t initial_value)
 {
+   const struct vk_umf_sync_type *type = to_type(&sync->base);
+
    int ret = umf_page_create(payload_fence_count(sync), 0, &sync->page);
    if (ret == 0)
-      ret = umf_fence_create(sync->page, initial_value, UMF_FENCE_LASTING, &sync->fence);
+      ret = map_page(type->mapper, sync->page, &sync->mapping);
+   if (ret == 0)
+      ret = umf_fence_create(sync->page, initial_value, UMF_FENCE_LASTING | fence_flags(type),
+                             &sync->fence);
    if (ret == 0 && !is_timeline(sync))
       ret = umf_fence_create(sync->page, 0, UMF_FENCE_LASTING, &sync->resets);
    if (ret < 0)
@@ -253,6 +332,17 @@ open_fence(struct umf_page *page, uint32_t index, struct umf_fence **fence_out)
    return ret == 0 && umf_fence_wait(*fence_out, UINT64_MAX, 0) == -EINVAL ? -EINVAL : ret;
 }
 
+/* Check that the device's signals reach the waiters of a fence that was opened
+ *
+ * The waiters of other processes hear only of a fence that was created with UMF_FENCE_DEVICE.  That
+ * fails for the payload of a driver whose device does not write fences.
+ */
+static int
+check_device_fence(const struct vk_umf_mapper *mapper, struct umf_fence *fence)
+{
+   return mapper && mapper->notifier ? umf_fence_set_notifier(fence, mapper->notifier) : 0;
+}
+
 /* Open the payload of a file descriptor
  *
  * The page may come from a hostile process.  libumf ensures that the process can do nothing but
@@ -261,6 +351,8 @@ open_fence(struct umf_page *page, uint32_t index, struct umf_fence **fence_out)
 static int
 import_payload(struct vk_umf_sync *sync, int fd)
 {
+   const struct vk_umf_mapper *mapper = to_type(&sync->base)->mapper;
+
    int ret = umf_page_import(fd, 0, &sync->page);
    if (ret < 0)
       return ret;
@@ -269,7 +361,11 @@ import_payload(struct vk_umf_sync *sync, int fd)
        umf_page_fence_count(sync->page) != payload_fence_count(sync))
       ret = -EINVAL;
    if (ret == 0)
+      ret = map_page(mapper, sync->page, &sync->mapping);
+   if (ret == 0)
       ret = open_fence(sync->page, PAYLOAD_FENCE, &sync->fence);
+   if (ret == 0)
+      ret = check_device_fence(mapper, sync->fence);
    if (ret == 0 && !is_timeline(sync))
       ret = open_fence(sync->page, PAYLOAD_RESETS, &sync->resets);
    if (ret < 0)
@@ -333,8 +429,16 @@ vk_umf_sync_init(struct vk_device *device, struct vk_sync *vk_sync, uint64_t ini
 }
 
 static void
+finish_complete_points(struct vk_device *device, const struct vk_umf_sync *sync)
+{
+   if (sync->page && sync->mapping)
+      sync->mapping->mapper->finish_complete(device);
+}
+
+static void
 vk_umf_sync_finish(struct vk_device *device, struct vk_sync *vk_sync)
 {
+   finish_complete_points(device, to_umf(vk_sync));
    finish_payload(to_umf(vk_sync));
 }
 
@@ -401,6 +505,7 @@ vk_umf_sync_move(struct vk_device *device, struct vk_sync *vk_dst, struct vk_syn
    const uint64_t point = binary_point(src);
    struct vk_umf_sync moved = {
       .fence = umf_fence_ref(src->fence),
+      .mapping = ref_mapping(src->mapping),
       .last_reset = point - 1,
       .is_moved_copy = true,
       .is_imported = can_peer_fail(src),
@@ -485,6 +590,7 @@ vk_umf_sync_import_opaque_fd(struct vk_device *device, struct vk_sync *vk_sync, 
       return vk_errorf(device, VK_ERROR_INVALID_EXTERNAL_HANDLE,
                        "The file descriptor has no payload of this type: %d", ret);
 
+   finish_complete_points(device, to_umf(vk_sync));
    take_payload(to_umf(vk_sync), &imported);
    return VK_SUCCESS;
 }
@@ -509,7 +615,7 @@ make_shareable(struct vk_umf_sync *sync)
    if (pending) {
       ret = umf_fence_submit(shareable.fence, 1);
       if (ret == 0)
-         ret = get_loop(to_type(&sync->base), &loop);
+         ret = vk_umf_sync_type_get_loop(to_type(&sync->base), &loop);
       if (ret == 0)
          ret = umf_loop_export_fence(loop, sync->fence, point, shareable.fence, 1, 0, NULL, NULL);
       if (ret < 0) {
@@ -577,7 +683,7 @@ watch_sync_file(struct vk_umf_sync *sync,
                 int sync_file)
 {
    struct umf_loop *loop;
-   int ret = get_loop(to_type(&sync->base), &loop);
+   int ret = vk_umf_sync_type_get_loop(to_type(&sync->base), &loop);
    if (ret < 0)
       return ret;
 
@@ -607,7 +713,7 @@ import_sync_file(struct vk_umf_sync *sync, int sync_file)
 
    int ret = umf_fence_submit(sync->fence, point);
    if (ret == 0)
-      ret = create_fence(to_type(&sync->base), 0, &proxy);
+      ret = create_fence(to_type(&sync->base), 0, &proxy, NULL);
    if (ret < 0)
       return ret;
 
@@ -665,9 +771,12 @@ vk_umf_sync_export_sync_file(struct vk_device *device, struct vk_sync *vk_sync, 
 }
 
 VkResult
-vk_umf_sync_type_init(struct vk_umf_sync_type *type, int drm_fd)
+vk_umf_sync_type_init(struct vk_umf_sync_type *type,
+                      int drm_fd,
+                      const struct vk_umf_mapper *mapper)
 {
    *type = (struct vk_umf_sync_type) {
+      .mapper = mapper,
       .sync = {
          .size = sizeof(struct vk_umf_sync),
          .features = VK_SYNC_FEATURE_BINARY |
@@ -711,10 +820,14 @@ void
 vk_umf_sync_type_finish(struct vk_umf_sync_type *type)
 {
    umf_loop_unref(type->loop);
-   for (uint32_t i = 0; i < type->free_binary_count; i++)
-      umf_fence_unref(type->free_binary[i]);
-   for (uint32_t i = 0; i < type->page_count; i++)
+   for (uint32_t i = 0; i < type->free_binary_count; i++) {
+      umf_fence_unref(type->free_binary[i].fence);
+      unref_mapping(type->free_binary[i].mapping);
+   }
+   for (uint32_t i = 0; i < type->page_count; i++) {
       umf_page_unref(type->pages[i]);
+      unref_mapping(type->mappings[i]);
+   }
    umf_device_unref(type->device);
    simple_mtx_destroy(&type->lock);
 }
@@ -777,6 +890,45 @@ next_signal(const struct vk_sync_signal *signal)
       .fence = umf_fence_ref(sync->fence),
       .value = is_timeline(sync) ? signal->signal_value : binary_point(sync),
    };
+}
+
+/* Takes over the reference to the fence. */
+static struct vk_umf_point
+device_point(const struct vk_umf_sync *sync, struct umf_fence *fence, uint64_t value)
+{
+   const uint64_t page = sync->mapping->address;
+
+   return (struct vk_umf_point) {
+      .fence = fence,
+      .value = value,
+      .mapping = ref_mapping(sync->mapping),
+      .address = page + umf_fence_offset(fence),
+      .monitored_address = page + umf_fence_monitored_offset(fence),
+      .can_peer_fail = can_peer_fail(sync),
+   };
+}
+
+struct vk_umf_point
+vk_umf_wait_point(const struct vk_sync_wait *wait)
+{
+   const struct umf_condition condition = vk_umf_sync_get_wait(wait);
+   return device_point(to_umf(wait->sync), umf_fence_ref(condition.fence), condition.value);
+}
+
+struct vk_umf_point
+vk_umf_signal_point(const struct vk_sync_signal *signal)
+{
+   const struct umf_signal next = next_signal(signal);
+
+   (void)umf_fence_submit(next.fence, next.value);
+   return device_point(to_umf(signal->sync), next.fence, next.value);
+}
+
+void
+vk_umf_point_finish(struct vk_umf_point *point)
+{
+   umf_fence_unref(point->fence);
+   unref_mapping(point->mapping);
 }
 
 static struct vk_umf_signals *

@@ -28,6 +28,47 @@ struct vk_queue_submit;
 /* How many fences of finished binary syncs are kept for new ones */
 #define VK_UMF_MAX_FREE_BINARY 64
 
+/** A page of fences in the address space of a device.  Reference counted.
+ *
+ * A device may access the page as long as a reference exists.
+ */
+struct vk_umf_mapping {
+   const struct vk_umf_mapper *mapper;
+   uint32_t ref_count;
+
+   /** Set by vk_umf_mapper::map.  The handle is the driver's. */
+   uint32_t handle;
+   uint64_t address;
+};
+
+/** How a device that signals or waits by itself reaches the fences
+ *
+ * The driver stores the mapper in its physical device.  With a mapper, fences are created with
+ * UMF_FENCE_DEVICE, and every page of fences is mapped before a sync uses it.
+ */
+struct vk_umf_mapper {
+   /** Make a page readable and writable for the device
+    *
+    * Usually umf_page_export_dma_buf(), PRIME and a bind.  Returns 0 or a negative errno.
+    */
+   int (*map)(const struct vk_umf_mapper *mapper,
+              struct umf_page *page,
+              struct vk_umf_mapping *mapping);
+
+   /** Undo map.  Any thread may drop the last reference. */
+   void (*unmap)(const struct vk_umf_mapper *mapper, struct vk_umf_mapping *mapping);
+
+   /** Finish the points of submissions that are complete
+    *
+    * This is called before a shareable payload ends.  Its page and its file descriptor would
+    * otherwise stay until the next submission.
+    */
+   void (*finish_complete)(struct vk_device *device);
+
+   /** The device's interrupt, or NULL if its handler calls umf_page_notify() */
+   struct umf_notifier *notifier;
+};
+
 /** A vk_sync_type with native timelines, built on the userspace memory fences of libumf
  *
  * One type serves both binary and timeline syncs, so that a wait for syncs of both kinds is one
@@ -40,6 +81,9 @@ struct vk_umf_sync_type {
    /** Creates signaled sync_files.  NULL if there is no DRM device. */
    struct umf_device *device;
 
+   /** NULL if the device does not access fences */
+   const struct vk_umf_mapper *mapper;
+
    /** Protects the fields below */
    simple_mtx_t lock;
 
@@ -48,28 +92,40 @@ struct vk_umf_sync_type {
 
    /** Pages with the fences of syncs that are not shareable */
    struct umf_page *pages[VK_UMF_MAX_PAGES];
+   struct vk_umf_mapping *mappings[VK_UMF_MAX_PAGES];
    uint32_t page_count;
 
    /** Index of the page that last had a free slot */
    uint32_t page_hint;
 
    /** Fences of finished binary syncs, which new binary syncs reuse */
-   struct umf_fence *free_binary[VK_UMF_MAX_FREE_BINARY];
+   struct vk_umf_free_fence {
+      struct umf_fence *fence;
+      struct vk_umf_mapping *mapping;
+   } free_binary[VK_UMF_MAX_FREE_BINARY];
    uint32_t free_binary_count;
 };
 
 /** Initialize a vk_umf_sync_type
  *
  * drm_fd is -1, or a DRM device that is used to create sync_files.  The caller keeps ownership of
- * drm_fd.
+ * drm_fd.  mapper is NULL if the device does not access fences.
  */
-VkResult vk_umf_sync_type_init(struct vk_umf_sync_type *type, int drm_fd);
+VkResult vk_umf_sync_type_init(struct vk_umf_sync_type *type,
+                               int drm_fd,
+                               const struct vk_umf_mapper *mapper);
 
 /** Finish a vk_umf_sync_type
  *
  * The caller must have finished every sync of the type.
  */
 void vk_umf_sync_type_finish(struct vk_umf_sync_type *type);
+
+/** Get the event loop of a type
+ *
+ * The first call creates it.  Returns 0 or a negative errno.
+ */
+int vk_umf_sync_type_get_loop(struct vk_umf_sync_type *type, struct umf_loop **loop_out);
 
 struct vk_umf_sync {
    struct vk_sync base;
@@ -95,6 +151,9 @@ struct vk_umf_sync {
    /** Set if the payload is shareable: a page that has only this payload */
    struct umf_page *page;
 
+   /** Where the device finds the fence.  NULL if the type has no mapper. */
+   struct vk_umf_mapping *mapping;
+
    /** Set if vk_sync_move() copied the fence from another sync
     *
     * Such a sync can only be waited for.  It is never signaled or reset.
@@ -109,9 +168,6 @@ struct vk_umf_sync {
 };
 
 /** Get the fence and the value that complete a wait
- *
- * For devices that wait by themselves.  The fence's page, umf_fence_offset() and the value are all
- * that such a device needs.
  *
  * For a binary sync, the signal operation must have been submitted before this is called.  See
  * VK_SYNC_WAIT_PENDING.
@@ -139,10 +195,7 @@ VkResult vk_umf_waits_wait(struct vk_device *device,
  */
 void vk_umf_waits_complete(uint32_t wait_count, const struct vk_sync_wait *waits);
 
-/** The signals of one submission
- *
- * A device that writes fences by itself takes the fences and the values from the list.
- */
+/** The signals of one submission */
 struct vk_umf_signals {
    uint32_t count;
    struct umf_signal list[];
@@ -172,6 +225,39 @@ void vk_umf_signals_announce(struct vk_umf_signals *signals);
  * Call this when the work is done.  Any thread may call it, and it does not block.
  */
 void vk_umf_signals_complete(struct vk_umf_signals *signals);
+
+/** A wait or a signal that the device does by itself
+ *
+ * It keeps the fence and the mapping until vk_umf_point_finish().  The driver calls that when the
+ * device is done with the submission.
+ */
+struct vk_umf_point {
+   struct umf_fence *fence;
+   uint64_t value;
+   struct vk_umf_mapping *mapping;
+
+   /** Where the device finds the value and the monitored value */
+   uint64_t address;
+   uint64_t monitored_address;
+
+   /** Set if another process can fail the fence.  The device does not see that. */
+   bool can_peer_fail;
+};
+
+/** Get the point that a device waits for
+ *
+ * The rules of vk_umf_sync_get_wait() apply.  The type must have a mapper.
+ */
+struct vk_umf_point vk_umf_wait_point(const struct vk_sync_wait *wait);
+
+/** Get the point that a device signals, and announce it
+ *
+ * The rules of vk_umf_signals_create() apply: call this after vk_umf_waits_complete(), and signal
+ * or fail the fence.  The type must have a mapper.
+ */
+struct vk_umf_point vk_umf_signal_point(const struct vk_sync_signal *signal);
+
+void vk_umf_point_finish(struct vk_umf_point *point);
 
 /** Mark a queue as lost, and fail what it would have signaled
  *
