@@ -545,7 +545,7 @@ one_call(void)
     case 2: keep_page(NULL, &pages[place % PAGES]); break;
     case 3:
     case 4:
-        if (ONE_OF(umf_fence_create(ANY(pages), number(), flags(7), &fence), 0, -EINVAL, -ENOSPC,
+        if (ONE_OF(umf_fence_create(ANY(pages), number(), flags(23), &fence), 0, -EINVAL, -ENOSPC,
                    -EACCES, -EOPNOTSUPP) == 0)
             keep_fence(fence, f);
         break;
@@ -557,6 +557,9 @@ one_call(void)
     case 6: keep_fence(NULL, f); break;
     case 7: keep_fence(umf_fence_ref(ANY(fences)), f); break;
     case 8:
+        ONE_OF(umf_fence_update(fences[f], (uint32_t)take(1) % 8, number(), number(), NULL), 0,
+               FAILED, -EACCES);
+        break;
     case 9: ONE_OF(umf_fence_signal(fences[f], number()), 0, FAILED, -EACCES); break;
     case 10: ONE_OF(umf_fence_submit(fences[f], number()), 0, FAILED, -EACCES); break;
     case 11: ONE_OF(umf_fence_notify(fences[f]), 0, -EINVAL, -ESTALE, -EACCES); break;

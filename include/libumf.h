@@ -595,12 +595,12 @@ void umf_page_unref(struct umf_page *page);
  *
  * A process that has a fence open remembers the greatest value that it saw. That value stays
  * reached in this process, whatever a peer writes, and even after the fence ended (but see
- * UMF_FENCE_32BIT).
+ * UMF_FENCE_32BIT and UMF_FENCE_UNORDERED).
  */
 
 /**
- * A fence: a value that only grows, or wraps around if it has 32 bits. Reference counted. Since
- * 0.1.
+ * A fence: a value that only grows, wraps around if it has 32 bits, or takes any value with
+ * UMF_FENCE_UNORDERED. Reference counted. Since 0.1.
  */
 struct umf_fence;
 
@@ -644,6 +644,29 @@ struct umf_fence;
 #define UMF_FENCE_LASTING (1ULL << 2)
 
 /**
+ * Flag of umf_fence_create() and umf_fence_create_in(): the value has no order.
+ *
+ * Set it for fences that are rewound (D3D12) or count down (HSA). umf_fence_signal() stores any
+ * value, and umf_fence_update() changes the value by arithmetic. Waits compare plain numbers, with
+ * UMF_OP_SIGNED signed ones. No wait returns -ERANGE. There is no pending value. This process
+ * remembers no value that it saw: every wait reads the value again.
+ *
+ * A store that lowers the value is a rewind. A wait for "at least" or "greater than" a number that
+ * was met after it began stays met by a rewind, even if its thread has not run since, in each
+ * process, for watches too. That holds for any number of rewinds unless another wait on the fence
+ * began meanwhile, and for the last two in any case. Beyond that, the wait goes on as if it had
+ * not been met. Watches of one event loop do not count as other waits for each other. In a page
+ * with UMF_PAGE_SINGLE_WRITER it holds for the last two. From 2^39 on, a rewound value counts
+ * rounded down, by less than one part in 2^38. Other operators, UMF_OP_SIGNED and masks compare
+ * the value that is there when the waiter looks.
+ *
+ * Of a fence that a device writes too, rewinds by the device are not remembered, and of those by
+ * programs only the last. umf_page_notify() wakes all its waiters, and while one waits, the device
+ * interrupts for each value (umf_fence_monitored_offset()). Since 0.1.
+ */
+#define UMF_FENCE_UNORDERED (1ULL << 4)
+
+/**
  * Create a fence in a free slot of a page.
  *
  * The fence lives until this process ends its last reference (but see UMF_FENCE_LASTING): keep one
@@ -669,8 +692,8 @@ struct umf_fence;
  *     success.
  *
  * Return: 0 on success, or
- *   -EINVAL  @page or @out_fence is NULL, @flags has unknown bits, or @value is above UINT32_MAX
- *            for a 32-bit fence
+ *   -EINVAL  @page or @out_fence is NULL; @flags has unknown bits, or both UMF_FENCE_32BIT and
+ *            UMF_FENCE_UNORDERED; or @value is above UINT32_MAX for a 32-bit fence
  *   -ENOSPC  all slots of the page are in use: see umf_page_reclaim()
  *   -EACCES  this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it with
  *            UMF_PAGE_READ_ONLY
@@ -776,14 +799,15 @@ uint32_t umf_fence_index(const struct umf_fence *fence);
  *
  * A waiter that sees the value also sees the memory that the caller wrote before this call.
  * Signaling the current value again succeeds and changes nothing. The call makes no system call
- * unless a waiter sleeps for the value (but see UMF_PAGE_SINGLE_WRITER).
+ * unless a waiter sleeps for the value (but see UMF_PAGE_SINGLE_WRITER). A fence with
+ * UMF_FENCE_UNORDERED takes the value whatever it was before.
  *
  * @fence: the fence.
  * @value: the new value. At most UINT32_MAX for a 32-bit fence.
  *
  * Return: 0 on success, or
- *   -EINVAL      @fence is NULL, its value is already beyond @value, or @value does not fit in 32
- *                bits. Nothing changed
+ *   -EINVAL      @fence is NULL, its value is already beyond @value (but see
+ *                UMF_FENCE_UNORDERED), or @value does not fit in 32 bits. Nothing changed
  *   -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed
  *   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD. Nothing changed
  *   -ESTALE      the fence ended: see umf_fence_create()
@@ -794,12 +818,67 @@ uint32_t umf_fence_index(const struct umf_fence *fence);
  */
 int umf_fence_signal(struct umf_fence *fence, uint64_t value);
 
+/** Value of @operation of umf_fence_update(): store the operand. Since 0.1. */
+#define UMF_UPDATE_EXCHANGE 0
+
+/**
+ * Value of @operation of umf_fence_update(): store the operand if the value is @expected.
+ *
+ * It was stored if the previous value equals @expected. Otherwise nothing changed. Since 0.1.
+ */
+#define UMF_UPDATE_COMPARE_EXCHANGE 1
+
+/** Value of @operation of umf_fence_update(): add the operand, modulo 2^64. Since 0.1. */
+#define UMF_UPDATE_ADD 2
+
+/** Value of @operation of umf_fence_update(): subtract the operand, modulo 2^64. Since 0.1. */
+#define UMF_UPDATE_SUBTRACT 3
+
+/** Value of @operation of umf_fence_update(): bitwise and with the operand. Since 0.1. */
+#define UMF_UPDATE_AND 4
+
+/** Value of @operation of umf_fence_update(): bitwise or with the operand. Since 0.1. */
+#define UMF_UPDATE_OR 5
+
+/** Value of @operation of umf_fence_update(): bitwise exclusive or with the operand. Since 0.1. */
+#define UMF_UPDATE_XOR 6
+
+/**
+ * Change the value of a fence with UMF_FENCE_UNORDERED atomically.
+ *
+ * It wakes the waiters that the change may concern, and makes no system call unless one sleeps
+ * (but see UMF_PAGE_SINGLE_WRITER). A waiter that sees the new value, or one of a later update,
+ * also sees the memory that the caller wrote before this call. The caller sees what was written
+ * before the update whose value it replaces. To store a value only, call umf_fence_signal().
+ *
+ * @fence: the fence.
+ * @operation: UMF_UPDATE_*.
+ * @operand: what the operation stores, adds, subtracts or combines.
+ * @expected: for UMF_UPDATE_COMPARE_EXCHANGE. Other operations ignore it.
+ * @out_previous: receives the value before the change. May be NULL. Written only on success.
+ *
+ * Return: 0 on success, also if UMF_UPDATE_COMPARE_EXCHANGE stored nothing, or
+ *   -EINVAL      @fence is NULL or has no UMF_FENCE_UNORDERED, or @operation is unknown
+ *   -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed
+ *   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD. Nothing changed
+ *   -ESTALE      the fence ended: see umf_fence_create()
+ *   -EACCES      this process may not signal the fence: UMF_PAGE_SINGLE_WRITER,
+ *                umf_fence_create_in()
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
+ */
+int umf_fence_update(struct umf_fence *fence,
+                     uint32_t operation,
+                     uint64_t operand,
+                     uint64_t expected,
+                     uint64_t *out_previous);
+
 /**
  * Get the current value of a fence.
  *
  * A value that this process saw once, through this call or a wait, stays: nothing that a peer
- * writes makes it smaller here (but see UMF_FENCE_32BIT). Memory that the signaler wrote before it
- * signaled this value is then visible to the caller.
+ * writes makes it smaller here (but see UMF_FENCE_32BIT and UMF_FENCE_UNORDERED). Memory that the
+ * signaler wrote before it signaled this value is then visible to the caller.
  *
  * Do not use it to detect the end of a fence: it goes on returning a value. umf_fence_error()
  * returns -ESTALE then.
@@ -822,7 +901,7 @@ uint64_t umf_fence_value(const struct umf_fence *fence);
  * @value: the value that will be signaled. At most UINT32_MAX for a 32-bit fence.
  *
  * Return: 0 on success, or
- *   -EINVAL      @fence is NULL, or @value does not fit in 32 bits
+ *   -EINVAL      @fence is NULL or has UMF_FENCE_UNORDERED, or @value does not fit in 32 bits
  *   -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed
  *   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD. Nothing changed
  *   -ESTALE      the fence ended: see umf_fence_create()
@@ -837,7 +916,8 @@ int umf_fence_submit(struct umf_fence *fence, uint64_t value);
  *
  * @fence: the fence.
  *
- * Return: the greatest value that is reached or that umf_fence_submit() announced. 0 for NULL.
+ * Return: the greatest value that is reached or that umf_fence_submit() announced. The value of a
+ *     fence with UMF_FENCE_UNORDERED. 0 for NULL.
  *
  * Thread-safe and async-signal-safe. Since 0.1.
  */
@@ -921,7 +1001,8 @@ uint64_t umf_fence_offset(const struct umf_fence *fence);
  * 32-bit fence its low 32 bits count, and wrap around, unless all 64 bits are ones. The device
  * first writes the fence's value, then reads the monitored value, with a full barrier between. The
  * handler of the interrupt calls umf_fence_notify(). Only fences with UMF_FENCE_DEVICE have their
- * monitored value kept up to date.
+ * monitored value kept up to date. Of a fence with UMF_FENCE_UNORDERED it is 0 while a waiter
+ * sleeps: the device interrupts for each value then, also for 0.
  *
  * @fence: the fence.
  *
@@ -1018,19 +1099,19 @@ struct umf_mapping {
  * memory must stay readable until release is called, even when the device is lost; in that case,
  * fail the fence with umf_fence_set_error(), and see UMF_FENCE_ONES_LOST. The device writes the
  * value with one atomic access of its size, after the results of its work have become visible. It
- * never writes a smaller value.
+ * never writes a smaller value, unless the fence has UMF_FENCE_UNORDERED.
  *
  * @page: the page in which the fence takes a slot. The fence keeps a reference to it.
  * @memory: where the value is; its current contents are the initial value. The struct stays the
  *     caller's.
- * @flags: UMF_FENCE_32BIT, UMF_FENCE_ONES_LOST, or 0.
+ * @flags: UMF_FENCE_32BIT, UMF_FENCE_UNORDERED, UMF_FENCE_ONES_LOST, or 0.
  * @out_fence: receives a reference, which the caller ends with umf_fence_unref(). Written only on
  *     success.
  *
  * Return: 0 on success, or
  *   -EINVAL  @page, @memory, memory->value or @out_fence is NULL; memory->size is less than the
  *            first version of the struct; memory->reserved is not 0; memory->value is not aligned;
- *            @flags has unknown bits, or both flags; or the device is lost already
+ *            @flags has unknown bits, or more than one; or the device is lost already
  *   -ENOSPC  all slots of the page are in use
  *   -EACCES  this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it with
  *            UMF_PAGE_READ_ONLY
@@ -1266,9 +1347,9 @@ int umf_page_notify(struct umf_page *page);
  *
  * Returns 0 once the fence's value is at least @value. Memory that the signaler wrote before it
  * signaled is then visible to the caller. Later calls in this process see the value as reached,
- * whatever a peer does (but see UMF_FENCE_32BIT). Waiting may start before work for the value is
- * submitted. The thread sleeps; it uses no CPU unless a device writes the fence without an
- * interrupt (UMF_FENCE_DEVICE). umf_wait() waits for many fences.
+ * whatever a peer does (but see UMF_FENCE_32BIT and UMF_FENCE_UNORDERED). Waiting may start before
+ * work for the value is submitted. The thread sleeps; it uses no CPU unless a device writes the
+ * fence without an interrupt (UMF_FENCE_DEVICE). umf_wait() waits for many fences.
  *
  * A process that can write to the page can also wake the thread for nothing, as often as it likes.
  * That takes at most a twentieth of a core, for all threads of this process together. A wait that
@@ -1327,13 +1408,20 @@ int umf_fence_wait(struct umf_fence *fence, uint64_t value, uint64_t abs_timeout
 /** Value of umf_condition.op: the fence's value is at most the entry's. Since 0.1. */
 #define UMF_OP_LE 5
 
+/**
+ * Bit of umf_condition.op, beside one of the values above: compare signed numbers.
+ *
+ * Only for fences with UMF_FENCE_UNORDERED, and without a mask. Since 0.1.
+ */
+#define UMF_OP_SIGNED 256
+
 /** A condition on one fence, for umf_wait(), watches and jobs. Since 0.1. */
 struct umf_condition {
     /** The fence. The caller keeps its reference until the call returns. */
     struct umf_fence *fence;
     /** The value that the fence's value is compared with. At most UINT32_MAX for a 32-bit fence. */
     uint64_t value;
-    /** UMF_OP_*. The fence's value is on the left. */
+    /** UMF_OP_GE to UMF_OP_LE, and UMF_OP_SIGNED or not. The fence's value is on the left. */
     uint32_t op;
     /** Must be 0. */
     uint32_t reserved;
@@ -1359,6 +1447,7 @@ struct umf_condition {
  *
  * A wait for all checks the entries in order. For UMF_OP_GE and UMF_OP_GT the order makes no
  * difference. An entry with another operator is met if it holds when the wait reaches it.
+ * UMF_FENCE_UNORDERED says which rewinds of its fences a wait takes no notice of.
  *
  * The thread sleeps and uses no CPU, except as UMF_CAP_WAIT_MANY_PAGES and UMF_FENCE_DEVICE say.
  *
@@ -1378,7 +1467,8 @@ struct umf_condition {
  *   -EINVAL      @waits is NULL, @count is out of range, or @flags has unknown bits; an entry's
  *                fence is NULL, its op is unknown, its reserved is not 0, or its value is above
  *                UINT32_MAX for a 32-bit fence; with UMF_WAIT_PENDING, an op is not UMF_OP_GE or
- *                UMF_OP_GT, or a mask is not 0
+ *                UMF_OP_GT, a mask is not 0, or a fence has UMF_FENCE_UNORDERED; UMF_OP_SIGNED for
+ *                another fence, or with a mask
  *   -ETIME       the deadline passed first, or the one check did not find the entries met
  *   -ERANGE      the value of a 64-bit fence is beyond where its entry, which has no mask, could
  *                still be met
@@ -1388,8 +1478,9 @@ struct umf_condition {
  *
  * POSIX signals do not interrupt the wait. Thread-safe; async-signal-safe for up to 128 entries.
  * Over fences of more than 8 pages, a wait that blocks maps some KiB of memory with mmap(), which
- * it unmaps before it returns. If that fails, it polls. With more than 128 entries, it also
- * allocates memory, and is slower if there is none. Since 0.1.
+ * it unmaps before it returns. If that fails, it polls. With more than 16 entries, of which one
+ * has UMF_FENCE_UNORDERED, it does the same; if that fails, rewinds end it late. With more than
+ * 128 entries, it also allocates memory, and is slower if there is none. Since 0.1.
  */
 int umf_wait(const struct umf_condition *waits,
              uint32_t count,
@@ -1811,8 +1902,8 @@ int umf_fence_import_dma_buf(struct umf_fence *fence,
  * @flags: must be 0.
  *
  * Return: 0 on success, or
- *   -EINVAL      @fence is NULL, @flags is not 0, @value does not fit in 32 bits, or @sync_file_fd
- *                is not a sync_file
+ *   -EINVAL      @fence is NULL or has UMF_FENCE_UNORDERED, @flags is not 0, @value does not fit
+ *                in 32 bits, or @sync_file_fd is not a sync_file
  *   -EBADF       @sync_file_fd is not open, or is negative
  *   -ENOSPC      UMF_FENCE_MAX_ATTACHMENTS values of the fence have a kernel fence
  *   -EIO         the fence failed before it reached @value; umf_fence_error() has the cause
@@ -1881,8 +1972,8 @@ int umf_fence_set_deadline(struct umf_fence *fence,
  * @flags: must be 0.
  *
  * Return: 0 on success, or
- *   -EINVAL           @fence or @device is NULL, @flags is not 0, or @value does not fit in 32
- *                     bits
+ *   -EINVAL           @fence or @device is NULL, @flags is not 0, @value does not fit in 32 bits,
+ *                     or the fence has UMF_FENCE_UNORDERED
  *   -ETIME            no fence was submitted for @point yet
  *   -ENOENT           @handle names no syncobj
  *   -EOPNOTSUPP       the device has no syncobjs; or @point is not 0, and it has no timelines
@@ -2906,7 +2997,10 @@ struct umf_signal {
      * the job is over.
      */
     struct umf_fence *fence;
-    /** The value to signal. At most UINT32_MAX for a 32-bit fence. */
+    /**
+     * The value to signal. At most UINT32_MAX for a 32-bit fence. After UMF_JOB_SUBMITTED, the
+     * queue takes a fence with UMF_FENCE_UNORDERED for signaled while its value is at least this.
+     */
     uint64_t value;
 };
 
@@ -3258,11 +3352,17 @@ struct umf_fence_info {
     uint32_t size;
     /** What umf_fence_error() tells: 0, or a negative errno. */
     int32_t error;
-    /** UMF_FENCE_32BIT, UMF_FENCE_DEVICE, UMF_FENCE_LASTING and UMF_FENCE_INFO_* bits. */
+    /**
+     * UMF_FENCE_32BIT, UMF_FENCE_DEVICE, UMF_FENCE_LASTING, UMF_FENCE_UNORDERED and
+     * UMF_FENCE_INFO_* bits.
+     */
     uint64_t flags;
     /** The value. */
     uint64_t value;
-    /** The greatest value that is reached or that umf_fence_submit() announced. */
+    /**
+     * The greatest value that is reached or that umf_fence_submit() announced. The value of a
+     * fence with UMF_FENCE_UNORDERED.
+     */
     uint64_t pending;
     /** The number of fences that lived in the slot before. */
     uint64_t generation;

@@ -18,7 +18,7 @@
 #define LIST_LENGTH 128
 
 static struct umf_page *fences;
-static struct umf_fence *fence;
+static struct umf_fence *fence, *unordered;
 static uint64_t value;
 static struct umf_condition list[LIST_LENGTH];
 static _Atomic uint64_t *words;
@@ -49,6 +49,21 @@ signal_umf(void *state)
 {
     (void)state;
     TIMED(MANY, umf_fence_signal(fence, ++value));
+}
+
+/* Each of these is a rewind, as most steps of a countdown are. */
+static double
+store_umf(void *state)
+{
+    (void)state;
+    TIMED(MANY, umf_fence_signal(unordered, --value));
+}
+
+static double
+subtract_umf(void *state)
+{
+    (void)state;
+    TIMED(MANY, umf_fence_update(unordered, UMF_UPDATE_SUBTRACT, 1, 0, NULL));
 }
 
 static double
@@ -231,8 +246,9 @@ wait_xshmfence(void *state)
 static void
 set_up(void)
 {
-    struct umf_page *page = new_page(1 + LIST_LENGTH);
+    struct umf_page *page = new_page(2 + LIST_LENGTH);
     fence = new_fence(page);
+    OK(umf_fence_create(page, 0, UMF_FENCE_UNORDERED, &unordered));
     for (unsigned i = 0; i < LIST_LENGTH; i++) {
         list[i] = (struct umf_condition){.fence = new_fence(page), .value = 1};
         OK(umf_fence_signal(list[i].fence, 1));
@@ -284,6 +300,10 @@ bench_calls(void)
             XSHMFENCE("xshmfence trigger and reset", signal_xshmfence),
             {"pthread lock, set, cond_signal, unlock", signal_pthread, NULL, NULL},
             {"eventfd write", signal_eventfd, NULL, NULL});
+    COMPARE("store without order, nobody waits",
+            {"libumf", store_umf, NULL, NULL},
+            {"libumf, subtract", subtract_umf, NULL, NULL},
+            {"atomic exchange, called", exchange_called, NULL, NULL});
     COMPARE("value",
             {"libumf", value_umf, NULL, NULL},
             {"atomic load, called", load_called, NULL, NULL});

@@ -46,6 +46,18 @@ umf_link_receive(struct link *link, int way, uint32_t number)
 }
 
 static void
+unordered_link_open(struct link *link)
+{
+    struct umf_page *page = new_page(2);
+    for (int way = 0; way < 2; way++) {
+        struct umf_fence *fence;
+        OK(umf_fence_create(page, 0, UMF_FENCE_UNORDERED, &fence));
+        link->ways[way].memory = fence;
+    }
+    umf_page_unref(page);
+}
+
+static void
 words_open(struct link *link)
 {
     for (int way = 0; way < 2; way++)
@@ -261,6 +273,8 @@ bench_round_trips(void)
     section("Round trip between two processes");
     struct link links[] = {
         UMF_LINK,
+        {"libumf, without order", unordered_link_open, umf_link_send, umf_link_receive,
+         .absent = NULL},
         {"futex, hand-written", words_open, futex_send, futex_receive, .absent = NULL},
         {"eventfd, one for each way", event_open, event_send, event_receive, .absent = NULL},
         {"pthread mutex and cond, shared", pthread_open, pthread_send, pthread_receive,

@@ -57,7 +57,7 @@ reuse_from(struct peer peer, uint64_t count)
 static void
 a_slot_that_counted_to_the_end_is_not_reused(struct peer peer)
 {
-    const uint64_t last = (UINT64_C(1) << 58) - 1;
+    const uint64_t last = (UINT64_C(1) << 57) - 1;
     struct umf_fence *fence, *opened;
     write_state(STATE_COUNT(last - 1) | STATE_FREE);
     OK(umf_fence_create(page, 1000, 0, &fence));

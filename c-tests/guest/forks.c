@@ -119,6 +119,7 @@ be_a_child(uint64_t mine)
     RIGHT(umf_fence_index(fence) < 100 && umf_fence_offset(fence) % 64 == 0);
     RIGHT(umf_fence_monitored_offset(device) > umf_fence_offset(device));
     RIGHT(umf_fence_submit(fence, mine) == 0 && umf_fence_pending_value(fence) == mine);
+    RIGHT(umf_fence_update(fence, UMF_UPDATE_ADD, 1, 0, NULL) == -EINVAL);
     RIGHT(umf_fence_signal(fence, mine) == 0 && umf_fence_value(fence) == mine);
     RIGHT(umf_fence_wait(fence, mine, FOREVER) == 0);
     RIGHT(umf_fence_notify(device) == 0 && umf_fence_error(fence, &error) == 0 && error == 0);

@@ -58,6 +58,7 @@ static const function functions[] = {
     (function)umf_page_set_notifier,
     (function)umf_page_notify,
     (function)umf_fence_submit,
+    (function)umf_fence_update,
     (function)umf_fence_pending_value,
     (function)umf_fence_set_error,
     (function)umf_fence_set_deadline,

@@ -47,6 +47,7 @@ main(void)
     KEEPS_ERRNO(0, umf_fence_signal(fence, 1));
     KEEPS_ERRNO(0, umf_fence_notify(fence));
     KEEPS_ERRNO(0, umf_fence_submit(fence, 2));
+    KEEPS_ERRNO(-EINVAL, umf_fence_update(fence, UMF_UPDATE_ADD, 1, 0, NULL));
     KEEPS_ERRNO(2, umf_fence_pending_value(fence));
     KEEPS_ERRNO(0, umf_fence_error(fence, &error));
     KEEPS_ERRNO(0, umf_fence_import_sync_file(fence, 1, -1, 0, 0));

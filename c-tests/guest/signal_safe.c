@@ -35,6 +35,7 @@ handler(int signal)
     WRONG_UNLESS(umf_wait(list, 2, UMF_WAIT_ANY, 1, &index) == -ETIME);
     WRONG_UNLESS(umf_fence_submit(announced, next) == 0);
     WRONG_UNLESS(umf_fence_pending_value(announced) == next);
+    WRONG_UNLESS(umf_fence_update(ticks, UMF_UPDATE_ADD, 1, 0, NULL) == -EINVAL);
     WRONG_UNLESS(umf_fence_signal(ticks, next) == 0);
     WRONG_UNLESS(umf_fence_signal(ticks, next - 1) == -EINVAL);
     WRONG_UNLESS(umf_fence_value(ticks) == next);

@@ -16,11 +16,14 @@ enum { LIMIT = 2048, STACK = 256 << 10, PATTERN = 0xa5, PAGES = 128, RECORDS = 6
 
 static uint8_t *stack;
 static struct umf_page *page, *lost_page, *pages[PAGES];
-static struct umf_fence *fence, *never, *device, *lost, *ending;
+static struct umf_fence *fence, *never, *device, *lost, *ending, *unordered;
 static void *memory;
 static struct umf_notifier *notifier;
 static struct umf_condition notified[2];
 static struct umf_condition waits[PAGES];
+/* More than a wait has room for on the stack. */
+enum { WITHOUT_ORDER = 40 };
+static struct umf_condition without_order[WITHOUT_ORDER];
 static struct umf_loop *loop;
 static struct umf_watch *watch;
 static struct umf_queue *queue;
@@ -38,16 +41,17 @@ static uint64_t value;
 RUN(umf_version, umf_version() == 0)
 RUN(umf_set_spin, umf_set_spin(10, 50000, 0))
 RUN(umf_page_flags, umf_page_flags(page))
-RUN(umf_page_fence_count, umf_page_fence_count(page) - 5)
+RUN(umf_page_fence_count, umf_page_fence_count(page) - 6)
 RUN(umf_page_ref, umf_page_ref(page) != page)
 RUN(umf_fence_ref, umf_fence_ref(fence) != fence)
-RUN(umf_fence_index, umf_fence_index(fence) >= 5)
+RUN(umf_fence_index, umf_fence_index(fence) >= 6)
 RUN(umf_fence_offset, umf_fence_offset(fence) % 64)
 RUN(umf_fence_value, umf_fence_value(never))
 RUN(umf_fence_signal, umf_fence_signal(fence, ++value))
 RUN(umf_fence_notify, umf_fence_notify(device))
 RUN(umf_fence_monitored_offset, umf_fence_monitored_offset(device) % 8)
 RUN(umf_fence_submit, umf_fence_submit(fence, ++value))
+RUN(umf_fence_update, umf_fence_update(unordered, UMF_UPDATE_ADD, 1, 0, NULL))
 RUN(umf_fence_pending_value, umf_fence_pending_value(never))
 RUN(umf_fence_set_error, umf_fence_set_error(fence, -EIO))
 RUN(umf_notifier_ref, umf_notifier_ref(notifier) != notifier)
@@ -80,6 +84,8 @@ RUN(any_of_one, umf_wait(waits, 1, UMF_WAIT_ANY, SOON, NULL) + ETIME)
 RUN(any_of_several, umf_wait(waits, 8, UMF_WAIT_ANY, SOON, NULL) + ETIME)
 RUN(all_of_one, umf_wait(waits, 1, 0, SOON, NULL) + ETIME)
 RUN(all_of_many, umf_wait(waits, PAGES, 0, SOON, NULL) + ETIME)
+RUN(unordered_wait, umf_fence_wait(unordered, UINT64_MAX, SOON) + ETIME)
+RUN(unordered_any, umf_wait(without_order, WITHOUT_ORDER, UMF_WAIT_ANY, SOON, NULL) + ETIME)
 RUN(nothing, 0)
 
 static const struct {
@@ -89,6 +95,7 @@ static const struct {
 #define ROW(name) { #name, run_##name },
     SAFE(ROW) ROW(device_wait) ROW(leader_wait) ROW(leader_any) ROW(leader_all)
     ROW(any_of_one) ROW(any_of_several) ROW(all_of_one) ROW(all_of_many)
+    ROW(unordered_wait) ROW(unordered_any)
 };
 
 static void (*volatile in_handler)(void);
@@ -133,7 +140,10 @@ main(void)
     CHECK(stack != MAP_FAILED);
     watchdog(30);
     the_header_marks_these_and_no_others();
-    OK(umf_page_create(5, 0, &page));
+    OK(umf_page_create(6, 0, &page));
+    OK(umf_fence_create(page, 0, UMF_FENCE_UNORDERED, &unordered));
+    for (int i = 0; i < WITHOUT_ORDER; i++)
+        without_order[i] = (struct umf_condition){ unordered, UINT64_MAX, UMF_OP_GE, 0, 0 };
     OK(umf_fence_create(page, 0, 0, &fence));
     OK(umf_fence_create(page, 0, 0, &never));
     OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &device));

@@ -106,6 +106,7 @@ null_arguments(void)
     ROW(-EINVAL, umf_fence_signal(NULL, 10));
     ROW(-EINVAL, umf_fence_notify(NULL));
     ROW(-EINVAL, umf_fence_submit(NULL, 10));
+    ROW(-EINVAL, umf_fence_update(NULL, UMF_UPDATE_ADD, 1, 0, NULL));
     ROW(-EINVAL, umf_fence_set_error(NULL, -EIO));
     ROW(-EINVAL, umf_fence_error(NULL, &out.error));
     ROW(-EINVAL, umf_fence_error(fence, NULL));
@@ -234,6 +235,9 @@ numbers_out_of_range(void)
     ROW(0, umf_fence_signal(fence, 10));
     ROW(0, umf_fence_submit(fence, 11));
     ROW(0, umf_fence_submit(fence, 0));
+    ROW(-EINVAL, umf_fence_update(fence, UMF_UPDATE_EXCHANGE, 11, 0, NULL));
+    ROW(-EINVAL, umf_fence_update(fence, UINT32_MAX, 11, 0, NULL));
+    ROW(-EINVAL, umf_fence_create(page, 0, UMF_FENCE_UNORDERED | UMF_FENCE_32BIT, &out.fence));
     ROW(-EINVAL, umf_fence_set_error(fence, 0));
     ROW(-EINVAL, umf_fence_set_error(fence, 1));
     ROW(-EINVAL, umf_fence_set_error(fence, EIO));
@@ -252,6 +256,9 @@ numbers_out_of_range(void)
     ROW(-EINVAL, umf_fence_export_dma_buf(fence, 10, NULL, fd, 0, 0));
     ROW(-EINVAL, umf_fence_import_dma_buf(fence, 10, fd, 0, 0));
 }
+
+#define FENCE_FLAGS                                                                                \
+    (UMF_FENCE_32BIT | UMF_FENCE_DEVICE | UMF_FENCE_LASTING | UMF_FENCE_UNORDERED)
 
 static void
 every_unknown_flag(void)
@@ -277,7 +284,7 @@ every_unknown_flag(void)
         if (flag != UMF_PAGE_MEMORY_WRITE)
             ROW(-EINVAL, umf_page_get_memory(page, flag, &out.memory, NULL));
         ROW(-EINVAL, umf_page_reclaim(page, flag, &out.index));
-        if (!(flag & (UMF_FENCE_32BIT | UMF_FENCE_DEVICE | UMF_FENCE_LASTING)))
+        if (!(flag & FENCE_FLAGS))
             ROW(-EINVAL, umf_fence_create(page, 0, flag, &out.fence));
         ROW(-EINVAL, umf_set_spin(10, 50000, flag));
         ROW(-EINVAL, umf_fence_open(page, umf_fence_index(fence), flag, &out.fence));
@@ -310,6 +317,7 @@ entries_of_a_wait(void)
         { fence, 10, UMF_OP_GE, 1, 0 },
         { fence, 10, UMF_OP_GE, UINT32_C(1) << 31, 0 },
         { fence, UINT64_MAX, UMF_OP_GT, 0, 0 },
+        { fence, 10, UMF_OP_GE | UMF_OP_SIGNED, 0, 0 },
     };
     const uint64_t kinds[] = { 0, UMF_WAIT_ANY, UMF_WAIT_PENDING, UMF_WAIT_ANY | UMF_WAIT_PENDING };
     for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {

@@ -335,6 +335,15 @@ goes_on(unsigned kind)
     return !atomic_load(&ending);
 }
 
+/* Whether what this process saw of a fence stays: a peer may have changed the fence's kind to one
+ * for which that does not hold. */
+static bool
+is_latched(struct umf_fence *fence)
+{
+    return umf_fence_offset(fence) % 64 == 0 &&
+           umf_fence_update(fence, UMF_UPDATE_ADD, 0, 0, NULL) == -EINVAL;
+}
+
 static void *
 waits(void *unused)
 {
@@ -353,7 +362,7 @@ waits(void *unused)
         int got = ONE_OF(umf_wait(list, 6, flags, choice & 8 ? in_ns(50000) : 0, &index), 0, UNMET);
         CHECK((got == 0 && (flags & UMF_WAIT_ANY)) ? index < 6 : index == 6);
         struct umf_fence *fence = list[0].fence;
-        bool holds = umf_fence_offset(fence) % 64 == 0;
+        bool holds = is_latched(fence);
         uint64_t seen = umf_fence_value(fence);
         ONE_OF(umf_fence_wait(fence, seen + 1, in_ns(20000)), 0, -ETIME, FAILED);
         CHECK(!holds || umf_fence_value(fence) >= seen);
@@ -536,7 +545,8 @@ everything_else(void *unused)
         uint64_t choice = random_word(&state);
         uint32_t deadlocks;
         int fd = -1, error = 1;
-        ONE_OF(umf_fence_create(page, i, choice % 4, &created), 0, -ENOSPC);
+        uint64_t kind = choice % 4 | (choice & 0x80 ? UMF_FENCE_UNORDERED : 0);
+        ONE_OF(umf_fence_create(page, i, kind, &created), 0, -ENOSPC, -EINVAL);
         ONE_OF(umf_fence_open(page, (uint32_t)(choice >> 8) % (SLOTS + 1), 0, &opened), 0, -ENOENT,
                -EOPNOTSUPP);
         if (ONE_OF(umf_fence_open_in(page, (uint32_t)(choice >> 16) % (SLOTS + 1), &mapped, 0,
@@ -550,10 +560,11 @@ everything_else(void *unused)
         ONE_OF(umf_page_import(raw.fd, 0, &again), 0, -EINVAL);
         CHECK(umf_page_fence_count(page) == SLOTS && (!again || again == page));
         struct umf_fence *fence = opened ? opened : created ? created : steady[choice % STEADY];
-        bool holds = umf_fence_offset(fence) % 64 == 0;
+        bool holds = is_latched(fence);
         uint64_t seen = umf_fence_value(fence);
         ONE_OF(umf_fence_submit(fence, seen + 2), 0, FAILED);
         ONE_OF(umf_fence_signal(fence, seen + 1), 0, FAILED);
+        ONE_OF(umf_fence_update(fence, UMF_UPDATE_SUBTRACT, choice >> 60, 0, NULL), 0, FAILED);
         ONE_OF(umf_fence_notify(fence), 0, -ESTALE);
         ONE_OF(umf_fence_import_sync_file(fence, seen + 2, -1, 0, 0), 0, FAILED);
         if (choice >> 60 == 0)

@@ -427,6 +427,8 @@ EACH(, SOME_MEMORY, ANYWHERE, umf_page_set_notifier, NONE, umf_page_set_notifier
      NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_page_notify, NONE, umf_page_notify(page), NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_submit, next++, umf_fence_submit(going, next), NONE)
+EACH(, NO_MEMORY, ANYWHERE, umf_fence_update, a_fence = a_new_fence(UMF_FENCE_UNORDERED),
+     umf_fence_update(a_fence, UMF_UPDATE_SUBTRACT, 1, 0, NULL), umf_fence_unref(a_fence))
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_pending_value, NONE, umf_fence_pending_value(fence) != 0,
      NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_set_error, NONE, umf_fence_set_error(failed, -EIO), NONE)

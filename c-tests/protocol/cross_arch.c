@@ -147,6 +147,7 @@ static const struct ending {
 } endings[] = {
     { 0, 7, UINT64_C(1) << 40, 0, 0 },
     { UMF_FENCE_32BIT, 7, 1 << 30, 0, 0 },
+    { UMF_FENCE_UNORDERED, 7, UINT64_C(1) << 40, 0, 0 }, /* and back at once */
     { 0, 7, 8, -EIO, -ENODEV },
     { UMF_FENCE_32BIT, UINT32_MAX, 8, -EIO, -ENODEV },
     { 0, 7, 8, -ESTALE, 0 },
@@ -204,6 +205,8 @@ wake(const struct ending *how)
         OK(umf_fence_set_error(fence, how->error));
     else if (how->result == 0)
         OK(umf_fence_signal(fence, how->target));
+    if (how->flags & UMF_FENCE_UNORDERED)
+        CHECK(umf_fence_update(fence, UMF_UPDATE_SUBTRACT, how->target, 0, NULL) == 0);
     if (how->result == -ESTALE)
         umf_fence_unref(fence);
     agree(how->target);

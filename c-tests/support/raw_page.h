@@ -28,11 +28,11 @@
 #define SLOT_STATE 48
 #define SLOT_CREATOR 56
 
-/* A state word, of 64 bits: the counter of the slot's fences, 4 bits kind, 2 bits life. A wait
+/* A state word, of 64 bits: the counter of the slot's fences, 5 bits kind, 2 bits life. A wait
  * record holds the low half. */
 #define STATE_FREE 0
 #define STATE_LIVE 2
-#define STATE_COUNT(count) ((uint64_t)(count) << 6)
+#define STATE_COUNT(count) ((uint64_t)(count) << 7)
 
 struct page_header {
     uint64_t magic;

@@ -59,8 +59,8 @@ const _: () = assert!(UMF_FENCE_MAX_ATTACHMENTS as usize == MAX_ATTACHMENTS);
 /// @flags: must be 0.
 ///
 /// Return: 0 on success, or
-///   -EINVAL      @fence is NULL, @flags is not 0, @value does not fit in 32 bits, or @sync_file_fd
-///                is not a sync_file
+///   -EINVAL      @fence is NULL or has UMF_FENCE_UNORDERED, @flags is not 0, @value does not fit
+///                in 32 bits, or @sync_file_fd is not a sync_file
 ///   -EBADF       @sync_file_fd is not open, or is negative
 ///   -ENOSPC      UMF_FENCE_MAX_ATTACHMENTS values of the fence have a kernel fence
 ///   -EIO         the fence failed before it reached @value; umf_fence_error() has the cause
@@ -143,8 +143,8 @@ pub unsafe extern "C" fn umf_fence_set_deadline(
 /// @flags: must be 0.
 ///
 /// Return: 0 on success, or
-///   -EINVAL           @fence or @device is NULL, @flags is not 0, or @value does not fit in 32
-///                     bits
+///   -EINVAL           @fence or @device is NULL, @flags is not 0, @value does not fit in 32 bits,
+///                     or the fence has UMF_FENCE_UNORDERED
 ///   -ETIME            no fence was submitted for @point yet
 ///   -ENOENT           @handle names no syncobj
 ///   -EOPNOTSUPP       the device has no syncobjs; or @point is not 0, and it has no timelines

@@ -8,13 +8,14 @@
 
 use super::args::{no_flags, non_null, read_sized};
 use super::contract::c_contract;
-use super::fence::{UMF_FENCE_32BIT, umf_fence};
+use super::fence::{UMF_FENCE_32BIT, UMF_FENCE_UNORDERED, umf_fence};
 use super::handles::{borrow, clone_ref, write_handle};
 use super::page::umf_page;
 use super::returns::{c_return, c_return_preserving_errno};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::fence::external_memory::ExternalMemoryDesc;
+use crate::shm::generation::Kind;
 use crate::shm::residue::Width;
 use std::ffi::{c_int, c_void};
 
@@ -51,7 +52,8 @@ pub unsafe extern "C" fn umf_fence_offset(fence: *const umf_fence) -> u64 {
 /// 32-bit fence its low 32 bits count, and wrap around, unless all 64 bits are ones. The device
 /// first writes the fence's value, then reads the monitored value, with a full barrier between. The
 /// handler of the interrupt calls umf_fence_notify(). Only fences with UMF_FENCE_DEVICE have their
-/// monitored value kept up to date.
+/// monitored value kept up to date. Of a fence with UMF_FENCE_UNORDERED it is 0 while a waiter
+/// sleeps: the device interrupts for each value then, also for 0.
 ///
 /// @fence: the fence.
 ///
@@ -144,19 +146,19 @@ pub const UMF_FENCE_ONES_LOST: u64 = 1 << 3;
 /// memory must stay readable until release is called, even when the device is lost; in that case,
 /// fail the fence with umf_fence_set_error(), and see UMF_FENCE_ONES_LOST. The device writes the
 /// value with one atomic access of its size, after the results of its work have become visible. It
-/// never writes a smaller value.
+/// never writes a smaller value, unless the fence has UMF_FENCE_UNORDERED.
 ///
 /// @page: the page in which the fence takes a slot. The fence keeps a reference to it.
 /// @memory: where the value is; its current contents are the initial value. The struct stays the
 ///     caller's.
-/// @flags: UMF_FENCE_32BIT, UMF_FENCE_ONES_LOST, or 0.
+/// @flags: UMF_FENCE_32BIT, UMF_FENCE_UNORDERED, UMF_FENCE_ONES_LOST, or 0.
 /// @out_fence: receives a reference, which the caller ends with umf_fence_unref(). Written only on
 ///     success.
 ///
 /// Return: 0 on success, or
 ///   -EINVAL  @page, @memory, memory->value or @out_fence is NULL; memory->size is less than the
 ///            first version of the struct; memory->reserved is not 0; memory->value is not aligned;
-///            @flags has unknown bits, or both flags; or the device is lost already
+///            @flags has unknown bits, or more than one; or the device is lost already
 ///   -ENOSPC  all slots of the page are in use
 ///   -EACCES  this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it with
 ///            UMF_PAGE_READ_ONLY
@@ -171,15 +173,16 @@ pub unsafe extern "C" fn umf_fence_create_in(
     out_fence: *mut *mut umf_fence,
 ) -> c_int {
     c_return_preserving_errno(|| {
-        let width = match flags {
-            0 | UMF_FENCE_ONES_LOST => Width::Bits64,
-            UMF_FENCE_32BIT => Width::Bits32,
+        let kind = match flags {
+            0 | UMF_FENCE_ONES_LOST => Kind::PLAIN,
+            UMF_FENCE_32BIT => Kind { width: Width::Bits32, ..Kind::PLAIN },
+            UMF_FENCE_UNORDERED => Kind { unordered: true, ..Kind::PLAIN },
             _ => return Err(Error::Invalid),
         };
         non_null(out_fence)?;
         let (page, memory) =
-            c_contract!((clone_ref(page)?, external_memory(memory, width, flags)?));
-        c_contract!(write_handle(Fence::create_in(&page, width, memory)?, out_fence));
+            c_contract!((clone_ref(page)?, external_memory(memory, kind.width, flags)?));
+        c_contract!(write_handle(Fence::create_in(&page, kind, memory)?, out_fence));
         Ok(())
     })
 }

@@ -8,7 +8,7 @@
 //!
 //! A process that has a fence open remembers the greatest value that it saw. That value stays
 //! reached in this process, whatever a peer writes, and even after the fence ended (but see
-//! UMF_FENCE_32BIT).
+//! UMF_FENCE_32BIT and UMF_FENCE_UNORDERED).
 
 use super::args::{fence_errno, no_flags, non_null};
 use super::contract::c_contract;
@@ -21,8 +21,8 @@ use crate::shm::generation::Kind;
 use crate::shm::residue::Width;
 use std::ffi::c_int;
 
-/// A fence: a value that only grows, or wraps around if it has 32 bits. Reference counted. Since
-/// 0.1.
+/// A fence: a value that only grows, wraps around if it has 32 bits, or takes any value with
+/// UMF_FENCE_UNORDERED. Reference counted. Since 0.1.
 pub struct umf_fence {
     _opaque: (),
 }
@@ -64,6 +64,27 @@ pub const UMF_FENCE_DEVICE: u64 = 1 << 1;
 /// can open the fence again. Its slot is not reused. Since 0.1.
 pub const UMF_FENCE_LASTING: u64 = 1 << 2;
 
+/// Flag of umf_fence_create() and umf_fence_create_in(): the value has no order.
+///
+/// Set it for fences that are rewound (D3D12) or count down (HSA). umf_fence_signal() stores any
+/// value, and umf_fence_update() changes the value by arithmetic. Waits compare plain numbers, with
+/// UMF_OP_SIGNED signed ones. No wait returns -ERANGE. There is no pending value. This process
+/// remembers no value that it saw: every wait reads the value again.
+///
+/// A store that lowers the value is a rewind. A wait for "at least" or "greater than" a number that
+/// was met after it began stays met by a rewind, even if its thread has not run since, in each
+/// process, for watches too. That holds for any number of rewinds unless another wait on the fence
+/// began meanwhile, and for the last two in any case. Beyond that, the wait goes on as if it had
+/// not been met. Watches of one event loop do not count as other waits for each other. In a page
+/// with UMF_PAGE_SINGLE_WRITER it holds for the last two. From 2^39 on, a rewound value counts
+/// rounded down, by less than one part in 2^38. Other operators, UMF_OP_SIGNED and masks compare
+/// the value that is there when the waiter looks.
+///
+/// Of a fence that a device writes too, rewinds by the device are not remembered, and of those by
+/// programs only the last. umf_page_notify() wakes all its waiters, and while one waits, the device
+/// interrupts for each value (umf_fence_monitored_offset()). Since 0.1.
+pub const UMF_FENCE_UNORDERED: u64 = 1 << 4;
+
 /// Create a fence in a free slot of a page.
 ///
 /// The fence lives until this process ends its last reference (but see UMF_FENCE_LASTING): keep one
@@ -89,8 +110,8 @@ pub const UMF_FENCE_LASTING: u64 = 1 << 2;
 ///     success.
 ///
 /// Return: 0 on success, or
-///   -EINVAL  @page or @out_fence is NULL, @flags has unknown bits, or @value is above UINT32_MAX
-///            for a 32-bit fence
+///   -EINVAL  @page or @out_fence is NULL; @flags has unknown bits, or both UMF_FENCE_32BIT and
+///            UMF_FENCE_UNORDERED; or @value is above UINT32_MAX for a 32-bit fence
 ///   -ENOSPC  all slots of the page are in use: see umf_page_reclaim()
 ///   -EACCES  this process imported the page, which has UMF_PAGE_SINGLE_WRITER, or imported it with
 ///            UMF_PAGE_READ_ONLY
@@ -105,11 +126,16 @@ pub unsafe extern "C" fn umf_fence_create(
     out_fence: *mut *mut umf_fence,
 ) -> c_int {
     c_return_preserving_errno(|| {
-        if flags & !(UMF_FENCE_32BIT | UMF_FENCE_DEVICE | UMF_FENCE_LASTING) != 0 {
+        let known = UMF_FENCE_32BIT | UMF_FENCE_DEVICE | UMF_FENCE_LASTING | UMF_FENCE_UNORDERED;
+        if flags & !known != 0 {
             return Err(Error::Invalid);
         }
-        let width = if flags & UMF_FENCE_32BIT != 0 { Width::Bits32 } else { Width::Bits64 };
-        let kind = Kind { width, device: flags & UMF_FENCE_DEVICE != 0, ..Kind::PLAIN };
+        let kind = Kind {
+            width: if flags & UMF_FENCE_32BIT != 0 { Width::Bits32 } else { Width::Bits64 },
+            device: flags & UMF_FENCE_DEVICE != 0,
+            unordered: flags & UMF_FENCE_UNORDERED != 0,
+            ..Kind::PLAIN
+        };
         non_null(out_fence)?;
         let page = c_contract!(clone_ref(page)?);
         let lasting = flags & UMF_FENCE_LASTING != 0;
@@ -225,14 +251,15 @@ pub unsafe extern "C" fn umf_fence_index(fence: *const umf_fence) -> u32 {
 ///
 /// A waiter that sees the value also sees the memory that the caller wrote before this call.
 /// Signaling the current value again succeeds and changes nothing. The call makes no system call
-/// unless a waiter sleeps for the value (but see UMF_PAGE_SINGLE_WRITER).
+/// unless a waiter sleeps for the value (but see UMF_PAGE_SINGLE_WRITER). A fence with
+/// UMF_FENCE_UNORDERED takes the value whatever it was before.
 ///
 /// @fence: the fence.
 /// @value: the new value. At most UINT32_MAX for a 32-bit fence.
 ///
 /// Return: 0 on success, or
-///   -EINVAL      @fence is NULL, its value is already beyond @value, or @value does not fit in 32
-///                bits. Nothing changed
+///   -EINVAL      @fence is NULL, its value is already beyond @value (but see
+///                UMF_FENCE_UNORDERED), or @value does not fit in 32 bits. Nothing changed
 ///   -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed
 ///   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD. Nothing changed
 ///   -ESTALE      the fence ended: see umf_fence_create()
@@ -249,11 +276,89 @@ pub unsafe extern "C" fn umf_fence_signal(fence: *mut umf_fence, value: u64) -> 
     }
 }
 
+/// Value of @operation of umf_fence_update(): store the operand. Since 0.1.
+pub const UMF_UPDATE_EXCHANGE: u32 = 0;
+
+/// Value of @operation of umf_fence_update(): store the operand if the value is @expected.
+///
+/// It was stored if the previous value equals @expected. Otherwise nothing changed. Since 0.1.
+pub const UMF_UPDATE_COMPARE_EXCHANGE: u32 = 1;
+
+/// Value of @operation of umf_fence_update(): add the operand, modulo 2^64. Since 0.1.
+pub const UMF_UPDATE_ADD: u32 = 2;
+
+/// Value of @operation of umf_fence_update(): subtract the operand, modulo 2^64. Since 0.1.
+pub const UMF_UPDATE_SUBTRACT: u32 = 3;
+
+/// Value of @operation of umf_fence_update(): bitwise and with the operand. Since 0.1.
+pub const UMF_UPDATE_AND: u32 = 4;
+
+/// Value of @operation of umf_fence_update(): bitwise or with the operand. Since 0.1.
+pub const UMF_UPDATE_OR: u32 = 5;
+
+/// Value of @operation of umf_fence_update(): bitwise exclusive or with the operand. Since 0.1.
+pub const UMF_UPDATE_XOR: u32 = 6;
+
+/// Change the value of a fence with UMF_FENCE_UNORDERED atomically.
+///
+/// It wakes the waiters that the change may concern, and makes no system call unless one sleeps
+/// (but see UMF_PAGE_SINGLE_WRITER). A waiter that sees the new value, or one of a later update,
+/// also sees the memory that the caller wrote before this call. The caller sees what was written
+/// before the update whose value it replaces. To store a value only, call umf_fence_signal().
+///
+/// @fence: the fence.
+/// @operation: UMF_UPDATE_*.
+/// @operand: what the operation stores, adds, subtracts or combines.
+/// @expected: for UMF_UPDATE_COMPARE_EXCHANGE. Other operations ignore it.
+/// @out_previous: receives the value before the change. May be NULL. Written only on success.
+///
+/// Return: 0 on success, also if UMF_UPDATE_COMPARE_EXCHANGE stored nothing, or
+///   -EINVAL      @fence is NULL or has no UMF_FENCE_UNORDERED, or @operation is unknown
+///   -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed
+///   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD. Nothing changed
+///   -ESTALE      the fence ended: see umf_fence_create()
+///   -EACCES      this process may not signal the fence: UMF_PAGE_SINGLE_WRITER,
+///                umf_fence_create_in()
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_update(
+    fence: *mut umf_fence,
+    operation: u32,
+    operand: u64,
+    expected: u64,
+    out_previous: *mut u64,
+) -> c_int {
+    // Without `c_return`, as `umf_fence_signal`.
+    let change = |old: u64| match operation {
+        UMF_UPDATE_EXCHANGE => Some(operand),
+        UMF_UPDATE_COMPARE_EXCHANGE => (old == expected).then_some(operand),
+        UMF_UPDATE_ADD => Some(old.wrapping_add(operand)),
+        UMF_UPDATE_SUBTRACT => Some(old.wrapping_sub(operand)),
+        UMF_UPDATE_AND => Some(old & operand),
+        UMF_UPDATE_OR => Some(old | operand),
+        UMF_UPDATE_XOR => Some(old ^ operand),
+        _ => None,
+    };
+    if operation > UMF_UPDATE_XOR {
+        return Error::Invalid.code();
+    }
+    match c_contract!(borrow(fence)).and_then(|fence| fence.update(change)) {
+        Ok(previous) => {
+            if !out_previous.is_null() {
+                c_contract!(out_previous.write(previous));
+            }
+            0
+        }
+        Err(error) => error.code(),
+    }
+}
+
 /// Get the current value of a fence.
 ///
 /// A value that this process saw once, through this call or a wait, stays: nothing that a peer
-/// writes makes it smaller here (but see UMF_FENCE_32BIT). Memory that the signaler wrote before it
-/// signaled this value is then visible to the caller.
+/// writes makes it smaller here (but see UMF_FENCE_32BIT and UMF_FENCE_UNORDERED). Memory that the
+/// signaler wrote before it signaled this value is then visible to the caller.
 ///
 /// Do not use it to detect the end of a fence: it goes on returning a value. umf_fence_error()
 /// returns -ESTALE then.
@@ -277,7 +382,7 @@ pub unsafe extern "C" fn umf_fence_value(fence: *const umf_fence) -> u64 {
 /// @value: the value that will be signaled. At most UINT32_MAX for a 32-bit fence.
 ///
 /// Return: 0 on success, or
-///   -EINVAL      @fence is NULL, or @value does not fit in 32 bits
+///   -EINVAL      @fence is NULL or has UMF_FENCE_UNORDERED, or @value does not fit in 32 bits
 ///   -EIO         the fence carries an error: see umf_fence_set_error(). Nothing changed
 ///   -EOWNERDEAD  as -EIO; the error is -EOWNERDEAD. Nothing changed
 ///   -ESTALE      the fence ended: see umf_fence_create()
@@ -293,7 +398,8 @@ pub unsafe extern "C" fn umf_fence_submit(fence: *mut umf_fence, value: u64) -> 
 ///
 /// @fence: the fence.
 ///
-/// Return: the greatest value that is reached or that umf_fence_submit() announced. 0 for NULL.
+/// Return: the greatest value that is reached or that umf_fence_submit() announced. The value of a
+///     fence with UMF_FENCE_UNORDERED. 0 for NULL.
 ///
 /// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]

@@ -3,7 +3,7 @@
 
 use super::args::{borrow_fd, no_flags, write_sized};
 use super::contract::c_contract;
-use super::fence::{UMF_FENCE_32BIT, UMF_FENCE_DEVICE, UMF_FENCE_LASTING};
+use super::fence::{UMF_FENCE_32BIT, UMF_FENCE_DEVICE, UMF_FENCE_LASTING, UMF_FENCE_UNORDERED};
 use super::handles::clone_ref;
 use super::page::umf_page;
 use super::returns::{c_return, c_return_preserving_errno};
@@ -215,11 +215,13 @@ pub struct umf_fence_info {
     pub size: u32,
     /// What umf_fence_error() tells: 0, or a negative errno.
     pub error: i32,
-    /// UMF_FENCE_32BIT, UMF_FENCE_DEVICE, UMF_FENCE_LASTING and UMF_FENCE_INFO_* bits.
+    /// UMF_FENCE_32BIT, UMF_FENCE_DEVICE, UMF_FENCE_LASTING, UMF_FENCE_UNORDERED and
+    /// UMF_FENCE_INFO_* bits.
     pub flags: u64,
     /// The value.
     pub value: u64,
-    /// The greatest value that is reached or that umf_fence_submit() announced.
+    /// The greatest value that is reached or that umf_fence_submit() announced. The value of a
+    /// fence with UMF_FENCE_UNORDERED.
     pub pending: u64,
     /// The number of fences that lived in the slot before.
     pub generation: u64,
@@ -275,6 +277,7 @@ fn public(info: &FenceInfo) -> umf_fence_info {
     let bits = [
         (generation.width() == Width::Bits32, UMF_FENCE_32BIT),
         (generation.is_device(), UMF_FENCE_DEVICE),
+        (generation.is_unordered(), UMF_FENCE_UNORDERED),
         (info.is_lasting, UMF_FENCE_LASTING),
         (generation.has_external_value(), UMF_FENCE_INFO_EXTERNAL),
         (info.has_waiters, UMF_FENCE_INFO_WAITERS),

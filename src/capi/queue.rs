@@ -95,7 +95,8 @@ pub struct umf_signal {
     /// The fence. Stays the caller's. The job keeps a reference, so the fence does not end before
     /// the job is over.
     pub fence: *mut umf_fence,
-    /// The value to signal. At most UINT32_MAX for a 32-bit fence.
+    /// The value to signal. At most UINT32_MAX for a 32-bit fence. After UMF_JOB_SUBMITTED, the
+    /// queue takes a fence with UMF_FENCE_UNORDERED for signaled while its value is at least this.
     pub value: u64,
 }
 

@@ -18,9 +18,9 @@ use std::ffi::c_int;
 ///
 /// Returns 0 once the fence's value is at least @value. Memory that the signaler wrote before it
 /// signaled is then visible to the caller. Later calls in this process see the value as reached,
-/// whatever a peer does (but see UMF_FENCE_32BIT). Waiting may start before work for the value is
-/// submitted. The thread sleeps; it uses no CPU unless a device writes the fence without an
-/// interrupt (UMF_FENCE_DEVICE). umf_wait() waits for many fences.
+/// whatever a peer does (but see UMF_FENCE_32BIT and UMF_FENCE_UNORDERED). Waiting may start before
+/// work for the value is submitted. The thread sleeps; it uses no CPU unless a device writes the
+/// fence without an interrupt (UMF_FENCE_DEVICE). umf_wait() waits for many fences.
 ///
 /// A process that can write to the page can also wake the thread for nothing, as often as it likes.
 /// That takes at most a twentieth of a core, for all threads of this process together. A wait that
@@ -103,6 +103,11 @@ pub const UMF_OP_LT: u32 = 4;
 /// Value of umf_condition.op: the fence's value is at most the entry's. Since 0.1.
 pub const UMF_OP_LE: u32 = 5;
 
+/// Bit of umf_condition.op, beside one of the values above: compare signed numbers.
+///
+/// Only for fences with UMF_FENCE_UNORDERED, and without a mask. Since 0.1.
+pub const UMF_OP_SIGNED: u32 = 256;
+
 /// A condition on one fence, for umf_wait(), watches and jobs. Since 0.1.
 #[repr(C)]
 pub struct umf_condition {
@@ -110,7 +115,7 @@ pub struct umf_condition {
     pub fence: *mut umf_fence,
     /// The value that the fence's value is compared with. At most UINT32_MAX for a 32-bit fence.
     pub value: u64,
-    /// UMF_OP_*. The fence's value is on the left.
+    /// UMF_OP_GE to UMF_OP_LE, and UMF_OP_SIGNED or not. The fence's value is on the left.
     pub op: u32,
     /// Must be 0.
     pub reserved: u32,
@@ -133,6 +138,7 @@ pub struct umf_condition {
 ///
 /// A wait for all checks the entries in order. For UMF_OP_GE and UMF_OP_GT the order makes no
 /// difference. An entry with another operator is met if it holds when the wait reaches it.
+/// UMF_FENCE_UNORDERED says which rewinds of its fences a wait takes no notice of.
 ///
 /// The thread sleeps and uses no CPU, except as UMF_CAP_WAIT_MANY_PAGES and UMF_FENCE_DEVICE say.
 ///
@@ -152,7 +158,8 @@ pub struct umf_condition {
 ///   -EINVAL      @waits is NULL, @count is out of range, or @flags has unknown bits; an entry's
 ///                fence is NULL, its op is unknown, its reserved is not 0, or its value is above
 ///                UINT32_MAX for a 32-bit fence; with UMF_WAIT_PENDING, an op is not UMF_OP_GE or
-///                UMF_OP_GT, or a mask is not 0
+///                UMF_OP_GT, a mask is not 0, or a fence has UMF_FENCE_UNORDERED; UMF_OP_SIGNED for
+///                another fence, or with a mask
 ///   -ETIME       the deadline passed first, or the one check did not find the entries met
 ///   -ERANGE      the value of a 64-bit fence is beyond where its entry, which has no mask, could
 ///                still be met
@@ -162,8 +169,9 @@ pub struct umf_condition {
 ///
 /// POSIX signals do not interrupt the wait. Thread-safe; async-signal-safe for up to 128 entries.
 /// Over fences of more than 8 pages, a wait that blocks maps some KiB of memory with mmap(), which
-/// it unmaps before it returns. If that fails, it polls. With more than 128 entries, it also
-/// allocates memory, and is slower if there is none. Since 0.1.
+/// it unmaps before it returns. If that fails, it polls. With more than 16 entries, of which one
+/// has UMF_FENCE_UNORDERED, it does the same; if that fails, rewinds end it late. With more than
+/// 128 entries, it also allocates memory, and is slower if there is none. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_wait(
     waits: *const umf_condition,
@@ -232,7 +240,7 @@ pub(super) unsafe fn condition(wait: &umf_condition, until: Until) -> Result<Con
     if wait.reserved != 0 {
         return Err(Error::Invalid);
     }
-    let op = match wait.op {
+    let op = match wait.op & !UMF_OP_SIGNED {
         UMF_OP_GE => Op::Ge,
         UMF_OP_GT => Op::Gt,
         UMF_OP_EQ => Op::Eq,
@@ -242,5 +250,7 @@ pub(super) unsafe fn condition(wait: &umf_condition, until: Until) -> Result<Con
         _ => return Err(Error::Invalid),
     };
     // SAFETY: by this function's contract.
-    Condition::new(unsafe { borrow(wait.fence)? }, op, wait.value, wait.mask, until)
+    let fence = unsafe { borrow(wait.fence)? };
+    let signed = wait.op & UMF_OP_SIGNED != 0;
+    Condition::new(fence, (op, signed), wait.value, wait.mask, until)
 }

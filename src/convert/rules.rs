@@ -41,7 +41,7 @@ pub(crate) fn check_import(fence: &Fence, value: u64) -> Result<()> {
         return Err(Error::of_failed_fence(errno));
     }
     let width = fence.width();
-    if width.holds(value) && !width.is_before(value, fence.value()) {
+    if fence.is_unordered() || width.holds(value) && !width.is_before(value, fence.value()) {
         Ok(())
     } else {
         Err(Error::Invalid)

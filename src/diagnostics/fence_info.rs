@@ -34,8 +34,12 @@ impl FenceInfo {
         let info = FenceInfo {
             generation,
             value,
-            // A signal leaves it behind.
-            pending: if generation.width().is_before(pending, value) { value } else { pending },
+            // A signal leaves it behind. An unordered fence has none.
+            pending: if generation.is_unordered() || generation.width().is_before(pending, value) {
+                value
+            } else {
+                pending
+            },
             error: slot.error(generation).map_err(|_| Error::NotFound)?,
             creator: creator.and_then(|creator| creator.process()),
             is_lasting: creator.is_some_and(|creator| creator.is_page()),

@@ -25,6 +25,8 @@ pub(crate) struct FenceNode {
     pub(crate) value: u64,
     pub(crate) pending: u64,
     width: Width,
+    /// Whether its values have no order: then no value is past what a record says.
+    is_unordered: bool,
     pub(crate) name: Option<names::Name>,
     /// Whether any record of the graph is about it.
     pub(crate) is_mentioned: bool,
@@ -48,7 +50,8 @@ impl FenceNode {
         let pending = handle.slot().pending(generation).ok()?;
         let (key, width) = (key(page, snapshot), generation.width());
         let name = page.name_of(Named::Fence(snapshot.slot, generation));
-        Some(FenceNode { key, value, pending, width, name, is_mentioned: false })
+        let is_unordered = generation.is_unordered();
+        Some(FenceNode { key, value, pending, width, name, is_unordered, is_mentioned: false })
     }
 
     /// Returns the inode number of the page's memfd, and the slot.
@@ -172,7 +175,8 @@ impl Graph {
     ) -> Result<Graph> {
         let fence = |record: &Record| fences.get(record.fence);
         let is_ahead = |record: &Record| {
-            fence(record).is_some_and(|now| now.width.is_before(now.value, record.value))
+            fence(record)
+                .is_some_and(|now| now.is_unordered || now.width.is_before(now.value, record.value))
         };
         // A record whose value is reached is about to be removed.
         promises.retain(is_ahead);
@@ -349,8 +353,9 @@ fn connect(
             push(edges, (number, at))?;
         }
     }
-    // A wait for a submission ends with one, and any process may submit.
-    wait.may_end_outside = unaccounted || wait.role == Role::WaitPending;
+    // A wait for a submission ends with one, and any process may submit. Any process may store a
+    // value without order.
+    wait.may_end_outside = unaccounted || wait.role == Role::WaitPending || now.is_unordered;
     Ok(())
 }
 

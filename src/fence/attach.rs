@@ -17,10 +17,11 @@ use crate::util::refs::Ref;
 
 impl Fence {
     /// Attaches a kernel fence to a value, in place of the one that the value has. Keeps nothing if
-    /// the value is reached. `Invalid` if the value does not fit, the fence's error if it failed or
-    /// ended, `Full` if it has as many as it can, `Stale` in the child of a fork.
+    /// the value is reached. `Invalid` if the value does not fit or values have no order, the
+    /// fence's error if it failed or ended, `Full` if it has as many as it can, `Stale` in the
+    /// child of a fork.
     pub(crate) fn attach(&self, value: u64, kernel_fence: &KernelFence) -> Result<()> {
-        if !self.width().holds(value) {
+        if self.is_unordered() || !self.width().holds(value) {
             return Err(Error::Invalid);
         }
         if self.has_reached(value)? {

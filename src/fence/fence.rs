@@ -20,6 +20,7 @@ use crate::shm::owner_death;
 use crate::shm::page::{Page, SlotHandle};
 use crate::shm::participant::Participant;
 use crate::shm::residue::{Residues, Width};
+use crate::shm::rewind::{self, Moment};
 use crate::shm::slot::{MONITORED_OFFSET, Slot, VALUE32_OFFSET, WaitTarget};
 use crate::shm::wait_table::{RecordContents, Role};
 use crate::trace::{self, Arrow, Point, Scope, Span, Subject};
@@ -45,6 +46,8 @@ pub(crate) struct Fence {
     is_writable: bool,
     /// Whether it may write the value too.
     is_signalable: bool,
+    /// Whether `signal` raises the value: it may be signaled, and only grows or wraps around.
+    is_raised_by_signals: bool,
     /// What a signal expects in the slot.
     signaled_generation: SignaledGeneration,
     /// The process whose last handle ends the fence: the creator, if this is it and the fence is
@@ -113,7 +116,7 @@ impl Fence {
         value: u64,
         lifetime: Lifetime,
     ) -> Result<Ref<Fence>> {
-        if !kind.width.holds(value) {
+        if !kind.width.holds(value) || kind.unordered && kind.width != Width::Bits64 {
             return Err(Error::Invalid);
         }
         Fence::create_at(page, kind, value, (lifetime, None))
@@ -123,11 +126,11 @@ impl Fence {
     /// that is there. Everything else is in the slot.
     pub(crate) fn create_in(
         page: &Ref<Page>,
-        width: Width,
+        kind: Kind,
         desc: ExternalMemoryDesc,
     ) -> Result<Ref<Fence>> {
-        let kind = Kind { width, device: true, external_value: true, ..Kind::PLAIN };
-        let value = desc.load(width).ok_or(Error::Invalid)?;
+        let kind = Kind { device: true, external_value: true, ..kind };
+        let value = desc.load(kind.width).ok_or(Error::Invalid)?;
         Fence::create_at(page, kind, value, (Lifetime::Creator, Some(desc)))
     }
 
@@ -185,6 +188,7 @@ impl Fence {
             generation,
             is_writable: rights.is_writable,
             is_signalable: rights.is_signalable,
+            is_raised_by_signals: rights.is_signalable && !generation.is_unordered(),
             signaled_generation: SignaledGeneration::new(generation, trace::is_on()),
             ends_with: rights.ends_with,
             memory,
@@ -452,6 +456,8 @@ impl Fence {
         if !self.accepts_waiters() {
             return;
         }
+        // Any value may concern the waiter of an unordered fence: the device interrupts for all.
+        let value = if self.is_unordered() { 1 } else { value };
         self.slot().monitor(self.width(), value, self.read().unwrap_or(0));
     }
 
@@ -482,11 +488,17 @@ impl Fence {
         self.generation.width()
     }
 
+    /// Whether any value may be stored: nothing is latched, and comparisons are of plain numbers.
+    #[inline]
+    pub(crate) fn is_unordered(&self) -> bool {
+        self.generation.is_unordered()
+    }
+
     /// The value, or the latched value if that is higher.
     #[inline]
     pub(crate) fn value(&self) -> u64 {
         // The common kind takes one test; each branch costs.
-        if self.generation.is_inline_u64() {
+        if self.generation.is_common() {
             self.latch(self.slot().value(self.generation))
         } else {
             self.value_slow()
@@ -538,16 +550,17 @@ impl Fence {
         self.latches() && self.latched.load(Ordering::Acquire) >= value
     }
 
-    /// Whether the value has 64 bits and lies in the slot.
-    pub(crate) fn has_inline_u64(&self) -> bool {
-        self.generation.is_inline_u64()
+    /// Whether the value has 64 bits, only grows and lies in the slot.
+    #[inline]
+    pub(crate) fn is_common(&self) -> bool {
+        self.generation.is_common()
     }
 
     /// What `check` would say of a value that is reached, with the fewest loads. False means that
     /// `check` has to be asked.
     #[inline]
     pub(crate) fn is_reached_inline(&self, value: u64) -> bool {
-        self.generation.is_inline_u64() && self.value() >= value
+        self.is_common() && self.value() >= value
     }
 
     /// What `check` would say of a value that [`Fence::is_reached_inline`] has just not found
@@ -556,15 +569,16 @@ impl Fence {
     pub(crate) fn is_unreached_inline(&self) -> bool {
         // A process that cannot write to the page may know of a death that the slot does not.
         self.is_writable
-            && self.generation.is_inline_u64()
+            && self.generation.is_common()
             && self.slot().check_usable(self.generation).is_ok()
     }
 
-    /// A value that wraps cannot be latched. If it is behind what was seen, a peer may have taken
-    /// it back, or it advanced by more than 2^31 while nobody here checked.
+    /// A value that wraps cannot be latched, nor one without order. If a 32-bit value is behind
+    /// what was seen, a peer may have taken it back, or it advanced by more than 2^31 while nobody
+    /// here checked.
     #[inline]
     fn latches(&self) -> bool {
-        self.width() == Width::Bits64
+        self.generation.only_grows()
     }
 
     /// Returns whether the predicate holds for the value, or the error of a fence that failed or
@@ -584,10 +598,12 @@ impl Fence {
     }
 
     /// Signals `value`. `Invalid` if the fence is beyond it; the fence's error if it failed;
-    /// `Denied` if this process may not signal it.
+    /// `Denied` if this process may not signal it. A fence without order stores the value.
     #[inline]
     pub(crate) fn signal(&self, value: u64) -> Result<()> {
-        self.check_signalable()?;
+        if !self.is_raised_by_signals {
+            return self.store(value);
+        }
         match self.slot().signal(self.signaled_generation.get(), self.sink(), value) {
             Err(Error::Stale) => self.signal_again(value),
             result => result,
@@ -629,6 +645,40 @@ impl Fence {
         result
     }
 
+    #[cold]
+    fn store(&self, value: u64) -> Result<()> {
+        self.check_signalable()?;
+        self.traced("signal", " = ", value, Point::arrow, || self.update(|_| Some(value)).map(drop))
+    }
+
+    /// Stores what `change` makes of the value, unless that is `None`. Returns the value that was
+    /// there. `Invalid` for a fence with order; errors as of `signal`.
+    #[inline]
+    pub(crate) fn update(&self, change: impl Fn(u64) -> Option<u64>) -> Result<u64> {
+        if !self.is_unordered() {
+            return Err(Error::Invalid);
+        }
+        self.check_signalable()?;
+        self.slot().update(self.generation, self.sink(), change)
+    }
+
+    /// A wait for the fence begins. From now on it is met by values that are gone when its thread
+    /// looks: see rewind.rs. Other fences than unordered ones need no such thing.
+    #[inline]
+    pub(crate) fn begin_wait(&self) -> Moment {
+        if self.is_unordered() { self.begin_unordered() } else { rewind::NEVER }
+    }
+
+    #[cold]
+    fn begin_unordered(&self) -> Moment {
+        self.slot().begin_wait(self.generation, self.accepts_waiters())
+    }
+
+    /// Whether an unordered fence has reached `value` since a wait began, and was rewound.
+    pub(crate) fn was_reached(&self, since: Moment, value: u64) -> bool {
+        since != rewind::NEVER && self.slot().was_reached(self.generation, since, value)
+    }
+
     /// Wakes the waiters of a fence whose value a device wrote.
     pub(crate) fn notify(&self) -> Result<()> {
         self.check_writable()?;
@@ -636,15 +686,23 @@ impl Fence {
         self.slot().notify(self.generation, self.sink())
     }
 
-    /// Records that work was submitted which will signal `value`.
+    /// Records that work was submitted which will signal `value`. `Invalid` for an unordered fence,
+    /// which has no pending value.
     pub(crate) fn submit(&self, value: u64) -> Result<()> {
+        if self.is_unordered() {
+            return Err(Error::Invalid);
+        }
         self.check_writable()?;
         self.slot().submit(self.generation, self.sink(), value)
     }
 
-    /// The highest value that is reached or that work was submitted for.
+    /// The highest value that is reached or that work was submitted for. The value of an unordered
+    /// fence.
     pub(crate) fn pending_value(&self) -> u64 {
         let value = self.value();
+        if self.is_unordered() {
+            return value;
+        }
         match self.slot().pending(self.generation) {
             Ok(pending) if self.width().is_before(value, pending) => pending,
             _ => value,

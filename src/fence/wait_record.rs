@@ -122,6 +122,10 @@ fn says_nothing(page: &Page, record: &RecordSnapshot) -> bool {
     if generation.recorded() != record.generation || slot.error(generation) != Ok(None) {
         return true;
     }
+    if generation.is_unordered() {
+        // The value may come back from where it is.
+        return false;
+    }
     let reaches = |value: u64| !generation.width().is_before(value, record.value);
     // A value in external memory is not known here.
     !generation.has_external_value() && slot.value(generation).is_ok_and(reaches)

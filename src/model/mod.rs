@@ -23,6 +23,9 @@ mod reclaim;
 #[cfg(loom)]
 #[allow(clippy::unwrap_used)]
 mod registry;
+#[cfg(loom)]
+#[allow(clippy::unwrap_used)]
+mod unordered;
 
 #[cfg(shuttle)]
 #[allow(clippy::unwrap_used)]

@@ -63,7 +63,7 @@ impl Poller {
     }
 
     /// Waits until this many watches became due.
-    fn wait_for(&self, count: usize) {
+    pub(super) fn wait_for(&self, count: usize) {
         let mut due = self.due.count.lock().unwrap();
         while *due < count {
             due = self.due.changed.wait(due).unwrap();
@@ -112,7 +112,8 @@ fn watches_without_an_order_each_get_their_signal() {
         let (_page, a) = fence(0);
         let poller = Poller::start();
         for bit in [1, 2] {
-            poller.add(Condition::new(&a, Op::Ne, 0, bit, Until::Signaled).unwrap(), &a);
+            let condition = Condition::new(&a, (Op::Ne, false), 0, bit, Until::Signaled);
+            poller.add(condition.unwrap(), &a);
         }
         assert_eq!(a.signal(1), Ok(()));
         poller.wait_for(1);

@@ -463,7 +463,7 @@ fn op_wakes(width: Width, start: u64, steps: &'static [u64], op: Op, value: u64,
         let waiter = {
             let fence = fence.clone();
             thread::spawn(move || {
-                let condition = Condition::new(&fence, op, value, mask, Until::Signaled)?;
+                let condition = Condition::new(&fence, (op, false), value, mask, Until::Signaled)?;
                 wait::one(condition, Deadline::NEVER)
             })
         };

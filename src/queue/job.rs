@@ -153,7 +153,8 @@ impl Dependencies {
                 return Err(Error::of_failed_fence(errno));
             }
         }
-        self.signals().try_for_each(|(fence, value)| fence.submit(value))
+        let mut ordered = self.signals().filter(|(fence, _)| !fence.is_unordered());
+        ordered.try_for_each(|(fence, value)| fence.submit(value))
     }
 
     /// Signals all fences, and returns the first error.

@@ -93,7 +93,8 @@ impl FenceWatches {
         reserved.map_err(|_| Error::NoMemory)
     }
 
-    /// Adds a watch, for which memory was reserved. Returns true if it completes at once instead.
+    /// Adds a watch, for which memory was reserved. Returns true if it completes at once instead,
+    /// or if others did.
     ///
     /// The caller calls `check` next, which registers it as a waiter of the fence.
     pub(crate) fn add(&mut self, predicate: Predicate, watch: Ref<Watch>) -> bool {
@@ -101,12 +102,16 @@ impl FenceWatches {
         if let Some(outcome) = Watch::check(predicate, &self.fence) {
             return Watch::complete(&watch, outcome);
         }
+        // The rewinds so far are told to the earlier watches first: so no watch of this process has
+        // another one forget a rewind (rewind.rs).
+        let found = self.fence.is_unordered() && self.check(WaitTarget::Page);
+        let predicate = predicate.begin(&self.fence);
         watch.set_counted(true);
         match predicate.of(&self.fence).threshold() {
             Some(threshold) => self.by_threshold.push(WatchEntry { threshold, predicate, watch }),
             None => self.unordered.push(WatchEntry { threshold: 0, predicate, watch }),
         }
-        false
+        found
     }
 
     /// Counts a watch as canceled, and sometimes purges those that are.

@@ -5,8 +5,8 @@
 //! fences, which is the usual answer to the ABA problem. A handle holds the word as it was while
 //! its fence lived, and compares.
 //!
-//! The counter has 58 bits and does not wrap: a slot that has counted to the end is not used again.
-//! A process that did nothing but reuse one slot would need 30,000 years for that.
+//! The counter has 57 bits and does not wrap: a slot that has counted to the end is not used again.
+//! A process that did nothing but reuse one slot would need 15,000 years for that.
 
 #![forbid(unsafe_code)]
 
@@ -26,8 +26,9 @@ const IS_32_BIT: u64 = 4;
 const IS_DEVICE: u64 = 8;
 const ALWAYS_WAKE: u64 = 16;
 const EXTERNAL_VALUE: u64 = 32;
-const KIND: u64 = IS_32_BIT | IS_DEVICE | ALWAYS_WAKE | EXTERNAL_VALUE;
-const COUNT: u64 = 64;
+const UNORDERED: u64 = 64;
+const KIND: u64 = IS_32_BIT | IS_DEVICE | ALWAYS_WAKE | EXTERNAL_VALUE | UNORDERED;
+const COUNT: u64 = 128;
 
 /// A state word with this count, or a higher one, is of no fence: the counter cannot go on.
 const LAST_COUNT: u64 = !(LIFE | KIND);
@@ -74,7 +75,7 @@ impl Generation {
     }
 
     /// What a wait record says of the generation: the low half. Fences of one slot with the same
-    /// low half are 2^26 reuses apart.
+    /// low half are 2^25 reuses apart.
     pub(crate) fn recorded(self) -> u32 {
         self.0 as u32
     }
@@ -95,10 +96,22 @@ impl Generation {
         if self.0 & IS_32_BIT == 0 { Width::Bits64 } else { Width::Bits32 }
     }
 
-    /// Whether the value has 64 bits and lies in the slot: the common case.
+    /// Whether the value has 64 bits, only grows and lies in the slot: the common case.
     #[inline]
-    pub(crate) fn is_inline_u64(self) -> bool {
-        self.0 & (IS_32_BIT | EXTERNAL_VALUE) == 0
+    pub(crate) fn is_common(self) -> bool {
+        self.0 & (IS_32_BIT | EXTERNAL_VALUE | UNORDERED) == 0
+    }
+
+    /// Whether the value has 64 bits and only grows.
+    #[inline]
+    pub(crate) fn only_grows(self) -> bool {
+        self.0 & (IS_32_BIT | UNORDERED) == 0
+    }
+
+    /// See [`Kind::unordered`].
+    #[inline]
+    pub(crate) fn is_unordered(self) -> bool {
+        self.0 & UNORDERED != 0
     }
 
     /// Whether a device writes the value, without waking anybody. An external value is always a
@@ -156,12 +169,19 @@ pub(crate) struct Kind {
     pub(crate) always_wake: bool,
     /// The value lies in memory that a driver mapped. The value in the slot means nothing.
     pub(crate) external_value: bool,
+    /// The value may be stored in any order. Only with 64 bits.
+    pub(crate) unordered: bool,
 }
 
 impl Kind {
     /// 64 bits wide, and signaled by programs.
-    pub(crate) const PLAIN: Kind =
-        Kind { width: Width::Bits64, device: false, always_wake: false, external_value: false };
+    pub(crate) const PLAIN: Kind = Kind {
+        width: Width::Bits64,
+        device: false,
+        always_wake: false,
+        external_value: false,
+        unordered: false,
+    };
 
     fn bits(self) -> u64 {
         let bit = |is_set, bit| if is_set { bit } else { 0 };
@@ -169,6 +189,7 @@ impl Kind {
             | bit(self.device, IS_DEVICE)
             | bit(self.always_wake, ALWAYS_WAKE)
             | bit(self.external_value, EXTERNAL_VALUE)
+            | bit(self.unordered, UNORDERED)
     }
 }
 

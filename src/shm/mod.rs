@@ -15,5 +15,6 @@ pub(crate) mod page;
 pub(crate) mod page_budget;
 pub(crate) mod participant;
 pub(crate) mod residue;
+pub(crate) mod rewind;
 pub(crate) mod slot;
 pub(crate) mod wait_table;

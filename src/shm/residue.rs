@@ -61,6 +61,13 @@ impl Width {
         }
     }
 
+    /// The residues that a store of an unordered fence concerns. Up: old+1 ..= new, as for a
+    /// signal. Down: new ..= old, with `old` for the waiters that it met (rewind.rs).
+    #[inline]
+    pub(super) fn crossed(old: u64, new: u64) -> Residues {
+        if new < old { residue(new) | passed(new, old) } else { passed(old, new) }
+    }
+
     /// The residues of the values up to `value` that were not announced yet. `announced` is the
     /// last announced value, `folded`.
     ///
@@ -142,6 +149,22 @@ mod tests {
                 && width.is_before(0, 0x7fff_ffff)
                 && !width.is_before(0, 0x8000_0001)
         );
+    }
+
+    #[test]
+    fn a_store_concerns_the_residues_between_both_values_and_a_rewind_that_of_the_old_one_too() {
+        let starts = (0..70).chain((1 << 32) - 40..(1 << 32) + 40).chain(u64::MAX - 70..=u64::MAX);
+        for low in starts {
+            for steps in 0..=70.min(u64::MAX - low) {
+                let high = low + steps;
+                let between = (1..=steps).fold(0, |set, step| set | residue(low + step));
+                assert_eq!(Width::crossed(low, high), between, "{low} to {high}");
+                if steps > 0 {
+                    assert_eq!(Width::crossed(high, low), between | residue(low));
+                }
+            }
+        }
+        assert_eq!((Width::crossed(0, u64::MAX), Width::crossed(u64::MAX, 0)), (ALL, ALL));
     }
 
     #[test]

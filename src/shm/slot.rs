@@ -45,6 +45,11 @@
 //! bit, so S5 wakes it too, and it sets the bit again. That is the price of 32 bits: a useless
 //! wake-up, never a missed one.
 //!
+//! *An unordered fence* may be lowered. A store from `old` down to `new` concerns the residues of
+//! new ..= old, and a waiter registers the residues of the values next to its condition: whichever
+//! way the value gets there, the store that meets the condition concerns one of them. What a waiter
+//! is told of values that are gone when its thread runs, rewind.rs has.
+//!
 //! *A waiter that sleeps on the sequences of several slots* (futex_waitv) does W1, W2 and W3 for
 //! each of them and then W4 for all. The argument holds for each slot by itself. futex_waitv takes
 //! no mask, so a wake-up of such a slot with any bits wakes the waiter. A waiter that moves from
@@ -112,6 +117,7 @@ use super::creator::Creator;
 use super::event_count::EventSink;
 use super::generation::{self, Generation, Kind};
 use super::residue::{Residues, Width, folded};
+use super::rewind::{Moment, Peaks};
 use crate::error::{Error, FenceErrno, Result};
 use crate::sys::futex::{self, Word};
 use crate::util::atomic::{AtomicU32, AtomicU64, Ordering, fence, rmw_before_load};
@@ -122,14 +128,14 @@ use std::num::NonZeroU32;
 pub(crate) struct Slot {
     value: AtomicU64,
     /// The highest value that work was submitted for. Means something only while it is above
-    /// `value`.
+    /// `value`. Of an unordered fence: a peak (rewind.rs).
     pending: AtomicU64,
     /// Residues waited for: low half on `sequence`, high half on the page's event count.
     waiters: AtomicU64,
     /// The futex word.
     sequence: AtomicU32,
     /// For the device that writes the value: the waiters for values up to this one were woken. See
-    /// [`Slot::announce`].
+    /// [`Slot::announce`]. Of an unordered fence: its clock (rewind.rs).
     announced: AtomicU32,
     /// 0, or the errno that the fence failed with.
     error: AtomicU32,
@@ -137,7 +143,7 @@ pub(crate) struct Slot {
     /// meaning to accesses of two sizes to the same bytes.
     value32: AtomicU32,
     /// For the device that writes the value: no interrupt is needed for a value up to this one. See
-    /// [`Slot::monitor`].
+    /// [`Slot::monitor`]. Of an unordered fence that no device writes: another peak (rewind.rs).
     monitored: AtomicU64,
     /// See generation.rs.
     state: AtomicU64,
@@ -204,12 +210,17 @@ impl Slot {
         if !self.exchange_state(free, generation.claimed()) {
             return false;
         }
+        let (pending, monitored, announced) = match generation.is_unordered() {
+            false => (value, UNMONITORED, folded(value)),
+            // No peak, and a clock that no wait has moved.
+            true => (0, if generation.is_device() { UNMONITORED } else { 0 }, 0),
+        };
         self.error.store(0, Ordering::Release);
-        self.pending.store(value, Ordering::Release);
+        self.pending.store(pending, Ordering::Release);
         self.value.store(value, Ordering::Release);
         self.value32.store(value as u32, Ordering::Release);
-        self.monitored.store(UNMONITORED, Ordering::Release);
-        self.announced.store(folded(value), Ordering::Release);
+        self.monitored.store(monitored, Ordering::Release);
+        self.announced.store(announced, Ordering::Release);
         true
     }
 
@@ -376,9 +387,13 @@ impl Slot {
         Ok(value)
     }
 
-    /// The highest value that work was submitted for. Readable as long as `value`.
+    /// The highest value that work was submitted for, or the value of an unordered fence. Readable
+    /// as long as `value`.
     #[inline]
     pub(crate) fn pending(&self, generation: Generation) -> Result<u64> {
+        if generation.is_unordered() {
+            return self.value(generation);
+        }
         let pending = self.pending.load(Ordering::SeqCst);
         self.check_unclaimed(generation)?;
         Ok(pending & generation.width().mask())
@@ -411,7 +426,7 @@ impl Slot {
     /// S1, if the value is still `old`. Otherwise returns what the value is.
     #[inline(always)]
     fn exchange_value(&self, width: Width, old: u64, new: u64) -> std::result::Result<(), u64> {
-        let (success, failure) = (Ordering::SeqCst, Ordering::Acquire);
+        let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
         match width {
             Width::Bits64 => self.value.compare_exchange_weak(old, new, success, failure).map(drop),
             Width::Bits32 => {
@@ -479,13 +494,68 @@ impl Slot {
         Ok(())
     }
 
+    /// Stores what `change` makes of the value of an unordered fence, unless that is `None`. Wakes
+    /// the waiters that this concerns. Returns the value that was there.
+    ///
+    /// These are S1 to S5, as for a signal, with R1 to R4 of rewind.rs if the value gets lower.
+    pub(crate) fn update(
+        &self,
+        generation: Generation,
+        sink: EventSink<'_>,
+        change: impl Fn(u64) -> Option<u64>,
+    ) -> Result<u64> {
+        let mut old = self.value.load(Ordering::SeqCst);
+        let (new, time) = loop {
+            self.check_usable(generation)?;
+            let Some(new) = change(old) else { return Ok(old) };
+            let time = if new < old { self.time_of_rewind(generation, old) } else { None };
+            match self.exchange_value(Width::Bits64, old, new) {
+                Ok(()) => break (new, time),
+                Err(now) => old = now,
+            }
+        };
+        if let Some(time) = time {
+            self.peaks(generation).leave(old, time);
+        }
+        rmw_before_load();
+        self.wake(generation, sink, Width::crossed(old, new));
+        Ok(old)
+    }
+
+    /// R2.
+    #[inline]
+    fn time_of_rewind(&self, generation: Generation, old: u64) -> Option<Moment> {
+        rmw_before_load();
+        self.peaks(generation).time_of_rewind(old, generation.always_wakes())
+    }
+
+    #[inline]
+    fn peaks(&self, generation: Generation) -> Peaks<'_> {
+        let second = if generation.is_device() { &self.pending } else { &self.monitored };
+        Peaks { clock: &self.announced, words: [&self.pending, second] }
+    }
+
+    /// B1 of rewind.rs: a wait on an unordered fence begins. `ticks` if this waiter registers.
+    pub(crate) fn begin_wait(&self, generation: Generation, ticks: bool) -> Moment {
+        self.peaks(generation).begin_wait(ticks)
+    }
+
+    /// Whether an unordered fence has reached `value` since a wait began at `since`, and was
+    /// rewound.
+    pub(crate) fn was_reached(&self, generation: Generation, since: Moment, value: u64) -> bool {
+        // What was written for the next fence of the slot does not count, as in `value`.
+        self.peaks(generation).meet(since, value) && self.check_unclaimed(generation).is_ok()
+    }
+
     /// Wakes all waiters, for a value that was written without `signal`: by a device, or by a
     /// process that died before it woke anybody.
     pub(crate) fn notify(&self, generation: Generation, sink: EventSink<'_>) -> Result<()> {
         self.check_live(generation)?;
         // As S3 clears the bits of the waiters that it wakes: a waiter whose value is not reached
         // sets both again.
-        self.monitored.store(UNMONITORED, Ordering::Relaxed);
+        if generation.is_device() {
+            self.monitored.store(UNMONITORED, Ordering::Relaxed);
+        }
         self.wake_all(sink);
         Ok(())
     }
@@ -496,7 +566,13 @@ impl Slot {
     /// These are S1 to S5 on behalf of the device. The first thread that notices `value` moves
     /// `announced` there, and looks for the residues that it passes. The fence orders the read of
     /// `value` before S2, as SeqCst does for S1. The fence in `monitor` orders W2 before W3.
+    ///
+    /// The values of an unordered fence come in any order, and a value that was announced before
+    /// may be new to a waiter. So all that are registered are woken.
     pub(crate) fn announce(&self, generation: Generation, sink: EventSink<'_>, value: u64) -> bool {
+        if generation.is_unordered() {
+            return self.wake_waiters(generation, sink);
+        }
         let width = generation.width();
         let further = |old| (width.unannounced(old, value) != 0).then_some(folded(value));
         // The common case first: the fence was not written.
@@ -519,28 +595,34 @@ impl Slot {
         if (of_slot | of_page) & residues == 0 {
             return false;
         }
-        self.wake_all_registered(sink);
+        self.wake_all_registered(generation, sink);
         true
     }
 
     /// Wakes every waiter that is registered, whatever it waits for: this process cannot read a
-    /// device's value, or the waiters are to leave records.
-    pub(crate) fn wake_waiters(&self, generation: Generation, sink: EventSink<'_>) {
+    /// device's value, or the waiters are to leave records. Returns whether there were any.
+    pub(crate) fn wake_waiters(&self, generation: Generation, sink: EventSink<'_>) -> bool {
         fence(Ordering::SeqCst);
         if self.check_live(generation).is_err() {
-            return;
+            return false;
         }
         if generation.always_wakes() {
             self.wake_all(sink);
-        } else if self.waiters.load(Ordering::SeqCst) != 0 {
-            self.wake_all_registered(sink);
+            return true;
         }
+        let wakes = self.waiters.load(Ordering::SeqCst) != 0;
+        if wakes {
+            self.wake_all_registered(generation, sink);
+        }
+        wakes
     }
 
     /// Takes the monitored value back, then S3 to S5 for every waiter that is registered. Those
     /// whose value is not reached do both again, so that the monitored value stays right for them.
-    fn wake_all_registered(&self, sink: EventSink<'_>) {
-        self.monitored.store(UNMONITORED, Ordering::Relaxed);
+    fn wake_all_registered(&self, generation: Generation, sink: EventSink<'_>) {
+        if generation.is_device() {
+            self.monitored.store(UNMONITORED, Ordering::Relaxed);
+        }
         self.wake_registered(sink, u64::MAX);
     }
 

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::fence::{Fence, RecordPlace, WaitRecord};
 use crate::shm::participant::Participant;
 use crate::shm::residue::{self, Residues, Width};
+use crate::shm::rewind::{self, Moment};
 use crate::shm::slot::WaitTarget;
 use crate::shm::wait_table::{RecordContents, Role};
 use std::ops::ControlFlow;
@@ -33,6 +34,8 @@ pub(crate) enum Comparison {
     Differs,
     /// Compared as plain numbers, under a mask: `(value & mask) op (condition's & mask)`.
     Masked { mask: u64, op: Op },
+    /// Compared as plain numbers, of an unordered fence.
+    Plain { op: Op, signed: bool },
 }
 
 /// What the caller asks for, UMF_OP_*: a comparison of two plain numbers.
@@ -62,6 +65,9 @@ impl Op {
     }
 }
 
+/// The sign bit of a value.
+const SIGN: u64 = 1 << 63;
+
 /// One entry of a wait.
 #[derive(Clone, Copy)]
 pub(crate) struct Condition<'a> {
@@ -70,6 +76,8 @@ pub(crate) struct Condition<'a> {
     pub(crate) value: u64,
     pub(crate) comparison: Comparison,
     pub(crate) until: Until,
+    /// When the wait began: values that an unordered fence had since then count.
+    pub(crate) since: Moment,
 }
 
 /// A condition without its fence, for callers that keep their own reference to the fence.
@@ -78,13 +86,20 @@ pub(crate) struct Predicate {
     value: u64,
     comparison: Comparison,
     until: Until,
+    since: Moment,
 }
 
 impl Predicate {
     /// The condition on `fence`, which has to be the fence that the predicate was made for.
     #[inline]
     pub(crate) fn of(self, fence: &Fence) -> Condition<'_> {
-        Condition { fence, value: self.value, comparison: self.comparison, until: self.until }
+        let Predicate { value, comparison, until, since } = self;
+        Condition { fence, value, comparison, until, since }
+    }
+
+    /// The same for a wait that begins now, if it has not begun.
+    pub(crate) fn begin(self, fence: &Fence) -> Predicate {
+        self.of(fence).begin().predicate()
     }
 }
 
@@ -92,20 +107,31 @@ impl<'a> Condition<'a> {
     /// The common one: the fence has reached the value. `Invalid` for a value that the fence cannot
     /// have.
     pub(crate) fn reached(fence: &'a Fence, value: u64) -> Result<Condition<'a>> {
-        let comparison = Comparison::Reached;
-        let condition = Condition { fence, value, comparison, until: Until::Signaled };
-        if fence.width().holds(value) { Ok(condition) } else { Err(Error::Invalid) }
+        let mut comparison = Comparison::Reached;
+        // The common kind takes one test.
+        if !fence.is_common() {
+            if fence.is_unordered() {
+                comparison = Comparison::Plain { op: Op::Ge, signed: false };
+            } else if !fence.width().holds(value) {
+                return Err(Error::Invalid);
+            }
+        }
+        Ok(Condition { fence, value, comparison, until: Until::Signaled, since: rewind::NEVER })
     }
 
     /// `fence`'s value `op` `value`, under `mask` unless that is 0. `Invalid` for a value that the
-    /// fence cannot have, and for one that it would have to exceed but cannot.
+    /// fence cannot have, and for one that it would have to exceed but cannot. Only values of
+    /// unordered fences are compared as signed numbers, without a mask.
     pub(crate) fn new(
         fence: &'a Fence,
-        op: Op,
+        (op, signed): (Op, bool),
         value: u64,
         mask: u64,
         until: Until,
     ) -> Result<Condition<'a>> {
+        if fence.is_unordered() || signed {
+            return Condition::unordered(fence, (op, signed), value, mask, until);
+        }
         let width = fence.width();
         if !width.holds(value) {
             return Err(Error::Invalid);
@@ -124,12 +150,41 @@ impl<'a> Condition<'a> {
         if until == Until::Submitted && comparison != Comparison::Reached {
             return Err(Error::Invalid);
         }
-        Ok(Condition { fence, value, comparison, until })
+        Ok(Condition { fence, value, comparison, until, since: rewind::NEVER })
+    }
+
+    #[cold]
+    fn unordered(
+        fence: &'a Fence,
+        (op, signed): (Op, bool),
+        value: u64,
+        mask: u64,
+        until: Until,
+    ) -> Result<Condition<'a>> {
+        if !fence.is_unordered() || until == Until::Submitted || signed && mask != 0 {
+            return Err(Error::Invalid);
+        }
+        let comparison = if mask == 0 {
+            Comparison::Plain { op, signed }
+        } else {
+            Comparison::Masked { mask, op }
+        };
+        Ok(Condition { fence, value, comparison, until, since: rewind::NEVER })
     }
 
     /// The condition without its fence.
     pub(crate) fn predicate(&self) -> Predicate {
-        Predicate { value: self.value, comparison: self.comparison, until: self.until }
+        let Condition { value, comparison, until, since, .. } = *self;
+        Predicate { value, comparison, until, since }
+    }
+
+    /// The same for a wait that begins now, if it has not begun.
+    #[inline]
+    pub(super) fn begin(self) -> Condition<'a> {
+        if self.since != rewind::NEVER {
+            return self;
+        }
+        Condition { since: self.fence.begin_wait(), ..self }
     }
 
     /// Whether it is met. The error if it is not met and never will be.
@@ -154,7 +209,7 @@ impl<'a> Condition<'a> {
         if self.until == Until::Submitted && self.holds(self.fence.pending_value()) {
             return Ok(true);
         }
-        if self.fence.check(|value| self.holds(value))? {
+        if self.fence.check(|value| self.holds(value) || self.held_before_a_rewind())? {
             return Ok(true);
         }
         if self.is_past() { Err(Error::Past) } else { Ok(false) }
@@ -169,7 +224,20 @@ impl<'a> Condition<'a> {
             Comparison::Equal => value == self.value,
             Comparison::Differs => value != self.value,
             Comparison::Masked { mask, op } => op.holds(value & mask, self.value & mask),
+            Comparison::Plain { op, signed: false } => op.holds(value, self.value),
+            // With the sign bits reversed, signed numbers have the order of unsigned ones.
+            Comparison::Plain { op, signed: true } => op.holds(value ^ SIGN, self.value ^ SIGN),
         }
+    }
+
+    /// Whether the value was at least the condition's since the wait began, and is not any more.
+    fn held_before_a_rewind(&self) -> bool {
+        let least = match self.comparison {
+            Comparison::Plain { op: Op::Ge, signed: false } => Some(self.value),
+            Comparison::Plain { op: Op::Gt, signed: false } => self.value.checked_add(1),
+            _ => None,
+        };
+        least.is_some_and(|least| self.fence.was_reached(self.since, least))
     }
 
     /// Whether a value that only grows is beyond every value at which the condition, which is not
@@ -181,7 +249,7 @@ impl<'a> Condition<'a> {
                 Comparison::Before => value >= self.value,
                 Comparison::Equal => value > self.value,
                 Comparison::Differs => value == u64::MAX,
-                Comparison::Reached | Comparison::Masked { .. } => false,
+                Comparison::Reached | Comparison::Masked { .. } | Comparison::Plain { .. } => false,
             }
     }
 
@@ -202,7 +270,13 @@ impl<'a> Condition<'a> {
             return residue::residue(self.value);
         }
         match self.comparison {
-            Comparison::Masked { .. } => residue::ALL,
+            Comparison::Masked { .. } | Comparison::Plain { signed: true, .. } => residue::ALL,
+            // The value leaves T upwards or downwards.
+            Comparison::Plain { op: Op::Ne, .. } => {
+                residue::residue(self.value.wrapping_add(1))
+                    | residue::residue(self.value.wrapping_sub(1))
+            }
+            Comparison::Plain { .. } => residue::residue(self.first_value()),
             Comparison::Reached | Comparison::Before | Comparison::Equal | Comparison::Differs => {
                 residue::residue(self.first_value())
             }
@@ -216,7 +290,7 @@ impl<'a> Condition<'a> {
             Comparison::Reached | Comparison::Before | Comparison::Equal | Comparison::Differs => {
                 true
             }
-            Comparison::Masked { .. } => false,
+            Comparison::Masked { .. } | Comparison::Plain { .. } => false,
         };
         let only_grows = self.fence.width() == Width::Bits64 && self.until == Until::Signaled;
         (is_ordered && only_grows).then(|| self.first_value())
@@ -231,6 +305,10 @@ impl<'a> Condition<'a> {
             // It differs once it left T.
             Comparison::Differs => self.value.wrapping_add(1),
             Comparison::Masked { .. } => self.fence.value().wrapping_add(1),
+            // The value next to the ones at which it is not met.
+            Comparison::Plain { op: Op::Ge | Op::Eq | Op::Le, .. } => self.value,
+            Comparison::Plain { op: Op::Gt | Op::Ne, .. } => self.value.wrapping_add(1),
+            Comparison::Plain { op: Op::Lt, .. } => self.value.wrapping_sub(1),
         }
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Blocking waits for any or for all of many conditions.
 
+use super::begun::Begun;
 use super::condition::Conditions;
 use super::page_events::{PageEvents, WakeReason};
 use super::records::{WaitRecords, record_wait};
@@ -33,6 +34,7 @@ pub(crate) fn any(conditions: &impl Conditions, deadline: Deadline) -> Result<us
 /// take its stack in addition to that of the other.
 #[inline(never)]
 fn block_for_any(conditions: &impl Conditions, deadline: Deadline) -> Result<usize> {
+    let conditions = &Begun::new(conditions)?;
     if trace::is_on() {
         traced::any(conditions, || sleep_for_any(conditions, deadline))
     } else {
@@ -153,6 +155,7 @@ fn check_failures(conditions: &impl Conditions, from: usize) -> Result<()> {
 /// The part of `all` that blocks. The conditions before `at` are met.
 #[inline(never)]
 fn block_for_all(conditions: &impl Conditions, at: usize, deadline: Deadline) -> Result<()> {
+    let conditions = &Begun::new(conditions)?;
     if trace::is_on() {
         traced::all(conditions, || sleep_for_all(conditions, at, deadline))
     } else {

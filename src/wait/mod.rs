@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod begun;
 pub(crate) mod block;
 mod condition;
 mod lead;

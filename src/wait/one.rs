@@ -23,6 +23,7 @@ pub(crate) fn one(condition: Condition<'_>, deadline: Deadline) -> Result<()> {
     if deadline == Deadline::POLL {
         return Err(Error::TimedOut);
     }
+    let condition = condition.begin();
     if trace::is_on() {
         return traced::one(&condition, || unmet(condition, deadline));
     }

@@ -101,7 +101,7 @@ pub(super) enum SlotIndex {
 /// The value in the slot from which on the condition, which is not met, may be met. 0 if only a
 /// check tells.
 fn first_value(condition: &Condition<'_>) -> u64 {
-    let in_slot = condition.fence.has_inline_u64();
+    let in_slot = condition.fence.is_common();
     condition.threshold().filter(|_| in_slot).unwrap_or(0)
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Waits as traces show them: their begin and end, and which signal ended them.
 
-use super::condition::{Comparison, Condition, Conditions, Until};
+use super::condition::{Comparison, Condition, Conditions, Op, Until};
 use crate::error::{Error, Result};
 use crate::trace::{self, Subject};
 
@@ -87,6 +87,12 @@ impl Condition<'_> {
             Comparison::Equal => " == ",
             Comparison::Differs => " != ",
             Comparison::Masked { .. } => " by mask ",
+            Comparison::Plain { op: Op::Ge, .. } => " >= ",
+            Comparison::Plain { op: Op::Gt, .. } => " > ",
+            Comparison::Plain { op: Op::Eq, .. } => " == ",
+            Comparison::Plain { op: Op::Ne, .. } => " != ",
+            Comparison::Plain { op: Op::Lt, .. } => " < ",
+            Comparison::Plain { op: Op::Le, .. } => " <= ",
         };
         Subject::Fence(name, between, self.fence.point(self.value))
     }

@@ -91,6 +91,7 @@ pub const FENCE_FLAGS: &[(u64, &str)] = &[
     (1 << 0, "32bit"),
     (1 << 1, "device"),
     (FENCE_LASTING, "lasting"),
+    (1 << 4, "unordered"),
     (1 << 32, "external"),
     (1 << 33, "waiters"),
 ];

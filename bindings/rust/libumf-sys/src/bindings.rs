@@ -13,6 +13,14 @@ pub const UMF_PAGE_MEMORY_WRITE: u64 = 1;
 pub const UMF_FENCE_32BIT: u64 = 1;
 pub const UMF_FENCE_DEVICE: u64 = 2;
 pub const UMF_FENCE_LASTING: u64 = 4;
+pub const UMF_FENCE_UNORDERED: u64 = 16;
+pub const UMF_UPDATE_EXCHANGE: u32 = 0;
+pub const UMF_UPDATE_COMPARE_EXCHANGE: u32 = 1;
+pub const UMF_UPDATE_ADD: u32 = 2;
+pub const UMF_UPDATE_SUBTRACT: u32 = 3;
+pub const UMF_UPDATE_AND: u32 = 4;
+pub const UMF_UPDATE_OR: u32 = 5;
+pub const UMF_UPDATE_XOR: u32 = 6;
 pub const UMF_FENCE_ONES_LOST: u64 = 8;
 pub const UMF_WAIT_MAX: u32 = 1048576;
 pub const UMF_WAIT_ANY: u64 = 1;
@@ -23,6 +31,7 @@ pub const UMF_OP_EQ: u32 = 2;
 pub const UMF_OP_NE: u32 = 3;
 pub const UMF_OP_LT: u32 = 4;
 pub const UMF_OP_LE: u32 = 5;
+pub const UMF_OP_SIGNED: u32 = 256;
 pub const UMF_DEVICE_CAP_SYNCOBJ: u64 = 1;
 pub const UMF_DEVICE_CAP_TIMELINE: u64 = 2;
 pub const UMF_DEVICE_CAP_EVENTFD: u64 = 4;
@@ -137,6 +146,13 @@ unsafe extern "C" {
     pub fn umf_fence_unref(fence: *mut umf_fence);
     pub fn umf_fence_index(fence: *const umf_fence) -> u32;
     pub fn umf_fence_signal(fence: *mut umf_fence, value: u64) -> core::ffi::c_int;
+    pub fn umf_fence_update(
+        fence: *mut umf_fence,
+        operation: u32,
+        operand: u64,
+        expected: u64,
+        out_previous: *mut u64,
+    ) -> core::ffi::c_int;
     pub fn umf_fence_value(fence: *const umf_fence) -> u64;
     pub fn umf_fence_submit(fence: *mut umf_fence, value: u64) -> core::ffi::c_int;
     pub fn umf_fence_pending_value(fence: *const umf_fence) -> u64;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-//! Fences: values that only grow.
+//! Fences: values that only grow, or take any value.
 
 use crate::error::{Error, Result, check};
 use crate::handle::handle;
@@ -7,12 +7,37 @@ use crate::page::name_for_c;
 use crate::{Condition, Deadline, Signal, sys};
 
 handle! {
-    /// A fence: a value that only grows, or wraps around if it has 32 bits.
+    /// A fence: a value that only grows, wraps around if it has 32 bits, or takes any value with
+    /// [`FenceFlags::UNORDERED`](crate::FenceFlags::UNORDERED).
     ///
     /// [`Page::create_fence`](crate::Page::create_fence) makes one, and
     /// [`Page::open_fence`](crate::Page::open_fence) opens one of another process.
     #[doc(alias = "umf_fence")]
     Fence: umf_fence, umf_fence_ref, umf_fence_unref
+}
+
+/// A change of the value of an unordered fence: see [`Fence::update`]. Arithmetic is modulo 2^64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Update {
+    /// Stores the value.
+    Exchange(u64),
+    /// Stores `new` if the value is `expected`: then `expected` is also what is returned.
+    CompareExchange {
+        /// The value that is replaced.
+        expected: u64,
+        /// The value that is stored.
+        new: u64,
+    },
+    /// Adds.
+    Add(u64),
+    /// Subtracts.
+    Subtract(u64),
+    /// Bitwise and.
+    And(u64),
+    /// Bitwise or.
+    Or(u64),
+    /// Bitwise exclusive or.
+    Xor(u64),
 }
 
 impl Fence {
@@ -23,13 +48,35 @@ impl Fence {
         unsafe { sys::umf_fence_index(self.as_raw()) }
     }
 
-    /// Raises the value, and wakes the waiters that it meets.
+    /// Raises the value, and wakes the waiters that it meets. An unordered fence takes any value.
     ///
     /// A waiter that sees the value also sees the memory that the caller wrote before.
     #[doc(alias = "umf_fence_signal")]
     pub fn signal(&self, value: u64) -> Result<()> {
         // SAFETY: The fence is valid.
         check(unsafe { sys::umf_fence_signal(self.as_raw(), value) })
+    }
+
+    /// Changes the value of an unordered fence atomically, and wakes the waiters that this may
+    /// concern. Returns the value before the change.
+    #[doc(alias = "umf_fence_update")]
+    pub fn update(&self, update: Update) -> Result<u64> {
+        let (operation, operand, expected) = match update {
+            Update::Exchange(value) => (sys::UMF_UPDATE_EXCHANGE, value, 0),
+            Update::CompareExchange { expected, new } => {
+                (sys::UMF_UPDATE_COMPARE_EXCHANGE, new, expected)
+            }
+            Update::Add(operand) => (sys::UMF_UPDATE_ADD, operand, 0),
+            Update::Subtract(operand) => (sys::UMF_UPDATE_SUBTRACT, operand, 0),
+            Update::And(operand) => (sys::UMF_UPDATE_AND, operand, 0),
+            Update::Or(operand) => (sys::UMF_UPDATE_OR, operand, 0),
+            Update::Xor(operand) => (sys::UMF_UPDATE_XOR, operand, 0),
+        };
+        let mut previous = 0;
+        let out = &raw mut previous;
+        // SAFETY: The fence is valid, and `out` is valid for writing.
+        check(unsafe { sys::umf_fence_update(self.as_raw(), operation, operand, expected, out) })?;
+        Ok(previous)
     }
 
     /// Returns the value. It stays readable after the fence ended.

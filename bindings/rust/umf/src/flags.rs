@@ -60,6 +60,8 @@ flags! {
         DEVICE = UMF_FENCE_DEVICE;
         /// The fence lives as long as its page.
         LASTING = UMF_FENCE_LASTING;
+        /// The value has no order: see [`Fence::update`](crate::Fence::update).
+        UNORDERED = UMF_FENCE_UNORDERED;
         /// A value of all ones means that the device is lost. Only for fences in a driver's memory.
         ONES_LOST = UMF_FENCE_ONES_LOST;
     }

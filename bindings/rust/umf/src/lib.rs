@@ -76,7 +76,7 @@ pub use deadline::Deadline;
 pub use device::{Device, DeviceCaps};
 pub use error::{Error, Result};
 pub use event_loop::{DispatchLoop, EventLoop, Tie};
-pub use fence::Fence;
+pub use fence::{Fence, Update};
 pub use flags::{CapFlags, DeviceCapFlags, FenceFlags, PageFlags, QueueFlags, WaitFlags};
 pub use graph::{GraphFormat, write_graph};
 pub use library::{Caps, caps, set_spin, version};

@@ -55,9 +55,17 @@ impl<'fence> Condition<'fence> {
         Condition(raw, PhantomData)
     }
 
+    /// Returns the condition with signed numbers compared. Only for unordered fences.
+    #[doc(alias = "UMF_OP_SIGNED")]
+    pub fn signed(mut self) -> Condition<'fence> {
+        self.0.op |= sys::UMF_OP_SIGNED;
+        self
+    }
+
     /// Returns the condition with another comparison.
     pub fn with_op(mut self, op: Op) -> Condition<'fence> {
-        self.0.op = match op {
+        let signed = self.0.op & sys::UMF_OP_SIGNED;
+        let op = match op {
             Op::Ge => sys::UMF_OP_GE,
             Op::Gt => sys::UMF_OP_GT,
             Op::Eq => sys::UMF_OP_EQ,
@@ -65,6 +73,7 @@ impl<'fence> Condition<'fence> {
             Op::Lt => sys::UMF_OP_LT,
             Op::Le => sys::UMF_OP_LE,
         };
+        self.0.op = signed | op;
         self
     }
 

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use umf::{
     Deadline, Device, Error, EventLoop, Fence, FenceFlags, GraphFormat, Notifier, Op, Page,
-    PageFlags, Queue, Syncobj, WaitFlags, Watch, wait_all, wait_any,
+    PageFlags, Queue, Syncobj, Update, WaitFlags, Watch, wait_all, wait_any,
 };
 
 fn is_send_and_sync<T: Send + Sync>() {}
@@ -236,6 +236,27 @@ fn conditions_have_operators_and_masks() {
     assert_eq!(met(fence.reaches(0x15).with_op(Op::Le)), Ok(()));
     assert_eq!(met(fence.reaches(0x05).with_op(Op::Eq).with_mask(0xf)), Ok(()));
     assert_eq!(wait_any(&[], WaitFlags::NONE, Deadline::NOW), Err(Error::InvalidArgument));
+}
+
+#[test]
+fn an_unordered_fence_takes_any_value_and_is_compared_as_asked() {
+    let page = Page::create(1, PageFlags::NONE).unwrap();
+    let fence = page.create_fence(7, FenceFlags::UNORDERED).unwrap();
+    assert_eq!(fence.update(Update::Subtract(8)), Ok(7));
+    let met = |condition| wait_all(&[condition], WaitFlags::NONE, Deadline::NOW);
+    assert_eq!(met(fence.reaches(0).with_op(Op::Lt).signed()), Ok(()));
+    assert_eq!(met(fence.reaches(0).signed().with_op(Op::Ge)), Err(Error::TimedOut));
+    assert_eq!(fence.update(Update::Exchange(0b1100)), Ok(u64::MAX));
+    assert_eq!(fence.update(Update::And(0b0110)), Ok(0b1100));
+    assert_eq!(fence.update(Update::Or(0b0011)), Ok(0b0100));
+    assert_eq!(fence.update(Update::Xor(0b0001)), Ok(0b0111));
+    assert_eq!(fence.update(Update::Add(4)), Ok(0b0110));
+    assert_eq!(fence.update(Update::CompareExchange { expected: 9, new: 1 }), Ok(10));
+    assert_eq!(fence.update(Update::CompareExchange { expected: 10, new: 1 }), Ok(10));
+    assert_eq!(fence.signal(0), Ok(()));
+    assert_eq!((fence.value(), fence.submit(3)), (0, Err(Error::InvalidArgument)));
+    let (_page, ordered) = page_and_fence();
+    assert_eq!(ordered.update(Update::Add(1)), Err(Error::InvalidArgument));
 }
 
 #[test]
