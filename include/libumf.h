@@ -658,7 +658,8 @@ struct umf_fence;
  * not been met. Watches of one event loop do not count as other waits for each other. In a page
  * with UMF_PAGE_SINGLE_WRITER it holds for the last two. From 2^39 on, a rewound value counts
  * rounded down, by less than one part in 2^38. Other operators, UMF_OP_SIGNED and masks compare
- * the value that is there when the waiter looks.
+ * the value that is there when the waiter looks. The wait of a job begins when the jobs and waits
+ * before it are done.
  *
  * Of a fence that a device writes too, rewinds by the device are not remembered, and of those by
  * programs only the last. umf_page_notify() wakes all its waiters, and while one waits, the device
