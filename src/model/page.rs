@@ -5,6 +5,7 @@
 use super::creator::Creator;
 use super::event_count::{EventCount, EventSink};
 use super::generation::{Generation, Kind};
+use super::names::{Name, Named};
 use super::owner_death;
 use super::page_budget::PageBudget;
 use super::slot::Slot;
@@ -53,6 +54,11 @@ impl Page {
             Ok(Memory { events: EventCount::new(), wait_table: WaitTable::new(), slots })
         })?;
         Page::map(memory, Access::Everyone)
+    }
+
+    /// No file holds names.
+    pub(crate) fn name_of(&self, _: Named) -> Option<Name> {
+        None
     }
 
     /// A page that only its creator can write to: the creator's mapping, and that of a process
