@@ -96,7 +96,7 @@ pub(super) struct Line {
 
 impl Line {
     /// More than the longest event: some 200 bytes of names, and as many of numbers.
-    const MAX: usize = 448;
+    const MAX: usize = 416;
 
     /// Writes an event.
     pub(super) fn event(
