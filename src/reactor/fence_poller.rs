@@ -54,7 +54,7 @@ use crate::fence::Fence;
 use crate::fence::poll_interval::poll_interval;
 use crate::shm::owner_death;
 use crate::shm::page::{Page, SlotHandle};
-use crate::shm::page_budget::{WAKE_UP_NS, clock};
+use crate::shm::page_budget::{WAKE_UP_MOST_NS, WAKE_UP_NS, clock};
 use crate::shm::slot::WaitTarget;
 use crate::sys::futex::{self, MUTED_NS, Sleep, WAITV_MAX, WaitList, Word};
 use crate::sys::thread::{Run, Thread};
@@ -124,7 +124,7 @@ struct PollSet {
     woken_by: Option<usize>,
     /// Whether a check of all fences of a page goes on or begins in the next round, with no sleep.
     goes_on: bool,
-    /// Whether to measure the next sleep: the round before it led to nothing.
+    /// Whether to measure the next sleep: the round before it led to nothing, or ended a rest.
     measures_sleep: bool,
     /// The processor time of the last sleep, as far as it was measured.
     wake_up_ns: u64,
@@ -155,9 +155,6 @@ const PAGES_MAX: usize = WAITV_MAX - 2;
 /// A check of all fences of a page goes on in the next round after so many slots, which the pages
 /// of a poller share. The other pages are served in between.
 const CHECKS_MAX: usize = if cfg!(modeled) { 1 } else { 2048 };
-
-/// The most that a page pays for a wake-up: a signal handler may have run meanwhile.
-const WAKE_UP_MOST_NS: u64 = 100_000;
 
 /// The longest sleep without futex_waitv.
 const MAX_SLEEP_NS: u64 = 1_000_000_000;
@@ -386,14 +383,16 @@ impl FencePoller {
             let woken = page.sequence.wrapping_add(page.slots_sequence) != before
                 || woken_by.as_ref().is_some_and(|woken_by| std::ptr::eq(&**woken_by, &*page.page));
             let costs = woken || was_checking || timed_out && !page.polled_fences.is_empty();
+            // The sleep after a rest is as good as wasted.
+            set.measures_sleep |= page.rested;
             page.found |= found_here;
             if costs && !page.found {
                 set.measures_sleep |= woken;
-                // The end of the page's rest has woken the thread too. That alone costs nothing, or
-                // the page would rest for ever.
-                let rest = if woken && std::mem::take(&mut page.rested) { WAKE_UP_NS } else { 0 };
-                let wake_up = if woken { set.wake_up_ns + rest } else { 0 };
-                page.spent += time::now() - start + wake_up;
+                // The end of the page's rest has woken the thread too, at about the same cost. That
+                // alone costs nothing, or the page would rest for ever.
+                let rested = woken && std::mem::take(&mut page.rested);
+                let wake_ups = u64::from(woken) + u64::from(rested);
+                page.spent += time::now() - start + wake_ups * set.wake_up_ns;
             }
             if !page.is_checking() {
                 check_ended |= was_checking;

@@ -21,7 +21,7 @@ use super::watch::{Registration, Scheduler, Trigger, Watch, WordRegistrar};
 use crate::convert::Xshmfence;
 use crate::error::{Error, Result};
 use crate::fence::poll_interval::poll_interval;
-use crate::shm::page_budget::{PageBudget, WAKE_UP_NS};
+use crate::shm::page_budget::{PageBudget, WAKE_UP_MOST_NS, WAKE_UP_NS};
 use crate::sys::futex::{self, Sleep, WAITV_MAX, WaitList, Word};
 use crate::sys::thread::{Run, Thread};
 use crate::sys::time::{self, Deadline};
@@ -56,6 +56,8 @@ struct Entry {
     /// The value that the last sleep expected. `None` before the first.
     slept_on: Option<u32>,
     budget: PageBudget,
+    /// Whether the thread did not sleep on it last: the end of its rest wakes the thread.
+    rested: bool,
 }
 
 /// What one sleep waits for. It keeps the words mapped: others may remove the entries meanwhile.
@@ -71,6 +73,10 @@ struct PollSet {
     until: Deadline,
     /// How the last sleep ended.
     wake_up: WakeUp,
+    /// Whether to measure the next sleep: the round before it led to nothing, or ended a rest.
+    measures_sleep: bool,
+    /// The processor time of the last sleep, as far as it was measured.
+    wake_up_ns: u64,
 }
 
 /// A word, and the value that it is expected to hold.
@@ -128,7 +134,7 @@ impl XshmfencePoller {
         let registrar = this.clone().unsize::<dyn WordRegistrar>(|poller| poller);
         watch.set_registration(Registration::Word(registrar));
         let (fence, watch, budget) = (fence.clone(), watch.clone(), PageBudget::new());
-        state.entries.push(Entry { fence, watch, slept_on: None, budget });
+        state.entries.push(Entry { fence, watch, slept_on: None, budget, rested: false });
         state.version += 1;
         state.polling_since = time::now();
         drop(state);
@@ -183,7 +189,10 @@ impl XshmfencePoller {
         let words = set.words.iter().take(set.len).flatten();
         let words = words.map(|word| Word { word: word.fence.word(), expected: word.expected });
         let words = std::iter::once(control).chain(words);
+        let before = std::mem::take(&mut set.measures_sleep).then(time::thread_cpu_time);
         let slept = block::on(&mut set.wait_list, words, NonZeroU32::MAX, None, set.until);
+        let took = |before| time::thread_cpu_time().saturating_sub(before);
+        set.wake_up_ns = before.map_or(WAKE_UP_NS, took).clamp(WAKE_UP_NS, WAKE_UP_MOST_NS);
         set.wake_up = match slept {
             Ok(_) if set.until.has_passed() => WakeUp::Expected,
             // The first word is `control`.
@@ -210,7 +219,8 @@ impl PollState {
             Some(expected) => {
                 woken.expected = expected;
                 entry.slept_on = Some(expected);
-                entry.waste_since(start);
+                entry.waste_since(start, set.wake_up_ns);
+                set.measures_sleep = true;
                 entry.budget.rests_until(|| start).is_none()
             }
             None => {
@@ -230,7 +240,7 @@ impl PollState {
         while let Some(entry) = self.entries.get_mut(at) {
             if let Some(end) = entry.budget.rests_until(|| start) {
                 set.until = set.until.min(end);
-                entry.slept_on = None;
+                (entry.slept_on, entry.rested) = (None, true);
                 at += 1;
                 continue;
             }
@@ -240,8 +250,10 @@ impl PollState {
             };
             let changed = entry.slept_on.replace(expected).is_some_and(|last| last != expected);
             if changed || woken_on.as_ref().is_some_and(|fence| fence.is(&entry.fence)) {
-                entry.waste_since(start);
+                entry.waste_since(start, set.wake_up_ns);
+                set.measures_sleep = true;
             }
+            set.measures_sleep |= entry.rested;
             if let Some(word) = set.words.get_mut(len) {
                 PolledWord::set(word, &entry.fence, expected);
                 len += 1;
@@ -264,8 +276,9 @@ impl PollState {
 
 impl Entry {
     /// Notes that a wake-up, and what was done since `start`, led to nothing.
-    fn waste_since(&self, start: u64) {
-        self.budget.waste(time::now().saturating_sub(start) + WAKE_UP_NS);
+    fn waste_since(&mut self, start: u64, wake_up_ns: u64) {
+        let wake_ups = 1 + u64::from(std::mem::take(&mut self.rested));
+        self.budget.waste(time::now().saturating_sub(start) + wake_ups * wake_up_ns);
     }
 }
 
@@ -346,6 +359,8 @@ impl Run for XshmfencePoller {
             wait_list: WaitList::new(),
             until: Deadline::NEVER,
             wake_up: WakeUp::Expected,
+            measures_sleep: false,
+            wake_up_ns: WAKE_UP_NS,
         };
         while self.listen(&mut set) {
             self.scheduler.run_due();

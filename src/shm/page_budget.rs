@@ -28,7 +28,7 @@ pub(crate) use crate::sys::time::now as clock;
 pub(crate) struct PageBudget(AtomicU64);
 
 /// A page pays back this part of the time that passes, so it can waste no more.
-const PART: u64 = 25;
+const PART: u64 = 30;
 
 /// What may be wasted at once: about a hundred needless wake-ups.
 const BURST_NS: u64 = 1_000_000;
@@ -36,6 +36,9 @@ const BURST_NS: u64 = 1_000_000;
 /// What a wake-up costs besides the checks, if that is not measured: the system calls, and the
 /// switches of the thread.
 pub(crate) const WAKE_UP_NS: u64 = 8_000;
+
+/// The most that a page pays for a measured one: a signal handler may have run meanwhile.
+pub(crate) const WAKE_UP_MOST_NS: u64 = 100_000;
 
 impl PageBudget {
     pub(crate) const fn new() -> PageBudget {
