@@ -188,8 +188,8 @@ static const struct maker makers[] = {
     { "umf_page_export_dma_buf", export_page, 0, NULL },
 };
 
-/* Whether the kernel exports the fence of a point (Linux 6.16): it has the flag, and then finds that
- * there is no handle 0. */
+/* Whether the kernel exports the fence of a point (Linux 6.16): it has the flag, and then finds
+ * that there is no handle 0. */
 static bool
 exports_points(void)
 {
