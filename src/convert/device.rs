@@ -29,8 +29,8 @@ pub(crate) struct DeviceCaps {
 /// destroy it. The kernel would then give its number to another syncobj, whose fence may be
 /// pending.
 ///
-/// A sync_file that has signaled is kept instead. No ioctl changes what it holds, so the child of a
-/// fork and whoever has a sync_file that was merged from it can do nothing to it.
+/// A sync_file that has signaled is kept instead. No ioctl changes what it holds: neither the child
+/// of a fork nor the owner of a sync_file that was merged from it can change it.
 pub(crate) struct Device {
     fd: OwnedFd,
     caps: DeviceCaps,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Export to the implicit fences of a dma-buf, and import from them.
 
-use super::rules::{apply_outcome, check_import, is_reached, scope, wait_until_reached};
+use super::rules::{apply_outcome, check_import, scope, signaled_if_reached, wait_until_reached};
 use super::sync_file::SignaledSource;
 use super::{Access, Device};
 use crate::error::Result;
@@ -26,7 +26,7 @@ pub(crate) fn export_dma_buf(
         FileKind::require(&[FileKind::Anonymous], buffer)?;
         return dma_buf::import_sync_file(buffer, access, kernel_fence.as_fd());
     }
-    if let Some(signaled) = device.and_then(Device::signaled).filter(|_| is_reached(fence, value)) {
+    if let Some(signaled) = signaled_if_reached(device, fence, value) {
         FileKind::require(&[FileKind::Anonymous], buffer)?;
         return dma_buf::import_sync_file(buffer, access, signaled);
     }

@@ -3,19 +3,20 @@
 //!
 //! The kernel documentation has it in dma-buf, "Indefinite DMA Fences". So each export waits for
 //! the UMF first, or sees that it is reached. The kernel fence that it then makes has already
-//! signaled. No path leads from
-//! an unreached UMF to a kernel object.
+//! signaled. No path leads from an unreached UMF to a kernel object.
 //!
 //! An export that does not wait makes no kernel fence. It passes on the one that the caller
 //! attached to the value (`fence/attach.rs`): a `dma_fence` of a kernel driver, which depends on no
 //! UMF.
 
+use super::device::Device;
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::sys::sync_file::Outcome;
 use crate::sys::time::Deadline;
 use crate::trace::{Scope, Subject};
 use crate::wait::{self, Condition};
+use rustix::fd::BorrowedFd;
 
 /// Records a conversion in the trace, from here to the end of the call.
 pub(super) fn scope(name: &'static str, fence: &Fence, value: u64) -> Scope {
@@ -26,6 +27,15 @@ pub(super) fn scope(name: &'static str, fence: &Fence, value: u64) -> Scope {
 /// [`wait_until_reached`] refuses.
 pub(super) fn is_reached(fence: &Fence, value: u64) -> bool {
     Condition::reached(fence, value).is_ok_and(|condition| condition.met() == Ok(true))
+}
+
+/// Returns the device's sync_file that has signaled, if `fence` has reached `value`.
+pub(super) fn signaled_if_reached<'a>(
+    device: Option<&'a Device>,
+    fence: &Fence,
+    value: u64,
+) -> Option<BorrowedFd<'a>> {
+    device?.signaled().filter(|_| is_reached(fence, value))
 }
 
 /// Waits until a kernel fence may be made of `fence` at `value`.

@@ -2,7 +2,7 @@
 //! Export to a sync_file, and import from one.
 
 use super::device::Device;
-use super::rules::{apply_outcome, check_import, is_reached, scope, wait_until_reached};
+use super::rules::{apply_outcome, check_import, scope, signaled_if_reached, wait_until_reached};
 use crate::error::{Error, Result};
 use crate::fence::Fence;
 use crate::sys::descriptor::dup;
@@ -26,7 +26,7 @@ pub(crate) fn export_sync_file(
     if let Some(kernel_fence) = fence.attached(value) {
         return dup(kernel_fence.as_fd());
     }
-    if let Some(signaled) = device.and_then(Device::signaled).filter(|_| is_reached(fence, value)) {
+    if let Some(signaled) = signaled_if_reached(device, fence, value) {
         // Not a duplicate: it would share the open file with other consumers. While one of them has
         // a descriptor, the kernel leaves the file in the epoll set of another that closed its own.
         // It signaled when the device was opened, so a wait makes a new one.

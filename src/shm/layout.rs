@@ -34,8 +34,7 @@ pub(super) struct Header {
     /// so that a slot stays unused as long as possible, whichever process creates fences.
     pub(super) next_free: AtomicU32,
     reserved: [AtomicU32; 10],
-    /// Not 0 while blocking waits are to leave wait records. The library did not read it at first,
-    /// and a process that does not leaves none.
+    /// Not 0 while blocking waits are to leave wait records.
     pub(super) record_waits: AtomicU32,
 }
 

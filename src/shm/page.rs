@@ -6,9 +6,7 @@ use super::event_count::{EventCount, EventSink};
 use super::generation::{Generation, Kind};
 use super::judged_creators::JudgedCreators;
 use super::layout::{self, Header, MAX_FENCES};
-use super::names;
-#[cfg(not(modeled))]
-use super::names::{Name, Named};
+use super::names::{self, Name, Named};
 use super::owner_death;
 use super::page_budget::PageBudget;
 use super::slot::Slot;
@@ -19,7 +17,6 @@ use crate::interrupt::{Notifier, SignalWord};
 use crate::sys::descriptor::dup;
 use crate::sys::memfd::{self, Access, FileId, Mapping, Writers};
 use crate::sys::udmabuf;
-#[cfg(not(modeled))]
 use crate::trace;
 use crate::util::refs::{OnceRef, Ref};
 use crate::util::registry::Registry;
@@ -47,7 +44,6 @@ pub(crate) struct Page {
     /// How much time it may waste in this process.
     budget: PageBudget,
     /// Whether the file has room for names.
-    #[cfg_attr(modeled, allow(dead_code))]
     has_names: bool,
     /// Read from the header once and checked. The header is not read again, since a peer can write
     /// to it.
@@ -155,7 +151,6 @@ impl Page {
         fence_count: u32,
     ) -> Result<Ref<Page>> {
         config::read_environment();
-        #[cfg(not(modeled))]
         trace::start_by_environment();
         let id = memfd::file_id(memfd.as_fd())?;
         let is_inspected = why == Use::Inspect;
@@ -204,7 +199,6 @@ impl Page {
 
     /// The memory that this process mapped, for a driver that imports it by its address. It is
     /// writable if [`Page::is_writable`].
-    #[cfg(not(modeled))]
     pub(crate) fn memory(&self) -> (NonNull<u8>, u64) {
         (self.start, self.len())
     }
@@ -216,7 +210,6 @@ impl Page {
 
     /// Names the page or one of its fences. `Denied` if this process cannot write to the page,
     /// `NotSupported` if its file has no room: another program made it.
-    #[cfg(not(modeled))]
     pub(crate) fn set_name(&self, of: Named, name: Name) -> Result<()> {
         if !self.is_writable {
             return Err(Error::Denied);
@@ -240,14 +233,12 @@ impl Page {
     }
 
     /// The name, if there is one.
-    #[cfg(not(modeled))]
     pub(crate) fn name_of(&self, of: Named) -> Option<Name> {
         let mut entry = [0; names::ENTRY_LEN];
         memfd::read_at(self.memfd.as_fd(), &mut entry, self.name_offset(of)?).ok()?;
         Name::of_entry(&entry, of)
     }
 
-    #[cfg(not(modeled))]
     fn name_offset(&self, of: Named) -> Option<u64> {
         self.has_names.then(|| self.len() + of.entry() * names::ENTRY_LEN as u64)
     }
@@ -392,7 +383,6 @@ impl Page {
 
     /// Fails every fence that lives now. All errors are written before the first waiter wakes up.
     /// `Denied` if this process cannot write to the page.
-    #[cfg(not(modeled))]
     pub(crate) fn set_error(&self, errno: FenceErrno) -> Result<()> {
         if !self.is_writable {
             return Err(Error::Denied);
