@@ -12,7 +12,6 @@
 #include "late.h"
 #include "notifier.h"
 
-#include <poll.h>
 #include <sys/eventfd.h>
 
 enum how { BARE_LOOP, SPINNING, EVENT_SPINNING, BARE_POLL, NOTIFIED, EVENT_BLOCKING, BARE_NAPS,
@@ -83,21 +82,15 @@ static void
 wait_for(enum how how, uint64_t value)
 {
     const _Atomic uint64_t *word = (const void *)((char *)page_memory + umf_fence_offset(progress));
-    struct pollfd entry = { polled, POLLIN, 0 };
     switch (how) {
     case BARE_LOOP:
-        while (*word < value)
-            ;
+        look_until(word, value);
         break;
     case BARE_NAPS:
-        while (*word < value)
-            nanosleep(&(struct timespec){ .tv_nsec = 20000 }, NULL);
+        nap_until(word, value);
         break;
     case BARE_POLL:
-        while (*word < value) {
-            CHECK(poll(&entry, 1, -1) == 1);
-            CHECK(read(polled, &(uint64_t){ 0 }, 8) == 8);
-        }
+        poll_until(word, value, polled);
         break;
     case EVENT_SPINNING:
         CU(cuEventSynchronize(spinning));

@@ -12,7 +12,6 @@
 #include "raw_page.h"
 #include "sleeper.h"
 
-#include <poll.h>
 #include <sys/eventfd.h>
 
 /* Where the device interrupts: nowhere, at the notifier, or at a descriptor of its own. The thread
@@ -78,22 +77,15 @@ wait_for(enum how how, uint64_t value)
 {
     struct umf_fence *fence = fences[how == NOTIFIED || how == BARE_POLL];
     const _Atomic uint64_t *word = (const void *)(raw.bytes + umf_fence_offset(fence));
-    struct pollfd entry = { interrupts[BARE], POLLIN, 0 };
     switch (how) {
     case BARE_LOOP:
-        while (*word < value)
-            ;
+        look_until(word, value);
         break;
     case BARE_NAPS:
-        while (*word < value)
-            nanosleep(&(struct timespec){ .tv_nsec = 20000 }, NULL);
+        nap_until(word, value);
         break;
     case BARE_POLL:
-        while (*word < value) {
-            CHECK(poll(&entry, 1, -1) == 1);
-            if (read(interrupts[BARE], &(uint64_t){ 0 }, 8) < 0)
-                CHECK(errno == EAGAIN);
-        }
+        poll_until(word, value, interrupts[BARE]);
         break;
     default:
         OK(umf_fence_wait(fence, value, FOREVER));

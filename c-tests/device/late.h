@@ -7,6 +7,8 @@
 
 #include "check.h"
 
+#include <poll.h>
+
 struct late {
     double p25_us, median_us, p90_us;
 };
@@ -41,6 +43,33 @@ print_late(const char *what, struct late late, const struct late *peer)
         printf("%8.2f", late.median_us / peer->median_us);
     else
         printf("%8s", "");
+}
+
+/* What a program without the library does until a device has written a value: look all the time. */
+static inline void
+look_until(const _Atomic uint64_t *word, uint64_t value)
+{
+    while (*word < value)
+        ;
+}
+
+/* Look every 20 us. */
+static inline void
+nap_until(const _Atomic uint64_t *word, uint64_t value)
+{
+    while (*word < value)
+        nanosleep(&(struct timespec){ .tv_nsec = 20000 }, NULL);
+}
+
+/* Look after each interrupt, which an eventfd counts. */
+static inline void
+poll_until(const _Atomic uint64_t *word, uint64_t value, int interrupt)
+{
+    struct pollfd entry = { interrupt, POLLIN, 0 };
+    while (*word < value) {
+        CHECK(poll(&entry, 1, -1) == 1);
+        CHECK(read(interrupt, &(uint64_t){ 0 }, 8) == 8);
+    }
 }
 
 #endif

@@ -27,19 +27,6 @@ new_gpu_fence(void)
     return fence;
 }
 
-/* From here on, any system call but the exit kills this process. */
-static void
-forbid_system_calls(void)
-{
-    struct sock_filter steps[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 1, 0),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    install_filter(steps, ARRAY_SIZE(steps));
-}
-
 /* Submits jobs to two queues, each of which waits for the job before it on the other one, and
  * reads the results. */
 static void

@@ -262,17 +262,26 @@ a_watch_that_only_calls_has_no_record(void)
     tear_down(&scene);
 }
 
-/* Without a tie, no call tells that a process of another pid namespace died. Its records stay until
- * they say nothing any more. */
-static void
-a_process_that_died_in_a_container_untied_keeps_its_records(struct peer *peer)
+/* The process that the peer started in a container. 0 if it could not: then the peer is over. */
+static pid_t
+hear_of_container(struct peer *peer)
 {
     pid_t inside = (pid_t)hear(peer->sock);
     if (inside == 0) {
         printf("not available: user and pid namespaces\n");
         end_peer(peer);
-        return;
     }
+    return inside;
+}
+
+/* Without a tie, no call tells that a process of another pid namespace died. Its records stay until
+ * they say nothing any more. */
+static void
+a_process_that_died_in_a_container_untied_keeps_its_records(struct peer *peer)
+{
+    pid_t inside = hear_of_container(peer);
+    if (inside == 0)
+        return;
     struct scene scene = set_up();
     send_page(peer->sock, scene.page);
     CHECK(hear(peer->sock) == 1);
@@ -289,12 +298,9 @@ a_process_that_died_in_a_container_untied_keeps_its_records(struct peer *peer)
 static void
 a_process_that_died_in_a_container_makes_room(struct peer *peer)
 {
-    pid_t inside = (pid_t)hear(peer->sock);
-    if (inside == 0) {
-        printf("not available: user and pid namespaces\n");
-        end_peer(peer);
+    pid_t inside = hear_of_container(peer);
+    if (inside == 0)
         return;
-    }
     struct scene scene = set_up();
     struct umf_watch *tie;
     send_page(peer->sock, scene.page);

@@ -11,13 +11,6 @@
 /* Without the size of the struct, which differs in programs that were built with newer headers. */
 #define IOCTL(request) { #request, SYS_ioctl, 1, 0xffff, (request) & 0xffff }
 
-#ifdef SYS_open
-#define OPEN SYS_open
-#define OPEN_FLAGS 1
-#else
-#define OPEN SYS_openat
-#define OPEN_FLAGS 2
-#endif
 #ifndef SYS_poll
 #define SYS_poll SYS_ppoll
 #endif
@@ -48,25 +41,13 @@ static int buffer, pending;
 static int
 create_device(void)
 {
-    struct umf_device *const none = (void *)&m, *device = none;
-    int result = umf_device_create(m.gpu, 0, &device);
-    if (result == 0)
-        umf_device_unref(device);
-    else
-        CHECK(device == none);
-    return result;
+    MAKE_AND_UNREF(device, umf_device_create(m.gpu, 0, &made));
 }
 
 static int
 create_syncobj(void)
 {
-    struct umf_syncobj *const none = (void *)&m, *syncobj = none;
-    int result = umf_syncobj_create(m.device, 0, &syncobj);
-    if (result == 0)
-        umf_syncobj_unref(syncobj);
-    else
-        CHECK(syncobj == none);
-    return result;
+    MAKE_AND_UNREF(syncobj, umf_syncobj_create(m.device, 0, &made));
 }
 
 static int
@@ -75,10 +56,7 @@ export_syncobj(void)
     struct umf_syncobj *syncobj;
     OK(umf_syncobj_create(m.device, 0, &syncobj));
     int fd = SENTINEL, result = umf_syncobj_export(syncobj, 0, &fd);
-    if (result == 0)
-        close(fd);
-    else
-        CHECK(fd == SENTINEL);
+    close_made(fd, result);
     umf_syncobj_unref(syncobj);
     return result;
 }
@@ -132,13 +110,7 @@ make_pending_sync_file(void)
 static int
 open_syncobj(void)
 {
-    struct umf_syncobj *const none = (void *)&m, *syncobj = none;
-    int result = umf_syncobj_open(m.device, timeline, 0, &syncobj);
-    if (result == 0)
-        umf_syncobj_unref(syncobj);
-    else
-        CHECK(syncobj == none);
-    return result;
+    MAKE_AND_UNREF(syncobj, umf_syncobj_open(m.device, timeline, 0, &made));
 }
 
 static int
@@ -168,10 +140,7 @@ static int
 export_page(void)
 {
     int fd = SENTINEL, result = umf_page_export_dma_buf(m.page, 0, &fd);
-    if (result == 0)
-        close(fd);
-    else
-        CHECK(fd == SENTINEL);
+    close_made(fd, result);
     return result;
 }
 

@@ -57,10 +57,7 @@ count_calls(const struct machine *m, enum way way, const char *name, unsigned io
         end_trace();
         _exit(result != 0);
     }
-    struct system_calls counted = trace(child);
-    printf("    %s: %u calls, %u of them ioctls\n", name, counted.all, counted.ioctls);
-    EXPECT(ioctls, counted.ioctls);
-    EXPECT(calls, counted.all);
+    expect_calls(child, name, ioctls, calls);
 }
 
 static void

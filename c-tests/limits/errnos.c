@@ -9,13 +9,6 @@
 
 #define ALL_OF(name, number) { name, number, -1, 0, 0 }
 
-#ifdef SYS_open
-#define OPEN SYS_open
-#define OPEN_FLAGS 1
-#else
-#define OPEN SYS_openat
-#define OPEN_FLAGS 2
-#endif
 #ifndef SYS_fstat
 #define SYS_fstat SYS_newfstatat
 #endif
@@ -74,35 +67,20 @@ static struct umf_fence *fences[2];
 static int
 create_page(void)
 {
-    struct umf_page *const none = (void *)&fences, *page = none;
-    int result = umf_page_create(1, UMF_PAGE_SINGLE_WRITER, &page);
-    if (result == 0)
-        umf_page_unref(page);
-    else
-        CHECK(page == none);
-    return result;
+    MAKE_AND_UNREF(page, umf_page_create(1, UMF_PAGE_SINGLE_WRITER, &made));
 }
 
 static int
 import_page(void)
 {
-    struct umf_page *const none = (void *)&fences, *page = none;
-    int result = umf_page_import(their_page, 0, &page);
-    if (result == 0)
-        umf_page_unref(page);
-    else
-        CHECK(page == none);
-    return result;
+    MAKE_AND_UNREF(page, umf_page_import(their_page, 0, &made));
 }
 
 static int
 export_page(void)
 {
     int fd = SENTINEL, result = umf_page_export(pages[0], 0, &fd);
-    if (result == 0)
-        close(fd);
-    else
-        CHECK(fd == SENTINEL);
+    close_made(fd, result);
     return result;
 }
 
@@ -143,26 +121,14 @@ notify(void)
 static int
 create_loop_alone(void)
 {
-    struct umf_loop *const none = (void *)&fences, *loop = none;
-    int result = umf_loop_create(0, &loop);
-    if (result == 0)
-        umf_loop_unref(loop);
-    else
-        CHECK(loop == none);
-    return result;
+    MAKE_AND_UNREF(loop, umf_loop_create(0, &made));
 }
 
 static int
 create_notifier(void)
 {
-    struct umf_notifier *const none = (void *)&fences, *notifier = none;
     const struct umf_interrupt interrupt = { .size = sizeof(interrupt), .fd = event };
-    int result = umf_notifier_create(&interrupt, 0, &notifier);
-    if (result == 0)
-        umf_notifier_unref(notifier);
-    else
-        CHECK(notifier == none);
-    return result;
+    MAKE_AND_UNREF(notifier, umf_notifier_create(&interrupt, 0, &made));
 }
 
 /* The result of a call of a loop; if that is 0, its end is awaited. */

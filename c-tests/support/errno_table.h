@@ -14,6 +14,15 @@
 
 #include <sys/ioctl.h>
 
+/* The C library opens files by either. */
+#ifdef SYS_open
+#define OPEN SYS_open
+#define OPEN_FLAGS 1
+#else
+#define OPEN SYS_openat
+#define OPEN_FLAGS 2
+#endif
+
 static const struct {
     const char *name;
     int value;
@@ -159,6 +168,29 @@ struct maker {
     int works;
     void (*prepare)(void);
 };
+
+/* Returns the result of a call that makes a handle, `made`, which is not kept. A call that failed
+ * has not written it. */
+#define MAKE_AND_UNREF(type, call)                                                                 \
+    do {                                                                                           \
+        struct umf_##type *const none_ = (void *)&error_to_answer, *made = none_;                  \
+        int result_ = (call);                                                                      \
+        if (result_ == 0)                                                                          \
+            umf_##type##_unref(made);                                                              \
+        else                                                                                       \
+            CHECK(made == none_);                                                                  \
+        return result_;                                                                            \
+    } while (0)
+
+/* The same for a descriptor, which was SENTINEL before. */
+static inline void
+close_made(int fd, int result)
+{
+    if (result == 0)
+        close(fd);
+    else
+        CHECK(fd == SENTINEL);
+}
 
 static inline int
 expected_result(const struct errno_row *row, int error, const struct maker *maker)

@@ -65,4 +65,14 @@ trace(pid_t child)
     return counted;
 }
 
+/* Prints what the child calls between the two, and fails the test if that is another number. */
+static inline void
+expect_calls(pid_t child, const char *name, unsigned ioctls, unsigned calls)
+{
+    struct system_calls counted = trace(child);
+    printf("    %s: %u calls, %u of them ioctls\n", name, counted.all, counted.ioctls);
+    EXPECT(ioctls, counted.ioctls);
+    EXPECT(calls, counted.all);
+}
+
 #endif
