@@ -54,7 +54,7 @@ use crate::fence::Fence;
 use crate::fence::poll_interval::poll_interval;
 use crate::shm::owner_death;
 use crate::shm::page::{Page, SlotHandle};
-use crate::shm::page_budget::{WAKE_UP_MOST_NS, WAKE_UP_NS, clock};
+use crate::shm::page_budget::{ProcessorTime, WAKE_UP_MOST_NS, WAKE_UP_NS, clock};
 use crate::shm::slot::WaitTarget;
 use crate::sys::futex::{self, MUTED_NS, Sleep, WAITV_MAX, WaitList, Word};
 use crate::sys::thread::{Run, Thread};
@@ -128,6 +128,7 @@ struct PollSet {
     measures_sleep: bool,
     /// The processor time of the last sleep, as far as it was measured.
     wake_up_ns: u64,
+    used: ProcessorTime,
     wait_list: WaitList,
     until: Deadline,
     /// When to check every fence of the pages whose wake-ups may be muted, if there are any.
@@ -392,7 +393,7 @@ impl FencePoller {
                 // alone costs nothing, or the page would rest for ever.
                 let rested = woken && std::mem::take(&mut page.rested);
                 let wake_ups = u64::from(woken) + u64::from(rested);
-                page.spent += time::now() - start + wake_ups * set.wake_up_ns;
+                page.spent += set.used.since(start) + wake_ups * set.wake_up_ns;
             }
             if !page.is_checking() {
                 check_ended |= was_checking;
@@ -474,6 +475,7 @@ impl Run for FencePoller {
             goes_on: false,
             measures_sleep: false,
             wake_up_ns: WAKE_UP_NS,
+            used: ProcessorTime::new(),
             wait_list: WaitList::new(),
             until: Deadline::NEVER,
             until_muted: Deadline::NEVER,
@@ -486,10 +488,13 @@ impl Run for FencePoller {
                 set.wake_up_ns = 0;
                 continue;
             }
-            let before = std::mem::take(&mut set.measures_sleep).then(time::thread_cpu_time);
+            let is_measured = std::mem::take(&mut set.measures_sleep);
+            if is_measured {
+                set.used.since_asked();
+            }
             let slept = self.sleep(&mut set);
-            let took = |before| time::thread_cpu_time().saturating_sub(before);
-            set.wake_up_ns = before.map_or(WAKE_UP_NS, took).clamp(WAKE_UP_NS, WAKE_UP_MOST_NS);
+            let took = if is_measured { set.used.since_asked() } else { WAKE_UP_NS };
+            set.wake_up_ns = took.clamp(WAKE_UP_NS, WAKE_UP_MOST_NS);
             match slept {
                 Ok(Sleep::Woken(word)) => set.woken_by = set.number_in_words(word),
                 Ok(Sleep::Changed | Sleep::Interrupted | Sleep::TimedOut) => {}

@@ -21,7 +21,7 @@ use super::watch::{Registration, Scheduler, Trigger, Watch, WordRegistrar};
 use crate::convert::Xshmfence;
 use crate::error::{Error, Result};
 use crate::fence::poll_interval::poll_interval;
-use crate::shm::page_budget::{PageBudget, WAKE_UP_MOST_NS, WAKE_UP_NS};
+use crate::shm::page_budget::{PageBudget, ProcessorTime, WAKE_UP_MOST_NS, WAKE_UP_NS};
 use crate::sys::futex::{self, Sleep, WAITV_MAX, WaitList, Word};
 use crate::sys::thread::{Run, Thread};
 use crate::sys::time::{self, Deadline};
@@ -77,6 +77,7 @@ struct PollSet {
     measures_sleep: bool,
     /// The processor time of the last sleep, as far as it was measured.
     wake_up_ns: u64,
+    used: ProcessorTime,
 }
 
 /// A word, and the value that it is expected to hold.
@@ -189,10 +190,13 @@ impl XshmfencePoller {
         let words = set.words.iter().take(set.len).flatten();
         let words = words.map(|word| Word { word: word.fence.word(), expected: word.expected });
         let words = std::iter::once(control).chain(words);
-        let before = std::mem::take(&mut set.measures_sleep).then(time::thread_cpu_time);
+        let is_measured = std::mem::take(&mut set.measures_sleep);
+        if is_measured {
+            set.used.since_asked();
+        }
         let slept = block::on(&mut set.wait_list, words, NonZeroU32::MAX, None, set.until);
-        let took = |before| time::thread_cpu_time().saturating_sub(before);
-        set.wake_up_ns = before.map_or(WAKE_UP_NS, took).clamp(WAKE_UP_NS, WAKE_UP_MOST_NS);
+        let took = if is_measured { set.used.since_asked() } else { WAKE_UP_NS };
+        set.wake_up_ns = took.clamp(WAKE_UP_NS, WAKE_UP_MOST_NS);
         set.wake_up = match slept {
             Ok(_) if set.until.has_passed() => WakeUp::Expected,
             // The first word is `control`.
@@ -219,7 +223,7 @@ impl PollState {
             Some(expected) => {
                 woken.expected = expected;
                 entry.slept_on = Some(expected);
-                entry.waste_since(start, set.wake_up_ns);
+                entry.waste(set.used.since(start), set.wake_up_ns);
                 set.measures_sleep = true;
                 entry.budget.rests_until(|| start).is_none()
             }
@@ -250,7 +254,7 @@ impl PollState {
             };
             let changed = entry.slept_on.replace(expected).is_some_and(|last| last != expected);
             if changed || woken_on.as_ref().is_some_and(|fence| fence.is(&entry.fence)) {
-                entry.waste_since(start, set.wake_up_ns);
+                entry.waste(set.used.since(start), set.wake_up_ns);
                 set.measures_sleep = true;
             }
             set.measures_sleep |= entry.rested;
@@ -275,10 +279,10 @@ impl PollState {
 }
 
 impl Entry {
-    /// Notes that a wake-up, and what was done since `start`, led to nothing.
-    fn waste_since(&mut self, start: u64, wake_up_ns: u64) {
+    /// Notes that a wake-up, and what was done in `used` nanoseconds, led to nothing.
+    fn waste(&mut self, used: u64, wake_up_ns: u64) {
         let wake_ups = 1 + u64::from(std::mem::take(&mut self.rested));
-        self.budget.waste(time::now().saturating_sub(start) + wake_ups * wake_up_ns);
+        self.budget.waste(used + wake_ups * wake_up_ns);
     }
 }
 
@@ -361,6 +365,7 @@ impl Run for XshmfencePoller {
             wake_up: WakeUp::Expected,
             measures_sleep: false,
             wake_up_ns: WAKE_UP_NS,
+            used: ProcessorTime::new(),
         };
         while self.listen(&mut set) {
             self.scheduler.run_due();

@@ -14,7 +14,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::sys::time::Deadline;
+use crate::sys::time::{self, Deadline};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 // The clock of the budgets is CLOCK_MONOTONIC. A model checker has its own, since each run has to
@@ -39,6 +39,33 @@ pub(crate) const WAKE_UP_NS: u64 = 8_000;
 
 /// The most that a page pays for a measured one: a signal handler may have run meanwhile.
 pub(crate) const WAKE_UP_MOST_NS: u64 = 100_000;
+
+/// From here on, elapsed time may be that of other threads, and the processor time is asked for.
+const PREEMPTION_NS: u64 = 200_000;
+
+/// The processor time of a thread that checks pages, as far as it asks for it.
+pub(crate) struct ProcessorTime {
+    asked: u64,
+}
+
+impl ProcessorTime {
+    pub(crate) const fn new() -> ProcessorTime {
+        ProcessorTime { asked: 0 }
+    }
+
+    /// What the thread used since it asked last.
+    pub(crate) fn since_asked(&mut self) -> u64 {
+        let now = time::thread_cpu_time();
+        now.saturating_sub(std::mem::replace(&mut self.asked, now))
+    }
+
+    /// What the thread used since `start`, a time of CLOCK_MONOTONIC. If it was preempted, and did
+    /// not ask shortly before, that counts as used.
+    pub(crate) fn since(&mut self, start: u64) -> u64 {
+        let elapsed = time::now().saturating_sub(start);
+        if elapsed < PREEMPTION_NS { elapsed } else { elapsed.min(self.since_asked()) }
+    }
+}
 
 impl PageBudget {
     pub(crate) const fn new() -> PageBudget {
@@ -97,6 +124,15 @@ mod tests {
             let wasted = wasted(check_ns);
             assert!(wasted <= 50_000_000 + check_ns, "{check_ns}: {wasted}");
         }
+    }
+
+    #[test]
+    fn time_of_other_threads_is_not_used() {
+        let mut used = ProcessorTime::new();
+        used.since_asked();
+        let start = time::now();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(used.since(start) < 5_000_000);
     }
 
     #[test]
