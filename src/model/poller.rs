@@ -187,6 +187,25 @@ fn a_watch_gets_its_signal_if_the_log_falls_short_amid_a_check() {
 }
 
 #[test]
+fn a_check_of_all_fences_checks_a_watch_that_an_event_has_passed() {
+    check_bounded(2, || {
+        let (_page, a) = fence(0);
+        let poller = Poller::start();
+        for bit in [1, 2] {
+            let condition = Condition::new(&a, (Op::Ne, false), 0, bit, Until::Signaled);
+            poller.add(condition.unwrap(), &a);
+        }
+        // The check for this event begins with the second watch.
+        assert_eq!(a.notify(), Ok(()));
+        assert_eq!(a.signal(2), Ok(()));
+        for _ in 0..2 {
+            assert_eq!(a.notify(), Ok(()));
+        }
+        poller.end_after(1);
+    });
+}
+
+#[test]
 fn the_failure_of_a_fence_completes_its_watch() {
     check(|| {
         let (_page, a) = fence(0);

@@ -24,7 +24,7 @@
 //!
 //! So a thread that adds a watch to a page that is polled already need not wake the poller.
 //!
-//! # Checks of all fences
+//! # Checks that take long
 //!
 //! If the log of events does not reach back to the last W1, the poller checks all fences of the
 //! page. A peer can cause that at any time. A check of many fences takes several rounds, without a
@@ -32,6 +32,12 @@
 //! and checks the slots that signaled since, also those that the check has passed. If the log falls
 //! short again, another check follows: `must_check_all`. So before each W4 every fence was checked
 //! after the W1 that ended the known part of the log.
+//!
+//! The watches of one fence that have no order are all checked after an event of the fence, which
+//! may take several rounds too. The poller goes on with the next event once this check has reached
+//! its end: `sequence` stays at the event until then. Each of the two kinds of checks gets its
+//! share of a round. Both may be under way in the same fence: the one that begins later begins a
+//! new pass through the watches, whose end is that of both.
 //!
 //! # Who is woken
 //!
@@ -88,8 +94,13 @@ struct PollState {
 
 struct PolledPage {
     page: Ref<Page>,
-    /// The event count as it was read last.
+    /// The number of the first event that is not served: the event count as it was read last,
+    /// unless `is_behind`.
     sequence: u32,
+    /// Whether events are left that the last round had read.
+    is_behind: bool,
+    /// The slot whose watches are checked in part, for the event at `sequence`.
+    begun: Option<u32>,
     /// What the poller sleeps on.
     target: WaitTarget,
     /// Whether to check all fences once the check under way has reached its end.
@@ -98,6 +109,8 @@ struct PolledPage {
     needless: u32,
     /// Whether it rested since it last paid for a wake-up.
     rested: bool,
+    /// Whether a check of several rounds has reached its end in this one.
+    ended: bool,
     /// Whether the check under way completed a watch, and else the time that it took, in ns.
     found: bool,
     spent: u64,
@@ -108,6 +121,17 @@ struct PolledPage {
     /// Watches of fences that a device writes and no notifier serves, which are checked at
     /// intervals.
     polled_fences: WatchTable,
+}
+
+/// Which checks of a page may begin in a round.
+#[derive(Clone, Copy)]
+struct Begins {
+    /// Any. Otherwise those under way go on, and reach their end.
+    checks: bool,
+    /// Of all fences, although the log may have every event.
+    all: bool,
+    /// Of those that a device writes: their interval has ended.
+    polled: bool,
 }
 
 /// What one sleep waits for. It keeps the pages mapped: others may remove them from the state
@@ -153,9 +177,13 @@ const NEEDLESS_MAX: u32 = if cfg!(modeled) { 1 } else { 4 };
 /// futex_waitv takes at least one word a page, besides `control` and the word of owner deaths.
 const PAGES_MAX: usize = WAITV_MAX - 2;
 
-/// A check of all fences of a page goes on in the next round after so many slots, which the pages
-/// of a poller share. The other pages are served in between.
+/// A check goes on in the next round after so many watches, which the pages of a poller share. The
+/// other pages are served in between. A round has room for so many for events, and for so many of
+/// checks of all fences.
 const CHECKS_MAX: usize = if cfg!(modeled) { 1 } else { 2048 };
+
+/// A page with more watches than this is polled by its event count, so that its checks are divided.
+const SLOT_WATCHES_MAX: usize = 1024;
 
 /// The longest sleep without futex_waitv.
 const MAX_SLEEP_NS: u64 = 1_000_000_000;
@@ -221,7 +249,7 @@ impl FencePoller {
             let at = this.clone().unsize::<dyn Registrar>(|poller| poller);
             watch.set_registration(Registration::Fence { at, key: key(fence) });
             if let Some(watches) = page.watches(key(fence)) {
-                found = watches.add(predicate, watch.clone()) | watches.check(WaitTarget::Page);
+                found = watches.add(predicate, watch.clone());
             }
             unwatched = page.take_unwatched(key(fence), &mut state.drops);
         }
@@ -352,23 +380,25 @@ impl FencePoller {
             if page.target == WaitTarget::Slot && !page.has_few_fences(slots_max) {
                 page.move_back();
             }
-            let was_checking = page.is_checking();
+            let (was_checking, was_checking_all) = (page.is_checking(), page.is_checking_all());
             // A check at an interval that is still under way needs no other one.
-            let check_all = timed_out && cannot_block && !was_checking
+            let check_all = timed_out && cannot_block && !was_checking_all
                 || owner_may_have_died && !page.page.is_writable()
                 || may_be_muted && page.page.may_be_muted();
             // A check that was begun reaches its end. The page pays for it then.
-            let must_go_on = check_all || was_checking;
-            if let (false, Some(end)) = (must_go_on, page.page.budget().rests_until(clock)) {
+            let rest = page.page.budget().rests_until(clock);
+            if let (false, Some(end)) = (check_all || was_checking, rest) {
                 set.until_rested = set.until_rested.min(end);
                 page.rested = true;
                 continue;
             }
+            let may_begin = check_all || rest.is_none();
             let start = time::now();
             let before = page.sequence.wrapping_add(page.slots_sequence);
             let mut found_here = false;
             if page.target == WaitTarget::Page {
-                found_here = page.listen(check_all, timed_out, allowance, &mut state.drops);
+                let begins = Begins { checks: may_begin, all: check_all, polled: timed_out };
+                found_here = page.listen(begins, allowance, &mut state.drops);
                 if page.needless >= NEEDLESS_MAX && page.has_few_fences(slots_max) {
                     page.target = WaitTarget::Slot;
                 }
@@ -395,11 +425,11 @@ impl FencePoller {
                 let wake_ups = u64::from(woken) + u64::from(rested);
                 page.spent += set.used.since(start) + wake_ups * set.wake_up_ns;
             }
-            if !page.is_checking() {
-                check_ended |= was_checking;
+            check_ended |= was_checking_all && !page.is_checking_all();
+            if std::mem::take(&mut page.ended) || !page.is_checking() {
                 page.pay();
             }
-            set.goes_on |= page.is_checking() || page.must_check_all;
+            set.goes_on |= page.is_checking() || page.must_check_all || page.is_behind;
             found |= found_here;
             polls |= !page.polled_fences.is_empty();
         }
@@ -559,10 +589,13 @@ impl PollState {
             self.pages.push(PolledPage {
                 page,
                 sequence,
+                is_behind: false,
+                begun: None,
                 target: WaitTarget::Page,
                 must_check_all: false,
                 needless: 0,
                 rested: false,
+                ended: false,
                 found: false,
                 spent: 0,
                 slots_sequence: 0,
@@ -608,13 +641,19 @@ impl PolledPage {
 
     /// Whether it has at most so many fences.
     fn has_few_fences(&self, count: usize) -> bool {
-        let others = self.event_fences.fences_up_to(count);
-        others.is_some_and(|others| self.polled_fences.fences_up_to(count - others).is_some())
+        let of = |table: &WatchTable, count| table.fences_up_to(count, SLOT_WATCHES_MAX);
+        let others = of(&self.event_fences, count);
+        others.is_some_and(|others| of(&self.polled_fences, count - others).is_some())
     }
 
     /// Whether a check of all fences has begun and has not reached its end.
-    fn is_checking(&self) -> bool {
+    fn is_checking_all(&self) -> bool {
         self.event_fences.is_checking() || self.polled_fences.is_checking()
+    }
+
+    /// Whether any check has.
+    fn is_checking(&self) -> bool {
+        self.is_checking_all() || self.begun.is_some()
     }
 
     /// Has the poller sleep on the event count, for a watch that is added. Returns whether it slept
@@ -638,7 +677,7 @@ impl PolledPage {
         let mut found = false;
         let mut sum = 0u32;
         // This is a check of all fences.
-        self.must_check_all = false;
+        (self.must_check_all, self.is_behind, self.begun) = (false, false, None);
         for table in [&mut self.event_fences, &mut self.polled_fences] {
             table.end_check();
             found |= table.check_each(drops, |watches| {
@@ -657,50 +696,73 @@ impl PolledPage {
     }
 
     /// W1, then checks the slots that signaled since the last time. Begins to check all fences if
-    /// `check_all`, or if the log does not reach back that far, and those that a device writes if
-    /// `interval_ended`. Checks so many slots as `allowance` says. Returns whether any watch
-    /// completed.
-    fn listen(
+    /// that is asked for, or if the log does not reach back that far. Checks so many watches as
+    /// `allowance` says, of either kind. Returns whether any watch completed.
+    fn listen(&mut self, begins: Begins, allowance: usize, drops: &mut DeferredDrops) -> bool {
+        self.must_check_all |= begins.all;
+        let mut found = self.serve_events(begins.checks, allowance, drops);
+        // After W1. A check that is under way may have passed fences whose events are missing.
+        let was_checking = self.is_checking_all();
+        if begins.checks && self.must_check_all && !was_checking {
+            self.must_check_all = false;
+            self.event_fences.begin_check();
+            self.polled_fences.begin_check();
+        } else if begins.checks && begins.polled && !self.polled_fences.is_checking() {
+            self.polled_fences.begin_check();
+        }
+        let mut allowance = allowance;
+        for table in [&mut self.event_fences, &mut self.polled_fences] {
+            found |= table.go_on_checking(&mut allowance, drops);
+        }
+        self.ended |= was_checking && !self.is_checking_all();
+        found
+    }
+
+    /// W1, then checks the slots that signaled since the last time. Begins with none of them unless
+    /// `may_begin`. Returns whether any watch completed.
+    fn serve_events(
         &mut self,
-        check_all: bool,
-        interval_ended: bool,
+        may_begin: bool,
         mut allowance: usize,
         drops: &mut DeferredDrops,
     ) -> bool {
-        self.must_check_all |= check_all;
-        let before = self.sequence;
-        self.sequence = self.page.events().sequence().load(Ordering::Acquire);
-        let mut found = false;
-        let mut is_needless = self.sequence != before;
+        let (before, begun) = (self.sequence, self.begun.take());
+        let now = self.page.events().sequence().load(Ordering::Acquire);
+        self.sequence = now;
+        let (mut found, mut is_needless) = (false, true);
         let page = self.page.clone();
-        match page.events().signaled_since(before, self.sequence) {
+        match page.events().signaled_since(before, now) {
             None => self.must_check_all = true,
             Some(signaled) => {
-                for slot in signaled {
+                for (step, slot) in (0..).zip(signaled) {
+                    let event = before.wrapping_add(step);
+                    let goes_on = event == before && slot.is_some() && slot == begun;
+                    if allowance == 0 || !goes_on && !may_begin {
+                        self.sequence = event;
+                        break;
+                    }
                     let Some(slot) = slot else {
                         (self.must_check_all, is_needless) = (true, false);
                         continue;
                     };
                     for table in [&mut self.event_fences, &mut self.polled_fences] {
-                        if let Some(completed) = table.check_slot(slot, drops) {
-                            found |= completed;
-                            is_needless = false;
+                        let visit = table.check_slot(slot, !goes_on, &mut allowance, drops);
+                        let Some(visit) = visit else { continue };
+                        (found, is_needless) = (found | visit.found, false);
+                        if visit.is_begun {
+                            self.begun = Some(slot);
                         }
                     }
+                    if self.begun.is_some() {
+                        self.sequence = event;
+                        break;
+                    }
+                    self.ended |= goes_on;
                 }
             }
         }
-        // After W1. A check that is under way may have passed fences whose events are missing.
-        if self.must_check_all && !self.is_checking() {
-            self.must_check_all = false;
-            self.event_fences.begin_check();
-            self.polled_fences.begin_check();
-        } else if interval_ended && !self.polled_fences.is_checking() {
-            self.polled_fences.begin_check();
-        }
-        for table in [&mut self.event_fences, &mut self.polled_fences] {
-            found |= table.go_on_checking(&mut allowance, drops);
-        }
+        self.is_behind = self.sequence != now;
+        is_needless &= self.sequence != before;
         self.needless = self.needless.saturating_add((is_needless && !found).into());
         found
     }

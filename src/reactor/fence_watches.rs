@@ -2,7 +2,9 @@
 //! The watches of one fence: a binary heap by threshold, and a list for those that have none.
 //!
 //! A signal checks the top of the heap. So its cost does not depend on how many watches wait for
-//! higher values.
+//! higher values. It checks the whole list, in passes that may take several rounds of the poller. A
+//! pass goes from the last watch to the first. A removed watch is replaced by the last one, which
+//! the pass has checked already, or has yet to reach.
 
 use super::watch::{FenceKey, Watch};
 use crate::error::{Error, Result};
@@ -55,6 +57,9 @@ pub(crate) struct FenceWatches {
     unordered: Vec<WatchEntry>,
     /// How many of both are canceled, and have yet to be purged.
     canceled: usize,
+    /// What the pass under way has left to check: the heap, and so many watches of the list less
+    /// one. 0 if none is.
+    left: usize,
 }
 
 /// Fewer canceled watches than this are not purged.
@@ -64,7 +69,7 @@ impl FenceWatches {
     pub(crate) fn new(fence: Ref<Fence>) -> FenceWatches {
         let (by_threshold, unordered) = (BinaryHeap::new(), Vec::new());
         let _listening = fence.listen_owned();
-        FenceWatches { fence, _listening, by_threshold, unordered, canceled: 0 }
+        FenceWatches { fence, _listening, by_threshold, unordered, canceled: 0, left: 0 }
     }
 
     /// Returns the fence alone.
@@ -78,7 +83,12 @@ impl FenceWatches {
 
     /// Whether no watch waits for the fence.
     pub(crate) fn is_empty(&self) -> bool {
-        self.by_threshold.len() + self.unordered.len() == self.canceled
+        self.count() == self.canceled
+    }
+
+    /// How many watches it has, with canceled ones.
+    pub(crate) fn count(&self) -> usize {
+        self.by_threshold.len() + self.unordered.len()
     }
 
     /// Reserves memory for another watch. Most fences have one watch, so the first reservation is
@@ -93,10 +103,8 @@ impl FenceWatches {
         reserved.map_err(|_| Error::NoMemory)
     }
 
-    /// Adds a watch, for which memory was reserved. Returns true if it completes at once instead,
-    /// or if others did.
-    ///
-    /// The caller calls `check` next, which registers it as a waiter of the fence.
+    /// Adds a watch, for which memory was reserved, and registers it as a waiter of the fence.
+    /// Returns true if it completes at once instead, or if others did.
     pub(crate) fn add(&mut self, predicate: Predicate, watch: Ref<Watch>) -> bool {
         // A threshold is valid only for a condition that is not met now.
         if let Some(outcome) = Watch::check(predicate, &self.fence) {
@@ -107,11 +115,18 @@ impl FenceWatches {
         let found = self.fence.is_unordered() && self.check(WaitTarget::Page);
         let predicate = predicate.begin(&self.fence);
         watch.set_counted(true);
-        match predicate.of(&self.fence).threshold() {
-            Some(threshold) => self.by_threshold.push(WatchEntry { threshold, predicate, watch }),
-            None => self.unordered.push(WatchEntry { threshold: 0, predicate, watch }),
-        }
-        found
+        // The earlier watches are registered already.
+        let completed = match predicate.of(&self.fence).threshold() {
+            Some(threshold) => {
+                self.by_threshold.push(WatchEntry { threshold, predicate, watch });
+                self.check_heap(WaitTarget::Page, &mut { usize::MAX }).found
+            }
+            None => {
+                self.unordered.push(WatchEntry { threshold: 0, predicate, watch });
+                self.check_unordered(self.unordered.len() - 1, WaitTarget::Page)
+            }
+        };
+        found | completed
     }
 
     /// Counts a watch as canceled, and sometimes purges those that are.
@@ -121,9 +136,7 @@ impl FenceWatches {
             return;
         }
         self.canceled += 1;
-        if self.canceled >= PURGE_FROM
-            && self.canceled * 2 > self.by_threshold.len() + self.unordered.len()
-        {
+        if self.canceled >= PURGE_FROM && self.canceled * 2 > self.count() {
             // A watch that was canceled this moment still counts as one that waits. It stays until
             // its own call.
             let stays = |entry: &WatchEntry| entry.watch.is_counted();
@@ -147,10 +160,45 @@ impl FenceWatches {
         &self.fence
     }
 
-    /// Completes the watches whose condition is met or failed, and registers the others as waiters
-    /// of the fence. The caller read the sequence of `target` before. Returns whether any
-    /// completed.
+    /// Begins a pass through all watches. If one is under way, it begins anew: its end is then the
+    /// end of both.
+    pub(crate) fn begin(&mut self) {
+        self.left = self.unordered.len() + 1;
+    }
+
+    /// Whether no pass is under way.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Goes on with the pass, for as many watches as are allowed: completes those whose condition
+    /// is met or failed, and registers the others as waiters of the fence. The caller read the
+    /// sequence of `target` before it began the pass. Returns whether any completed.
+    pub(crate) fn go_on(&mut self, target: WaitTarget, allowance: &mut usize) -> bool {
+        // Some may have been canceled meanwhile.
+        let mut left = self.left.min(self.unordered.len() + 1);
+        if left == 0 {
+            return false;
+        }
+        let heap = self.check_heap(target, allowance);
+        let mut found = heap.found;
+        while left > 1 && *allowance > 0 {
+            *allowance -= 1;
+            left -= 1;
+            found |= self.check_unordered(left - 1, target);
+        }
+        self.left = if left == 1 && heap.ended { 0 } else { left };
+        found
+    }
+
+    /// A pass in one piece.
     pub(crate) fn check(&mut self, target: WaitTarget) -> bool {
+        self.begin();
+        self.go_on(target, &mut { usize::MAX })
+    }
+
+    /// Checks the heap down to a watch that waits on: that one, and as many as are allowed.
+    fn check_heap(&mut self, target: WaitTarget, allowance: &mut usize) -> HeapCheck {
         let mut found = false;
         while let Some(entry) = self.by_threshold.peek() {
             let checked = Self::check_entry(&self.fence, entry, target);
@@ -161,18 +209,25 @@ impl FenceWatches {
                 Checked::Canceled => {}
             }
             self.by_threshold.pop();
-        }
-        let (fence, canceled) = (&self.fence, &mut self.canceled);
-        self.unordered.retain(|entry| {
-            let checked = Self::check_entry(fence, entry, target);
-            match checked {
-                Checked::Completed => found = true,
-                Checked::CanceledCounted => *canceled -= 1,
-                Checked::Waiting | Checked::Canceled => {}
+            if *allowance == 0 {
+                return HeapCheck { found, ended: self.by_threshold.is_empty() };
             }
-            matches!(checked, Checked::Waiting)
-        });
-        found
+            *allowance -= 1;
+        }
+        HeapCheck { found, ended: true }
+    }
+
+    /// Checks a watch of the list. Returns whether it completed.
+    fn check_unordered(&mut self, at: usize, target: WaitTarget) -> bool {
+        let Some(entry) = self.unordered.get(at) else { return false };
+        let checked = Self::check_entry(&self.fence, entry, target);
+        match checked {
+            Checked::Waiting => return false,
+            Checked::CanceledCounted => self.canceled -= 1,
+            Checked::Completed | Checked::Canceled => {}
+        }
+        self.unordered.swap_remove(at);
+        matches!(checked, Checked::Completed)
     }
 
     fn check_entry(fence: &Fence, entry: &WatchEntry, target: WaitTarget) -> Checked {
@@ -207,6 +262,12 @@ impl FenceWatches {
     pub(crate) fn into_watches(self) -> impl Iterator<Item = Ref<Watch>> {
         self.by_threshold.into_vec().into_iter().chain(self.unordered).map(|entry| entry.watch)
     }
+}
+
+struct HeapCheck {
+    /// Whether any watch completed.
+    found: bool,
+    ended: bool,
 }
 
 /// What a check of one watch found.

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 //! The watched fences of a page, by slot, and a check of all of them in parts.
 //!
-//! A check of many fences takes long, and a peer can cause one at any time. So a caller gives it an
-//! allowance, serves its other pages, and lets the check go on. The check proceeds from the last
-//! slot to the first. A removed slot is replaced by the last one. That one is either checked
-//! already, or comes before the position that the check has reached: no slot is left out.
+//! A check of many fences takes long, and a peer can cause one at any time. So does a check of one
+//! fence with many watches that have no order. So a caller gives a check an allowance, serves its
+//! other pages, and lets the check go on. A check of all fences proceeds from the last slot to the
+//! first. A removed slot is replaced by the last one. That one is either checked already, or comes
+//! before the position that the check has reached: no slot is left out.
 
 #![forbid(unsafe_code)]
 
@@ -26,6 +27,17 @@ pub(super) struct WatchTable {
     positions: KeyMap<u32, u32>,
     /// A check of all slots has reached this position. Those before it remain.
     unchecked: usize,
+    /// The slot before that position, if it is checked in part.
+    begun: Option<u32>,
+}
+
+/// What a visit of a slot's fences found.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Visit {
+    /// Whether any watch completed.
+    pub(super) found: bool,
+    /// Whether the allowance ended before the check.
+    pub(super) is_begun: bool,
 }
 
 struct WatchedSlot {
@@ -79,12 +91,18 @@ impl WatchTable {
         self.slots.is_empty()
     }
 
-    /// Returns the number of fences. `None` if there are more fences or slots than `count`.
-    pub(super) fn fences_up_to(&self, count: usize) -> Option<usize> {
+    /// Returns the number of fences. `None` if there are more fences or slots than `count`, or more
+    /// watches than `watches_max`.
+    pub(super) fn fences_up_to(&self, count: usize, watches_max: usize) -> Option<usize> {
         if self.slots.len() > count {
             return None;
         }
-        Some(self.slots.iter().map(|slot| slot.fences.len()).sum()).filter(|sum| *sum <= count)
+        let (mut fences, mut watches) = (0, 0);
+        for slot in &self.slots {
+            fences += slot.fences.len();
+            watches += slot.fences.iter().map(FenceWatches::count).sum::<usize>();
+        }
+        (fences <= count && watches <= watches_max).then_some(fences)
     }
 
     pub(super) fn get(&mut self, key: FenceKey) -> Option<&mut FenceWatches> {
@@ -143,15 +161,23 @@ impl WatchTable {
         self.unchecked = self.unchecked.min(self.slots.len());
     }
 
-    /// Checks the fences of a slot. `None` if there is no such fence.
-    pub(super) fn check_slot(&mut self, slot: u32, drops: &mut DeferredDrops) -> Option<bool> {
+    /// Checks the fences of a slot for an event, for as many watches as are allowed. `begins`
+    /// unless it goes on with such a check. `None` if there is no such fence.
+    pub(super) fn check_slot(
+        &mut self,
+        slot: u32,
+        begins: bool,
+        allowance: &mut usize,
+        drops: &mut DeferredDrops,
+    ) -> Option<Visit> {
         let at = self.position(slot)?;
-        Some(self.visit(at, drops, |watches| watches.check(WaitTarget::Page)))
+        Some(self.go_on(at, begins, allowance, drops))
     }
 
     /// Begins a check of all fences.
     pub(super) fn begin_check(&mut self) {
         self.unchecked = self.slots.len();
+        self.begun = None;
     }
 
     /// Ends the check of all fences.
@@ -164,8 +190,8 @@ impl WatchTable {
         self.unchecked > 0
     }
 
-    /// Goes on with the check of all fences, for as many slots as are allowed. Returns whether any
-    /// watch completed.
+    /// Goes on with the check of all fences, for as many watches as are allowed. Each slot counts
+    /// as one too. Returns whether any watch completed.
     pub(super) fn go_on_checking(
         &mut self,
         allowance: &mut usize,
@@ -173,11 +199,39 @@ impl WatchTable {
     ) -> bool {
         let mut found = false;
         while self.unchecked > 0 && *allowance > 0 {
-            *allowance -= 1;
-            self.unchecked -= 1;
-            found |= self.visit(self.unchecked, drops, |watches| watches.check(WaitTarget::Page));
+            let at = self.unchecked - 1;
+            let slot = self.slots.get(at).map(|slot| slot.index);
+            let begins = self.begun.take() != slot;
+            *allowance -= usize::from(begins);
+            // Before the visit, which may remove the slot.
+            self.unchecked = at;
+            let visit = self.go_on(at, begins, allowance, drops);
+            found |= visit.found;
+            if visit.is_begun {
+                (self.unchecked, self.begun) = (at + 1, slot);
+            }
         }
         found
+    }
+
+    /// Begins a pass through the fences at a position, or goes on with it.
+    fn go_on(
+        &mut self,
+        at: usize,
+        begins: bool,
+        allowance: &mut usize,
+        drops: &mut DeferredDrops,
+    ) -> Visit {
+        let mut is_begun = false;
+        let found = self.visit(at, drops, |watches| {
+            if begins {
+                watches.begin();
+            }
+            let found = watches.go_on(WaitTarget::Page, allowance);
+            is_begun |= !watches.is_empty() && !watches.has_ended();
+            found
+        });
+        Visit { found, is_begun }
     }
 
     /// Lets `check` check each fence. Returns whether any watch completed.
