@@ -287,13 +287,16 @@ struct umf_page;
  * Create a page with room for fences.
  *
  * The page is a sealed memfd that can be passed to other processes. It takes 64 bytes for each
- * fence and 4096 bytes more, allocated by this call. The memory is charged to the memory control
- * group of this process. If that has no room, the kernel may kill a process of the group instead
- * of returning an error.
+ * fence and 4096 bytes more. This call allocates them, so later uses of the page cannot lack
+ * memory. The memory is charged to the memory control group of this process. If the group has no
+ * room, the kernel kills a process of the group, which may be this one. It returns an error only
+ * if it may kill none.
  *
- * A peer that can write to the page can punch a hole into it. If the kernel then finds no memory
- * for an access, it kills a process for lack of memory; with vm.overcommit_memory=2, the access
- * raises SIGBUS. Nobody can punch holes into a page with UMF_PAGE_SINGLE_WRITER.
+ * A peer that can write to the page can free its memory: it punches a hole. The next access finds
+ * 0 there, and takes memory that is charged to the process that makes it. Without memory for it,
+ * the kernel kills a process of that control group or of the machine. With vm.overcommit_memory=2
+ * the access raises SIGBUS instead. The library can prevent neither. Nobody can punch a hole into
+ * a page with UMF_PAGE_SINGLE_WRITER.
  *
  * @fence_count: the number of slots, and so of fences, 1 to UMF_PAGE_MAX_FENCES.
  * @flags: UMF_PAGE_SINGLE_WRITER, or 0.
@@ -318,7 +321,12 @@ int umf_page_create(uint32_t fence_count, uint64_t flags, struct umf_page **out_
  * size, and the library never trusts the contents of a page. umf_page_import_limited() also bounds
  * what the page may cost. Importing the same page twice gives two references to one object. A page
  * with UMF_PAGE_SINGLE_WRITER is opened for waiting: functions that would write to it return
- * -EACCES. A hole that a peer punches is as for umf_page_create().
+ * -EACCES.
+ *
+ * The page may lack memory: its creator has not allocated it, or a peer punched a hole. Then an
+ * access by any function takes memory. It is charged to this process, and can end it by SIGKILL
+ * or SIGBUS, as umf_page_create() says. In a page with UMF_PAGE_SINGLE_WRITER only its creator can
+ * have left holes, before it sealed the page.
  *
  * @fd: a descriptor from umf_page_export(). Stays the caller's, which may close it after the call.
  * @flags: UMF_PAGE_READ_ONLY, or 0.
