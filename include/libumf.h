@@ -3448,12 +3448,12 @@ int umf_page_query_fence(struct umf_page *page,
  * Return: 0 on success, or
  *   -EINVAL           @path is NULL, or is not a regular file, or one that begins otherwise;
  *                     @flags is not 0
- *   -ENOENT           a folder in @path does not exist
- *   -EACCES           the process may not read and write the file
+ *   -ENOENT           a folder in @path does not exist, or is none
+ *   -EACCES           the process may not read and write the file, or the file system is read-only
  *   -ENOMEM           no memory is left, no room on the file system, or a limit on the size of
  *                     files is set
  *   -EMFILE, -ENFILE  no file descriptor is left, in the process or in the system
- *   -EPROTO           the file cannot be opened for another reason
+ *   -EIO              the file cannot be opened or read for another reason
  *
  * Thread-safe. Since 0.1.
  */

@@ -16,8 +16,8 @@ pub(crate) enum Error {
     NoMemory = libc::ENOMEM,
     /// The deadline passed, or a check without waiting found the condition not met.
     TimedOut = libc::ETIME,
-    /// The fence failed: it has an error, and its value will never be reached. Or, of a report, a
-    /// write failed.
+    /// The fence failed: it has an error, and its value will never be reached. Or, of a report or a
+    /// trace, an access to the file failed.
     FenceFailed = libc::EIO,
     /// The fence failed because its signaler died.
     OwnerDead = libc::EOWNERDEAD,

@@ -16,15 +16,27 @@
 #define SYS_newfstatat SYS_fstat
 #endif
 
+#ifdef SYS_poll
+#define POLL SYS_poll
+#else
+#define POLL SYS_ppoll
+#endif
+
 static const struct matched_call calls[] = {
     ALL_OF("memfd_create", SYS_memfd_create),
     ALL_OF("ftruncate", SYS_ftruncate),
     ALL_OF("fallocate", SYS_fallocate),
     { "mmap", SYS_mmap, 3, MAP_SHARED | MAP_PRIVATE, MAP_SHARED },
+    { "mmap(MAP_PRIVATE)", SYS_mmap, 3, MAP_SHARED | MAP_PRIVATE, MAP_PRIVATE },
+    ALL_OF("pread64", SYS_pread64),
+    ALL_OF("pwrite64", SYS_pwrite64),
     ALL_OF("munmap", SYS_munmap),
     { "fcntl(F_ADD_SEALS)", SYS_fcntl, 1, UINT32_MAX, F_ADD_SEALS },
     { "fcntl(F_GET_SEALS)", SYS_fcntl, 1, UINT32_MAX, F_GET_SEALS },
     { "fcntl(F_DUPFD_CLOEXEC)", SYS_fcntl, 1, UINT32_MAX, F_DUPFD_CLOEXEC },
+    { "fcntl(F_GETFL)", SYS_fcntl, 1, UINT32_MAX, F_GETFL },
+    { "fcntl(F_SETFL)", SYS_fcntl, 1, UINT32_MAX, F_SETFL },
+    ALL_OF("dup3", SYS_dup3),
     ALL_OF("fstat", SYS_fstat),
     ALL_OF("fstat", SYS_newfstatat),
     ALL_OF("prlimit64", SYS_prlimit64),
@@ -46,6 +58,9 @@ static const struct matched_call calls[] = {
     ALL_OF("madvise", SYS_madvise),
     { "statx", SYS_statx, 3, UINT32_MAX, 1 /* STATX_TYPE: not a probe for the call */ },
     ALL_OF("writev", SYS_writev),
+    ALL_OF("ppoll", SYS_ppoll),
+    ALL_OF("ppoll", POLL),
+    ALL_OF("preadv2", SYS_preadv2),
     ALL_OF("io_setup", SYS_io_setup),
     ALL_OF("io_submit", SYS_io_submit),
     ALL_OF("waitid", SYS_waitid),
@@ -57,12 +72,18 @@ static const struct matched_call calls[] = {
     ALL_OF("write", SYS_write),
 };
 
+/* A list of words that is not on the stack has more than four. */
+#define PAGES 6
+
 /* A pidfd of a process that has exited. */
 static int dead;
 
-/* Two of each, made before a call fails. */
-static struct umf_page *pages[2];
-static struct umf_fence *fences[2];
+/* Made before a call fails. */
+static struct umf_page *pages[PAGES], *single;
+static struct umf_fence *fences[PAGES];
+static int interrupt;
+/* A folder with the files of traces. */
+static char folder[] = "/tmp/errnos.XXXXXX", trace[32], new_trace[32];
 
 static int
 create_page(void)
@@ -97,19 +118,46 @@ reclaim(void)
 }
 
 static int
+name_page(void)
+{
+    return umf_page_set_name(pages[0], "a name");
+}
+
+/* Where only the creator can write, the name needs memory by another call. */
+static int
+name_fence(void)
+{
+    struct umf_fence *fence;
+    OK(umf_fence_create(single, 0, 0, &fence));
+    int result = umf_fence_set_name(fence, "a name");
+    umf_fence_unref(fence);
+    return result;
+}
+
+/* Returns the name, or none. */
+static int
+query_name(void)
+{
+    char name[UMF_NAME_SIZE] = "not written";
+    int result = umf_page_query_name(pages[0], UMF_NAME_OF_PAGE, 0, name);
+    CHECK(!name[0] || !strcmp(name, "a name"));
+    return result;
+}
+
+static int
 wait_for_one(void)
 {
     return umf_fence_wait(fences[0], umf_fence_value(fences[0]) + 1, in_ns(5 * MS));
 }
 
 static int
-wait_for_two_pages(void)
+wait_for_many_pages(void)
 {
-    struct umf_condition any[2];
-    for (int i = 0; i < 2; i++)
+    struct umf_condition any[PAGES];
+    for (int i = 0; i < PAGES; i++)
         any[i] = (struct umf_condition){ .fence = fences[i],
                                          .value = umf_fence_value(fences[i]) + 1 };
-    return umf_wait(any, 2, UMF_WAIT_ANY, in_ns(5 * MS), NULL);
+    return umf_wait(any, PAGES, UMF_WAIT_ANY, in_ns(5 * MS), NULL);
 }
 
 static int
@@ -129,6 +177,29 @@ create_notifier(void)
 {
     const struct umf_interrupt interrupt = { .size = sizeof(interrupt), .fd = event };
     MAKE_AND_UNREF(notifier, umf_notifier_create(&interrupt, 0, &made));
+}
+
+/* An interrupt has come, and the value has not. */
+static int
+wait_for_interrupt(void)
+{
+    const uint64_t one = 1;
+    struct umf_fence *device;
+    CHECK(write(interrupt, &one, sizeof(one)) == sizeof(one));
+    OK(umf_fence_create(pages[1], 0, UMF_FENCE_DEVICE, &device));
+    notify_by(device, interrupt);
+    int result = umf_fence_wait(device, 1, in_ns(5 * MS));
+    umf_fence_unref(device);
+    until_threads(2); /* this one, and the one that answers */
+    return result;
+}
+
+/* An eventfd of this process alone. */
+static void
+make_interrupt(void)
+{
+    interrupt = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    CHECK(interrupt >= 0);
 }
 
 /* The result of a call of a loop; if that is 0, its end is awaited. */
@@ -215,6 +286,51 @@ tie_process(void)
     return result;
 }
 
+/* The end of another process's fence, which has come. */
+static int
+import_xshmfence(void)
+{
+    const uint32_t triggered = 1;
+    int xshmfence = memfd_create("xshmfence", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    CHECK(write(xshmfence, &triggered, sizeof(triggered)) == sizeof(triggered));
+    struct umf_loop *loop = create_loop(UMF_LOOP_THREAD);
+    struct told told;
+    struct umf_callback callback = callback_to(&told);
+    uint64_t next = umf_fence_value(fences[0]) + 1;
+    int result = umf_loop_import_xshmfence(loop, fences[0], next, xshmfence, 0, &callback, NULL);
+    if (result == 0)
+        until_called(loop, &told, 0);
+    CHECK(umf_fence_value(fences[0]) == next - (result != 0));
+    umf_loop_unref(loop);
+    close(xshmfence);
+    atomic_store(&answers_left, 0); /* to count the threads takes fstat too */
+    until_threads(2);
+    return result;
+}
+
+/* A trace in a new file, in place of the one in another. */
+static int
+start_trace(void)
+{
+    int result = umf_trace_start(new_trace, 0);
+    unlink(new_trace);
+    return result;
+}
+
+static void
+start_first_trace(void)
+{
+    OK(umf_trace_start(trace, 0));
+}
+
+/* Writes an event, or records no more. */
+static int
+record_signal(void)
+{
+    OK(umf_trace_start(trace, 0));
+    return umf_fence_signal(fences[0], umf_fence_value(fences[0]) + 1);
+}
+
 static int
 write_graph(void)
 {
@@ -226,8 +342,15 @@ static const struct maker makers[] = {
     { "umf_page_import", import_page, 0, NULL },
     { "umf_page_export", export_page, 0, NULL },
     { "umf_page_reclaim", reclaim, 0, NULL },
+    { "umf_page_set_name", name_page, 0, NULL },
+    { "umf_fence_set_name", name_fence, 0, NULL },
+    { "umf_page_query_name", query_name, 0, NULL },
     { "umf_fence_wait", wait_for_one, -ETIME, NULL },
-    { "umf_wait", wait_for_two_pages, -ETIME, NULL },
+    { "umf_wait", wait_for_many_pages, -ETIME, NULL },
+    { "umf_fence_set_notifier", wait_for_interrupt, -ETIME, make_interrupt },
+    { "umf_loop_import_xshmfence", import_xshmfence, 0, NULL },
+    { "umf_trace_start", start_trace, 0, start_first_trace },
+    { "umf_fence_signal", record_signal, 0, start_first_trace },
     { "umf_fence_notify", notify, 0, NULL },
     { "umf_loop_create", create_loop_alone, 0, NULL },
     { "umf_notifier_create", create_notifier, 0, NULL },
@@ -250,14 +373,21 @@ main(void)
     IN_CHILD(pid, (void)0);
     dead = (int)syscall(SYS_pidfd_open, pid, 0);
     CHECK(dead >= 0 && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) == 0);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < PAGES; i++) {
         OK(umf_page_create(4, 0, &pages[i]));
         OK(umf_fence_create(pages[i], 0, 0, &fences[i]));
     }
+    OK(umf_page_create(4, UMF_PAGE_SINGLE_WRITER, &single));
+    OK(umf_page_set_name(pages[0], "a name"));
+    CHECK(mkdtemp(folder));
+    snprintf(trace, sizeof(trace), "%s/trace", folder);
+    snprintf(new_trace, sizeof(new_trace), "%s/new", folder);
     CHECK(DEVICE_ROWS);
     bool held = check_rows(errnos_md, DEVICE_ROWS, calls, ARRAY_SIZE(calls), makers,
                            ARRAY_SIZE(makers));
     CHECK(waitpid(pid, NULL, 0) == pid);
+    unlink(trace);
+    rmdir(folder);
     end_page_owner();
     return held ? 0 : 1;
 }

@@ -7,7 +7,7 @@
 
 use super::descriptor::above_stdio;
 use super::memfd::file_size_limit;
-use super::retry::retry;
+use super::retry::retry_interrupted;
 use crate::error::{Error, Result};
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
@@ -33,8 +33,8 @@ impl AppendFile {
 
     /// Open or create a regular file that begins with `head`, in place of the one so far.
     ///
-    /// `Invalid` for a file of another kind, or one that begins with something else. Two calls at a
-    /// time must not be made.
+    /// `Invalid` for a file of another kind, or one that begins with something else; see
+    /// [`explain`] for other errors. Two calls at a time must not be made.
     pub(crate) fn open(&self, path: &CStr, head: &[u8; 2]) -> Result<()> {
         if is_size_limited() {
             return Err(Error::NoMemory);
@@ -42,22 +42,20 @@ impl AppendFile {
         // NONBLOCK: a FIFO without a peer is refused, not waited for.
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY;
         let mode = Mode::from_raw_mode(0o666);
-        let file = match rustix::fs::open(path, flags | OFlags::NONBLOCK, mode) {
-            Err(Errno::ISDIR) => return Err(Error::Invalid),
-            opened => above_stdio(opened?)?,
-        };
-        let stat = rustix::fs::fstat(&file)?;
+        let open = || rustix::fs::open(path, flags | OFlags::NONBLOCK, mode);
+        let file = above_stdio(retry_interrupted(open).map_err(explain)?)?;
+        let stat = rustix::fs::fstat(&file).map_err(explain)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(Error::Invalid);
         }
         let mut found = [0; 2];
-        match rustix::io::pread(&file, &mut found, 0)? {
+        match retry_interrupted(|| rustix::io::pread(&file, &mut found, 0)).map_err(explain)? {
             // Of two processes that get here, each writes the same.
-            0 => drop(rustix::io::pwrite(&file, head, 0)?),
+            0 => drop(retry_interrupted(|| rustix::io::pwrite(&file, head, 0)).map_err(explain)?),
             2 if found == *head => {}
             _ => return Err(Error::Invalid),
         }
-        rustix::fs::fcntl_setfl(&file, OFlags::APPEND)?;
+        rustix::fs::fcntl_setfl(&file, OFlags::APPEND).map_err(explain)?;
         self.replace(file)
     }
 
@@ -69,7 +67,8 @@ impl AppendFile {
         if has_old {
             // SAFETY: the descriptor is open, as was just checked, and nothing closes it.
             let mut old = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(old) });
-            rustix::io::dup3(&file, &mut old, rustix::io::DupFlags::CLOEXEC)?;
+            let cloexec = rustix::io::DupFlags::CLOEXEC;
+            rustix::io::dup3(&file, &mut old, cloexec).map_err(explain)?;
         }
         // A thread that writes meanwhile may compare with one of each, and then drops its record.
         self.device.store(device, Ordering::Relaxed);
@@ -91,13 +90,30 @@ impl AppendFile {
         if is_size_limited() {
             return Err(Error::NoMemory);
         }
-        let written = retry(|| rustix::io::write(borrow(fd), record))?;
+        let written = retry_interrupted(|| rustix::io::write(borrow(fd), record))?;
         if written == record.len() { Ok(()) } else { Err(Error::NoMemory) }
     }
 
     fn is_file(&self, fd: BorrowedFd<'_>) -> bool {
         let own = (self.device.load(Ordering::Relaxed), self.inode.load(Ordering::Relaxed));
         super::memfd::file_id(fd) == Ok(own)
+    }
+}
+
+/// Convert the error of a call for a path or a file of the program's. The file system, which may be
+/// a server, can return any.
+fn explain(errno: Errno) -> Error {
+    match errno {
+        Errno::NOTDIR | Errno::LOOP => Error::NotFound,
+        Errno::ROFS | Errno::TXTBSY | Errno::NOSYS => Error::Denied,
+        Errno::ISDIR | Errno::NAMETOOLONG | Errno::NXIO | Errno::NODEV | Errno::OPNOTSUPP => {
+            Error::Invalid
+        }
+        Errno::AGAIN | Errno::TIMEDOUT | Errno::TIME => Error::FenceFailed,
+        errno => match Error::from(errno) {
+            Error::Unexpected => Error::FenceFailed,
+            error => error,
+        },
     }
 }
 

@@ -103,7 +103,7 @@ pub(crate) fn write_at(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<
         // The write would raise SIGXFSZ.
         return Err(Error::NoMemory);
     }
-    let written = retry(|| rustix::io::pwrite(fd, bytes, offset))?;
+    let written = retry(|| rustix::io::pwrite(fd, bytes, offset)).map_err(no_memory)?;
     if written == bytes.len() { Ok(()) } else { Err(Error::NoMemory) }
 }
 
@@ -135,10 +135,16 @@ pub(crate) fn allocate(fd: BorrowedFd<'_>, start: u64, end: u64) -> Result<()> {
             // An interrupted call frees what it had allocated. If signals arrive more often than
             // a call takes, a smaller step succeeds.
             Err(Errno::INTR) => step = (step / 2).max(page_size() as u64),
-            Err(errno) => return Err(errno.into()),
+            Err(errno) => return Err(no_memory(errno)),
         }
     }
     Ok(())
+}
+
+/// Convert the error of a call that needs memory for a memfd. EIO is broken memory, or a broken
+/// swap device.
+fn no_memory(errno: Errno) -> Error {
+    if errno == Errno::IO { Error::NoMemory } else { errno.into() }
 }
 
 /// Return the length of a file whose size is sealed, and the processes that can write to it.

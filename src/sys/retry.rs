@@ -5,6 +5,17 @@
 
 use rustix::io::{Errno, Result};
 
+/// Repeat a call until it was not interrupted. For files of other programs, whose file system may
+/// return EAGAIN without end.
+pub(super) fn retry_interrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}
+
 /// Repeat a call until it neither was interrupted nor asks to be tried again. A call with a
 /// timeout has to take an absolute one, so that the last repetition ends when the first call would
 /// have.
