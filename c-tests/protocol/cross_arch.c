@@ -8,30 +8,31 @@
  * The first process starts the second, which shares only a socket with it. Both then run the same
  * steps, mirrored. Waits have no deadline; the watchdog ends a test that hangs.
  */
+#include "cross_arch.h"
 #include "process.h"
 #include "raw_page.h"
 #include "sleeper.h"
 
 #define ON_SOCKET "--on-socket"
 
-static int sock;
-static pid_t other_pid;
-static struct umf_page *page, *second_page;
+int sock;
+pid_t other_pid;
+struct umf_page *page;
+static struct umf_page *second_page;
 
 /* The fences of a round, of this process and of the other: both widths, one on the second page,
  * and one that nobody signals. */
 enum { WIDE, NARROW, ELSEWHERE, KINDS };
 static struct umf_fence *mine[KINDS], *theirs[KINDS], *never;
 
-/* What both processes must agree about. */
-static void
+void
 agree(uint64_t number)
 {
     tell(sock, number);
     CHECK(hear(sock) == number);
 }
 
-static struct umf_fence *
+struct umf_fence *
 hand_over(struct umf_page *of, uint64_t value, uint64_t flags)
 {
     struct umf_fence *fence;
@@ -153,9 +154,7 @@ static const struct ending {
     { 0, 7, 8, -ESTALE, 0 },
 };
 
-/* Returns when the graph, which is read from the page's wait table, shows that the other process
- * waits. */
-static void
+void
 until_recorded(const struct umf_fence *fence, uint64_t target)
 {
     static char text[1 << 16];
@@ -165,7 +164,7 @@ until_recorded(const struct umf_fence *fence, uint64_t target)
     CHECK(fstat(raw.fd, &stat) == 0);
     snprintf(who, sizeof(who), " of pid %d (", (int)other_pid);
     snprintf(what, sizeof(what),
-             " waits for fence %" PRIu64 ":%" PRIu32 " >= %" PRIu64 " (now %" PRIu64 ")",
+             " fence %" PRIu64 ":%" PRIu32 " >= %" PRIu64 " (now %" PRIu64 ")",
              (uint64_t)stat.st_ino, umf_fence_index(fence), target, umf_fence_value(fence));
     unmap_raw(&raw);
     for (bool noted = false; !noted;) {
@@ -178,7 +177,8 @@ until_recorded(const struct umf_fence *fence, uint64_t target)
         text[length] = '\0';
         close(fd);
         for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
-            noted = noted || (strstr(line, who) && strstr(line, what));
+            noted = noted || (strstr(line, who) && strstr(line, " waits for ") &&
+                              strstr(line, what));
     }
 }
 
@@ -242,6 +242,7 @@ play(bool first)
         else
             wait_to_be_woken(&endings[i / 2]);
     }
+    play_unordered(first);
     for (int i = 0; i < KINDS; i++) {
         umf_fence_unref(mine[i]);
         umf_fence_unref(theirs[i]);
