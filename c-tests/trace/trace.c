@@ -137,6 +137,31 @@ a_child_goes_on_in_the_file(void)
     EXPECT(before + 1, events(path));
 }
 
+/* Stores and updates of a fence without order, whether or not they are allowed. */
+static void
+updates_are_recorded(void)
+{
+    struct umf_fence *unordered;
+    uint64_t previous;
+    OK(umf_fence_create(page, 5, UMF_FENCE_UNORDERED, &unordered));
+    int before = events(path);
+    OK(umf_fence_signal(unordered, 3));
+    OK(umf_fence_update(unordered, UMF_UPDATE_ADD, 1, 0, &previous));
+    CHECK(previous == 3 && umf_fence_value(unordered) == 4);
+    OK(umf_fence_update(unordered, UMF_UPDATE_COMPARE_EXCHANGE, 9, 8, &previous));
+    CHECK(previous == 4 && umf_fence_value(unordered) == 4);
+    EXPECT(before + 3, events(path));
+    OK(umf_fence_end(unordered));
+    EXPECT(-ESTALE, umf_fence_signal(unordered, 7));
+    EXPECT(-ESTALE, umf_fence_update(unordered, UMF_UPDATE_ADD, 1, 0, &previous));
+    EXPECT(before + 5, events(path));
+    umf_trace_stop();
+    EXPECT(-ESTALE, umf_fence_update(unordered, UMF_UPDATE_ADD, 1, 0, &previous));
+    EXPECT(before + 5, events(path));
+    OK(umf_trace_start(path, 0));
+    umf_fence_unref(unordered);
+}
+
 /* A write beyond RLIMIT_FSIZE would raise SIGXFSZ, which ends a process. */
 static void
 a_limit_on_files_ends_the_recording(void)
@@ -229,6 +254,7 @@ main(void)
     a_name_may_have_the_process_id();
     a_child_goes_on_in_the_file();
     a_wait_that_lasts_shows_its_begin();
+    updates_are_recorded();
     a_limit_on_files_ends_the_recording();
     a_file_without_room_ends_the_recording();
     a_file_of_the_program_is_not_written();

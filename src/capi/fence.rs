@@ -17,6 +17,7 @@ use super::page::umf_page;
 use super::returns::{c_return, c_return_preserving_errno};
 use crate::error::Error;
 use crate::fence::Fence;
+use crate::shm::change::Change;
 use crate::shm::generation::Kind;
 use crate::shm::residue::Width;
 use std::ffi::c_int;
@@ -331,19 +332,16 @@ pub unsafe extern "C" fn umf_fence_update(
     out_previous: *mut u64,
 ) -> c_int {
     // Without `c_return`, as `umf_fence_signal`.
-    let change = |old: u64| match operation {
-        UMF_UPDATE_EXCHANGE => Some(operand),
-        UMF_UPDATE_COMPARE_EXCHANGE => (old == expected).then_some(operand),
-        UMF_UPDATE_ADD => Some(old.wrapping_add(operand)),
-        UMF_UPDATE_SUBTRACT => Some(old.wrapping_sub(operand)),
-        UMF_UPDATE_AND => Some(old & operand),
-        UMF_UPDATE_OR => Some(old | operand),
-        UMF_UPDATE_XOR => Some(old ^ operand),
-        _ => None,
+    let change = match operation {
+        UMF_UPDATE_EXCHANGE => Change::Store(operand),
+        UMF_UPDATE_COMPARE_EXCHANGE => Change::CompareExchange { expected, new: operand },
+        UMF_UPDATE_ADD => Change::Add(operand),
+        UMF_UPDATE_SUBTRACT => Change::Subtract(operand),
+        UMF_UPDATE_AND => Change::And(operand),
+        UMF_UPDATE_OR => Change::Or(operand),
+        UMF_UPDATE_XOR => Change::Xor(operand),
+        _ => return Error::Invalid.code(),
     };
-    if operation > UMF_UPDATE_XOR {
-        return Error::Invalid.code();
-    }
     match c_contract!(borrow(fence)).and_then(|fence| fence.update(change)) {
         Ok(previous) => {
             if !out_previous.is_null() {

@@ -18,10 +18,11 @@ use std::ffi::{CStr, c_char, c_int};
 /// process is killed, a forked child goes on in it, and several processes may share a file: their
 /// ids tell them apart. Events are appended to a trace that exists; remove it first for a new one.
 ///
-/// What is recorded: signals, failures of fences, waits that do not end at once, wake-ups, watches,
-/// jobs, and conversions. An event takes about two microseconds. Not recorded are a wait that is
-/// met at once, a check with a deadline of 0, a value that is read or submitted, what a device or
-/// another program does, and fences that fail because their page is tied to a process.
+/// What is recorded: signals, updates and failures of fences, waits that do not end at once,
+/// wake-ups, watches, jobs, and conversions. An event takes about two microseconds. Not recorded
+/// are a wait that is met at once, a check with a deadline of 0, a value that is read or submitted,
+/// what a device or another program does, and fences that fail because their page is tied to a
+/// process.
 ///
 /// If an event cannot be written as a whole, recording stops in this process, and nothing else
 /// changes: the file system is full, the program has closed the descriptor, or a limit on the size

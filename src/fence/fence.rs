@@ -11,6 +11,7 @@ use super::spin::SpinHistory;
 use super::wait_record::{RecordPlace, WaitRecord};
 use crate::error::{Error, FenceErrno, Result};
 use crate::interrupt::{DeviceValue, Notifier, OwnedListening};
+use crate::shm::change::Change;
 use crate::shm::creator::Creator;
 use crate::shm::event_count::EventSink;
 use crate::shm::generation::{Generation, Kind, SignaledGeneration};
@@ -614,6 +615,14 @@ impl Fence {
     #[cold]
     #[inline(never)]
     fn signal_again(&self, value: u64) -> Result<()> {
+        self.check_recorded()?;
+        self.traced("signal", " = ", value, Point::arrow, || {
+            self.slot().signal(self.generation, self.sink(), value)
+        })
+    }
+
+    /// `Stale` unless signals are to be recorded, or were until now.
+    fn check_recorded(&self) -> Result<()> {
         if self.signaled_generation.get() == self.generation {
             return Err(Error::Stale);
         }
@@ -621,9 +630,7 @@ impl Fence {
             // Not any more.
             self.trace_signal();
         }
-        self.traced("signal", " = ", value, Point::arrow, || {
-            self.slot().signal(self.generation, self.sink(), value)
-        })
+        Ok(())
     }
 
     /// Does what wakes waiters, and records it. The arrow leads to the ends of their waits.
@@ -645,21 +652,47 @@ impl Fence {
         result
     }
 
-    #[cold]
+    /// The rest of `signal`, for fences without order and those that may not be signaled.
+    #[inline(never)]
     fn store(&self, value: u64) -> Result<()> {
-        self.check_signalable()?;
-        self.traced("signal", " = ", value, Point::arrow, || self.update(|_| Some(value)).map(drop))
+        self.change("signal", Change::Store(value)).map(drop)
     }
 
-    /// Stores what `change` makes of the value, unless that is `None`. Returns the value that was
-    /// there. `Invalid` for a fence with order; errors as of `signal`.
+    /// Changes the value. Returns the value that was there. `Invalid` for a fence with order;
+    /// errors as of `signal`.
     #[inline]
-    pub(crate) fn update(&self, change: impl Fn(u64) -> Option<u64>) -> Result<u64> {
+    pub(crate) fn update(&self, change: Change) -> Result<u64> {
         if !self.is_unordered() {
             return Err(Error::Invalid);
         }
+        self.change("update", change)
+    }
+
+    #[inline(always)]
+    fn change(&self, name: &'static str, change: Change) -> Result<u64> {
         self.check_signalable()?;
-        self.slot().update(self.generation, self.sink(), change)
+        match self.slot().update(self.signaled_generation.get(), self.sink(), change) {
+            Err(Error::Stale) => self.change_again(name, change),
+            result => result,
+        }
+    }
+
+    /// As `signal_again`. An arrow begins here if a value is stored.
+    #[cold]
+    #[inline(never)]
+    fn change_again(&self, name: &'static str, change: Change) -> Result<u64> {
+        self.check_recorded()?;
+        let span = Span::begin();
+        let result = self.slot().update(self.generation, self.sink(), change);
+        if let Some(span) = span {
+            let old = result.unwrap_or_else(|_| self.value());
+            let new = change.of(old);
+            let point = self.point(new.unwrap_or(old));
+            let is_stored = result.is_ok() && new.is_some();
+            let arrow = if is_stored { Arrow::Begins(point.arrow()) } else { Arrow::None };
+            span.end(&Subject::Fence(name, " = ", point), arrow, result.map(drop));
+        }
+        result
     }
 
     /// A wait for the fence begins. From now on it is met by values that are gone when its thread

@@ -7,6 +7,7 @@ use super::poller::Poller;
 use super::protocol::{Many, check, check_bounded, wait_for, waits};
 use crate::error::{Error, FenceErrno, Result};
 use crate::fence::Fence;
+use crate::shm::change::Change;
 use crate::shm::generation::Kind;
 use crate::shm::page::Page;
 use crate::sys::time::Deadline;
@@ -77,7 +78,7 @@ fn the_last_of_two_that_count_down_wakes_the_waiter() {
         let (_page, fence) = fence(UNORDERED, 2);
         let counts = |fence: &Ref<Fence>| {
             let fence = fence.clone();
-            thread::spawn(move || fence.update(|old| Some(old - 1)).map(drop))
+            thread::spawn(move || fence.update(Change::Subtract(1)).map(drop))
         };
         let both = [counts(&fence), counts(&fence)];
         let condition = Condition::new(&fence, (Op::Lt, false), 1, 0, Until::Signaled).unwrap();
@@ -139,7 +140,8 @@ fn a_wait_that_had_begun_is_told_by_the_second_of_two_signalers() {
         let rewinds = {
             let fence = fence.clone();
             thread::spawn(move || {
-                while fence.update(|old| (old != 0).then_some(0)) == Ok(0) {
+                let rewind = Change::CompareExchange { expected: 9, new: 0 };
+                while fence.update(rewind) == Ok(0) {
                     thread::yield_now();
                 }
             })

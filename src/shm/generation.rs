@@ -134,9 +134,9 @@ impl Generation {
     }
 }
 
-/// The generation that the signals of a fence expect in its slot.
+/// The generation that the signals and updates of a fence expect in its slot.
 ///
-/// While signals are recorded in a trace, it is one that no slot has: each signal then fails with
+/// While they are recorded in a trace, it is one that no slot has: each signal then fails with
 /// `Stale`, and its caller makes it again and records it. So nothing else has to be checked by the
 /// signals that are not recorded. A peer that writes such a word has a signal recorded nowhere.
 pub(crate) struct SignaledGeneration(AtomicU64);

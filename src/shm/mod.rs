@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! What lies in shared memory. Nothing that is read there is trusted.
 
+pub(crate) mod change;
 pub(crate) mod creator;
 pub(crate) mod event_count;
 pub(crate) mod generation;

@@ -113,6 +113,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::change::Change;
 use super::creator::Creator;
 use super::event_count::EventSink;
 use super::generation::{self, Generation, Kind};
@@ -494,20 +495,21 @@ impl Slot {
         Ok(())
     }
 
-    /// Stores what `change` makes of the value of an unordered fence, unless that is `None`. Wakes
-    /// the waiters that this concerns. Returns the value that was there.
+    /// Changes the value of an unordered fence, and wakes the waiters that this concerns. Returns
+    /// the value that was there.
     ///
     /// These are S1 to S5, as for a signal, with R1 to R4 of rewind.rs if the value gets lower.
+    #[inline(always)]
     pub(crate) fn update(
         &self,
         generation: Generation,
         sink: EventSink<'_>,
-        change: impl Fn(u64) -> Option<u64>,
+        change: Change,
     ) -> Result<u64> {
         let mut old = self.value.load(Ordering::SeqCst);
         let (new, time) = loop {
             self.check_usable(generation)?;
-            let Some(new) = change(old) else { return Ok(old) };
+            let Some(new) = change.of(old) else { return Ok(old) };
             let time = if new < old { self.time_of_rewind(generation, old) } else { None };
             match self.exchange_value(Width::Bits64, old, new) {
                 Ok(()) => break (new, time),

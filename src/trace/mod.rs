@@ -6,9 +6,9 @@
 //! no copy of events that were not written yet, and processes may share a file. A buffer for each
 //! thread would be faster, and lose the events that led to a crash.
 //!
-//! Switched off, recording costs calls that sleep a load and a branch. It costs the others nothing:
-//! how a fence is signaled is a byte that each signal reads in any case (fence.rs). All functions
-//! but [`start`] and [`stop`] are async-signal-safe.
+//! Switched off, recording costs calls that sleep a load and a branch. It costs signals and updates
+//! nothing: they compare a generation in any case (`SignaledGeneration` in shm/generation.rs). All
+//! functions but [`start`] and [`stop`] are async-signal-safe.
 
 #![forbid(unsafe_code)]
 

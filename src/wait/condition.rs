@@ -216,7 +216,7 @@ impl<'a> Condition<'a> {
     }
 
     #[inline]
-    fn holds(&self, value: u64) -> bool {
+    pub(super) fn holds(&self, value: u64) -> bool {
         let is_before = || self.fence.width().is_before(value, self.value);
         match self.comparison {
             Comparison::Reached => !is_before(),

@@ -56,9 +56,13 @@ fn record_end(condition: Option<&Condition<'_>>, result: Result<()>) {
 
 /// Records why the wait for a condition is over, with an arrow from the signal or the failure.
 fn record_condition(condition: &Condition<'_>, result: Result<()>) {
-    let point = condition.fence.point(condition.fence.value());
+    let value = condition.fence.value();
+    let point = condition.fence.point(value);
+    // A rewind, or another store, came before this thread.
+    let is_gone = condition.fence.is_unordered() && !condition.holds(value);
+    let name = if is_gone { "reached before" } else { "reached" };
     match result {
-        Ok(()) => trace::reached(&Subject::Fence("reached", " = ", point), point.arrow()),
+        Ok(()) => trace::reached(&Subject::Fence(name, " = ", point), point.arrow()),
         Err(Error::FenceFailed | Error::OwnerDead) if condition.fence.error() != Ok(None) => {
             trace::reached(&Subject::Fence("failed", " at ", point), point.failure_arrow());
         }
