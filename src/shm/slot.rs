@@ -472,7 +472,21 @@ impl Slot {
         sink: EventSink<'_>,
         value: u64,
     ) -> Result<()> {
-        let width = generation.width();
+        // Each width has code of its own, without branches for the other.
+        match generation.width() {
+            Width::Bits64 => self.raise(Width::Bits64, generation, sink, value),
+            Width::Bits32 => self.raise(Width::Bits32, generation, sink, value),
+        }
+    }
+
+    #[inline(always)]
+    fn raise(
+        &self,
+        width: Width,
+        generation: Generation,
+        sink: EventSink<'_>,
+        value: u64,
+    ) -> Result<()> {
         if !width.holds(value) {
             return Err(Error::Invalid);
         }
@@ -491,7 +505,7 @@ impl Slot {
             }
         }
         rmw_before_load();
-        self.wake(generation, sink, width.passed(old, value));
+        self.wake(generation, sink, || width.passed(old, value));
         Ok(())
     }
 
@@ -520,7 +534,7 @@ impl Slot {
             self.peaks(generation).leave(old, time);
         }
         rmw_before_load();
-        self.wake(generation, sink, Width::crossed(old, new));
+        self.wake(generation, sink, || Width::crossed(old, new));
         Ok(old)
     }
 
@@ -662,7 +676,7 @@ impl Slot {
         let further = |old| width.is_before(old, value).then_some(value);
         if let Ok(old) = self.pending.fetch_update(Ordering::SeqCst, Ordering::Relaxed, further) {
             rmw_before_load();
-            self.wake(generation, sink, width.passed(old, value));
+            self.wake(generation, sink, || width.passed(old, value));
         }
         Ok(())
     }
@@ -689,7 +703,12 @@ impl Slot {
 
     /// S2, and the rest if a waiter is registered.
     #[inline]
-    fn wake(&self, generation: Generation, sink: EventSink<'_>, residues: Residues) {
+    fn wake(
+        &self,
+        generation: Generation,
+        sink: EventSink<'_>,
+        residues: impl FnOnce() -> Residues,
+    ) {
         if generation.always_wakes() {
             return self.wake_all(sink);
         }
@@ -698,6 +717,7 @@ impl Slot {
             // The common case first: the residues are not computed then.
             return;
         }
+        let residues = residues();
         let concerned = WaitTarget::Slot.mask(residues) | WaitTarget::Page.mask(residues);
         if waiters & concerned != 0 {
             self.wake_registered(sink, concerned);
