@@ -643,6 +643,7 @@ one_call(void)
     for (unsigned i = 0; i < FENCES; i++) {
         if (!fences[i] || umf_fence_offset(fences[i]) % 64)
             continue;
+        CHECK(umf_page_fence_count(umf_fence_page(fences[i])) > umf_fence_index(fences[i]));
         uint64_t value = umf_fence_value(fences[i]);
         CHECK(value >= seen[i] && umf_fence_pending_value(fences[i]) >= value);
         seen[i] = value;

@@ -791,6 +791,21 @@ struct umf_fence *umf_fence_ref(struct umf_fence *fence);
 void umf_fence_unref(struct umf_fence *fence);
 
 /**
+ * Get the page of a fence.
+ *
+ * To share a fence, export its page and send the descriptor with umf_fence_index(). A program that
+ * keeps its fences need not keep their pages too.
+ *
+ * @fence: the fence.
+ *
+ * Return: the page, without a reference of the caller's: it is valid as long as the fence is. Add
+ *     one with umf_page_ref() to keep it longer. NULL for NULL.
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
+ */
+struct umf_page *umf_fence_page(const struct umf_fence *fence);
+
+/**
  * Get the index of a fence's slot in its page.
  *
  * Send it with the page's descriptor to a process that calls umf_fence_open().

@@ -130,6 +130,30 @@ a_page_that_comes_back_to_its_process_is_the_same_object(void)
     close(fd);
 }
 
+/* A program keeps the fence alone, and shares it all the same. */
+static void
+a_fence_leads_to_its_page(void)
+{
+    struct umf_page *page, *again;
+    struct umf_fence *fence, *opened;
+    int fd;
+    OK(umf_page_create(2, 0, &page));
+    OK(umf_fence_create(page, 7, 0, &fence));
+    CHECK(umf_fence_page(fence) == page);
+    umf_page_unref(page);
+    OK(umf_page_export(umf_fence_page(fence), 0, &fd));
+    OK(umf_page_import(fd, 0, &again));
+    CHECK(umf_fence_page(fence) == again);
+    OK(umf_fence_open(again, umf_fence_index(fence), 0, &opened));
+    umf_fence_unref(fence);
+    umf_page_unref(again);
+    page = umf_page_ref(umf_fence_page(opened));
+    umf_fence_unref(opened);
+    CHECK(umf_page_fence_count(page) == 2);
+    umf_page_unref(page);
+    close(fd);
+}
+
 static void
 descriptors_that_come_out_are_closed_on_exec(void)
 {
@@ -300,6 +324,7 @@ main(void)
     every_slot_is_a_fence_of_its_own_and_then_the_page_is_full(63);
     every_slot_is_a_fence_of_its_own_and_then_the_page_is_full(65536);
     a_page_that_comes_back_to_its_process_is_the_same_object();
+    a_fence_leads_to_its_page();
     descriptors_that_come_out_are_closed_on_exec();
     a_page_stays_while_a_fence_of_it_does();
     pages_that_come_and_go_leave_nothing(rounds(10000, 500));

@@ -116,6 +116,7 @@ be_a_child(uint64_t mine)
     RIGHT(umf_device_ref(NULL) == NULL && umf_syncobj_ref(NULL) == NULL);
     RIGHT(umf_loop_fd(loop) == -EINVAL || umf_loop_fd(loop) == -ESTALE);
     RIGHT(umf_loop_fd(dispatched) == -ESTALE);
+    RIGHT(umf_fence_page(fence) == page && umf_fence_page(NULL) == NULL);
     RIGHT(umf_fence_index(fence) < 100 && umf_fence_offset(fence) % 64 == 0);
     RIGHT(umf_fence_monitored_offset(device) > umf_fence_offset(device));
     RIGHT(umf_fence_submit(fence, mine) == 0 && umf_fence_pending_value(fence) == mine);

@@ -45,6 +45,7 @@ static const function functions[] = {
     (function)umf_fence_end,
     (function)umf_fence_ref,
     (function)umf_fence_unref,
+    (function)umf_fence_page,
     (function)umf_fence_index,
     (function)umf_fence_offset,
     (function)umf_fence_value,

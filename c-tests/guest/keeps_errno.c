@@ -39,6 +39,7 @@ main(void)
     KEEPS_ERRNO(0, umf_page_import(fd, 0, &again));
     KEEPS_ERRNO(0, (umf_page_unref(again), umf_page_unref(again), 0));
     KEEPS_ERRNO(0, umf_fence_create(page, 0, 0, &fence));
+    KEEPS_ERRNO(0, umf_fence_page(fence) != page);
     KEEPS_ERRNO(0, umf_fence_index(fence));
     KEEPS_ERRNO(0, umf_fence_open(page, 0, 0, &opened));
     KEEPS_ERRNO(0, (umf_fence_ref(opened), umf_fence_unref(opened), umf_fence_unref(opened), 0));

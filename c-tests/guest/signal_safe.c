@@ -51,6 +51,7 @@ handler(int signal)
     WRONG_UNLESS(umf_notifier_ref(NULL) == NULL);
     WRONG_UNLESS(umf_fence_error(work, &error) == 0 && error == 0);
     WRONG_UNLESS(umf_fence_set_error(work, 0) == -EINVAL);
+    WRONG_UNLESS(umf_fence_page(ticks) == page);
     WRONG_UNLESS(umf_fence_index(ticks) < umf_page_fence_count(page));
     WRONG_UNLESS(umf_fence_offset(ticks) % 64 == 0);
     WRONG_UNLESS(umf_page_ref(NULL) == NULL && umf_version() != 0);

@@ -133,6 +133,7 @@ null_arguments(void)
 
     /* A function without an error code returns what no valid handle gives. */
     ROW(0, umf_page_fence_count(NULL));
+    ROW(0, umf_fence_page(NULL) != NULL);
     ROW(UINT32_MAX, umf_fence_index(NULL));
     ROW(-1, (int64_t)umf_fence_offset(NULL));
     ROW(-1, (int64_t)umf_fence_monitored_offset(NULL));

@@ -407,6 +407,7 @@ EACH(, NO_MEMORY, ANYWHERE, umf_fence_ref, NONE, umf_fence_ref(fence) != fence,
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_unref, a_fence = a_new_fence(0),
      (umf_fence_unref(a_fence), 0), NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_index, NONE, umf_fence_index(fence) == UINT32_MAX, NONE)
+EACH(, NO_MEMORY, ANYWHERE, umf_fence_page, NONE, umf_fence_page(fence) != page, NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_offset, NONE, umf_fence_offset(fence) == UINT64_MAX, NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_value, NONE, umf_fence_value(fence) != 0, NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_signal, next++, umf_fence_signal(going, next), NONE)

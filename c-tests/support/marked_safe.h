@@ -8,8 +8,8 @@
 /* Every function that the header marks. */
 #define SAFE(F)                                                                                    \
     F(umf_version) F(umf_set_spin) F(umf_page_flags) F(umf_page_fence_count) F(umf_page_ref)       \
-    F(umf_fence_ref) F(umf_fence_index) F(umf_fence_offset) F(umf_fence_value) F(umf_fence_signal) \
-    F(umf_fence_notify) F(umf_fence_monitored_offset) F(umf_fence_submit)                          \
+    F(umf_fence_ref) F(umf_fence_page) F(umf_fence_index) F(umf_fence_offset) F(umf_fence_value)   \
+    F(umf_fence_signal) F(umf_fence_notify) F(umf_fence_monitored_offset) F(umf_fence_submit)      \
     F(umf_fence_pending_value) F(umf_fence_set_error) F(umf_fence_error) F(umf_fence_wait)         \
     F(umf_wait) F(umf_device_ref) F(umf_loop_ref) F(umf_loop_fd) F(umf_watch_ref)                  \
     F(umf_syncobj_ref) F(umf_queue_ref) F(umf_notifier_ref) F(umf_page_notify)                     \

@@ -28,7 +28,6 @@ struct d3d12_device {
 
 struct d3d12_fence {
     struct d3d12_device *device;
-    struct umf_page *page;
     struct umf_fence *umf;
     bool shared;
     struct d3d12_fence *next, **link; /* in the device's list */
@@ -94,18 +93,16 @@ d3d12_device_release(struct d3d12_device *device)
     free(device);
 }
 
-/* Makes the object for a fence of the device, and takes the references. The lock is held. */
+/* Makes the object for a fence of the device, and takes the reference. The lock is held. */
 static HRESULT
-add_fence(struct d3d12_device *device, struct umf_page *page, struct umf_fence *umf, bool shared,
-          struct d3d12_fence **out)
+add_fence(struct d3d12_device *device, struct umf_fence *umf, bool shared, struct d3d12_fence **out)
 {
     struct d3d12_fence *fence = malloc(sizeof(*fence));
     if (!fence) {
         umf_fence_unref(umf);
-        umf_page_unref(page);
         return E_OUTOFMEMORY;
     }
-    *fence = (struct d3d12_fence){ device, page, umf, shared, device->fences, &device->fences };
+    *fence = (struct d3d12_fence){ device, umf, shared, device->fences, &device->fences };
     if (fence->next)
         fence->next->link = &fence->next;
     device->fences = fence;
@@ -147,7 +144,7 @@ d3d12_create_fence(struct d3d12_device *device, uint64_t initial_value, unsigned
     struct umf_page **page = &device->pages[shared ? SHARED : PRIVATE];
     HRESULT result = to_hresult(create_in_page(page, initial_value, shared, &umf));
     if (result == S_OK)
-        result = add_fence(device, umf_page_ref(*page), umf, shared, fence);
+        result = add_fence(device, umf, shared, fence);
     pthread_mutex_unlock(&device->lock);
     return result;
 }
@@ -158,7 +155,7 @@ d3d12_create_shared_handle(struct d3d12_fence *fence, struct d3d12_handle *handl
     struct d3d12_handle made = { .index = umf_fence_index(fence->umf) };
     if (!fence->shared)
         return E_INVALIDARG;
-    int result = umf_page_export(fence->page, 0, &made.fd);
+    int result = umf_page_export(umf_fence_page(fence->umf), 0, &made.fd);
     if (result == 0)
         *handle = made;
     return to_hresult(result);
@@ -174,12 +171,11 @@ d3d12_open_shared_handle(struct d3d12_device *device, struct d3d12_handle handle
     if (result)
         return to_hresult(result);
     result = umf_fence_open(page, handle.index, 0, &umf);
-    if (result) {
-        umf_page_unref(page);
+    umf_page_unref(page); /* the fence keeps it */
+    if (result)
         return to_hresult(result);
-    }
     pthread_mutex_lock(&device->lock);
-    HRESULT added = add_fence(device, page, umf, true, fence);
+    HRESULT added = add_fence(device, umf, true, fence);
     pthread_mutex_unlock(&device->lock);
     return added;
 }
@@ -280,6 +276,5 @@ d3d12_fence_release(struct d3d12_fence *fence)
         fence->next->link = fence->link;
     pthread_mutex_unlock(&fence->device->lock);
     umf_fence_unref(fence->umf);
-    umf_page_unref(fence->page);
     free(fence);
 }

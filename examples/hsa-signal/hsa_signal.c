@@ -9,13 +9,8 @@
 
 #define PAGE_SIGNALS 4096
 
-struct hsa_signal {
-    struct umf_page *page;
-    struct umf_fence *fence;
-};
-
-static struct umf_page *page;
-static struct umf_loop *loop;
+static struct umf_page *page; /* of the signals that this process creates */
+static struct umf_loop *loop; /* of all handlers */
 
 static hsa_status_t
 to_status(int result)
@@ -46,56 +41,38 @@ hsa_shut_down(void)
     umf_page_unref(page);
 }
 
-/* Takes the references. */
-static hsa_status_t
-wrap(struct umf_page *of, struct umf_fence *fence, hsa_signal_t *signal)
-{
-    *signal = malloc(sizeof(**signal));
-    if (!*signal) {
-        umf_fence_unref(fence);
-        umf_page_unref(of);
-        return HSA_STATUS_ERROR_OUT_OF_RESOURCES;
-    }
-    **signal = (struct hsa_signal){ of, fence };
-    return HSA_STATUS_SUCCESS;
-}
-
 hsa_status_t
 hsa_signal_create(hsa_signal_value_t initial_value, hsa_signal_t *signal)
 {
-    struct umf_fence *fence;
-    int result = umf_fence_create(page, (uint64_t)initial_value, UMF_FENCE_UNORDERED, &fence);
-    return result ? to_status(result) : wrap(umf_page_ref(page), fence, signal);
+    return to_status(umf_fence_create(page, (uint64_t)initial_value, UMF_FENCE_UNORDERED, signal));
 }
 
 void
 hsa_signal_destroy(hsa_signal_t signal)
 {
-    umf_fence_unref(signal->fence);
-    umf_page_unref(signal->page);
-    free(signal);
+    umf_fence_unref(signal);
 }
 
 hsa_signal_value_t
 hsa_signal_load(hsa_signal_t signal)
 {
-    return (hsa_signal_value_t)umf_fence_value(signal->fence);
-}
-
-/* The operations cannot fail in HSA. A fence of a process that died refuses them. */
-static hsa_signal_value_t
-update(hsa_signal_t signal, uint32_t operation, hsa_signal_value_t operand,
-       hsa_signal_value_t expected)
-{
-    uint64_t previous = 0;
-    umf_fence_update(signal->fence, operation, (uint64_t)operand, (uint64_t)expected, &previous);
-    return (hsa_signal_value_t)previous;
+    return (hsa_signal_value_t)umf_fence_value(signal);
 }
 
 void
 hsa_signal_store(hsa_signal_t signal, hsa_signal_value_t value)
 {
-    umf_fence_signal(signal->fence, (uint64_t)value);
+    umf_fence_signal(signal, (uint64_t)value);
+}
+
+/* The operations cannot fail in HSA. A signal whose creator destroyed it refuses them. */
+static hsa_signal_value_t
+update(hsa_signal_t signal, uint32_t operation, hsa_signal_value_t operand,
+       hsa_signal_value_t expected)
+{
+    uint64_t previous = 0;
+    umf_fence_update(signal, operation, (uint64_t)operand, (uint64_t)expected, &previous);
+    return (hsa_signal_value_t)previous;
 }
 
 hsa_signal_value_t
@@ -110,35 +87,16 @@ hsa_signal_cas(hsa_signal_t signal, hsa_signal_value_t expected, hsa_signal_valu
     return update(signal, UMF_UPDATE_COMPARE_EXCHANGE, value, expected);
 }
 
-void
-hsa_signal_add(hsa_signal_t signal, hsa_signal_value_t value)
-{
-    update(signal, UMF_UPDATE_ADD, value, 0);
-}
-
-void
-hsa_signal_subtract(hsa_signal_t signal, hsa_signal_value_t value)
-{
-    update(signal, UMF_UPDATE_SUBTRACT, value, 0);
-}
-
-void
-hsa_signal_and(hsa_signal_t signal, hsa_signal_value_t value)
-{
-    update(signal, UMF_UPDATE_AND, value, 0);
-}
-
-void
-hsa_signal_or(hsa_signal_t signal, hsa_signal_value_t value)
-{
-    update(signal, UMF_UPDATE_OR, value, 0);
-}
-
-void
-hsa_signal_xor(hsa_signal_t signal, hsa_signal_value_t value)
-{
-    update(signal, UMF_UPDATE_XOR, value, 0);
-}
+#define ARITHMETIC(name, operation)                                                                \
+    void hsa_signal_##name(hsa_signal_t signal, hsa_signal_value_t value)                          \
+    {                                                                                              \
+        update(signal, operation, value, 0);                                                       \
+    }
+ARITHMETIC(add, UMF_UPDATE_ADD)
+ARITHMETIC(subtract, UMF_UPDATE_SUBTRACT)
+ARITHMETIC(and, UMF_UPDATE_AND)
+ARITHMETIC(or, UMF_UPDATE_OR)
+ARITHMETIC(xor, UMF_UPDATE_XOR)
 
 static struct umf_condition
 to_wait(hsa_signal_t signal, hsa_signal_condition_t condition, hsa_signal_value_t value)
@@ -149,7 +107,7 @@ to_wait(hsa_signal_t signal, hsa_signal_condition_t condition, hsa_signal_value_
         [HSA_SIGNAL_CONDITION_LT] = UMF_OP_LT | UMF_OP_SIGNED,
         [HSA_SIGNAL_CONDITION_GTE] = UMF_OP_GE | UMF_OP_SIGNED,
     };
-    return (struct umf_condition){ signal->fence, (uint64_t)value, ops[condition], 0, 0 };
+    return (struct umf_condition){ signal, (uint64_t)value, ops[condition], 0, 0 };
 }
 
 static uint64_t
@@ -202,80 +160,64 @@ uint32_t
 hsa_amd_signal_wait_all(uint32_t count, hsa_signal_t *signals, hsa_signal_condition_t *conditions,
                         hsa_signal_value_t *values, uint64_t timeout_hint)
 {
-    return wait_for_many(count, signals, conditions, values, 0, timeout_hint, NULL) ? UINT32_MAX
-                                                                                    : 0;
+    int result = wait_for_many(count, signals, conditions, values, 0, timeout_hint, NULL);
+    return result ? UINT32_MAX : 0;
 }
 
 struct handler {
     hsa_amd_signal_handler call;
     void *arg;
-    struct umf_page *page;
     struct umf_condition wait;
 };
 
-static void
-release_handler(void *data)
-{
-    struct handler *handler = data;
-    umf_fence_unref(handler->wait.fence);
-    umf_page_unref(handler->page);
-    free(handler);
-}
-
-static void handle(void *data, int result);
-
-static int
-start_watch(struct handler *handler)
-{
-    struct umf_callback callback = { handle, NULL, handler };
-    return umf_loop_watch(loop, &handler->wait, 0, &callback, NULL);
-}
+static int watch(struct handler handler);
 
 /* A handler that stays watches again. */
 static void
 handle(void *data, int result)
 {
     struct handler *handler = data;
-    hsa_signal_value_t value = (hsa_signal_value_t)umf_fence_value(handler->wait.fence);
-    if (result || !handler->call(value, handler->arg) || start_watch(handler))
-        release_handler(handler);
+    if (result == 0 && handler->call(hsa_signal_load(handler->wait.fence), handler->arg))
+        watch(*handler);
+}
+
+/* The watch keeps the signal and frees its copy. */
+static int
+watch(struct handler handler)
+{
+    struct handler *copy = malloc(sizeof(*copy));
+    if (!copy)
+        return -ENOMEM;
+    *copy = handler;
+    struct umf_callback callback = { handle, free, copy };
+    int result = umf_loop_watch(loop, &copy->wait, 0, &callback, NULL);
+    if (result)
+        free(copy);
+    return result;
 }
 
 hsa_status_t
 hsa_amd_signal_async_handler(hsa_signal_t signal, hsa_signal_condition_t condition,
-                             hsa_signal_value_t value, hsa_amd_signal_handler call, void *arg)
+                             hsa_signal_value_t value, hsa_amd_signal_handler handler, void *arg)
 {
-    struct handler *handler = malloc(sizeof(*handler));
-    if (!handler)
-        return HSA_STATUS_ERROR_OUT_OF_RESOURCES;
-    *handler = (struct handler){ call, arg, umf_page_ref(signal->page),
-                                 to_wait(signal, condition, value) };
-    umf_fence_ref(handler->wait.fence);
-    int result = start_watch(handler);
-    if (result)
-        release_handler(handler);
-    return to_status(result);
+    return to_status(watch((struct handler){ handler, arg, to_wait(signal, condition, value) }));
 }
 
 hsa_status_t
 hsa_amd_ipc_signal_create(hsa_signal_t signal, struct hsa_ipc_signal *ipc)
 {
-    ipc->index = umf_fence_index(signal->fence);
-    return to_status(umf_page_export(signal->page, 0, &ipc->fd));
+    ipc->index = umf_fence_index(signal);
+    return to_status(umf_page_export(umf_fence_page(signal), 0, &ipc->fd));
 }
 
 hsa_status_t
 hsa_amd_ipc_signal_attach(struct hsa_ipc_signal ipc, hsa_signal_t *signal)
 {
     struct umf_page *theirs;
-    struct umf_fence *fence;
     int result = umf_page_import(ipc.fd, 0, &theirs);
     if (result)
         return to_status(result);
-    result = umf_fence_open(theirs, ipc.index, 0, &fence);
-    if (result) {
-        umf_page_unref(theirs);
-        return to_status(result);
-    }
-    return wrap(theirs, fence, signal);
+    result = umf_fence_open(theirs, ipc.index, 0, signal);
+    umf_page_unref(theirs); /* the signal keeps it */
+    return to_status(result);
 }

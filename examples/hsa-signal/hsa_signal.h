@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 typedef int64_t hsa_signal_value_t;
-typedef struct hsa_signal *hsa_signal_t;
+typedef struct umf_fence *hsa_signal_t;
 
 typedef enum {
     HSA_STATUS_SUCCESS = 0,

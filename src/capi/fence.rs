@@ -12,7 +12,7 @@
 
 use super::args::{fence_errno, no_flags, non_null};
 use super::contract::c_contract;
-use super::handles::{Handle, borrow, c_ref, c_unref, clone_ref, write_handle};
+use super::handles::{Handle, borrow, borrowed_handle, c_ref, c_unref, clone_ref, write_handle};
 use super::page::umf_page;
 use super::returns::{c_return, c_return_preserving_errno};
 use crate::error::Error;
@@ -233,6 +233,25 @@ pub unsafe extern "C" fn umf_fence_ref(fence: *mut umf_fence) -> *mut umf_fence 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_unref(fence: *mut umf_fence) {
     c_contract!(c_unref(fence))
+}
+
+/// Get the page of a fence.
+///
+/// To share a fence, export its page and send the descriptor with umf_fence_index(). A program that
+/// keeps its fences need not keep their pages too.
+///
+/// @fence: the fence.
+///
+/// Return: the page, without a reference of the caller's: it is valid as long as the fence is. Add
+///     one with umf_page_ref() to keep it longer. NULL for NULL.
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_page(fence: *const umf_fence) -> *mut umf_page {
+    match c_contract!(borrow(fence)) {
+        Ok(fence) => borrowed_handle(fence.page_ref()),
+        Err(_) => std::ptr::null_mut(),
+    }
 }
 
 /// Get the index of a fence's slot in its page.

@@ -62,6 +62,11 @@ pub(super) unsafe fn c_unref<H: Handle>(handle: *mut H) {
     });
 }
 
+/// The handle of an object to which another object of the caller's keeps a reference.
+pub(super) fn borrowed_handle<H: Handle>(object: &Ref<H::Object>) -> *mut H {
+    object.as_raw().cast_mut().cast()
+}
+
 /// Writes a new handle to the caller's output; the reference is then the caller's.
 ///
 /// # Safety

@@ -289,6 +289,11 @@ impl Fence {
         self.slot.page()
     }
 
+    /// The same, as a reference that can be handed to C.
+    pub(crate) fn page_ref(&self) -> &Ref<Page> {
+        self.slot.page_ref()
+    }
+
     /// A reference to the page, for callers that keep it longer than the fence.
     pub(crate) fn shared_page(&self) -> Ref<Page> {
         self.slot.shared_page()

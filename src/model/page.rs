@@ -171,6 +171,10 @@ impl SlotHandle {
         Ok(SlotHandle { page: page.clone(), index })
     }
 
+    pub(crate) fn page_ref(&self) -> &Ref<Page> {
+        &self.page
+    }
+
     pub(crate) fn shared_page(&self) -> Ref<Page> {
         self.page.clone()
     }

@@ -573,6 +573,10 @@ impl SlotHandle {
         &self.page
     }
 
+    pub(crate) fn page_ref(&self) -> &Ref<Page> {
+        &self.page
+    }
+
     pub(crate) fn shared_page(&self) -> Ref<Page> {
         self.page.clone()
     }

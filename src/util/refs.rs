@@ -7,6 +7,7 @@
 use crate::error::{Error, Result};
 use std::alloc::{Layout, alloc, dealloc};
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -58,12 +59,15 @@ impl<T> Ref<T> {
         }
     }
 
+    /// The address of the object, for C. The reference stays here.
+    pub(crate) fn as_raw(&self) -> *const T {
+        // SAFETY: the allocation lives while a reference exists, and `self` is one.
+        unsafe { &raw const (*self.counted.as_ptr()).object }
+    }
+
     /// Hands the reference to C. The address is that of the object.
     pub(crate) fn into_raw(self) -> *const T {
-        let counted = self.counted.as_ptr();
-        std::mem::forget(self);
-        // SAFETY: the allocation lives on: the reference was forgotten, not dropped.
-        unsafe { &raw const (*counted).object }
+        ManuallyDrop::new(self).as_raw()
     }
 
     /// Takes a reference back from C.

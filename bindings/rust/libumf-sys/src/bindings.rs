@@ -144,6 +144,7 @@ unsafe extern "C" {
     pub fn umf_fence_end(fence: *mut umf_fence) -> core::ffi::c_int;
     pub fn umf_fence_ref(fence: *mut umf_fence) -> *mut umf_fence;
     pub fn umf_fence_unref(fence: *mut umf_fence);
+    pub fn umf_fence_page(fence: *const umf_fence) -> *mut umf_page;
     pub fn umf_fence_index(fence: *const umf_fence) -> u32;
     pub fn umf_fence_signal(fence: *mut umf_fence, value: u64) -> core::ffi::c_int;
     pub fn umf_fence_update(

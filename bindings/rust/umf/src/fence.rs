@@ -4,7 +4,7 @@
 use crate::error::{Error, Result, check};
 use crate::handle::handle;
 use crate::page::name_for_c;
-use crate::{Condition, Deadline, Signal, sys};
+use crate::{Condition, Deadline, Page, Signal, sys};
 
 handle! {
     /// A fence: a value that only grows, wraps around if it has 32 bits, or takes any value with
@@ -41,6 +41,17 @@ pub enum Update {
 }
 
 impl Fence {
+    /// Returns the page that the fence is in.
+    #[doc(alias = "umf_fence_page")]
+    pub fn page(&self) -> Page {
+        // SAFETY: The fence is valid, so the page is too, and it is not NULL. The new handle gets
+        // the reference that is added.
+        unsafe {
+            let page = sys::umf_page_ref(sys::umf_fence_page(self.as_raw()));
+            Page::from_raw(std::ptr::NonNull::new_unchecked(page))
+        }
+    }
+
     /// Returns the index of the fence in its page, to be sent with the page's descriptor.
     #[doc(alias = "umf_fence_index")]
     pub fn index(&self) -> u32 {

@@ -167,6 +167,7 @@ fn an_exported_page_is_the_same_page() {
     assert_eq!(imported.fence_count(), 8);
     imported.open_fence(fence.index()).unwrap().signal(5).unwrap();
     assert_eq!(fence.value(), 5);
+    assert_eq!(fence.page().as_raw(), page.as_raw());
     assert_eq!(Page::import_limited(&fd, 7).unwrap_err(), Error::TooLarge);
     assert!(Page::import_limited(&fd, 8).is_ok());
     // SAFETY: The call asks about a descriptor, whichever it is.
