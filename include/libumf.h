@@ -659,15 +659,15 @@ struct umf_fence;
  * UMF_OP_SIGNED signed ones. No wait returns -ERANGE. There is no pending value. This process
  * remembers no value that it saw: every wait reads the value again.
  *
- * A store that lowers the value is a rewind. A wait for "at least" or "greater than" a number that
- * was met after it began stays met by a rewind, even if its thread has not run since, in each
- * process, for watches too. That holds for any number of rewinds unless another wait on the fence
- * began meanwhile, and for the last two in any case. Beyond that, the wait goes on as if it had
+ * A store that lowers the value is a rewind. A wait for "at least" or "greater than" a number
+ * stays met by a rewind, if the value met it after the wait began. That holds even if the waiter
+ * has not run since, in each process, and for watches too. The wait of a job begins when the job
+ * is submitted. Any number of rewinds are remembered, unless another wait on the fence begins
+ * meanwhile. The last two are remembered in any case. Beyond that, the wait goes on as if it had
  * not been met. Watches of one event loop do not count as other waits for each other. In a page
- * with UMF_PAGE_SINGLE_WRITER it holds for the last two. From 2^39 on, a rewound value counts
+ * with UMF_PAGE_SINGLE_WRITER, the last two are remembered. From 2^39 on, a rewound value counts
  * rounded down, by less than one part in 2^38. Other operators, UMF_OP_SIGNED and masks compare
- * the value that is there when the waiter looks. The wait of a job begins when the jobs and waits
- * before it are done.
+ * the value that is there when the waiter looks.
  *
  * Of a fence that a device writes too, rewinds by the device are not remembered, and of those by
  * programs only the last. umf_page_notify() wakes all its waiters, and while one waits, the device
@@ -1471,7 +1471,7 @@ struct umf_condition {
  *
  * A wait for all checks the entries in order. For UMF_OP_GE and UMF_OP_GT the order makes no
  * difference. An entry with another operator is met if it holds when the wait reaches it.
- * UMF_FENCE_UNORDERED says which rewinds of its fences a wait takes no notice of.
+ * See UMF_FENCE_UNORDERED for the rewinds that a wait does not remember.
  *
  * The thread sleeps and uses no CPU, except as UMF_CAP_WAIT_MANY_PAGES and UMF_FENCE_DEVICE say.
  *
@@ -1503,8 +1503,8 @@ struct umf_condition {
  * POSIX signals do not interrupt the wait. Thread-safe; async-signal-safe for up to 128 entries.
  * Over fences of more than 8 pages, a wait that blocks maps some KiB of memory with mmap(), which
  * it unmaps before it returns. If that fails, it polls. With more than 16 entries, of which one
- * has UMF_FENCE_UNORDERED, it does the same; if that fails, rewinds end it late. With more than
- * 128 entries, it also allocates memory, and is slower if there is none. Since 0.1.
+ * has UMF_FENCE_UNORDERED, it does the same; if that fails, its last entries miss rewinds. With
+ * more than 128 entries, it also allocates memory, and is slower if there is none. Since 0.1.
  */
 int umf_wait(const struct umf_condition *waits,
              uint32_t count,

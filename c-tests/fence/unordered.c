@@ -250,6 +250,39 @@ jobs(void)
     umf_fence_unref(end);
 }
 
+/* A value that comes while the job is behind another one counts, although it is gone when the job's
+ * turn comes. */
+static void
+a_job_remembers_what_came_before_its_turn(void)
+{
+    struct umf_loop *loop;
+    struct umf_queue *queue;
+    struct umf_fence *before = new_fence(0, 0), *start = new_fence(0, 0), *end = new_fence(0, 0);
+    struct work first = { 0 }, second = { 0 }, third = { 0 };
+    OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
+    OK(umf_queue_create(loop, 0, &queue));
+    OK(umf_fence_signal(start, 5));
+    OK(umf_fence_signal(start, 0));
+    OK(submit(queue, &first, before, 1, end, 1));
+    OK(submit(queue, &second, start, 5, end, 2));
+    OK(umf_fence_signal(start, 7));
+    OK(umf_fence_signal(start, 0));
+    OK(umf_fence_signal(before, 1));
+    OK(umf_queue_drain(queue, FOREVER));
+    CHECK(first.ran == 1 && second.ran == 1 && umf_fence_value(end) == 2);
+    /* What came before the job was submitted does not count. */
+    OK(submit(queue, &third, start, 5, end, 3));
+    EXPECT(-ETIME, umf_queue_drain(queue, 0));
+    OK(umf_fence_signal(start, 5));
+    OK(umf_queue_drain(queue, FOREVER));
+    CHECK(third.ran == 1 && umf_fence_value(end) == 3);
+    umf_queue_unref(queue);
+    umf_loop_unref(loop);
+    umf_fence_unref(before);
+    umf_fence_unref(start);
+    umf_fence_unref(end);
+}
+
 static void
 a_tool_sees_the_kind(void)
 {
@@ -324,6 +357,7 @@ main(void)
     every_operator_wakes_from_either_side();
     threads_count_down_to_zero();
     jobs();
+    a_job_remembers_what_came_before_its_turn();
     device_writes(UMF_FENCE_DEVICE);
     device_writes(0);
     a_tool_sees_the_kind();

@@ -138,7 +138,7 @@ pub struct umf_condition {
 ///
 /// A wait for all checks the entries in order. For UMF_OP_GE and UMF_OP_GT the order makes no
 /// difference. An entry with another operator is met if it holds when the wait reaches it.
-/// UMF_FENCE_UNORDERED says which rewinds of its fences a wait takes no notice of.
+/// See UMF_FENCE_UNORDERED for the rewinds that a wait does not remember.
 ///
 /// The thread sleeps and uses no CPU, except as UMF_CAP_WAIT_MANY_PAGES and UMF_FENCE_DEVICE say.
 ///
@@ -170,8 +170,8 @@ pub struct umf_condition {
 /// POSIX signals do not interrupt the wait. Thread-safe; async-signal-safe for up to 128 entries.
 /// Over fences of more than 8 pages, a wait that blocks maps some KiB of memory with mmap(), which
 /// it unmaps before it returns. If that fails, it polls. With more than 16 entries, of which one
-/// has UMF_FENCE_UNORDERED, it does the same; if that fails, rewinds end it late. With more than
-/// 128 entries, it also allocates memory, and is slower if there is none. Since 0.1.
+/// has UMF_FENCE_UNORDERED, it does the same; if that fails, its last entries miss rewinds. With
+/// more than 128 entries, it also allocates memory, and is slower if there is none. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_wait(
     waits: *const umf_condition,

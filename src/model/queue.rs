@@ -54,6 +54,24 @@ fn jobs_run_after_their_waits_and_signal() {
     });
 }
 
+#[test]
+fn a_job_remembers_a_value_that_is_gone_at_its_turn() {
+    check_both(|| {
+        let [before, done] = fences();
+        let start = unordered_fence();
+        let event_loop = new_loop(Mode::Thread);
+        let queue = new_queue(&event_loop, Inline::No);
+        let first = submit(&queue, Some((&before, 1)), None).unwrap();
+        let second = submit(&queue, Some((&start, 5)), Some((&done, 1))).unwrap();
+        let threads = [signals(&start, [5, 0]), signals(&before, [1, 2])];
+        assert_eq!(drain(&queue), Ok(()));
+        assert_eq!([tally(first), tally(second)], [DONE, DONE]);
+        assert_eq!(done.value(), 1);
+        drop((queue, event_loop));
+        join(threads);
+    });
+}
+
 /// Two threads submit, one job of which waits, while a third drains.
 fn submitters_and_a_drain(inline: Inline) {
     let [a] = fences();

@@ -60,8 +60,10 @@ impl Job {
         })
     }
 
-    /// Adds a wait. All waits come before the first signal.
+    /// Adds a wait. All waits come before the first signal. The wait begins now: a value that meets
+    /// it counts even if an unordered fence is rewound before the job's turn.
     pub(crate) fn wait(&mut self, fence: Ref<Fence>, predicate: Predicate) {
+        let predicate = predicate.begin(&fence);
         self.dependencies.items.push(Item::Wait(fence, predicate));
     }
 
