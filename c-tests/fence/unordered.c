@@ -128,12 +128,76 @@ refusals(void)
     umf_fence_unref(narrow);
 }
 
-/* Another process has the fence when it ends. */
+static void
+is_never_called(void *data, int result)
+{
+    (void)data;
+    (void)result;
+    CHECK(!"called");
+}
+
+/* What a watch and a job refuse, as a wait does. */
+static void
+refusals_without_blocking(void)
+{
+    struct umf_fence *fence = new_fence(0, 7), *ordered;
+    struct umf_condition signed_wait, pending = { fence, 9, UMF_OP_GE, 0, 0 };
+    struct umf_signal signal = { fence, 1 };
+    struct umf_job job = { .size = sizeof(job), .run = run };
+    struct umf_callback callback = { is_never_called, NULL, NULL };
+    struct umf_loop *loop;
+    struct umf_queue *queue;
+    OK(umf_fence_create(page, 7, 0, &ordered));
+    OK(umf_loop_create(0, &loop));
+    OK(umf_queue_create(loop, 0, &queue));
+    signed_wait = (struct umf_condition){ ordered, 7, UMF_OP_GE | UMF_OP_SIGNED, 0, 0 };
+    EXPECT(-EINVAL, umf_loop_watch(loop, &pending, UMF_WAIT_PENDING, &callback, NULL));
+    EXPECT(-EINVAL, umf_loop_watch(loop, &signed_wait, 0, &callback, NULL));
+    EXPECT(-EINVAL, umf_loop_export_eventfd(loop, &signed_wait, 0, -1, NULL, NULL));
+    job.waits = &signed_wait;
+    job.wait_count = 1;
+    EXPECT(-EINVAL, umf_queue_submit(queue, &job, 0));
+    /* A job cannot announce the value of an unordered fence, but signal it; not a failed one. */
+    job.wait_count = 0;
+    job.signals = &signal;
+    job.signal_count = 1;
+    OK(umf_fence_set_error(fence, -ENODATA));
+    EXPECT(-EIO, umf_queue_submit(queue, &job, 0));
+    CHECK(umf_fence_value(fence) == 7);
+    umf_queue_unref(queue);
+    umf_loop_unref(loop);
+    umf_fence_unref(fence);
+    umf_fence_unref(ordered);
+}
+
+/* The creator ends the fence, and has a handle still. */
+static void
+ended_by_its_creator(void)
+{
+    struct umf_fence *fence = new_fence(0, 7);
+    uint64_t previous = 12345;
+    OK(umf_fence_end(fence));
+    EXPECT(-ESTALE, umf_fence_signal(fence, 3));
+    for (uint32_t op = 0; op <= UMF_UPDATE_XOR; op++)
+        EXPECT(-ESTALE, umf_fence_update(fence, op, 9, 7, &previous));
+    EXPECT(-EINVAL, umf_fence_update(fence, UMF_UPDATE_XOR + 1, 9, 7, &previous));
+    EXPECT(-EINVAL, umf_fence_submit(fence, 9));
+    CHECK(previous == 12345 && umf_fence_value(fence) == 7);
+    umf_fence_unref(fence);
+}
+
+/* Another process has the fence when it ends, and one that it must not signal. */
 static void
 has_a_fence_that_ends(int sock)
 {
     uint64_t previous = 12345;
-    struct umf_page *theirs = recv_page(sock);
+    struct umf_page *theirs = recv_page(sock), *single = recv_page(sock);
+    struct umf_fence *watched = recv_fence(sock, single);
+    EXPECT(-EACCES, umf_fence_update(watched, UMF_UPDATE_ADD, 1, 0, &previous));
+    EXPECT(-EACCES, umf_fence_signal(watched, 1));
+    CHECK(umf_fence_value(watched) == 9 && previous == 12345);
+    umf_fence_unref(watched);
+    umf_page_unref(single);
     struct umf_fence *opened = recv_fence(sock, theirs);
     CHECK(update(opened, UMF_UPDATE_SUBTRACT, 4, 0) == 7);
     tell(sock, 1);
@@ -150,10 +214,17 @@ has_a_fence_that_ends(int sock)
 static void
 ended(struct peer peer)
 {
-    struct umf_fence *fence = new_fence(0, 7);
+    struct umf_fence *fence = new_fence(0, 7), *watched;
+    struct umf_page *single;
+    OK(umf_page_create(1, UMF_PAGE_SINGLE_WRITER, &single));
+    OK(umf_fence_create(single, 9, UMF_FENCE_UNORDERED, &watched));
     send_page(peer.sock, page);
+    send_page(peer.sock, single);
+    tell(peer.sock, umf_fence_index(watched));
     tell(peer.sock, umf_fence_index(fence));
     hear(peer.sock);
+    umf_fence_unref(watched);
+    umf_page_unref(single);
     CHECK(umf_fence_value(fence) == 3);
     umf_fence_unref(fence);
     tell(peer.sock, 1);
@@ -335,8 +406,12 @@ device_writes(uint64_t flags)
     } else {
         EXPECT(-EACCES, umf_fence_signal(fence, 1));
         EXPECT(-EACCES, umf_fence_update(fence, UMF_UPDATE_ADD, 1, 0, NULL));
-        EXPECT(-EINVAL, umf_fence_create_in(page, &mapping,
-                                            UMF_FENCE_UNORDERED | UMF_FENCE_ONES_LOST, &fence));
+        struct umf_fence *none;
+        for (uint64_t other = UMF_FENCE_32BIT; other; other <<= 1) {
+            if (other != UMF_FENCE_UNORDERED)
+                EXPECT(-EINVAL,
+                       umf_fence_create_in(page, &mapping, UMF_FENCE_UNORDERED | other, &none));
+        }
     }
     umf_fence_unref(fence);
     CHECK(munmap(bytes, 8192) == 0);
@@ -353,6 +428,8 @@ main(void)
     updates();
     comparisons();
     refusals();
+    refusals_without_blocking();
+    ended_by_its_creator();
     ended(peer);
     every_operator_wakes_from_either_side();
     threads_count_down_to_zero();
