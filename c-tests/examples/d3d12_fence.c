@@ -367,6 +367,20 @@ a_shared_fence_completes_when_the_device_is_removed(struct peer peer)
     close(many);
 }
 
+/* Microsoft's documentation does not say so, and Windows does it: nobody can signal the fence any
+ * more. */
+static void
+the_last_reference_ends_the_waits(void)
+{
+    struct d3d12_fence *fence;
+    int event = new_event();
+    OK(d3d12_create_fence(device, 0, D3D12_FENCE_FLAG_NONE, &fence));
+    OK(d3d12_set_event_on_completion(fence, UINT64_MAX, event));
+    d3d12_fence_release(fence);
+    is_raised(event);
+    close(event);
+}
+
 /* 1,000 shared fences, each with an event that waits. */
 static void
 a_thousand_fences_take_one_thread(void)
@@ -403,6 +417,7 @@ main(void)
     with_any_the_event_waits_for_one_fence();
     arguments_are_checked();
     a_value_that_was_reached_counts_although_the_fence_is_rewound();
+    the_last_reference_ends_the_waits();
     a_thousand_fences_take_one_thread();
     d3d12_device_release(device);
     OK(d3d12_device_create(&device));

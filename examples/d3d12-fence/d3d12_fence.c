@@ -275,6 +275,9 @@ d3d12_fence_release(struct d3d12_fence *fence)
     if (fence->next)
         fence->next->link = fence->link;
     pthread_mutex_unlock(&fence->device->lock);
+    /* The waits of queues and events end: nobody can signal it any more. */
+    if (!fence->shared)
+        umf_fence_end(fence->umf);
     umf_fence_unref(fence->umf);
     free(fence);
 }
