@@ -293,25 +293,40 @@ a_page_is_notified(void)
     finish();
 }
 
-/* The device writes the last value of all at once. The waiter that hears the interrupt wakes the
- * other. */
+/* The device moves a fence in one step, past a value for which two threads wait. The waiter that
+ * hears the interrupt wakes the other, although 32 bits stand for the value that was announced. */
 static void
-the_last_value_wakes_everybody(void)
+one_step_wakes_everybody(uint64_t from, uint64_t awaited, uint64_t to)
 {
     start();
+    struct umf_fence *fence;
+    OK(umf_fence_create(page, from, UMF_FENCE_DEVICE, &fence));
     struct umf_condition waits[2] = { { .fence = device[1], .value = 1 },
-                                      { .fence = device[0], .value = 1 } };
-    struct sleeper one = { .fence = device[0], .value = 1 };
+                                      { .fence = fence, .value = awaited } };
+    struct sleeper one = { .fence = fence, .value = awaited };
     struct sleeper any = { .waits = waits, .count = 2, .flags = UMF_WAIT_ANY };
     start_sleeper(&one);
-    until_monitored(device[0], 0);
+    until_monitored(fence, awaited - 1);
     start_sleeper(&any);
     until_monitored(device[1], 0);
-    write_raw(&raw, device[0], UINT64_MAX);
+    write_raw(&raw, fence, to);
     raise_interrupt(interrupt);
     CHECK(pthread_join(one.thread, NULL) == 0 && one.result == 0);
     CHECK(pthread_join(any.thread, NULL) == 0 && any.result == 0 && any.index == 1);
+    umf_fence_unref(fence);
     finish();
+}
+
+static void
+large_values_wake_everybody(void)
+{
+    one_step_wakes_everybody(0, 1, UINT64_MAX);
+    for (unsigned bit = 0; bit < 64; bit += 3) {
+        uint64_t power = UINT64_C(1) << bit;
+        one_step_wakes_everybody(power - 1, power, power);
+        one_step_wakes_everybody(power - 1, power, power + 20);
+        one_step_wakes_everybody(0, power, power);
+    }
 }
 
 /* With 1,000 waits, nothing happens in a second in which the device is silent; nor while it
@@ -519,7 +534,7 @@ main(void)
     loops_and_queues_hear_it(UMF_LOOP_THREAD);
     signals_and_errors_are_heard();
     a_page_is_notified();
-    the_last_value_wakes_everybody();
+    large_values_wake_everybody();
     nobody_wakes_up_for_nothing();
     a_descriptor_that_is_always_readable();
     a_device_that_writes_backwards();

@@ -8,9 +8,9 @@
 
 #include "check.h"
 
-/* Layout version 5: the header, the event count with its log, the wait table, the slots. */
+/* Layout version 6: the header, the event count with its log, the wait table, the slots. */
 #define PAGE_MAGIC UINT64_C(0x6567617020666d75) /* "umf page" */
-#define PAGE_VERSION 5
+#define PAGE_VERSION 6
 #define EVENT_COUNT 64
 #define EVENT_LOG 128
 #define EVENT_LOG_LENGTH 256

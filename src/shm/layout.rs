@@ -23,7 +23,7 @@ pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"umf page");
 
 /// Any change of the layout or of the meaning of the header, the slots, the event count or the
 /// wait table is a new version.
-pub(super) const VERSION: u32 = 5;
+pub(super) const VERSION: u32 = 6;
 
 #[repr(C, align(64))]
 pub(super) struct Header {

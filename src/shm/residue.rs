@@ -68,29 +68,48 @@ impl Width {
         if new < old { residue(new) | passed(new, old) } else { passed(old, new) }
     }
 
+    /// A value in 32 bits, for [`Width::unannounced`]: which block of 64 values it is in, as a hash
+    /// of 26 bits, and where it is in there.
+    pub(super) fn folded(self, value: u64) -> u32 {
+        match self {
+            Width::Bits64 => hash(value >> 6) << 6 | value as u32 & 63,
+            Width::Bits32 => value as u32,
+        }
+    }
+
     /// The residues of the values up to `value` that were not announced yet. `announced` is the
     /// last announced value, `folded`.
     ///
-    /// If the high halves of both values are the same, it gives the low half back. Otherwise it
-    /// gives a wrong one, and all residues are wanted. They are returned unless that half is below
-    /// that of `value` by less than 32. A counter that passes 2^32, or that holds a number of its
-    /// own in the high half, does not come there: `folded` reverses the high half, so its lowest
-    /// bits change the highest ones of the low half. Of arbitrary values, one pair in 2^27 does.
-    /// `u64::MAX`, the end of a fence that counts from 0, would be one: it concerns every waiter.
+    /// If it may be a value of the same block or of the block before, as the hash says, these are
+    /// the values between. Otherwise all residues are wanted.
+    ///
+    /// Blocks that are at most 2^24 apart have different hashes: multiples of the golden ratio keep
+    /// a distance of 1 / (sqrt(5) * 2^24), which is more than 2^-26. So no waiter of a value is
+    /// missed that is less than 2^30 ahead. Of two values that are further apart, one pair in 2^25
+    /// looks close. `u64::MAX`, the end of a fence, concerns every waiter.
     pub(super) fn unannounced(self, announced: u32, value: u64) -> Residues {
-        if value == u64::MAX {
-            return ALL;
+        if self == Width::Bits32 {
+            let old = announced.into();
+            return if self.is_before(old, value) { self.passed(old, value) } else { 0 };
         }
-        let low = announced ^ folded(value) ^ value as u32;
-        let old = value & !u64::from(u32::MAX) | u64::from(low);
-        if self.is_before(old, value) {
-            self.passed(old, value)
-        } else if old == value || self == Width::Bits32 {
-            0
-        } else {
-            ALL
-        }
+        let block = value >> 6;
+        let within = |block| block << 6 | u64::from(announced & 63);
+        let old = match announced >> 6 {
+            _ if value == u64::MAX => return ALL,
+            hashed if hashed == hash(block) => within(block),
+            hashed if hashed == hash(block.wrapping_sub(1)) => within(block.wrapping_sub(1)),
+            _ => return ALL,
+        };
+        if old <= value { passed(old, value) } else { ALL }
     }
+}
+
+/// 2^64 divided by the golden ratio.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The 26 highest bits of a multiple of [`GOLDEN`].
+fn hash(block: u64) -> u32 {
+    (block.wrapping_mul(GOLDEN) >> 38) as u32
 }
 
 /// A set of residues: bit r stands for every value v with v % 32 == r.
@@ -100,11 +119,6 @@ pub(crate) const ALL: Residues = u32::MAX;
 /// The residue of one value.
 pub(crate) fn residue(value: u64) -> Residues {
     1 << (value % 32)
-}
-
-/// A value in 32 bits, for [`Width::unannounced`].
-pub(super) fn folded(value: u64) -> u32 {
-    value as u32 ^ ((value >> 32) as u32).reverse_bits()
 }
 
 /// The residues of old+1 ..= new.
@@ -167,42 +181,49 @@ mod tests {
         assert_eq!((Width::crossed(0, u64::MAX), Width::crossed(u64::MAX, 0)), (ALL, ALL));
     }
 
-    #[test]
-    fn an_announcement_concerns_the_residues_since_the_last() {
-        let width = Width::Bits64;
-        for high in [0, 1, 2, 3, 7, 255, 1 << 20] {
-            for old in (0..70).chain(1 << 20..(1 << 20) + 70).map(|low| high << 32 | low) {
-                for steps in 0..70 {
-                    let (new, expected) = (old + steps, passed(old, old + steps));
-                    assert_eq!(width.unannounced(folded(old), new), expected, "{old} to {new}");
-                }
-            }
-        }
-        let width = Width::Bits32;
-        assert_eq!(width.unannounced(folded(0xffff_ffff), 1), 0b11);
-        assert_eq!(width.unannounced(folded(1), 0xffff_ffff), 0);
+    /// Every value from 70 below to 70 above each power of two, and 0.
+    fn around_powers_of_two() -> impl Iterator<Item = u64> {
+        let powers = std::iter::once(0).chain((0..64).map(|bit| 1 << bit));
+        powers.flat_map(|power: u64| power.saturating_sub(70)..=power.saturating_add(70))
     }
 
     #[test]
-    fn an_announcement_of_another_high_half_concerns_every_residue() {
+    fn an_announcement_concerns_the_residues_since_the_last() {
         let width = Width::Bits64;
-        for (old, new) in [(0, 1), (0, 2), (1, 2), (1, 255), (0xf, 0x10), (0x7f_ffff, 0x80_0000)] {
-            for low in 0..250 {
-                for steps in 0..70 {
-                    let (old, new) = (folded(old << 32 | low), new << 32 | (low + steps));
-                    assert_eq!(width.unannounced(old, new), ALL);
-                }
+        for old in around_powers_of_two() {
+            for steps in 0..70 {
+                let (new, expected) = (old + steps, passed(old, old + steps));
+                assert_eq!(width.unannounced(width.folded(old), new), expected, "{old} to {new}");
             }
         }
-        for low in 0..250 {
-            assert_eq!(width.unannounced(folded(low), u64::MAX), ALL);
+        let width = Width::Bits32;
+        assert_eq!(width.unannounced(width.folded(0xffff_ffff), 1), 0b11);
+        assert_eq!(width.unannounced(width.folded(1), 0xffff_ffff), 0);
+    }
+
+    #[test]
+    fn an_announcement_after_a_jump_concerns_every_residue() {
+        let width = Width::Bits64;
+        for old in 0..200 {
+            for new in around_powers_of_two().chain([u64::MAX]).filter(|new| *new > old + 32) {
+                assert_eq!(width.unannounced(width.folded(old), new), ALL, "{old} to {new}");
+            }
         }
         for high in 0..1000u64 {
-            for new in 0..70 {
-                let (old, new) = (folded((high << 32) + 0xffff_fff0), (high + 1) << 32 | new);
-                assert_eq!(width.unannounced(old, new), ALL);
+            for new in 40..70 {
+                let (old, new) = ((high << 32) + 0xffff_fff0, (high + 1) << 32 | new);
+                assert_eq!(width.unannounced(width.folded(old), new), ALL);
             }
         }
+    }
+
+    #[test]
+    fn blocks_that_are_close_have_different_hashes() {
+        let near = (1..1u64 << 24).find(|distance| {
+            let product = distance.wrapping_mul(GOLDEN);
+            product.min(product.wrapping_neg()) >> 38 == 0
+        });
+        assert_eq!(near, None);
     }
 
     #[test]

@@ -117,7 +117,7 @@ use super::change::Change;
 use super::creator::Creator;
 use super::event_count::EventSink;
 use super::generation::{self, Generation, Kind};
-use super::residue::{Residues, Width, folded};
+use super::residue::{Residues, Width};
 use super::rewind::{Moment, Peaks};
 use crate::error::{Error, FenceErrno, Result};
 use crate::sys::futex::{self, Word};
@@ -212,7 +212,7 @@ impl Slot {
             return false;
         }
         let (pending, monitored, announced) = match generation.is_unordered() {
-            false => (value, UNMONITORED, folded(value)),
+            false => (value, UNMONITORED, generation.width().folded(value)),
             // No peak, and a clock that no wait has moved.
             true => (0, if generation.is_device() { UNMONITORED } else { 0 }, 0),
         };
@@ -590,7 +590,7 @@ impl Slot {
             return self.wake_waiters(generation, sink);
         }
         let width = generation.width();
-        let further = |old| (width.unannounced(old, value) != 0).then_some(folded(value));
+        let further = |old| (width.unannounced(old, value) != 0).then_some(width.folded(value));
         // The common case first: the fence was not written.
         if further(self.announced.load(Ordering::Relaxed)).is_none()
             || self.check_live(generation).is_err()
