@@ -491,10 +491,13 @@ ask(unsigned place)
     struct umf_watch *watch = ANY(watches);
     struct umf_queue *queue = ANY(queues);
     CHECK(ONE_OF(umf_query_caps(&caps), 0, -EINVAL) != 0 || umf_version() == caps.version);
-    CHECK(umf_page_flags(page) <= UMF_PAGE_SINGLE_WRITER);
+    CHECK((umf_page_flags(page) & ~(UMF_PAGE_SINGLE_WRITER | UMF_PAGE_TIMESTAMPS)) == 0);
     void *memory;
     ONE_OF(umf_page_get_memory(page, flags(UMF_PAGE_MEMORY_WRITE), &memory, NULL), 0, -EINVAL,
            -EACCES);
+    uint64_t time;
+    CHECK(ONE_OF(umf_fence_timestamp(fence, number(), place < 250 ? &time : NULL), 0, -EINVAL,
+                 -ENOENT, -ESTALE) != 0 || time > 0);
     char name[UMF_NAME_SIZE];
     ONE_OF(umf_page_query_name(page, place, flags(0), name), 0, -EINVAL, -ENOENT);
     if (place % 8 == 0) {
@@ -537,8 +540,9 @@ one_call(void)
     int error = 1, fd = -1;
     switch (which < 224 ? which % 28 : 28 + which % 4) {
     case 0:
-        if (ONE_OF(umf_page_create((uint32_t)take(1) % 70, flags(UMF_PAGE_SINGLE_WRITER), &page), 0,
-                   -EINVAL) == 0)
+        if (ONE_OF(umf_page_create((uint32_t)take(1) % 70,
+                                   flags(UMF_PAGE_SINGLE_WRITER | UMF_PAGE_TIMESTAMPS), &page),
+                   0, -EINVAL) == 0)
             keep_page(page, &pages[place % PAGES]);
         break;
     case 1: import(); break;

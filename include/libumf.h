@@ -284,6 +284,16 @@ struct umf_page;
 #define UMF_PAGE_READ_ONLY (1ULL << 1)
 
 /**
+ * Flag of umf_page_create(): each signal records its time, for umf_fence_timestamp().
+ *
+ * Set it for fences whose consumers measure frames: a compositor, or a driver that reports when an
+ * image was presented. The page takes 128 bytes more for each fence. A signal also reads
+ * CLOCK_MONOTONIC and writes the time before the value, in whichever process it happens. In pages
+ * without this flag a signal does nothing for it. Since 0.1.
+ */
+#define UMF_PAGE_TIMESTAMPS (1ULL << 2)
+
+/**
  * Create a page with room for fences.
  *
  * The page is a sealed memfd that can be passed to other processes. It takes 64 bytes for each
@@ -299,7 +309,7 @@ struct umf_page;
  * a page with UMF_PAGE_SINGLE_WRITER.
  *
  * @fence_count: the number of slots, and so of fences, 1 to UMF_PAGE_MAX_FENCES.
- * @flags: UMF_PAGE_SINGLE_WRITER, or 0.
+ * @flags: UMF_PAGE_SINGLE_WRITER and UMF_PAGE_TIMESTAMPS, or 0.
  * @out_page: receives a reference, which the caller ends with umf_page_unref(). Written only on
  *     success.
  *
@@ -358,7 +368,8 @@ struct umf_page_limits {
     /**
      * The most slots that the page may have. 0 for any number up to UMF_PAGE_MAX_FENCES.
      *
-     * The page takes 64 bytes of address space for each slot. Its memory may be charged to the
+     * The page takes 64 bytes of address space for each slot, or 256 with UMF_PAGE_TIMESTAMPS,
+     * which its creator chose. Its memory may be charged to the
      * process that touches it first, since a peer need not have allocated it. A tie of the page
      * takes about a microsecond for each slot when its process dies, and umf_graph_write() and
      * umf_fence_create() may look at all slots.
@@ -552,8 +563,9 @@ int umf_page_reclaim(struct umf_page *page, uint64_t flags, uint32_t *out_count)
  *
  * @page: the page.
  *
- * Return: UMF_PAGE_SINGLE_WRITER if the page is sealed against writing by all but its creator, and
- * UMF_PAGE_READ_ONLY if it was imported with that flag. 0 for NULL.
+ * Return: UMF_PAGE_SINGLE_WRITER if the page is sealed against writing by all but its creator,
+ * UMF_PAGE_TIMESTAMPS if it was created with that flag, and UMF_PAGE_READ_ONLY if it was imported
+ * with that flag. 0 for NULL.
  *
  * Thread-safe and async-signal-safe. Since 0.1.
  */
@@ -824,7 +836,8 @@ uint32_t umf_fence_index(const struct umf_fence *fence);
  * A waiter that sees the value also sees the memory that the caller wrote before this call.
  * Signaling the current value again succeeds and changes nothing. The call makes no system call
  * unless a waiter sleeps for the value (but see UMF_PAGE_SINGLE_WRITER). A fence with
- * UMF_FENCE_UNORDERED takes the value whatever it was before.
+ * UMF_FENCE_UNORDERED takes the value whatever it was before. In a page with UMF_PAGE_TIMESTAMPS
+ * the call also records its time.
  *
  * @fence: the fence.
  * @value: the new value. At most UINT32_MAX for a 32-bit fence.
@@ -946,6 +959,40 @@ int umf_fence_submit(struct umf_fence *fence, uint64_t value);
  * Thread-safe and async-signal-safe. Since 0.1.
  */
 uint64_t umf_fence_pending_value(const struct umf_fence *fence);
+
+/**
+ * Get the time at which a value was signaled.
+ *
+ * For frame statistics: when the work of a frame was done, as sync_file reports it for a kernel
+ * fence (SYNC_IOC_FILE_INFO). The page must have UMF_PAGE_TIMESTAMPS. The times of the last seven
+ * values are known, and only of the values that were signaled: a signal that passes a value gives
+ * it no time. A consumer asks when its wait or watch is over, or some frames later.
+ *
+ * The time is when the signaler called umf_fence_signal(), or when its job or watch signaled. The
+ * value was not reached before. An import passes on when the kernel fence signaled. If several
+ * signalers race for one value, the time is the latest of theirs. It is never that of another
+ * value. A process that sees the value reached finds its time, unless the value is old.
+ *
+ * The clock is CLOCK_MONOTONIC of the signaler's time namespace, and for kernel fences that of the
+ * host. These are one clock, unless a process runs in a container with a clock of its own
+ * (time_namespaces(7)): then its times cannot be compared with others. A time that is in the
+ * future by the caller's clock is not returned. A process that can write to the page can write any
+ * other time.
+ *
+ * @fence: the fence.
+ * @value: the value that was signaled. At most UINT32_MAX for a 32-bit fence.
+ * @out_ns: receives the time in nanoseconds. Written only on success.
+ *
+ * Return: 0 on success, or
+ *   -EINVAL  @fence or @out_ns is NULL, or @value does not fit in 32 bits
+ *   -ENOENT  no time is known: the value is not reached, or was passed by a signal of a greater
+ *            value; seven values were signaled after it; a device signaled it; the page has no
+ *            UMF_PAGE_TIMESTAMPS; or the fence has UMF_FENCE_UNORDERED, whose values recur
+ *   -ESTALE  the fence ended, and its slot was used again: see umf_fence_create()
+ *
+ * Thread-safe and async-signal-safe. Since 0.1.
+ */
+int umf_fence_timestamp(const struct umf_fence *fence, uint64_t value, uint64_t *out_ns);
 
 /**
  * Fail a fence: end every wait for a value that it has not reached.

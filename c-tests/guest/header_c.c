@@ -61,6 +61,7 @@ static const function functions[] = {
     (function)umf_fence_submit,
     (function)umf_fence_update,
     (function)umf_fence_pending_value,
+    (function)umf_fence_timestamp,
     (function)umf_fence_set_error,
     (function)umf_fence_set_deadline,
     (function)umf_fence_error,

@@ -28,6 +28,7 @@ main(void)
     struct umf_fence *fence, *opened, *failed, *full;
     pthread_t thread;
     int fd, error;
+    uint64_t time;
     watchdog(30);
 
     KEEPS_ERRNO(0, umf_query_caps(&caps));
@@ -50,6 +51,7 @@ main(void)
     KEEPS_ERRNO(0, umf_fence_submit(fence, 2));
     KEEPS_ERRNO(-EINVAL, umf_fence_update(fence, UMF_UPDATE_ADD, 1, 0, NULL));
     KEEPS_ERRNO(2, umf_fence_pending_value(fence));
+    KEEPS_ERRNO(-ENOENT, umf_fence_timestamp(fence, 1, &time));
     KEEPS_ERRNO(0, umf_fence_error(fence, &error));
     KEEPS_ERRNO(0, umf_fence_import_sync_file(fence, 1, -1, 0, 0));
     KEEPS_ERRNO(0, umf_fence_create(page, 0, 0, &failed));

@@ -15,8 +15,9 @@
 enum { LIMIT = 2048, STACK = 256 << 10, PATTERN = 0xa5, PAGES = 128, RECORDS = 64 };
 
 static uint8_t *stack;
-static struct umf_page *page, *lost_page, *pages[PAGES];
-static struct umf_fence *fence, *never, *device, *lost, *ending, *unordered;
+static struct umf_page *page, *lost_page, *timed_page, *pages[PAGES];
+static struct umf_fence *fence, *never, *device, *lost, *ending, *unordered, *timed;
+static uint64_t ns;
 static void *memory;
 static struct umf_notifier *notifier;
 static struct umf_condition notified[2];
@@ -49,6 +50,8 @@ RUN(umf_fence_index, umf_fence_index(fence) >= 6)
 RUN(umf_fence_offset, umf_fence_offset(fence) % 64)
 RUN(umf_fence_value, umf_fence_value(never))
 RUN(umf_fence_signal, umf_fence_signal(fence, ++value))
+RUN(umf_fence_timestamp,
+    umf_fence_signal(timed, ++value) || umf_fence_timestamp(timed, value, &ns))
 RUN(umf_fence_notify, umf_fence_notify(device))
 RUN(umf_fence_monitored_offset, umf_fence_monitored_offset(device) % 8)
 RUN(umf_fence_submit, umf_fence_submit(fence, ++value))
@@ -148,6 +151,8 @@ main(void)
     OK(umf_fence_create(page, 0, 0, &fence));
     OK(umf_fence_create(page, 0, 0, &never));
     OK(umf_fence_create(page, 0, UMF_FENCE_DEVICE, &device));
+    OK(umf_page_create(1, UMF_PAGE_TIMESTAMPS, &timed_page));
+    OK(umf_fence_create(timed_page, 0, 0, &timed));
     OK(umf_page_create(2, 0, &lost_page));
     OK(umf_fence_create(lost_page, 0, 0, &lost));
     OK(umf_fence_create(lost_page, 0, 0, &ending));

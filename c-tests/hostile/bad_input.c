@@ -34,6 +34,7 @@ static struct outputs {
     void *memory;
     int fd, error;
     uint32_t index;
+    uint64_t time;
 } out, untouched;
 
 static void
@@ -107,6 +108,9 @@ null_arguments(void)
     ROW(-EINVAL, umf_fence_notify(NULL));
     ROW(-EINVAL, umf_fence_submit(NULL, 10));
     ROW(-EINVAL, umf_fence_update(NULL, UMF_UPDATE_ADD, 1, 0, NULL));
+    ROW(-EINVAL, umf_fence_timestamp(NULL, 10, &out.time));
+    ROW(-EINVAL, umf_fence_timestamp(fence, 10, NULL));
+    ROW(-ENOENT, umf_fence_timestamp(fence, 10, &out.time));
     ROW(-EINVAL, umf_fence_set_error(NULL, -EIO));
     ROW(-EINVAL, umf_fence_error(NULL, &out.error));
     ROW(-EINVAL, umf_fence_error(fence, NULL));
@@ -270,7 +274,7 @@ every_unknown_flag(void)
     OK(umf_page_export(page, 0, &page_fd));
     for (int bit = 0; bit < 64; bit++) {
         uint64_t flag = UINT64_C(1) << bit;
-        if (flag != UMF_PAGE_SINGLE_WRITER)
+        if (!(flag & (UMF_PAGE_SINGLE_WRITER | UMF_PAGE_TIMESTAMPS)))
             ROW(-EINVAL, umf_page_create(1, flag, &out.page));
         if (flag != UMF_PAGE_READ_ONLY) {
             const struct umf_page_limits limits = { .size = sizeof(limits) };

@@ -102,6 +102,39 @@ every_file(void)
     }
 }
 
+/* The times of 4 fences are in the fourth memory page, behind the slots and the names. */
+static void
+times_must_be_in_the_file(void)
+{
+    const struct page_header header = { PAGE_MAGIC, PAGE_VERSION, 4 };
+    const uint32_t marks[] = { 0, 1, UINT32_MAX };
+    for (size_t i = 0; i < ARRAY_SIZE(marks); i++) {
+        for (off_t length = 4 * 4096 - 1; length <= 4 * 4096; length++) {
+            bool fits = marks[i] == 0 || length == 4 * 4096;
+            struct umf_page *page;
+            int fd = memfd_create("umf-test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+            CHECK(fd >= 0 && ftruncate(fd, length) == 0);
+            CHECK(pwrite(fd, &header, sizeof(header), 0) == sizeof(header));
+            CHECK(pwrite(fd, &marks[i], 4, HAS_TIMESTAMPS_AT) == 4);
+            CHECK(fcntl(fd, F_ADD_SEALS, SIZE) == 0);
+            EXPECT(fits ? 0 : -EINVAL, umf_page_import(fd, 0, &page));
+            if (fits) {
+                struct umf_fence *fences[4];
+                uint64_t time;
+                CHECK(umf_page_flags(page) == (marks[i] ? UMF_PAGE_TIMESTAMPS : 0));
+                for (int k = 0; k < 4; k++)
+                    OK(umf_fence_create(page, 0, 0, &fences[k]));
+                OK(umf_fence_signal(fences[3], 1));
+                EXPECT(marks[i] ? 0 : -ENOENT, umf_fence_timestamp(fences[3], 1, &time));
+                for (int k = 0; k < 4; k++)
+                    umf_fence_unref(fences[k]);
+                umf_page_unref(page);
+            }
+            close(fd);
+        }
+    }
+}
+
 /* The sender writes a right header first and a wrong one later: the library reads it once. */
 static void
 a_header_that_changes_after_the_import_changes_nothing(void)
@@ -179,6 +212,7 @@ main(void)
     watchdog(30);
     every_file();
     a_page_larger_than_allowed();
+    times_must_be_in_the_file();
     a_header_that_changes_after_the_import_changes_nothing();
     a_page_that_is_open_for_reading_only_is_refused();
     return 0;

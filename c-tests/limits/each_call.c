@@ -50,6 +50,7 @@ static struct outputs {
     void *memory;
     int fd, error;
     uint32_t index;
+    uint64_t time;
 } out, untouched;
 static struct umf_page *a_page;
 static struct umf_fence *a_fence;
@@ -102,9 +103,9 @@ a_new_fence(uint64_t flags)
 }
 
 static void
-a_page_with_a_fence(void)
+a_page_with_a_fence(uint64_t flags)
 {
-    OK(umf_page_create(1, 0, &a_page));
+    OK(umf_page_create(1, flags, &a_page));
     OK(umf_fence_create(a_page, 0, 0, &a_fence));
 }
 
@@ -370,6 +371,8 @@ EACH(, SOME_MEMORY, ANYWHERE, umf_page_create, NONE, umf_page_create(2, 0, &out.
      umf_page_unref(out.page))
 EACH(2, SOME_MEMORY, ANYWHERE, umf_page_create, NONE,
      umf_page_create(2, UMF_PAGE_SINGLE_WRITER, &out.page), umf_page_unref(out.page))
+EACH(3, SOME_MEMORY, ANYWHERE, umf_page_create, NONE,
+     umf_page_create(2, UMF_PAGE_TIMESTAMPS, &out.page), umf_page_unref(out.page))
 EACH(, SOME_MEMORY, ANYWHERE, umf_page_import, umf_page_unref(page_of_others),
      umf_page_import(fd_of_others, 0, &page_of_others), NONE)
 EACH(2, SOME_MEMORY, ANYWHERE, umf_page_import, NONE,
@@ -381,7 +384,7 @@ EACH(, NO_MEMORY, WITH_SYNCOBJ, umf_page_export_dma_buf, NONE,
      umf_page_export_dma_buf(page, 0, &out.fd), close(out.fd))
 EACH(, NO_MEMORY, ANYWHERE, umf_page_get_memory, NONE,
      umf_page_get_memory(page, UMF_PAGE_MEMORY_WRITE, &out.memory, NULL), NONE)
-EACH(, NO_MEMORY, ANYWHERE, umf_page_set_error, a_page_with_a_fence(),
+EACH(, NO_MEMORY, ANYWHERE, umf_page_set_error, a_page_with_a_fence(0),
      umf_page_set_error(a_page, -EIO), (umf_fence_unref(a_fence), umf_page_unref(a_page)))
 EACH(, SOME_MEMORY, ANYWHERE, umf_page_reclaim, NONE, umf_page_reclaim(page, 0, &out.index),
      CHECK(out.index == 0))
@@ -411,6 +414,8 @@ EACH(, NO_MEMORY, ANYWHERE, umf_fence_page, NONE, umf_fence_page(fence) != page,
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_offset, NONE, umf_fence_offset(fence) == UINT64_MAX, NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_value, NONE, umf_fence_value(fence) != 0, NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_signal, next++, umf_fence_signal(going, next), NONE)
+EACH(2, NO_MEMORY, ANYWHERE, umf_fence_signal, a_page_with_a_fence(UMF_PAGE_TIMESTAMPS),
+     umf_fence_signal(a_fence, 1), (umf_fence_unref(a_fence), umf_page_unref(a_page)))
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_notify, NONE, umf_fence_notify(device_fence), NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_monitored_offset, NONE,
      umf_fence_monitored_offset(fence) == UINT64_MAX, NONE)
@@ -432,6 +437,10 @@ EACH(, NO_MEMORY, ANYWHERE, umf_fence_update, a_fence = a_new_fence(UMF_FENCE_UN
      umf_fence_update(a_fence, UMF_UPDATE_SUBTRACT, 1, 0, NULL), umf_fence_unref(a_fence))
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_pending_value, NONE, umf_fence_pending_value(fence) != 0,
      NONE)
+EACH(, NO_MEMORY, ANYWHERE, umf_fence_timestamp,
+     (a_page_with_a_fence(UMF_PAGE_TIMESTAMPS), umf_fence_signal(a_fence, 1)),
+     umf_fence_timestamp(a_fence, 1, &out.time),
+     (umf_fence_unref(a_fence), umf_page_unref(a_page)))
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_set_error, NONE, umf_fence_set_error(failed, -EIO), NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_error, NONE, umf_fence_error(fence, &out.error), NONE)
 EACH(, NO_MEMORY, ANYWHERE, umf_fence_wait, NONE,

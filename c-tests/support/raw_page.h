@@ -39,6 +39,14 @@ struct page_header {
     uint32_t version, fence_count;
 };
 
+/* Not 0 in the header of a page with timestamps. */
+#define HAS_TIMESTAMPS_AT 56
+
+/* What is behind the slots of a page with timestamps: names, then the times of each fence, both
+ * from the next memory page on. A fence's: a count, and pairs of words. */
+#define TIMES_SIZE 128
+#define TIMES_ENTRIES 8
+
 /* A mapping of a page. */
 struct raw {
     char *bytes;

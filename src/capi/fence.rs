@@ -273,7 +273,8 @@ pub unsafe extern "C" fn umf_fence_index(fence: *const umf_fence) -> u32 {
 /// A waiter that sees the value also sees the memory that the caller wrote before this call.
 /// Signaling the current value again succeeds and changes nothing. The call makes no system call
 /// unless a waiter sleeps for the value (but see UMF_PAGE_SINGLE_WRITER). A fence with
-/// UMF_FENCE_UNORDERED takes the value whatever it was before.
+/// UMF_FENCE_UNORDERED takes the value whatever it was before. In a page with UMF_PAGE_TIMESTAMPS
+/// the call also records its time.
 ///
 /// @fence: the fence.
 /// @value: the new value. At most UINT32_MAX for a 32-bit fence.
@@ -423,6 +424,50 @@ pub unsafe extern "C" fn umf_fence_submit(fence: *mut umf_fence, value: u64) -> 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_fence_pending_value(fence: *const umf_fence) -> u64 {
     c_contract!(borrow(fence)).map_or(0, Fence::pending_value)
+}
+
+/// Get the time at which a value was signaled.
+///
+/// For frame statistics: when the work of a frame was done, as sync_file reports it for a kernel
+/// fence (SYNC_IOC_FILE_INFO). The page must have UMF_PAGE_TIMESTAMPS. The times of the last seven
+/// values are known, and only of the values that were signaled: a signal that passes a value gives
+/// it no time. A consumer asks when its wait or watch is over, or some frames later.
+///
+/// The time is when the signaler called umf_fence_signal(), or when its job or watch signaled. The
+/// value was not reached before. An import passes on when the kernel fence signaled. If several
+/// signalers race for one value, the time is the latest of theirs. It is never that of another
+/// value. A process that sees the value reached finds its time, unless the value is old.
+///
+/// The clock is CLOCK_MONOTONIC of the signaler's time namespace, and for kernel fences that of the
+/// host. These are one clock, unless a process runs in a container with a clock of its own
+/// (time_namespaces(7)): then its times cannot be compared with others. A time that is in the
+/// future by the caller's clock is not returned. A process that can write to the page can write any
+/// other time.
+///
+/// @fence: the fence.
+/// @value: the value that was signaled. At most UINT32_MAX for a 32-bit fence.
+/// @out_ns: receives the time in nanoseconds. Written only on success.
+///
+/// Return: 0 on success, or
+///   -EINVAL  @fence or @out_ns is NULL, or @value does not fit in 32 bits
+///   -ENOENT  no time is known: the value is not reached, or was passed by a signal of a greater
+///            value; seven values were signaled after it; a device signaled it; the page has no
+///            UMF_PAGE_TIMESTAMPS; or the fence has UMF_FENCE_UNORDERED, whose values recur
+///   -ESTALE  the fence ended, and its slot was used again: see umf_fence_create()
+///
+/// Thread-safe and async-signal-safe. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn umf_fence_timestamp(
+    fence: *const umf_fence,
+    value: u64,
+    out_ns: *mut u64,
+) -> c_int {
+    c_return(|| {
+        non_null(out_ns)?;
+        let time = c_contract!(borrow(fence)?).timestamp(value)?;
+        c_contract!(out_ns.write(time));
+        Ok(())
+    })
 }
 
 /// Fail a fence: end every wait for a value that it has not reached.

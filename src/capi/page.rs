@@ -49,6 +49,14 @@ pub const UMF_PAGE_SINGLE_WRITER: u64 = 1 << 0;
 /// object. Since 0.1.
 pub const UMF_PAGE_READ_ONLY: u64 = 1 << 1;
 
+/// Flag of umf_page_create(): each signal records its time, for umf_fence_timestamp().
+///
+/// Set it for fences whose consumers measure frames: a compositor, or a driver that reports when an
+/// image was presented. The page takes 128 bytes more for each fence. A signal also reads
+/// CLOCK_MONOTONIC and writes the time before the value, in whichever process it happens. In pages
+/// without this flag a signal does nothing for it. Since 0.1.
+pub const UMF_PAGE_TIMESTAMPS: u64 = 1 << 2;
+
 /// Create a page with room for fences.
 ///
 /// The page is a sealed memfd that can be passed to other processes. It takes 64 bytes for each
@@ -64,7 +72,7 @@ pub const UMF_PAGE_READ_ONLY: u64 = 1 << 1;
 /// a page with UMF_PAGE_SINGLE_WRITER.
 ///
 /// @fence_count: the number of slots, and so of fences, 1 to UMF_PAGE_MAX_FENCES.
-/// @flags: UMF_PAGE_SINGLE_WRITER, or 0.
+/// @flags: UMF_PAGE_SINGLE_WRITER and UMF_PAGE_TIMESTAMPS, or 0.
 /// @out_page: receives a reference, which the caller ends with umf_page_unref(). Written only on
 ///     success.
 ///
@@ -83,13 +91,13 @@ pub unsafe extern "C" fn umf_page_create(
     out_page: *mut *mut umf_page,
 ) -> c_int {
     c_return_preserving_errno(|| {
-        let writers = match flags {
-            0 => Writers::Anyone,
-            UMF_PAGE_SINGLE_WRITER => Writers::CreatorOnly,
-            _ => return Err(Error::Invalid),
-        };
+        no_flags(flags & !(UMF_PAGE_SINGLE_WRITER | UMF_PAGE_TIMESTAMPS))?;
+        let is_sealed = flags & UMF_PAGE_SINGLE_WRITER != 0;
+        let writers = if is_sealed { Writers::CreatorOnly } else { Writers::Anyone };
+        let has_timestamps = flags & UMF_PAGE_TIMESTAMPS != 0;
         non_null(out_page)?;
-        c_contract!(write_handle(Page::create_for(fence_count, writers)?, out_page));
+        let page = Page::create_for(fence_count, writers, has_timestamps)?;
+        c_contract!(write_handle(page, out_page));
         Ok(())
     })
 }
@@ -159,7 +167,8 @@ pub struct umf_page_limits {
     pub size: u32,
     /// The most slots that the page may have. 0 for any number up to UMF_PAGE_MAX_FENCES.
     ///
-    /// The page takes 64 bytes of address space for each slot. Its memory may be charged to the
+    /// The page takes 64 bytes of address space for each slot, or 256 with UMF_PAGE_TIMESTAMPS,
+    /// which its creator chose. Its memory may be charged to the
     /// process that touches it first, since a peer need not have allocated it. A tie of the page
     /// takes about a microsecond for each slot when its process dies, and umf_graph_write() and
     /// umf_fence_create() may look at all slots.
@@ -415,8 +424,9 @@ pub unsafe extern "C" fn umf_page_reclaim(
 ///
 /// @page: the page.
 ///
-/// Return: UMF_PAGE_SINGLE_WRITER if the page is sealed against writing by all but its creator, and
-/// UMF_PAGE_READ_ONLY if it was imported with that flag. 0 for NULL.
+/// Return: UMF_PAGE_SINGLE_WRITER if the page is sealed against writing by all but its creator,
+/// UMF_PAGE_TIMESTAMPS if it was created with that flag, and UMF_PAGE_READ_ONLY if it was imported
+/// with that flag. 0 for NULL.
 ///
 /// Thread-safe and async-signal-safe. Since 0.1.
 #[unsafe(no_mangle)]
@@ -425,6 +435,7 @@ pub unsafe extern "C" fn umf_page_flags(page: *const umf_page) -> u64 {
     let is_sealed = page.writers() == Writers::CreatorOnly;
     (if is_sealed { UMF_PAGE_SINGLE_WRITER } else { 0 })
         | (if page.is_inspected() { UMF_PAGE_READ_ONLY } else { 0 })
+        | (if page.has_timestamps() { UMF_PAGE_TIMESTAMPS } else { 0 })
 }
 
 /// Get the number of fences that a page has room for.

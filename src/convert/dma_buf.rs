@@ -52,5 +52,5 @@ pub(crate) fn import_dma_buf(
     let buffer = FileKind::dup(&[FileKind::Anonymous], buffer)?;
     let fences = dma_buf::export_sync_file(buffer.as_fd(), access)?;
     let outcome = sync_file::wait(fences.as_fd(), deadline)?;
-    apply_outcome(fence, value, outcome)
+    apply_outcome(fence, value, outcome, Some(fences.as_fd()))
 }

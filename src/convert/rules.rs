@@ -12,7 +12,7 @@
 use super::device::Device;
 use crate::error::{Error, Result};
 use crate::fence::Fence;
-use crate::sys::sync_file::Outcome;
+use crate::sys::sync_file::{self, Outcome};
 use crate::sys::time::Deadline;
 use crate::trace::{Scope, Subject};
 use crate::wait::{self, Condition};
@@ -60,9 +60,19 @@ pub(crate) fn check_import(fence: &Fence, value: u64) -> Result<()> {
 
 /// Signals `value` if the kernel fence signaled. A kernel fence that failed fails the UMF, and the
 /// call returns that.
-pub(super) fn apply_outcome(fence: &Fence, value: u64, outcome: Outcome) -> Result<()> {
+///
+/// `signaled` is the sync_file, for the time at which it signaled.
+pub(super) fn apply_outcome(
+    fence: &Fence,
+    value: u64,
+    outcome: Outcome,
+    signaled: Option<BorrowedFd<'_>>,
+) -> Result<()> {
     match outcome {
-        Ok(()) => fence.signal(value),
+        Ok(()) => {
+            let signaled = signaled.filter(|_| fence.leaves_times());
+            fence.signal_done(value, signaled.and_then(|fd| sync_file::signal_time(fd).ok()))
+        }
         Err(errno) => {
             fence.set_error(errno)?;
             Err(Error::of_failed_fence(errno))

@@ -71,7 +71,7 @@ pub(crate) fn import_sync_file(
         Some(fd) => wait_for_signal(fd, deadline)?,
         None => Ok(()),
     };
-    apply_outcome(fence, value, outcome)
+    apply_outcome(fence, value, outcome, fd)
 }
 
 /// Waits until the fence of a sync_file signals.

@@ -65,7 +65,7 @@ pub(crate) fn import_syncobj(
     // Unlike a syncobj wait, a sync_file reports errors. It also keeps the fence, which the
     // timeline may prune once it has signaled.
     let outcome = sync_file::wait(fence_of_point.as_fd(), deadline)?;
-    apply_outcome(fence, value, outcome)
+    apply_outcome(fence, value, outcome, Some(fence_of_point.as_fd()))
 }
 
 /// A lasting reference to a syncobj. It has a handle of its own: the caller may destroy theirs.

@@ -23,7 +23,9 @@ use crate::shm::participant::Participant;
 use crate::shm::residue::{Residues, Width};
 use crate::shm::rewind::{self, Moment};
 use crate::shm::slot::{MONITORED_OFFSET, Slot, VALUE32_OFFSET, WaitTarget};
+use crate::shm::timestamps::Timestamps;
 use crate::shm::wait_table::{RecordContents, Role};
+use crate::sys::time;
 use crate::trace::{self, Arrow, Point, Scope, Span, Subject};
 use crate::util::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::util::process_bound::ProcessBound;
@@ -183,14 +185,19 @@ impl Fence {
         memory: Option<Ref<ExternalMemory>>,
         rights: Rights,
     ) -> Fence {
+        let is_raised_by_signals = rights.is_signalable && !generation.is_unordered();
+        let leaves_times = is_raised_by_signals && slot.page().has_timestamps();
         Fence {
             slot,
             latched: AtomicU64::new(value),
             generation,
             is_writable: rights.is_writable,
             is_signalable: rights.is_signalable,
-            is_raised_by_signals: rights.is_signalable && !generation.is_unordered(),
-            signaled_generation: SignaledGeneration::new(generation, trace::is_on()),
+            is_raised_by_signals,
+            signaled_generation: SignaledGeneration::new(
+                generation,
+                leaves_times || trace::is_on(),
+            ),
             ends_with: rights.ends_with,
             memory,
             owner_died: AtomicBool::new(false),
@@ -435,6 +442,10 @@ impl Fence {
     /// Has the signals of this fence recorded, if events are.
     #[cold]
     fn trace_signal(&self) {
+        if self.leaves_times() {
+            // Each signal looks for itself.
+            return;
+        }
         self.signaled_generation.set(self.generation, false);
         // If recording is switched on at this moment, that thread or this one sees it.
         atomic::fence(Ordering::SeqCst);
@@ -621,9 +632,7 @@ impl Fence {
     #[inline(never)]
     fn signal_again(&self, value: u64) -> Result<()> {
         self.check_recorded()?;
-        self.traced("signal", " = ", value, Point::arrow, || {
-            self.slot().signal(self.generation, self.sink(), value)
-        })
+        self.signal_at(value, time::now())
     }
 
     /// `Stale` unless signals are to be recorded, or were until now.
@@ -636,6 +645,52 @@ impl Fence {
             self.trace_signal();
         }
         Ok(())
+    }
+
+    /// Signals `value`, whose work was done at `done`, if that is known.
+    pub(crate) fn signal_done(&self, value: u64, done: Option<u64>) -> Result<()> {
+        if !self.leaves_times() {
+            return self.signal(value);
+        }
+        // 0: the kernel does not tell. A time of the future is that of another clock.
+        let now = time::now();
+        self.signal_at(value, done.filter(|done| *done != 0 && *done <= now).unwrap_or(now))
+    }
+
+    /// Signals `value` of a fence with order, and leaves a time that was read before.
+    pub(crate) fn signal_at(&self, value: u64, time: u64) -> Result<()> {
+        self.traced("signal", " = ", value, Point::arrow, || {
+            if let Some(timestamps) = self.timestamps() {
+                self.slot().leave_time(self.generation, value, timestamps, time);
+            }
+            self.slot().signal(self.generation, self.sink(), value)
+        })
+    }
+
+    /// Whether signals of this process leave their times.
+    pub(crate) fn leaves_times(&self) -> bool {
+        self.is_raised_by_signals && self.timestamps().is_some()
+    }
+
+    /// Where its signals leave their times. `None` in a page without room for them, and for an
+    /// unordered fence: which of its values a time is of would not be clear.
+    fn timestamps(&self) -> Option<&Timestamps> {
+        self.page().timestamps(self.index()).filter(|_| !self.is_unordered())
+    }
+
+    /// When `value` was signaled, in nanoseconds of CLOCK_MONOTONIC. `NotFound` if that is not
+    /// known, or if the value is not reached.
+    pub(crate) fn timestamp(&self, value: u64) -> Result<u64> {
+        if !self.width().holds(value) {
+            return Err(Error::Invalid);
+        }
+        let timestamps = self.timestamps().ok_or(Error::NotFound)?;
+        if self.width().is_before(self.value(), value) {
+            return Err(Error::NotFound);
+        }
+        let time = self.slot().time_of(self.generation, value, timestamps)?;
+        // A time of the future is that of a peer with another clock, or made up.
+        time.filter(|time| *time <= time::now()).ok_or(Error::NotFound)
     }
 
     /// Does what wakes waiters, and records it. The arrow leads to the ends of their waits.

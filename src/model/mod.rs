@@ -25,6 +25,9 @@ mod reclaim;
 mod registry;
 #[cfg(loom)]
 #[allow(clippy::unwrap_used)]
+mod timestamps;
+#[cfg(loom)]
+#[allow(clippy::unwrap_used)]
 mod unordered;
 
 #[cfg(shuttle)]

@@ -9,6 +9,7 @@ use super::names::{Name, Named};
 use super::owner_death;
 use super::page_budget::PageBudget;
 use super::slot::Slot;
+use super::timestamps::Timestamps;
 use super::wait_table::WaitTable;
 use crate::error::{Error, Result};
 use crate::interrupt::{Notifier, SignalWord};
@@ -29,6 +30,7 @@ struct Memory {
     events: EventCount,
     wait_table: WaitTable,
     slots: Vec<Slot>,
+    timestamps: Vec<Timestamps>,
 }
 
 impl SignalWord for Memory {
@@ -49,11 +51,29 @@ enum Access {
 
 impl Page {
     pub(crate) fn create(fence_count: u32) -> Result<Ref<Page>> {
+        Page::create_with(fence_count, Vec::new())
+    }
+
+    /// A page whose signals leave their times.
+    pub(crate) fn create_with_timestamps(fence_count: u32) -> Result<Ref<Page>> {
+        Page::create_with(fence_count, (0..fence_count).map(|_| Timestamps::new()).collect())
+    }
+
+    fn create_with(fence_count: u32, timestamps: Vec<Timestamps>) -> Result<Ref<Page>> {
         let slots = (0..fence_count).map(|_| Slot::new()).collect();
         let memory = Ref::try_new(|| {
-            Ok(Memory { events: EventCount::new(), wait_table: WaitTable::new(), slots })
+            let (events, wait_table) = (EventCount::new(), WaitTable::new());
+            Ok(Memory { events, wait_table, slots, timestamps })
         })?;
         Page::map(memory, Access::Everyone)
+    }
+
+    pub(crate) fn has_timestamps(&self) -> bool {
+        !self.memory.timestamps.is_empty()
+    }
+
+    pub(crate) fn timestamps(&self, index: u32) -> Option<&Timestamps> {
+        self.memory.timestamps.get(index as usize)
     }
 
     /// No file holds names.
@@ -156,7 +176,11 @@ impl Page {
     ) -> Result<(u32, Generation)> {
         let kind = Kind { always_wake: kind.always_wake || self.access == Access::Creator, ..kind };
         let claim = |(index, slot): (u32, &Slot)| Some((index, slot.claim(kind, value, creator)?));
-        (0..).zip(&self.memory.slots).find_map(claim).ok_or(Error::Full)
+        let claimed = (0..).zip(&self.memory.slots).find_map(claim).ok_or(Error::Full)?;
+        if let Some(timestamps) = self.timestamps(claimed.0) {
+            timestamps.clear();
+        }
+        Ok(claimed)
     }
 }
 

@@ -286,7 +286,7 @@ impl FdPoller {
                 if let Some(outcome) =
                     outcome(fence.as_fd()).unwrap_or_else(|error| Some(Err(Failure::from(error))))
                 {
-                    Watch::complete(watch, outcome);
+                    Watch::complete_import(watch, outcome, fence.as_fd());
                     let _entry = self.remove(&mut entries, token);
                     drop(entries);
                 }
@@ -356,7 +356,7 @@ impl FdPoller {
         watch: &Ref<Watch>,
     ) -> Result<bool> {
         if let Some(outcome) = outcome(fence.as_fd())? {
-            return Ok(Watch::complete(watch, outcome));
+            return Ok(Watch::complete_import(watch, outcome, fence.as_fd()));
         }
         let fence = Ref::try_new(|| Ok(fence))?;
         let token = entries.reserve()?;

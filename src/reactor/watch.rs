@@ -27,6 +27,8 @@ use crate::fence::WaitRecord;
 use crate::fence::{Attached, KernelFence};
 use crate::shm::creator::Creator;
 use crate::shm::page::Page;
+#[cfg(not(loom))]
+use crate::sys::sync_file;
 use crate::sys::thread::ThreadId;
 use crate::sys::time::Deadline;
 use crate::sys::{eventfd, futex};
@@ -38,6 +40,8 @@ use crate::util::process_bound::ProcessBound;
 use crate::util::refs::Ref;
 use crate::util::user_data::UserData;
 use crate::wait::{Condition, Predicate};
+#[cfg(not(loom))]
+use rustix::fd::BorrowedFd;
 use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::{c_int, c_void};
 use std::num::NonZeroU32;
@@ -169,6 +173,8 @@ pub(crate) enum Action {
         /// The kernel fence that an import waits for stands for the value until then.
         #[cfg(not(loom))]
         attached: Option<Attached>,
+        /// When the kernel fence of an import signaled, if that is of use.
+        time: Option<u64>,
     },
     /// Fails the fences of a process that died. Its slots can then be reclaimed, if the kernel told
     /// which process it was.
@@ -191,6 +197,7 @@ impl Action {
             value,
             #[cfg(not(loom))]
             attached: None,
+            time: None,
         }
     }
 
@@ -235,8 +242,8 @@ impl Action {
                 reported
             }
             Action::Trigger(fence) => reported.inspect(|()| fence.trigger()),
-            Action::SignalFence { fence, value, .. } => match outcome {
-                Ok(()) => fence.signal(*value),
+            Action::SignalFence { fence, value, time, .. } => match outcome {
+                Ok(()) => fence.signal_done(*value, *time),
                 Err(failure) => fence.set_error(failure.errno).and(reported),
             },
             Action::InOrder(ordered, key) => {
@@ -451,13 +458,30 @@ impl Watch {
     pub(crate) fn attach(&self, kernel_fence: &KernelFence) -> bool {
         let mut state = self.lock();
         match state.work.as_mut().map(|work| &mut work.action) {
-            Some(Action::SignalFence { fence, value, attached }) => {
+            Some(Action::SignalFence { fence, value, attached, .. }) => {
                 // An import goes on without: the attachment makes exports early and no more.
                 *attached = Fence::attach_for(fence, *value, kernel_fence);
                 attached.is_some() && fence.has_waiting_exports()
             }
             _ => false,
         }
+    }
+
+    /// Completes the import of a sync_file, which has signaled.
+    #[cfg(not(loom))]
+    pub(crate) fn complete_import(
+        watch: &Ref<Watch>,
+        outcome: Outcome,
+        sync_file: BorrowedFd<'_>,
+    ) -> bool {
+        if let Some(Work { action: Action::SignalFence { fence, time: signaled, .. }, .. }) =
+            &mut watch.lock().work
+        {
+            if fence.leaves_times() {
+                *signaled = sync_file::signal_time(sync_file).ok();
+            }
+        }
+        Watch::complete(watch, outcome)
     }
 
     /// Sets whether `FenceWatches` counts the watch, and returns whether it did.

@@ -136,20 +136,20 @@ impl Generation {
 
 /// The generation that the signals and updates of a fence expect in its slot.
 ///
-/// While they are recorded in a trace, it is one that no slot has: each signal then fails with
-/// `Stale`, and its caller makes it again and records it. So nothing else has to be checked by the
-/// signals that are not recorded. A peer that writes such a word has a signal recorded nowhere.
+/// While they are recorded in a trace, or leave timestamps, it is one that no slot has: each signal
+/// then fails with `Stale`, and its caller makes it again and records it. So nothing else has to be
+/// checked by the other signals. A peer that writes such a word has a signal recorded nowhere.
 pub(crate) struct SignaledGeneration(AtomicU64);
 
 impl SignaledGeneration {
-    pub(crate) fn new(generation: Generation, is_traced: bool) -> SignaledGeneration {
+    pub(crate) fn new(generation: Generation, is_recorded: bool) -> SignaledGeneration {
         let signaled = SignaledGeneration(AtomicU64::new(0));
-        signaled.set(generation, is_traced);
+        signaled.set(generation, is_recorded);
         signaled
     }
 
-    pub(crate) fn set(&self, generation: Generation, is_traced: bool) {
-        let word = if is_traced { generation.0 | LIFE } else { generation.0 };
+    pub(crate) fn set(&self, generation: Generation, is_recorded: bool) {
+        let word = if is_recorded { generation.0 | LIFE } else { generation.0 };
         self.0.store(word, Ordering::Relaxed);
     }
 

@@ -6,6 +6,9 @@
 //!   offset   64  event count, and the log of the slots that changed
 //!   offset 2176  wait table: who waits, and who will signal
 //!   offset 4096  slot 0, slot 1, ... 64 bytes each
+//!   then, from the next memory page on, names (names.rs), 64 bytes each
+//!   then, from the next memory page on, timestamps (timestamps.rs), 128 bytes each, if the header
+//!   says so
 //! ```
 
 #![forbid(unsafe_code)]
@@ -33,7 +36,9 @@ pub(super) struct Header {
     /// Where the search for a free slot begins, modulo the number of fences. It only moves forward,
     /// so that a slot stays unused as long as possible, whichever process creates fences.
     pub(super) next_free: AtomicU32,
-    reserved: [AtomicU32; 10],
+    reserved: [AtomicU32; 9],
+    /// Not 0 if the file has timestamps.
+    pub(super) has_timestamps: AtomicU32,
     /// Not 0 while blocking waits are to leave wait records.
     pub(super) record_waits: AtomicU32,
 }

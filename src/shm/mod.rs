@@ -18,4 +18,5 @@ pub(crate) mod participant;
 pub(crate) mod residue;
 pub(crate) mod rewind;
 pub(crate) mod slot;
+pub(crate) mod timestamps;
 pub(crate) mod wait_table;

@@ -10,6 +10,7 @@ use super::names::{self, Name, Named};
 use super::owner_death;
 use super::page_budget::PageBudget;
 use super::slot::Slot;
+use super::timestamps::Timestamps;
 use super::wait_table::WaitTable;
 use crate::config;
 use crate::error::{Error, FenceErrno, Result};
@@ -45,6 +46,8 @@ pub(crate) struct Page {
     budget: PageBudget,
     /// Whether the file has room for names.
     has_names: bool,
+    /// Whether it has timestamps. Read as `fence_count` is.
+    has_timestamps: bool,
     /// Read from the header once and checked. The header is not read again, since a peer can write
     /// to it.
     fence_count: u32,
@@ -76,23 +79,35 @@ impl Page {
     /// A new page of `fence_count` fences (1 to [`MAX_FENCES`]), all free.
     #[cfg(test)]
     pub(crate) fn create(fence_count: u32) -> Result<Ref<Page>> {
-        Page::create_for(fence_count, Writers::Anyone)
+        Page::create_for(fence_count, Writers::Anyone, false)
     }
 
     /// A new page. `writers` says who can write to it: `NotSupported` if the kernel cannot keep
     /// others from writing.
-    pub(crate) fn create_for(fence_count: u32, writers: Writers) -> Result<Ref<Page>> {
+    pub(crate) fn create_for(
+        fence_count: u32,
+        writers: Writers,
+        has_timestamps: bool,
+    ) -> Result<Ref<Page>> {
         if fence_count == 0 || fence_count > MAX_FENCES {
             return Err(Error::Invalid);
         }
-        let len = slots_end(fence_count);
-        let (memfd, mapping) = memfd::create_mapped(len, names_len(fence_count), writers)?;
+        let (len, names_end) = (slots_end(fence_count), names_end(fence_count));
+        let file_len = if has_timestamps { timestamps_end(fence_count) } else { names_end };
+        // The only process that can write maps the names too.
+        let mapped = if writers == Writers::CreatorOnly { file_len } else { len };
+        let mapped = if has_timestamps { file_len } else { mapped };
+        let (memfd, mapping) = memfd::create_mapped((len, file_len - len), mapped, writers)?;
+        if has_timestamps {
+            memfd::allocate(memfd.as_fd(), names_end, file_len)?;
+        }
         let header = header(&mapping);
         header.version.store(layout::VERSION, Ordering::Relaxed);
         header.fence_count.store(fence_count, Ordering::Relaxed);
+        header.has_timestamps.store(has_timestamps.into(), Ordering::Relaxed);
         header.magic.store(layout::MAGIC, Ordering::Relaxed);
-        let file_len = len + names_len(fence_count);
-        Page::register(mapping, (memfd, file_len), writers, Use::Create, fence_count)
+        let contents = (fence_count, has_timestamps);
+        Page::register(mapping, (memfd, file_len), writers, Use::Create, contents)
     }
 
     /// The page behind a descriptor that anybody may have made. The descriptor stays the caller's.
@@ -116,7 +131,7 @@ impl Page {
         if len < layout::page_len(1) as u64 {
             return Err(Error::Invalid);
         }
-        let fence_count = {
+        let (fence_count, has_timestamps) = {
             let start = Mapping::new(fd, layout::SLOTS_OFFSET, why.access(writers))?;
             let header = header(&start);
             if header.magic.load(Ordering::Relaxed) != layout::MAGIC
@@ -124,21 +139,28 @@ impl Page {
             {
                 return Err(Error::Invalid);
             }
-            header.fence_count.load(Ordering::Relaxed)
+            let has_timestamps = header.has_timestamps.load(Ordering::Relaxed) != 0;
+            (header.fence_count.load(Ordering::Relaxed), has_timestamps)
         };
-        // From here on only the copy counts. The slots must lie inside the file, whose length is
-        // sealed.
-        if fence_count == 0
-            || fence_count > MAX_FENCES
-            || (layout::page_len(fence_count) as u64) > len
-        {
+        // From here on only the copies count. What is mapped must lie inside the file, whose length
+        // is sealed.
+        if fence_count == 0 || fence_count > MAX_FENCES {
+            return Err(Error::Invalid);
+        }
+        let mapped = match has_timestamps {
+            true => timestamps_end(fence_count),
+            false => layout::page_len(fence_count) as u64,
+        };
+        if mapped > len {
             return Err(Error::Invalid);
         }
         if fence_count > max_fences {
             return Err(Error::TooLarge);
         }
-        let mapping = Mapping::new(fd, layout::page_len(fence_count), why.access(writers))?;
-        let page = Page::register(mapping, (memfd, len), writers, why, fence_count)?;
+        let mapped = usize::try_from(mapped).map_err(|_| Error::NoMemory)?;
+        let mapping = Mapping::new(fd, mapped, why.access(writers))?;
+        let contents = (fence_count, has_timestamps);
+        let page = Page::register(mapping, (memfd, len), writers, why, contents)?;
         // This process may have it open already, with the number that the header had then.
         if page.fence_count > max_fences { Err(Error::TooLarge) } else { Ok(page) }
     }
@@ -148,7 +170,7 @@ impl Page {
         (memfd, file_len): (OwnedFd, u64),
         writers: Writers,
         why: Use,
-        fence_count: u32,
+        (fence_count, has_timestamps): (u32, bool),
     ) -> Result<Ref<Page>> {
         config::read_environment();
         trace::start_by_environment();
@@ -158,7 +180,7 @@ impl Page {
             let (owner_died, notifier) = (AtomicBool::new(false), OnceRef::new());
             let memory = Ref::try_new(|| Ok(PageMemory(mapping)))?;
             let start = memory.0.start();
-            let has_names = file_len >= slots_end(fence_count) + names_len(fence_count);
+            let has_names = file_len >= names_end(fence_count);
             Ok(Page {
                 memory,
                 start,
@@ -171,6 +193,7 @@ impl Page {
                 id,
                 budget: PageBudget::new(),
                 has_names,
+                has_timestamps,
                 fence_count,
             })
         };
@@ -222,8 +245,8 @@ impl Page {
         // The seal refuses writes to the file, also of this process. It mapped the names before.
         memfd::allocate(fd, at, at + names::ENTRY_LEN as u64)?;
         let offset = usize::try_from(at).map_err(|_| Error::Unexpected)?;
-        // SAFETY: the only process that can write to such a page created it, with a mapping of
-        // `names_len` bytes behind the slots. Entries are multiples of 8 bytes, at such a multiple.
+        // SAFETY: the only process that can write to such a page created it, with a mapping up to
+        // `names_end` at least. Entries are multiples of 8 bytes, at such a multiple.
         let words = unsafe { self.at(offset).cast::<[AtomicU64; names::ENTRY_LEN / 8]>().as_ref() };
         for (word, bytes) in words.iter().zip(entry.chunks_exact(8)) {
             let bytes = bytes.try_into().map_err(|_| Error::Unexpected)?;
@@ -241,6 +264,24 @@ impl Page {
 
     fn name_offset(&self, of: Named) -> Option<u64> {
         self.has_names.then(|| self.len() + of.entry() * names::ENTRY_LEN as u64)
+    }
+
+    /// Whether signals leave their times in the page.
+    pub(crate) fn has_timestamps(&self) -> bool {
+        self.has_timestamps
+    }
+
+    /// The times of a slot's fence, if the page has room for them and such a slot.
+    pub(crate) fn timestamps(&self, index: u32) -> Option<&Timestamps> {
+        if !self.has_timestamps || index >= self.fence_count {
+            return None;
+        }
+        let offset = names_end(self.fence_count) + timestamps_len(index);
+        let offset = usize::try_from(offset).ok()?;
+        // SAFETY: the mapping is `timestamps_end(fence_count)` bytes long (`create_for`, `import`),
+        // so the entry lies inside it. `names_end` is a multiple of the size of a memory page, and
+        // the size of an entry one of its alignment. Atomics, as for `events`.
+        unsafe { Some(self.at(offset).cast::<Timestamps>().as_ref()) }
     }
 
     /// The number of slots.
@@ -498,6 +539,9 @@ impl Page {
         for step in 0..self.fence_count {
             let index = ((u64::from(start) + u64::from(step)) % u64::from(self.fence_count)) as u32;
             if let Some(generation) = self.slot(index)?.claim(kind, value, creator) {
+                if let Some(timestamps) = self.timestamps(index) {
+                    timestamps.clear();
+                }
                 next_free.store(index.wrapping_add(1), Ordering::Relaxed);
                 return Ok((index, generation));
             }
@@ -536,11 +580,21 @@ fn slots_end(fence_count: u32) -> u64 {
     layout::page_len(fence_count).next_multiple_of(memfd::page_size()) as u64
 }
 
-/// The bytes of the names, in whole memory pages.
-fn names_len(fence_count: u32) -> u64 {
-    (u64::from(fence_count) + 1)
-        .saturating_mul(names::ENTRY_LEN as u64)
-        .next_multiple_of(memfd::page_size() as u64)
+/// Where the names behind the slots end: at a whole memory page.
+fn names_end(fence_count: u32) -> u64 {
+    let len = (u64::from(fence_count) + 1).saturating_mul(names::ENTRY_LEN as u64);
+    slots_end(fence_count) + len.next_multiple_of(memfd::page_size() as u64)
+}
+
+/// The bytes of the timestamps of so many fences.
+fn timestamps_len(fence_count: u32) -> u64 {
+    u64::from(fence_count).saturating_mul(size_of::<Timestamps>() as u64)
+}
+
+/// Where the timestamps behind the names end: at a whole memory page.
+fn timestamps_end(fence_count: u32) -> u64 {
+    let len = timestamps_len(fence_count).next_multiple_of(memfd::page_size() as u64);
+    names_end(fence_count) + len
 }
 
 fn header(mapping: &Mapping) -> &Header {

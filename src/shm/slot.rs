@@ -119,6 +119,7 @@ use super::event_count::EventSink;
 use super::generation::{self, Generation, Kind};
 use super::residue::{Residues, Width};
 use super::rewind::{Moment, Peaks};
+use super::timestamps::Timestamps;
 use crate::error::{Error, FenceErrno, Result};
 use crate::sys::futex::{self, Word};
 use crate::util::atomic::{AtomicU32, AtomicU64, Ordering, fence, rmw_before_load};
@@ -507,6 +508,37 @@ impl Slot {
         rmw_before_load();
         self.wake(generation, sink, || width.passed(old, value));
         Ok(())
+    }
+
+    /// Leaves the time at which this process signals `value`, unless the fence has reached it,
+    /// failed or ended. These are T2 and T3 of timestamps.rs; then comes `signal`. The clock was
+    /// read before (T1).
+    pub(crate) fn leave_time(
+        &self,
+        generation: Generation,
+        value: u64,
+        timestamps: &Timestamps,
+        time: u64,
+    ) {
+        let width = generation.width();
+        let old = self.load_value(width, Ordering::SeqCst);
+        let is_before = width.holds(value) && width.is_before(old, value);
+        if is_before && self.check_usable(generation).is_ok() {
+            timestamps.leave(value, time);
+        }
+    }
+
+    /// The latest time at which `value` was signaled, if it is known. The caller has seen the value
+    /// reached.
+    pub(crate) fn time_of(
+        &self,
+        generation: Generation,
+        value: u64,
+        timestamps: &Timestamps,
+    ) -> Result<Option<u64>> {
+        let time = timestamps.latest(value);
+        self.check_unclaimed(generation)?;
+        Ok(time)
     }
 
     /// Changes the value of an unordered fence, and wakes the waiters that this concerns. Returns

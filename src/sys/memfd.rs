@@ -46,13 +46,16 @@ pub(crate) fn create(len: u64) -> Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Create the same memfd with `rest` bytes more that have no memory yet, map it to be written, and
-/// restrict later writers to `writers`. If that is this process alone, it has the rest mapped too.
+/// Create the same memfd with `rest` bytes more that have no memory yet, map the first `mapped`
+/// bytes to be written, and restrict later writers to `writers`.
 ///
 /// `NotSupported` before Linux 5.1 for [`Writers::CreatorOnly`].
-pub(crate) fn create_mapped(len: u64, rest: u64, writers: Writers) -> Result<(OwnedFd, Mapping)> {
+pub(crate) fn create_mapped(
+    (len, rest): (u64, u64),
+    mapped: u64,
+    writers: Writers,
+) -> Result<(OwnedFd, Mapping)> {
     let fd = create_unsealed(len + rest, len)?;
-    let mapped = if writers == Writers::CreatorOnly { len + rest } else { len };
     let mapping = Mapping::new(
         fd.as_fd(),
         usize::try_from(mapped).map_err(|_| Error::NoMemory)?,

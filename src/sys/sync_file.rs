@@ -176,12 +176,14 @@ pub(crate) fn copy_signaled(signaled: BorrowedFd<'_>) -> Result<OwnedFd> {
     new_descriptor(merge.fence)
 }
 
-/// Return when a signaled fence signaled, in nanoseconds of the host's CLOCK_MONOTONIC.
-pub(super) fn signal_time(fd: BorrowedFd<'_>) -> Result<u64> {
-    let mut fence = [FenceInfo::default()];
-    fences(fd, &mut fence)?;
-    let [fence] = fence;
-    Ok(fence.timestamp_ns)
+/// Return when a signaled fence signaled, in nanoseconds of the host's CLOCK_MONOTONIC: the last
+/// one in a container.
+///
+/// `Invalid` for a container of more fences than [`INLINE_FENCES`], and for other files.
+pub(crate) fn signal_time(fd: BorrowedFd<'_>) -> Result<u64> {
+    let mut few = [FenceInfo::default(); INLINE_FENCES];
+    let (inside, _) = fences(fd, &mut few)?;
+    inside.iter().map(|fence| fence.timestamp_ns).max().ok_or(Error::Invalid)
 }
 
 /// Issue SYNC_IOC_FILE_INFO.

@@ -9,6 +9,7 @@ pub const UMF_CAP_UDMABUF: u64 = 2;
 pub const UMF_PAGE_MAX_FENCES: u32 = 1048576;
 pub const UMF_PAGE_SINGLE_WRITER: u64 = 1;
 pub const UMF_PAGE_READ_ONLY: u64 = 2;
+pub const UMF_PAGE_TIMESTAMPS: u64 = 4;
 pub const UMF_PAGE_MEMORY_WRITE: u64 = 1;
 pub const UMF_FENCE_32BIT: u64 = 1;
 pub const UMF_FENCE_DEVICE: u64 = 2;
@@ -157,6 +158,11 @@ unsafe extern "C" {
     pub fn umf_fence_value(fence: *const umf_fence) -> u64;
     pub fn umf_fence_submit(fence: *mut umf_fence, value: u64) -> core::ffi::c_int;
     pub fn umf_fence_pending_value(fence: *const umf_fence) -> u64;
+    pub fn umf_fence_timestamp(
+        fence: *const umf_fence,
+        value: u64,
+        out_ns: *mut u64,
+    ) -> core::ffi::c_int;
     pub fn umf_fence_set_error(fence: *mut umf_fence, error: core::ffi::c_int) -> core::ffi::c_int;
     pub fn umf_fence_error(
         fence: *const umf_fence,

@@ -111,6 +111,17 @@ impl Fence {
         unsafe { sys::umf_fence_pending_value(self.as_raw()) }
     }
 
+    /// Returns when a value was signaled, in nanoseconds of CLOCK_MONOTONIC.
+    ///
+    /// [`Error::NotFound`] if that is not known: see the manual page of the C function.
+    #[doc(alias = "umf_fence_timestamp")]
+    pub fn timestamp(&self, value: u64) -> Result<u64> {
+        let mut ns = 0;
+        // SAFETY: The fence is valid, and `ns` is valid for writing.
+        check(unsafe { sys::umf_fence_timestamp(self.as_raw(), value, &mut ns) })?;
+        Ok(ns)
+    }
+
     /// Fails the fence: ends every wait for a value that it has not reached.
     ///
     /// The waits return [`Error::Failed`], or [`Error::OwnerDied`] if that is the error.

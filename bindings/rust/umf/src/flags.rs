@@ -48,6 +48,8 @@ flags! {
     PageFlags {
         /// Only the creator can signal, fail or create fences in the page.
         SINGLE_WRITER = UMF_PAGE_SINGLE_WRITER;
+        /// Each signal records its time: see [`Fence::timestamp`](crate::Fence::timestamp).
+        TIMESTAMPS = UMF_PAGE_TIMESTAMPS;
         /// The page was opened by [`Page::inspect`](crate::Page::inspect). Not for `create`.
         READ_ONLY = UMF_PAGE_READ_ONLY;
     }

@@ -280,6 +280,17 @@ fn a_read_only_page_refuses_its_importers_alone() {
 }
 
 #[test]
+fn a_page_with_timestamps_knows_when_a_value_was_signaled() {
+    let page = Page::create(1, PageFlags::TIMESTAMPS).unwrap();
+    assert_eq!(page.flags(), PageFlags::TIMESTAMPS);
+    let fence = page.create_fence(0, FenceFlags::NONE).unwrap();
+    assert_eq!(fence.timestamp(1), Err(Error::NotFound));
+    fence.signal(1).unwrap();
+    fence.signal(2).unwrap();
+    assert!(fence.timestamp(1).unwrap() <= fence.timestamp(2).unwrap());
+}
+
+#[test]
 fn a_drivers_memory_is_released_once() {
     let page = Page::create(2, PageFlags::NONE).unwrap();
     let memory = Arc::new(AtomicU64::new(4));
