@@ -406,6 +406,49 @@ a_descriptor_that_is_always_readable(void)
     finish();
 }
 
+/* The device closes its end of the descriptor while threads wait, in both ways in which one sleeps.
+ * Its values are noticed all the same, and so is that the driver fails its fences. */
+static void
+a_descriptor_whose_other_end_is_closed(bool in_time)
+{
+    int ends[2];
+    struct umf_page *own;
+    struct umf_fence *fence;
+    start();
+    CHECK(pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+    OK(umf_page_create(1, 0, &own));
+    OK(umf_fence_create(own, 0, UMF_FENCE_DEVICE, &fence));
+    notify_by(fence, ends[0]);
+    struct raw own_raw = map_raw(own);
+    struct umf_condition both[2] = { { .fence = device[0], .value = 1 },
+                                     { .fence = fence, .value = 1 } };
+    struct sleeper alone = { .fence = fence, .value = 1 };
+    struct sleeper any = { .waits = both, .count = 2, .flags = UMF_WAIT_ANY };
+    struct sleeper lost = { .fence = fence, .value = 2 };
+    if (!in_time)
+        close(ends[1]);
+    start_sleeper(&alone);
+    start_sleeper(&any);
+    start_sleeper(&lost);
+    if (in_time)
+        close(ends[1]);
+    uint64_t used = cpu_ns(), began = now_ns();
+    EXPECT(-ETIME, umf_fence_wait(fence, 1, in_ns(SECOND)));
+    used = cpu_ns() - used;
+    printf("closed: %.1f%% of a core\n", 100 * (double)used / (double)(now_ns() - began));
+    CHECK(used < 200 * MS * rounds(1, 10));
+    write_raw(&own_raw, fence, 1);
+    CHECK(pthread_join(alone.thread, NULL) == 0 && alone.result == 0);
+    CHECK(pthread_join(any.thread, NULL) == 0 && any.result == 0 && any.index == 1);
+    OK(umf_fence_set_error(fence, -ENODEV));
+    CHECK(pthread_join(lost.thread, NULL) == 0 && lost.result == -EIO);
+    unmap_raw(&own_raw);
+    umf_fence_unref(fence);
+    umf_page_unref(own);
+    close(ends[0]);
+    finish();
+}
+
 /* A smaller value counts as not written. */
 static void
 a_device_that_writes_backwards(void)
@@ -537,6 +580,8 @@ main(void)
     large_values_wake_everybody();
     nobody_wakes_up_for_nothing();
     a_descriptor_that_is_always_readable();
+    a_descriptor_whose_other_end_is_closed(false);
+    a_descriptor_whose_other_end_is_closed(true);
     a_device_that_writes_backwards();
     a_wait_that_a_signal_handler_leaves();
     the_child_of_a_fork();
