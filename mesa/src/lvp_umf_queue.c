@@ -344,17 +344,32 @@ run_worker(void *data)
 
 /* Submissions */
 
+/* The three kinds of binds have members of the same names, and structs of their own. */
+#define ADD_BIND_COUNTS(total, submit, kind)                                \
+   for (uint32_t i = 0; i < (submit)->kind##_bind_count; i++)               \
+      (total) += (submit)->kind##_binds[i].bindCount
+
+/* Copy the infos of a kind, and the lists of binds that they point to. */
+#define COPY_BINDS(work, submit, kind, infos, lists)                        \
+   do {                                                                     \
+      (work)->kind##_bind_count = (submit)->kind##_bind_count;              \
+      (work)->kind##_binds = (infos);                                       \
+      for (uint32_t i = 0; i < (submit)->kind##_bind_count; i++) {          \
+         (infos)[i] = (submit)->kind##_binds[i];                            \
+         typed_memcpy((lists), (infos)[i].pBinds, (infos)[i].bindCount);    \
+         (infos)[i].pBinds = (lists);                                       \
+         (lists) += (infos)[i].bindCount;                                   \
+      }                                                                     \
+   } while (0)
+
 /* Copy what the worker needs.  The runtime frees its own when driver_submit returns. */
 static struct submission *
 create_submission(const struct vk_queue_submit *submit)
 {
    uint32_t bind_count = 0, image_bind_count = 0;
-   for (uint32_t i = 0; i < submit->buffer_bind_count; i++)
-      bind_count += submit->buffer_binds[i].bindCount;
-   for (uint32_t i = 0; i < submit->image_opaque_bind_count; i++)
-      bind_count += submit->image_opaque_binds[i].bindCount;
-   for (uint32_t i = 0; i < submit->image_bind_count; i++)
-      image_bind_count += submit->image_binds[i].bindCount;
+   ADD_BIND_COUNTS(bind_count, submit, buffer);
+   ADD_BIND_COUNTS(bind_count, submit, image_opaque);
+   ADD_BIND_COUNTS(image_bind_count, submit, image);
 
    VK_MULTIALLOC(ma);
    VK_MULTIALLOC_DECL(&ma, struct submission, submission, 1);
@@ -377,32 +392,9 @@ create_submission(const struct vk_queue_submit *submit)
    submission->work.command_buffers = command_buffers;
    typed_memcpy(command_buffers, submit->command_buffers, submit->command_buffer_count);
 
-   submission->work.buffer_bind_count = submit->buffer_bind_count;
-   submission->work.buffer_binds = buffer_binds;
-   for (uint32_t i = 0; i < submit->buffer_bind_count; i++) {
-      buffer_binds[i] = submit->buffer_binds[i];
-      typed_memcpy(binds, buffer_binds[i].pBinds, buffer_binds[i].bindCount);
-      buffer_binds[i].pBinds = binds;
-      binds += buffer_binds[i].bindCount;
-   }
-
-   submission->work.image_opaque_bind_count = submit->image_opaque_bind_count;
-   submission->work.image_opaque_binds = image_opaque_binds;
-   for (uint32_t i = 0; i < submit->image_opaque_bind_count; i++) {
-      image_opaque_binds[i] = submit->image_opaque_binds[i];
-      typed_memcpy(binds, image_opaque_binds[i].pBinds, image_opaque_binds[i].bindCount);
-      image_opaque_binds[i].pBinds = binds;
-      binds += image_opaque_binds[i].bindCount;
-   }
-
-   submission->work.image_bind_count = submit->image_bind_count;
-   submission->work.image_binds = image_binds;
-   for (uint32_t i = 0; i < submit->image_bind_count; i++) {
-      image_binds[i] = submit->image_binds[i];
-      typed_memcpy(image_bind_list, image_binds[i].pBinds, image_binds[i].bindCount);
-      image_binds[i].pBinds = image_bind_list;
-      image_bind_list += image_binds[i].bindCount;
-   }
+   COPY_BINDS(&submission->work, submit, buffer, buffer_binds, binds);
+   COPY_BINDS(&submission->work, submit, image_opaque, image_opaque_binds, binds);
+   COPY_BINDS(&submission->work, submit, image, image_binds, image_bind_list);
    return submission;
 }
 

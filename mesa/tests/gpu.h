@@ -126,6 +126,9 @@ open_device(struct gpu *gpu)
         .pNext = &features13,
         .timelineSemaphore = VK_TRUE,
     };
+    VkPhysicalDeviceFeatures supported, enabled = { 0 };
+    vkGetPhysicalDeviceFeatures(gpu->physical, &supported);
+    enabled.sparseBinding = supported.sparseBinding;
     VkDeviceQueueCreateInfo queues = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
         .queueFamilyIndex = gpu->family,
@@ -139,6 +142,7 @@ open_device(struct gpu *gpu)
         .pQueueCreateInfos = &queues,
         .enabledExtensionCount = name_count,
         .ppEnabledExtensionNames = names,
+        .pEnabledFeatures = &enabled,
     };
     VK_OK(vkCreateDevice(gpu->physical, &info, NULL, &gpu->device));
     for (uint32_t i = 0; i < gpu->queue_count; i++)
