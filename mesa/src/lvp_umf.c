@@ -93,6 +93,13 @@ finish_complete(struct vk_device *device)
    lvp_umf_queue_finish_complete(container_of(device, struct lvp_device, vk)->queue.umf);
 }
 
+static int
+get_kernel_fence(struct vk_device *device, struct umf_fence *fence, uint64_t value)
+{
+   struct lvp_umf_queue *queue = container_of(device, struct lvp_device, vk)->queue.umf;
+   return lvp_umf_queue_get_kernel_fence(queue, fence, value);
+}
+
 VkResult
 lvp_umf_physical_device_init(struct lvp_physical_device *device)
 {
@@ -105,6 +112,7 @@ lvp_umf_physical_device_init(struct lvp_physical_device *device)
       return vk_errorf(device, VK_ERROR_INITIALIZATION_FAILED,
                        "LVP_UMF_GPU: the GPU cannot be opened: %d", ret);
    device->umf_gpu->mapper.finish_complete = finish_complete;
+   device->umf_gpu->mapper.get_kernel_fence = get_kernel_fence;
 
    VkResult result = vk_umf_sync_type_init(&device->umf_sync_type, device->umf_gpu->fd,
                                            &device->umf_gpu->mapper);

@@ -25,6 +25,9 @@
 /* The device numbers its queues from 0, and uses a number again after the queue has ended. */
 #define NO_QUEUE UINT32_MAX
 
+/* How long the work of a kernel fence may take: the most that the device allows */
+#define HANG_LIMIT_MS 10000
+
 /* The write position is in another cache line than the read position. */
 #define WRITE_OFFSET 64
 
@@ -259,6 +262,7 @@ create_queue(struct lvp_umf_ring *ring)
       .read_address = ring->positions.address,
       .write_address = ring->positions.address + WRITE_OFFSET,
       .ring_packets = LVP_UMF_RING_PACKETS,
+      .hang_limit_ms = HANG_LIMIT_MS,
       .doorbell = gpu->doorbells,
       .doorbell_index = index,
    };
@@ -381,6 +385,34 @@ lvp_umf_ring_restart(struct lvp_umf_ring *ring, uint64_t position)
    memcpy(ring->packets.map, rest, count * sizeof(*rest));
    free(rest);
    return create_queue(ring);
+}
+
+int
+lvp_umf_ring_get_kernel_fence(const struct lvp_umf_ring *ring)
+{
+   const int fd = ring->gpu->fd;
+   struct drm_syncobj_create create = { 0 };
+   int ret = gpu_ioctl(fd, DRM_IOCTL_SYNCOBJ_CREATE, &create);
+   if (ret < 0)
+      return ret;
+
+   struct umf_gpu_signal signal = {
+      .queue = ring->id,
+      .count = 1,
+      .handles = (uintptr_t)&create.handle,
+   };
+   struct drm_syncobj_handle export = {
+      .handle = create.handle,
+      .flags = DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE,
+      .fd = -1,
+   };
+   ret = gpu_ioctl(fd, DRM_IOCTL_UMF_GPU_SIGNAL, &signal);
+   if (ret == 0)
+      ret = gpu_ioctl(fd, DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD, &export);
+
+   struct drm_syncobj_destroy destroy = { .handle = create.handle };
+   (void)gpu_ioctl(fd, DRM_IOCTL_SYNCOBJ_DESTROY, &destroy);
+   return ret < 0 ? ret : export.fd;
 }
 
 int

@@ -104,6 +104,13 @@ int lvp_umf_ring_query(const struct lvp_umf_ring *ring, int *error_out, uint64_t
 /** Replace the device's queue by a new one that begins at a position */
 int lvp_umf_ring_restart(struct lvp_umf_ring *ring, uint64_t position);
 
+/** Get a kernel fence of everything that was submitted, as a sync_file
+ *
+ * If the device does not get there within its hang limit, it resets the queue.  So every wait in
+ * the ring must have ended.  Returns a file descriptor or a negative errno.
+ */
+int lvp_umf_ring_get_kernel_fence(const struct lvp_umf_ring *ring);
+
 /** Wait until the device is at an EXEC packet.  -EIO: the queue was reset, or has failed. */
 int lvp_umf_ring_wait_exec(const struct lvp_umf_ring *ring,
                            uint64_t *cookie_out,

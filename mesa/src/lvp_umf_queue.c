@@ -192,6 +192,59 @@ lose(struct lvp_umf_queue *queue, int error)
    fail_submissions(queue);
 }
 
+/* Kernel fences
+ *
+ * That of the device is for everything in the ring, and has to be finite.  So there is one only
+ * while the device waits for nothing: no other queue, process or host.
+ */
+
+static bool
+has_reached(const struct vk_umf_point *point)
+{
+   return umf_fence_value(point->fence) >= point->value;
+}
+
+static bool
+is_finite_locked(const struct lvp_umf_queue *queue)
+{
+   list_for_each_entry(struct submission, submission, &queue->submissions, link) {
+      for (uint32_t i = 0; i < submission->wait_count; i++) {
+         if (!has_reached(&submission->waits[i].point))
+            return false;
+      }
+   }
+   return true;
+}
+
+static bool
+will_signal_locked(const struct lvp_umf_queue *queue, const struct umf_fence *fence, uint64_t value)
+{
+   list_for_each_entry(struct submission, submission, &queue->submissions, link) {
+      for (uint32_t i = 0; i < submission->signal_count; i++) {
+         const struct vk_umf_point *signal = &submission->signals[i];
+         if (signal->fence == fence && signal->value >= value)
+            return true;
+      }
+   }
+   return false;
+}
+
+int
+lvp_umf_queue_get_kernel_fence(struct lvp_umf_queue *queue,
+                               const struct umf_fence *fence,
+                               uint64_t value)
+{
+   int ret = -ENOENT;
+
+   if (queue == NULL)
+      return ret;
+   mtx_lock(&queue->lock);
+   if (!queue->lost && will_signal_locked(queue, fence, value) && is_finite_locked(queue))
+      ret = lvp_umf_ring_get_kernel_fence(&queue->ring);
+   mtx_unlock(&queue->lock);
+   return ret;
+}
+
 /* Waits that fail
  *
  * The device waits for a value in memory, and does not see that a fence has failed.  A fence of

@@ -748,17 +748,36 @@ vk_umf_sync_import_sync_file(struct vk_device *device, struct vk_sync *vk_sync, 
    return VK_SUCCESS;
 }
 
-/* Export a sync_file that has signaled
+/* Get the device's kernel fence for the work that signals the point.  Returns a sync_file, or a
+ * negative errno if there is none.
+ */
+static int
+get_kernel_fence(struct vk_device *device, const struct vk_umf_sync *sync, uint64_t point)
+{
+   const struct vk_umf_mapper *mapper = to_type(&sync->base)->mapper;
+
+   if (mapper == NULL || mapper->get_kernel_fence == NULL ||
+       umf_fence_value(sync->fence) >= point)
+      return -ENOENT;
+   return mapper->get_kernel_fence(device, sync->fence, point);
+}
+
+/* Export a sync_file
  *
- * The kernel must not wait for userspace.  So this blocks until the sync is signaled, and waits for
- * nothing else.  If the system cannot create sync_files, the result is -1, which Vulkan defines to
- * mean a sync_file that has signaled.
+ * It is pending if the device has a finite kernel fence for the work.  Otherwise the kernel must
+ * not wait for userspace.  So this blocks until the sync is signaled, and waits for nothing else.
+ * If the system cannot create sync_files, the result is -1, which Vulkan defines to mean a
+ * sync_file that has signaled.
  */
 static VkResult
 vk_umf_sync_export_sync_file(struct vk_device *device, struct vk_sync *vk_sync, int *sync_file)
 {
    struct vk_umf_sync *sync = to_umf(vk_sync);
    const uint64_t point = binary_point(sync);
+
+   *sync_file = get_kernel_fence(device, sync, point);
+   if (*sync_file >= 0)
+      return VK_SUCCESS;
 
    int ret = umf_fence_export_sync_file(sync->fence, point, to_type(vk_sync)->device, 0, UINT64_MAX,
                                         sync_file);

@@ -65,6 +65,14 @@ struct vk_umf_mapper {
     */
    void (*finish_complete)(struct vk_device *device);
 
+   /** Get a kernel fence for work that was submitted, as a sync_file
+    *
+    * The work signals the fence up to the value.  The kernel fence must be finite: NULL or a
+    * negative errno if the work waits for userspace, or if the device has no such fences.  Then an
+    * export waits for the work.
+    */
+   int (*get_kernel_fence)(struct vk_device *device, struct umf_fence *fence, uint64_t value);
+
    /** The device's interrupt, or NULL if its handler calls umf_page_notify() */
    struct umf_notifier *notifier;
 };

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT
 /*
  * The queues of lavapipe as user queues of the emulated GPU (LVP_UMF_GPU): submissions make no
- * system call, a queue that hangs is lost and nothing else is, and a queue that waits for a
- * semaphore whose signaler is lost continues.
+ * system call, an export of a sync_file does not wait for work that waits for nothing, a queue that
+ * hangs is lost and nothing else is, and a queue that waits for a semaphore whose signaler is lost
+ * continues.
  *
  * A hang cannot be caused through the Vulkan API. This test resets the device's queues through the
  * driver's own descriptor, as the kernel does with a queue that hangs.
  */
 #include "drm_machine.h"
 #include "external.h"
+#include "kernel_fence.h"
 #include "slow.h"
 #include "system_calls.h"
 
@@ -89,6 +91,124 @@ submissions_make_no_system_call(void)
     struct system_calls calls = trace(child);
     printf("    %d submissions, %u system calls\n", SUBMISSIONS, calls.all);
     CHECK(calls.all == 0);
+}
+
+/* Commands that end when the host sets the event. */
+static VkCommandBuffer
+commands_that_wait(const struct gpu *gpu, VkEvent event, VkCommandPool *pool)
+{
+    VkCommandBuffer commands;
+    VkCommandPoolCreateInfo pool_info = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+        .queueFamilyIndex = gpu->family,
+    };
+    VK_OK(vkCreateCommandPool(gpu->device, &pool_info, NULL, pool));
+    VkCommandBufferAllocateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+        .commandPool = *pool,
+        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+        .commandBufferCount = 1,
+    };
+    VK_OK(vkAllocateCommandBuffers(gpu->device, &info, &commands));
+    VkCommandBufferBeginInfo begin = { .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO };
+    VK_OK(vkBeginCommandBuffer(commands, &begin));
+    vkCmdWaitEvents(commands, 1, &event, VK_PIPELINE_STAGE_HOST_BIT,
+                    VK_PIPELINE_STAGE_ALL_COMMANDS_BIT, 0, NULL, 0, NULL, 0, NULL);
+    VK_OK(vkEndCommandBuffer(commands));
+    return commands;
+}
+
+/* The sync_file of work that runs is pending: it is the device's kernel fence. */
+static void
+an_export_does_not_wait_for_work_that_runs(const struct gpu *gpu)
+{
+    VkEvent event;
+    VkCommandPool pool;
+    VkEventCreateInfo info = { .sType = VK_STRUCTURE_TYPE_EVENT_CREATE_INFO };
+    VkSemaphore input = timeline(gpu, 0);
+    VkSemaphore exported = make_semaphore(gpu, VK_SEMAPHORE_TYPE_BINARY, 0, SEMAPHORE_SYNC);
+    VK_OK(vkCreateEvent(gpu->device, &info, NULL, &event));
+    signal_to(gpu, input, 1);
+    submit(gpu, WAITS(POINT(input, 1)), SIGNALS(POINT(exported, 0)),
+           .commands = commands_that_wait(gpu, event, &pool));
+    int fd = export_semaphore(gpu, exported, SEMAPHORE_SYNC);
+    CHECK(fd >= 0 && sync_file_status(fd) == 0);
+    /* It may be imported, and waited for by the same queue. */
+    VkSemaphore imported = make_semaphore(gpu, VK_SEMAPHORE_TYPE_BINARY, 0, SEMAPHORE_SYNC);
+    VkSemaphore done = timeline(gpu, 0);
+    VK_OK(import_semaphore(gpu, imported, SEMAPHORE_SYNC, VK_SEMAPHORE_IMPORT_TEMPORARY_BIT,
+                           dup(fd)));
+    submit(gpu, WAITS(POINT(imported, 0)), SIGNALS(POINT(done, 1)));
+    CHECK(value_of(gpu, done) == 0 && sync_file_status(fd) == 0);
+    VK_OK(vkSetEvent(gpu->device, event));
+    VK_OK(wait_for(gpu, done, 1, FOREVER));
+    CHECK(sync_file_status(fd) == 1);
+    close(fd);
+    VK_OK(vkQueueWaitIdle(gpu->queues[0]));
+    vkDestroyEvent(gpu->device, event, NULL);
+    vkDestroyCommandPool(gpu->device, pool, NULL);
+    destroy(gpu, input);
+    destroy(gpu, exported);
+    destroy(gpu, imported);
+    destroy(gpu, done);
+}
+
+struct export {
+    const struct gpu *gpu;
+    VkSemaphore semaphore;
+    int fd;
+    atomic_int thread;
+};
+
+static void *
+run_export(void *data)
+{
+    struct export *export = data;
+    atomic_store(&export->thread, gettid());
+    export->fd = export_semaphore(export->gpu, export->semaphore, SEMAPHORE_SYNC);
+    return NULL;
+}
+
+/* Whether a thread waits for a fence: in a futex call, or in poll() for the device's interrupt. */
+static bool
+is_waiting(pid_t tid)
+{
+    char path[64], text[32] = "";
+    snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", (int)tid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    CHECK(fd >= 0 && read(fd, text, sizeof(text) - 1) > 0);
+    close(fd);
+    long number = strtol(text, NULL, 10);
+#ifdef SYS_poll
+    if (number == SYS_poll)
+        return true;
+#endif
+    return number == SYS_ppoll || is_asleep(getpid(), tid);
+}
+
+/* Work that waits for the host has no kernel fence: the export waits, and is signaled. */
+static void
+an_export_waits_for_work_that_waits(const struct gpu *gpu)
+{
+    pthread_t thread;
+    VkSemaphore input = timeline(gpu, 0);
+    struct export export = {
+        .gpu = gpu,
+        .semaphore = make_semaphore(gpu, VK_SEMAPHORE_TYPE_BINARY, 0, SEMAPHORE_SYNC),
+    };
+    submit(gpu, WAITS(POINT(input, 1)), SIGNALS(POINT(export.semaphore, 0)));
+    CHECK(pthread_create(&thread, NULL, run_export, &export) == 0);
+    while (!atomic_load(&export.thread))
+        sched_yield();
+    while (!is_waiting(atomic_load(&export.thread)))
+        sched_yield();
+    signal_to(gpu, input, 1);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(export.fd >= 0 && sync_file_status(export.fd) == 1);
+    close(export.fd);
+    VK_OK(vkQueueWaitIdle(gpu->queues[0]));
+    destroy(gpu, input);
+    destroy(gpu, export.semaphore);
 }
 
 /* A submission that the ring has no room for fails, and changes nothing. */
@@ -224,6 +344,8 @@ main(void)
         SKIP("the driver's queues are not those of the emulated GPU: LVP_UMF_GPU=true");
     RUN(a_wait_for_a_lost_peer_ends, &gpu, &losers[0], false);
     RUN(a_wait_for_a_lost_peer_ends, &gpu, &losers[1], true);
+    RUN(an_export_does_not_wait_for_work_that_runs, &gpu);
+    RUN(an_export_waits_for_work_that_waits, &gpu);
     RUN(a_full_ring_is_no_deadlock, &gpu);
     close_gpu(&gpu);
     RUN(submissions_make_no_system_call);
