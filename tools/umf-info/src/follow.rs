@@ -2,14 +2,15 @@
 //! A table of the fences that is shown again and again, with rates.
 
 use crate::graph::Graph;
-use crate::processes::View;
+use crate::names;
+use crate::processes::{Access, View, fences};
 use crate::text::{creator, in_brackets, table};
-use crate::umf::{self, Access, FenceInfo};
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::io::{self, IsTerminal, Write as _};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use umf::FenceInfo;
 
 /// The most fences of a table. Those that change come first.
 const MOST_ROWS: usize = 40;
@@ -42,17 +43,17 @@ pub fn run(pids: &[u32], interval: Duration, count: Option<u32>) -> io::Result<(
 }
 
 fn read(view: &View) -> HashMap<Key, FenceInfo> {
-    let mut fences = HashMap::new();
+    let mut all = HashMap::new();
     for (inode, open) in &view.pages {
         let Ok(page) = &open.page else { continue };
-        fences.extend(page.fences().map(|(index, info)| ((*inode, index, info.generation), info)));
+        all.extend(fences(page).map(|(index, info)| ((*inode, index, info.generation), info)));
     }
-    fences
+    all
 }
 
 fn name(view: &View, page: u64, index: u32) -> String {
     let page = view.pages.get(&page).and_then(|open| open.page.as_ref().ok());
-    page.map(|page| page.fence_name(index)).unwrap_or_default()
+    page.map(|page| names::of_fence(page, index)).unwrap_or_default()
 }
 
 fn show(
@@ -92,7 +93,7 @@ fn show(
             info.pending.to_string(),
             rate(values),
             rate(wake_ups),
-            umf::error_text(info.error),
+            names::of_error(info.error),
             creator(view, info),
         ]);
     }

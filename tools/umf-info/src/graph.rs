@@ -2,9 +2,10 @@
 //! The wait-for graph, as umf_graph_write() writes it, and which process blocks which.
 
 use crate::processes::View;
-use crate::umf;
 use serde_json::Value;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufReader, Seek};
+use std::os::fd::FromRawFd;
 
 pub struct Participant {
     pub kind: String,
@@ -62,10 +63,24 @@ pub enum Blocker {
     Unknown,
 }
 
+/// Returns a file to which the library wrote the graph of all pages that are imported now.
+fn written() -> io::Result<File> {
+    // SAFETY: The name is a string that ends with a NUL.
+    let fd = unsafe { libc::memfd_create(c"umf-info".as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: The descriptor was just created, and nothing else owns it.
+    let mut file = unsafe { File::from_raw_fd(fd) };
+    umf::write_graph(&file, umf::GraphFormat::Json)?;
+    file.rewind()?;
+    Ok(file)
+}
+
 impl Graph {
     /// Reads the graph of the pages that are open.
     pub fn read() -> io::Result<Graph> {
-        let json: Value = serde_json::from_str(&umf::graph_json()?)?;
+        let json: Value = serde_json::from_reader(BufReader::new(written()?))?;
         Graph::parse(json).ok_or_else(|| io::Error::other("the library's graph is not understood"))
     }
 
@@ -103,7 +118,7 @@ impl Graph {
         }
         let Some(fence) = self.fences.get(wait.fence) else { return Blocker::Unknown };
         let page = view.pages.get(&fence.page).and_then(|page| page.page.as_ref().ok());
-        match page.and_then(|page| page.fence(fence.index)) {
+        match page.and_then(|page| page.query_fence(fence.index).ok()) {
             Some(info) if info.creator_pid != 0 => {
                 Blocker::Creator(info.creator_pid, info.creator_pid_namespace)
             }

@@ -3,9 +3,10 @@
 
 use crate::graph::{Blocker, Graph, Wait};
 use crate::machine::Machine;
-use crate::processes::View;
-use crate::umf;
+use crate::names;
+use crate::processes::{View, fences};
 use serde_json::{Value, json};
+use umf::PageFlags;
 
 pub fn report(machine: &Machine, view: &View, graph: &Graph) -> Value {
     let processes = view
@@ -25,17 +26,17 @@ fn pages(view: &View) -> Vec<Value> {
     let page = |(inode, open): (&u64, &crate::processes::OpenPage)| match &open.page {
         Ok(page) => json!({
             "inode": inode,
-            "name": named(page.name()),
+            "name": named(names::of_page(page)),
             "slots": page.fence_count(),
-            "single_writer": page.is_single_writer(),
+            "single_writer": page.flags().contains(PageFlags::SINGLE_WRITER),
             "processes": open.processes,
-            "fences": page.fences().map(|(index, info)| json!({
+            "fences": fences(page).map(|(index, info)| json!({
                 "index": index,
-                "name": named(page.fence_name(index)),
+                "name": named(names::of_fence(page, index)),
                 "value": info.value,
                 "pending": info.pending,
                 "error": info.error,
-                "flags": umf::names(info.flags, umf::FENCE_FLAGS),
+                "flags": names::of_flags(info.flags.bits(), names::FENCE_FLAGS),
                 "creator": process(view, info.creator_pid, info.creator_pid_namespace),
                 "generation": info.generation,
                 "wake_ups": info.wake_ups,

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: MIT
 //! What this machine and its DRM devices can do.
 
+use crate::names;
 use crate::processes::reason;
-use crate::umf;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::PathBuf;
+use umf::{Caps, DeviceCapFlags};
 
 pub struct Machine {
-    caps: umf::Caps,
-    devices: Vec<(PathBuf, io::Result<u64>)>,
+    caps: Caps,
+    devices: Vec<(PathBuf, io::Result<DeviceCapFlags>)>,
 }
 
 impl Machine {
@@ -28,28 +29,29 @@ impl Machine {
         paths.sort();
         let query = |path: PathBuf| {
             let caps = OpenOptions::new().read(true).write(true).open(&path);
-            let caps = caps.and_then(|file| umf::device_caps(&file));
+            let caps = caps.and_then(|file| Ok(umf::Device::create(&file)?.caps()?.flags));
             (path, caps)
         };
         Ok(Machine { caps: umf::caps()?, devices: paths.into_iter().map(query).collect() })
     }
 
     pub fn text(&self, out: &mut String) {
-        let umf::Caps { max_fences, max_waits, flags, .. } = self.caps;
-        let _ = writeln!(out, "libumf {}", version(self.caps.version));
+        let Caps { max_fences, max_waits, flags, .. } = self.caps;
+        let _ = writeln!(out, "libumf {}", version());
         let _ = writeln!(out, "  fences of a page: at most {max_fences}");
         let _ = writeln!(out, "  fences of a wait: at most {max_waits}");
-        for (bit, name) in umf::CAPS {
-            let _ = writeln!(out, "  {name}: {}", if flags & bit != 0 { "yes" } else { "no" });
+        for (bit, name) in names::CAPS {
+            let _ =
+                writeln!(out, "  {name}: {}", if flags.bits() & bit != 0 { "yes" } else { "no" });
         }
         if self.devices.is_empty() {
             out.push_str("no DRM device\n");
         }
         for (path, caps) in &self.devices {
             let _ = match caps {
-                Ok(0) => writeln!(out, "{}: no syncobjs", path.display()),
+                Ok(DeviceCapFlags::NONE) => writeln!(out, "{}: no syncobjs", path.display()),
                 Ok(caps) => {
-                    let names = umf::names(*caps, umf::DEVICE_CAPS).join(", ");
+                    let names = names::of_flags(caps.bits(), names::DEVICE_CAPS).join(", ");
                     writeln!(out, "{}: {names}", path.display())
                 }
                 Err(error) => writeln!(out, "{}: {}", path.display(), reason(error)),
@@ -60,20 +62,23 @@ impl Machine {
     pub fn json(&self) -> Value {
         let devices = self.devices.iter().map(|(path, caps)| match caps {
             Ok(caps) => json!({
-                "path": path.to_string_lossy(), "caps": umf::names(*caps, umf::DEVICE_CAPS),
+                "path": path.to_string_lossy(),
+                "caps": names::of_flags(caps.bits(), names::DEVICE_CAPS),
             }),
             Err(error) => json!({ "path": path.to_string_lossy(), "error": error.to_string() }),
         });
         json!({
-            "version": version(self.caps.version),
+            "version": version(),
             "max_fences": self.caps.max_fences,
             "max_waits": self.caps.max_waits,
-            "caps": umf::names(self.caps.flags, umf::CAPS),
+            "caps": names::of_flags(self.caps.flags.bits(), names::CAPS),
             "devices": devices.collect::<Vec<_>>(),
         })
     }
 }
 
-fn version(number: u32) -> String {
-    format!("{}.{}.{}", number >> 16, number >> 8 & 0xff, number & 0xff)
+/// Returns the version of the loaded library.
+fn version() -> String {
+    let (major, minor, patch) = umf::version();
+    format!("{major}.{minor}.{patch}")
 }

@@ -11,17 +11,16 @@ mod follow;
 mod graph;
 mod json;
 mod machine;
+mod names;
 mod processes;
 mod text;
-mod umf;
 
 use graph::Graph;
 use machine::Machine;
-use processes::View;
+use processes::{Access, View};
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
-use umf::Access;
 
 fn main() -> ExitCode {
     match run() {

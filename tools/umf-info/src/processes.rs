@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 //! Processes, and the pages that they have open, as /proc shows them.
 
-use crate::umf::{Access, Page};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -10,9 +9,20 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
+use umf::{FenceInfo, Page};
 
 /// What the link of a page's descriptor begins with.
 const PAGE_LINK: &[u8] = b"/memfd:umf-page";
+
+/// Whether the tool may write to a page.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum Access {
+    #[default]
+    /// It is imported with UMF_PAGE_READ_ONLY.
+    Read,
+    /// Also to have waits recorded.
+    Write,
+}
 
 pub struct Process {
     pub name: String,
@@ -75,8 +85,7 @@ impl View {
             let Ok(inode) = file.metadata().map(|metadata| metadata.ino()) else { continue };
             if !pages.contains(&inode) {
                 pages.push(inode);
-                let import =
-                    || OpenPage { page: Page::import(&file, access), processes: Vec::new() };
+                let import = || OpenPage { page: import(&file, access), processes: Vec::new() };
                 self.pages.entry(inode).or_insert_with(import).processes.push(pid);
             }
         }
@@ -93,10 +102,15 @@ impl View {
     pub fn while_recording<T>(&self, report: impl FnOnce() -> T) -> T {
         let pages: Vec<&Page> =
             self.pages.values().filter_map(|open| open.page.as_ref().ok()).collect();
-        pages.iter().for_each(|page| drop(page.record_waits(true)));
+        let set = |on| {
+            for page in &pages {
+                let _ = page.record_waits(on);
+            }
+        };
+        set(true);
         thread::sleep(Duration::from_secs(1));
         let result = report();
-        pages.iter().for_each(|page| drop(page.record_waits(false)));
+        set(false);
         result
     }
 
@@ -140,6 +154,15 @@ fn open_page(link: &Path, access: Access) -> io::Result<Option<File>> {
         return Ok(None);
     }
     OpenOptions::new().read(true).write(access == Access::Write).open(own_link).map(Some)
+}
+
+fn import(file: &File, access: Access) -> io::Result<Page> {
+    Ok(if access == Access::Read { Page::inspect(file)? } else { Page::import(file)? })
+}
+
+/// Returns the fences that live in a page, with their indices.
+pub fn fences(page: &Page) -> impl Iterator<Item = (u32, FenceInfo)> {
+    (0..page.fence_count()).filter_map(|index| Some((index, page.query_fence(index).ok()?)))
 }
 
 fn is_page(link: &Path) -> io::Result<bool> {

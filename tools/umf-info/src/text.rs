@@ -2,9 +2,10 @@
 //! The report for people.
 
 use crate::graph::{Blocker, Graph, Wait};
-use crate::processes::{View, reason};
-use crate::umf::{self, FenceInfo, Page};
+use crate::names;
+use crate::processes::{self, View, reason};
 use std::fmt::Write;
+use umf::{FenceFlags, FenceInfo, Page, PageFlags};
 
 /// The most fences of a page that are listed. JSON has all.
 const MOST_FENCES: usize = 100;
@@ -18,9 +19,10 @@ pub fn report(view: &View, graph: &Graph, out: &mut String) {
         let users = users.join(", ");
         match &open.page {
             Ok(page) => {
-                let single_writer = if page.is_single_writer() { ", single writer" } else { "" };
+                let is_single_writer = page.flags().contains(PageFlags::SINGLE_WRITER);
+                let single_writer = if is_single_writer { ", single writer" } else { "" };
                 let slots = page.fence_count();
-                let name = in_brackets(&page.name());
+                let name = in_brackets(&names::of_page(page));
                 let _ = writeln!(
                     out,
                     "page {inode}{name}: {slots} slots{single_writer}, open in {users}"
@@ -39,17 +41,17 @@ fn fences(view: &View, page: &Page, out: &mut String) {
     let mut rows =
         vec![["fence", "value", "pending", "error", "flags", "creator"].map(String::from)];
     let mut left_out = 0;
-    for (index, info) in page.fences() {
+    for (index, info) in processes::fences(page) {
         if rows.len() > MOST_FENCES {
             left_out += 1;
             continue;
         }
         rows.push([
-            format!("{index}{}", in_brackets(&page.fence_name(index))),
+            format!("{index}{}", in_brackets(&names::of_fence(page, index))),
             info.value.to_string(),
             pending(&info),
-            umf::error_text(info.error),
-            match umf::names(info.flags, umf::FENCE_FLAGS).join(",") {
+            names::of_error(info.error),
+            match names::of_flags(info.flags.bits(), names::FENCE_FLAGS).join(",") {
                 names if names.is_empty() => "-".into(),
                 names => names,
             },
@@ -75,7 +77,7 @@ fn pending(info: &FenceInfo) -> String {
 
 pub fn creator(view: &View, info: &FenceInfo) -> String {
     match info.creator_pid {
-        0 if info.flags & umf::FENCE_LASTING != 0 => "-".into(),
+        0 if info.flags.contains(FenceFlags::LASTING) => "-".into(),
         0 => "dead".into(),
         pid => view.describe(pid, info.creator_pid_namespace),
     }
