@@ -51,6 +51,7 @@ one_of(int line, int answer, const int *codes, size_t count)
 #define LOOPS 2
 #define WATCHES 8
 #define QUEUES 2
+#define SETS 2
 
 static struct umf_page *pages[PAGES];
 static struct umf_fence *fences[FENCES];
@@ -58,6 +59,8 @@ static uint64_t seen[FENCES];
 static struct umf_loop *loops[LOOPS];
 static struct umf_watch *watches[WATCHES];
 static struct umf_queue *queues[QUEUES];
+static struct umf_wait_set *sets[SETS];
+static uint64_t set_entries[8]; /* ids, of any set */
 static unsigned promised, released; /* of callbacks and jobs */
 static int event = -1, null = -1, pidfd = -1, ends[2];
 
@@ -530,6 +533,44 @@ ask(unsigned place)
 }
 
 static void
+wait_set(unsigned place)
+{
+    struct umf_wait_set **set = &sets[place % SETS];
+    uint64_t *id = &ANY(set_entries);
+    struct umf_condition wait = entry();
+    struct umf_wait_set_result results[3];
+    uint32_t count = 4, room = (uint32_t)take(1) % 4;
+    switch (place / SETS % 8) {
+    case 0:
+        umf_wait_set_unref(*set);
+        *set = NULL;
+        ONE_OF(umf_wait_set_create(flags(0), set), 0, -EINVAL);
+        break;
+    case 1:
+    case 2:
+        ONE_OF(umf_wait_set_add(*set, &wait, flags(UMF_WAIT_PENDING), number(), id), 0, -EINVAL);
+        break;
+    case 3:
+        ONE_OF(umf_wait_set_modify(*set, *id, &wait, flags(UMF_WAIT_PENDING)), 0, -EINVAL, -ENOENT);
+        break;
+    case 4: ONE_OF(umf_wait_set_remove(*set, *id), 0, -EINVAL, -ENOENT); break;
+    case 5:
+        CHECK(umf_wait_set_ref(*set) == *set);
+        umf_wait_set_unref(*set);
+        break;
+    default:
+        if (ONE_OF(umf_wait_set_wait(*set, results, room, deadline(), &count), 0, -EINVAL,
+                   -ETIME) != 0) {
+            CHECK(count == 4);
+            break;
+        }
+        CHECK(count >= 1 && count <= room);
+        for (uint32_t i = 0; i < count; i++)
+            ONE_OF(results[i].result, 0, -EIO, -EOWNERDEAD, -ESTALE, -ERANGE);
+    }
+}
+
+static void
 one_call(void)
 {
     struct umf_condition list[4];
@@ -538,7 +579,7 @@ one_call(void)
     unsigned place = (unsigned)take(1), f = place % FENCES, which = (unsigned)take(1);
     uint32_t index = 4;
     int error = 1, fd = -1;
-    switch (which < 224 ? which % 28 : 28 + which % 4) {
+    switch (which < 224 ? which % 28 : 28 + which % 5) {
     case 0:
         if (ONE_OF(umf_page_create((uint32_t)take(1) % 70,
                                    flags(UMF_PAGE_SINGLE_WRITER | UMF_PAGE_TIMESTAMPS), &page),
@@ -642,6 +683,7 @@ one_call(void)
     case 28:
     case 29: convert(place); break;
     case 30: device(place); break;
+    case 31: wait_set(place); break;
     default: ask(place);
     }
     for (unsigned i = 0; i < FENCES; i++) {
@@ -675,6 +717,10 @@ calls(const uint8_t *data, size_t size)
     for (unsigned i = 0; i < QUEUES; i++) {
         umf_queue_unref(queues[i]);
         queues[i] = NULL;
+    }
+    for (unsigned i = 0; i < SETS; i++) {
+        umf_wait_set_unref(sets[i]);
+        sets[i] = NULL;
     }
     for (unsigned i = 0; i < LOOPS; i++) {
         umf_loop_unref(loops[i]);

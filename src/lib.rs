@@ -21,7 +21,7 @@
 //! | `reactor` | event loops and watches: waits that block no thread of the caller |
 //! | `diagnostics` | the wait-for graph; nothing depends on it for correctness |
 //! | `convert` | blocking conversion to and from kernel fences, one file a kernel object |
-//! | `wait` | blocking waits: for one condition, for any, for all |
+//! | `wait` | blocking waits: for one condition, for any, for all, for a set |
 //! | `fence` | a fence as this process has it open |
 //! | `shm` | what lies in shared memory: slots and the wake protocol, event count, wait table |
 //! | `interrupt` | a device's interrupts: where they arrive, and the thread that listens |

@@ -42,6 +42,8 @@ struct many {
     /* owner of the eventfds */
     const struct many *lender;
     int epoll;
+    struct umf_wait_set *set;
+    uint64_t *ids;
 };
 
 static uint32_t
@@ -105,6 +107,40 @@ umf_close(struct many *many)
     for (unsigned i = 0; i < many->count; i++)
         umf_fence_unref(many->waits[i].fence);
     free(many->waits);
+}
+
+static void
+set_open(struct many *many)
+{
+    umf_open(many);
+    many->ids = zeroed(many->count, sizeof(*many->ids));
+    OK(umf_wait_set_create(0, &many->set));
+    for (unsigned i = 0; i < many->count; i++)
+        OK(umf_wait_set_add(many->set, &many->waits[i], 0, i, &many->ids[i]));
+}
+
+static void
+set_wait(struct many *many)
+{
+    struct umf_wait_set_result result;
+    uint32_t count;
+    OK(umf_wait_set_wait(many->set, &result, 1, FOREVER, &count));
+    CHECK(count == 1 && result.result == 0);
+}
+
+static void
+set_consume(struct many *many, unsigned index)
+{
+    many->waits[index].value++;
+    OK(umf_wait_set_modify(many->set, many->ids[index], &many->waits[index], 0));
+}
+
+static void
+set_close(struct many *many)
+{
+    umf_wait_set_unref(many->set);
+    free(many->ids);
+    umf_close(many);
 }
 
 static void
@@ -366,6 +402,28 @@ compare_any(const char *row, const char *cpu_row, unsigned fences, unsigned per_
 }
 
 static void
+compare_sets(const char *row, const char *cpu_row, unsigned fences, unsigned per_page)
+{
+    struct many kinds[] = {
+        {"libumf", set_open, set_wait, umf_signal, set_consume, set_close, .count = fences,
+         .fences_per_page = per_page},
+        {"epoll, set up before", epoll_open, epoll_wait_any, events_signal, events_consume,
+         epoll_close, .count = fences},
+    };
+    /* Who opens the eventfds. */
+    struct many events = {.count = fences};
+    const char *absent[2] = {NULL, NULL};
+    if (fences > spare_fds())
+        absent[1] = "cannot: more files than may be open";
+    else
+        events_open(&events);
+    kinds[1].lender = &events;
+    compare_many(row, cpu_row, kinds, absent, 2);
+    if (!absent[1])
+        events_close(&events);
+}
+
+static void
 compare_all(const char *row, unsigned fences)
 {
     struct many kinds[] = {
@@ -397,6 +455,14 @@ bench_wait_many(void)
     compare_any("any of 1000", "any of 1000: CPU time of it", 1000, 0);
     compare_any("any of 10000", "any of 10000: CPU time of it", 10000, 0);
     compare_any("any of 100000", "any of 100000: CPU time of it", 100000, 0);
+
+    section("Any of many, again and again: a wait set");
+    compare_sets("any of 2", "any of 2: CPU time of it", 2, 0);
+    compare_sets("any of 64", "any of 64: CPU time of it", 64, 0);
+    compare_sets("any of 64, each on a page of its own", "any of 64, so: CPU time of it", 64, 1);
+    compare_sets("any of 1000", "any of 1000: CPU time of it", 1000, 0);
+    compare_sets("any of 10000", "any of 10000: CPU time of it", 10000, 0);
+    compare_sets("any of 100000", "any of 100000: CPU time of it", 100000, 0);
 
     section("All of many: signals to return, one core");
     compare_all("all of 2", 2);

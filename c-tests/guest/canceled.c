@@ -100,6 +100,28 @@ wait_forever(void)
     atomic_store(&function_returned, true);
 }
 
+static void
+wait_for_a_set_forever(void)
+{
+    struct umf_wait_set *set;
+    struct umf_wait_set_result ready;
+    struct umf_condition wait = { fence, umf_fence_value(fence) + 1, UMF_OP_GE, 0, 0 };
+    uint32_t count;
+    uint64_t id;
+    OK(umf_wait_set_create(0, &set));
+    OK(umf_wait_set_add(set, &wait, 0, 0, &id));
+    atomic_store(&in_function, true);
+    OK(umf_wait_set_wait(set, &ready, 1, FOREVER, &count));
+    umf_wait_set_unref(set);
+    atomic_store(&function_returned, true);
+}
+
+static bool
+waits_forever(void (*call)(void))
+{
+    return call == wait_forever || call == wait_for_a_set_forever;
+}
+
 static void (*to_call)(void);
 
 static void *
@@ -127,11 +149,11 @@ canceled_in(void (*call)(void))
     CHECK(pthread_create(&thread, NULL, call_and_be_canceled, NULL) == 0);
     while (!atomic_load(&in_function))
         sched_yield();
-    if (call == end_the_loop || call == wait_forever) /* asleep in it, most likely */
+    if (call == end_the_loop || waits_forever(call)) /* asleep in it, most likely */
         nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
     CHECK(pthread_cancel(thread) == 0);
     atomic_store(&was_canceled, true);
-    if (call == wait_forever)
+    if (waits_forever(call))
         OK(umf_fence_signal(fence, umf_fence_value(fence) + 1));
     CHECK(pthread_join(thread, &result) == 0);
     CHECK(result == PTHREAD_CANCELED && call_returned == 1 && function_returned);
@@ -150,6 +172,7 @@ static void
 in_each_call(void)
 {
     canceled_in(wait_forever);
+    canceled_in(wait_for_a_set_forever);
 
     loop = create_loop(UMF_LOOP_THREAD);
     in_function = was_canceled = false;

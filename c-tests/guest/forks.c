@@ -113,6 +113,7 @@ be_a_child(uint64_t mine)
     RIGHT(umf_page_ref(page) == page && umf_fence_ref(fence) == fence &&
           umf_loop_ref(loop) == loop);
     RIGHT(umf_queue_ref(queue) == queue && umf_watch_ref(watch) == watch);
+    RIGHT(umf_wait_set_ref(NULL) == NULL);
     RIGHT(umf_device_ref(NULL) == NULL && umf_syncobj_ref(NULL) == NULL);
     RIGHT(umf_loop_fd(loop) == -EINVAL || umf_loop_fd(loop) == -ESTALE);
     RIGHT(umf_loop_fd(dispatched) == -ESTALE);

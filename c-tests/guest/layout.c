@@ -92,6 +92,13 @@ MEMBER(umf_condition, op, reserved, 20, 16)
 MEMBER(umf_condition, reserved, mask, 24, 20)
 LAST(umf_condition, mask)
 
+SIZE(umf_wait_set_result, 24, 24)
+FIRST(umf_wait_set_result, id)
+MEMBER(umf_wait_set_result, id, user_data, 8, 8)
+MEMBER(umf_wait_set_result, user_data, result, 16, 16)
+MEMBER(umf_wait_set_result, result, reserved, 20, 20)
+LAST(umf_wait_set_result, reserved)
+
 SIZE(umf_callback, 24, 12)
 FIRST(umf_callback, call)
 MEMBER(umf_callback, call, release, 8, 4)

@@ -69,6 +69,7 @@ RUN(umf_loop_fd, umf_loop_fd(loop) < 0)
 RUN(umf_watch_ref, umf_watch_ref(watch) != watch)
 RUN(umf_syncobj_ref, umf_syncobj_ref(NULL) != NULL)
 RUN(umf_queue_ref, umf_queue_ref(queue) != queue)
+RUN(umf_wait_set_ref, umf_wait_set_ref(NULL) != NULL)
 RUN(umf_fence_wait, umf_fence_wait(never, 1, SOON) + ETIME)
 RUN(umf_wait, umf_wait(waits, PAGES, UMF_WAIT_ANY, SOON, NULL) + ETIME)
 

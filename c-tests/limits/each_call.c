@@ -47,10 +47,12 @@ static struct outputs {
     struct umf_watch *watch;
     struct umf_syncobj *syncobj;
     struct umf_queue *queue;
+    struct umf_wait_set *set;
     void *memory;
     int fd, error;
     uint32_t index;
     uint64_t time;
+    uint64_t id;
 } out, untouched;
 static struct umf_page *a_page;
 static struct umf_fence *a_fence;
@@ -60,6 +62,9 @@ static struct umf_loop *a_loop;
 static struct umf_watch *a_watch;
 static struct umf_syncobj *a_syncobj;
 static struct umf_queue *a_queue;
+static struct umf_wait_set *a_set;
+static uint64_t an_entry;
+static struct umf_wait_set_result a_result;
 
 enum memory { NO_MEMORY, SOME_MEMORY };
 enum place { ANYWHERE, WITH_DEVICE, WITH_SYNCOBJ };
@@ -360,6 +365,36 @@ watch_many(uint64_t value, uint64_t flags)
     return umf_loop_watch_many(loop, waits, 3, flags, &many, &out.watch);
 }
 
+static void
+a_new_set(void)
+{
+    OK(umf_wait_set_create(0, &a_set));
+}
+
+static void
+a_set_with_an_entry(void)
+{
+    struct umf_condition wait = until(going, 0);
+    a_new_set();
+    OK(umf_wait_set_add(a_set, &wait, 0, 0, &an_entry));
+}
+
+static void
+a_set_of_the_future(void)
+{
+    struct umf_condition never = until(fence, 1);
+    a_new_set();
+    OK(umf_wait_set_add(a_set, &never, 0, 0, &an_entry));
+}
+
+/* A wait that sleeps makes a list of the set's pages first. */
+static int
+wait_for_the_set(void)
+{
+    int answer = umf_wait_set_wait(a_set, &a_result, 1, in_ns(1000), &out.index);
+    return answer == -ETIME ? 0 : answer;
+}
+
 #define WATCH(of, value, callback_of)                                                              \
     (&(struct umf_condition){ of, value, UMF_OP_GE, 0, 0 }), 0, callback_of
 
@@ -492,6 +527,25 @@ EACH(2, NO_MEMORY, WITH_SYNCOBJ, umf_fence_export_syncobj, a_fence_with_a_kernel
 EACH(2, NO_MEMORY, WITH_SYNCOBJ, umf_fence_export_dma_buf, a_fence_with_a_kernel_fence(),
      umf_fence_export_dma_buf(a_fence, 1, NULL, buffer, UMF_DMA_BUF_READ, FOREVER),
      umf_fence_unref(a_fence))
+
+EACH(, SOME_MEMORY, ANYWHERE, umf_wait_set_create, NONE, umf_wait_set_create(0, &out.set),
+     umf_wait_set_unref(out.set))
+EACH(, NO_MEMORY, ANYWHERE, umf_wait_set_ref, a_new_set(), umf_wait_set_ref(a_set) != a_set,
+     (umf_wait_set_unref(a_set), umf_wait_set_unref(a_set)))
+EACH(, NO_MEMORY, ANYWHERE, umf_wait_set_unref, a_set_with_an_entry(),
+     (umf_wait_set_unref(a_set), 0), NONE)
+EACH(, SOME_MEMORY, ANYWHERE, umf_wait_set_add, a_new_set(),
+     umf_wait_set_add(a_set, &(struct umf_condition){ fence, 1, UMF_OP_GE, 0, 0 }, 0, 0, &out.id),
+     umf_wait_set_unref(a_set))
+EACH(, NO_MEMORY, ANYWHERE, umf_wait_set_modify, a_set_with_an_entry(),
+     umf_wait_set_modify(a_set, an_entry, &(struct umf_condition){ going, 0, UMF_OP_GE, 0, 0 }, 0),
+     umf_wait_set_unref(a_set))
+EACH(, NO_MEMORY, ANYWHERE, umf_wait_set_remove, a_set_with_an_entry(),
+     umf_wait_set_remove(a_set, an_entry), umf_wait_set_unref(a_set))
+EACH(, NO_MEMORY, ANYWHERE, umf_wait_set_wait, a_set_with_an_entry(),
+     umf_wait_set_wait(a_set, &a_result, 1, FOREVER, &out.index), umf_wait_set_unref(a_set))
+EACH(2, SOME_MEMORY, ANYWHERE, umf_wait_set_wait, a_set_of_the_future(), wait_for_the_set(),
+     umf_wait_set_unref(a_set))
 
 EACH(, SOME_MEMORY, ANYWHERE, umf_loop_create, NONE, umf_loop_create(0, &out.loop),
      umf_loop_unref(out.loop))

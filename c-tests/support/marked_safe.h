@@ -14,7 +14,7 @@
     F(umf_wait) F(umf_device_ref) F(umf_loop_ref) F(umf_loop_fd) F(umf_watch_ref)                  \
     F(umf_syncobj_ref) F(umf_queue_ref) F(umf_notifier_ref) F(umf_page_notify)                     \
     F(umf_page_get_memory) F(umf_page_set_error) F(umf_fence_end) F(umf_fence_update)              \
-    F(umf_fence_timestamp)
+    F(umf_fence_timestamp) F(umf_wait_set_ref)
 
 #define NAME(name) #name,
 static const char *const safe[] = { SAFE(NAME) };

@@ -10,6 +10,7 @@ use super::notifier::umf_interrupt;
 use super::page::umf_page_limits;
 use super::queue::{umf_job, umf_signal};
 use super::wait::umf_condition;
+use super::wait_set::umf_wait_set_result;
 use super::watch::{umf_callback, umf_many_callback};
 use std::mem::offset_of;
 
@@ -84,6 +85,12 @@ layout! {
         op: 16, 12;
         reserved: 20, 16;
         mask: 24, 20;
+    }
+    umf_wait_set_result: 24, 24 {
+        id: 0, 0;
+        user_data: 8, 8;
+        result: 16, 16;
+        reserved: 20, 20;
     }
     umf_callback: 24, 12 {
         call: 0, 0;

@@ -21,6 +21,7 @@ mod fence;
 mod external;
 mod notifier;
 mod wait;
+mod wait_set;
 mod device;
 mod convert;
 mod attach;

@@ -482,7 +482,7 @@ pub unsafe extern "C" fn umf_watch_result(watch: *const umf_watch) -> c_int {
 ///
 /// # Safety
 /// The C contract (contract.rs).
-unsafe fn watched_condition(wait: *const umf_condition, flags: u64) -> Result<Entry> {
+pub(super) unsafe fn watched_condition(wait: *const umf_condition, flags: u64) -> Result<Entry> {
     // SAFETY: by this function's contract.
     unsafe { entry(wait.as_ref().ok_or(Error::Invalid)?, until(flags)?) }
 }
@@ -491,7 +491,7 @@ unsafe fn watched_condition(wait: *const umf_condition, flags: u64) -> Result<En
 ///
 /// # Safety
 /// The C contract (contract.rs).
-unsafe fn watched_conditions(
+pub(super) unsafe fn watched_conditions(
     waits: *const umf_condition,
     count: u32,
     flags: u64,

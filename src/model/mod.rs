@@ -29,6 +29,9 @@ mod timestamps;
 #[cfg(loom)]
 #[allow(clippy::unwrap_used)]
 mod unordered;
+#[cfg(loom)]
+#[allow(clippy::unwrap_used)]
+mod wait_set;
 
 #[cfg(shuttle)]
 #[allow(clippy::unwrap_used)]

@@ -97,6 +97,11 @@ impl Predicate {
         Condition { fence, value, comparison, until, since }
     }
 
+    /// The same for a wait that begins now, whether or not it has begun before.
+    pub(super) fn begin_again(self, fence: &Fence) -> Predicate {
+        Predicate { since: rewind::NEVER, ..self }.begin(fence)
+    }
+
     /// The same for a wait that begins now, if it has not begun.
     pub(crate) fn begin(self, fence: &Fence) -> Predicate {
         self.of(fence).begin().predicate()

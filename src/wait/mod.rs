@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-//! Blocking waits: for one condition, for any of many, for all of many.
+//! Blocking waits: for one condition, for any of many, for all of many, for a set that is kept.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,8 @@ mod one;
 mod page_events;
 mod records;
 mod scan;
+mod set;
+mod set_table;
 mod slot_words;
 mod traced;
 
@@ -20,3 +22,6 @@ pub(crate) use condition::{Condition, Conditions, Op, Predicate, Until};
 pub(crate) use many::{all, any};
 pub(crate) use one::one;
 pub(crate) use records::MAX_RECORDS;
+pub(crate) use set::WaitSet;
+#[cfg(not(modeled))]
+pub(crate) use set::WaitSetHandle;

@@ -31,6 +31,11 @@ impl NeedlessWakeUps {
         NeedlessWakeUps { count: 0, paid_until: 0 }
     }
 
+    /// None is free.
+    pub(super) fn all_paid() -> NeedlessWakeUps {
+        NeedlessWakeUps { count: FREE + 1, paid_until: 0 }
+    }
+
     /// Counts one more. Returns what it cost, in a wait for so many conditions: the processor time
     /// since the last one. `None` if it is free.
     pub(super) fn count(&mut self, conditions: u32) -> Option<u64> {

@@ -123,20 +123,49 @@ impl<'a> PageEvents<'a> {
             let fence = conditions.get(index)?.fence;
             let is_polled = fence.is_device() && !self.listen_to_notifier(fence);
             self.wake_bits |= EventCount::wake_bit(fence.index());
-            let page = fence.page();
-            self.may_be_muted |= page.may_be_muted();
-            if !page.is_writable() {
-                self.owner_epoch = Some(0);
-            }
-            let number = self.add(page);
-            if let (true, Some(number)) = (is_polled, number) {
-                self.polled |= bit(number);
-            }
+            self.expect_interference(fence.page());
+            let number = self.add(fence.page());
+            self.poll(number, is_polled);
         }
         if self.may_lead().is_none() {
             self.follow();
         }
         Ok(())
+    }
+
+    /// Adds the pages of a wait set, each once. The notifiers listen for the set
+    /// all the time. All slots' bits wake: entries may be added while the thread sleeps. No wake-up
+    /// is free, since a set is waited for again and again.
+    pub(super) fn add_set(&mut self, pages: impl Iterator<Item = (&'a Page, bool)>) {
+        self.needless = NeedlessWakeUps::all_paid();
+        for (page, is_polled) in pages {
+            self.expect_interference(page);
+            let number = self.push(page);
+            self.poll(number, is_polled);
+        }
+        if !block::can_block_on(self.set_words()) {
+            self.too_many_pages = true;
+        }
+    }
+
+    /// The number of words of a sleep for a wait set, with that of the set.
+    fn set_words(&self) -> usize {
+        self.pages.as_slice().len() + usize::from(self.owner_epoch.is_some()) + 1
+    }
+
+    /// Notes what others can do to the wake-ups of a page.
+    fn expect_interference(&mut self, page: &Page) {
+        self.may_be_muted |= page.may_be_muted();
+        if !page.is_writable() {
+            self.owner_epoch = Some(0);
+        }
+    }
+
+    /// Has the page with this number polled, if it has one.
+    fn poll(&mut self, number: Option<usize>, is_polled: bool) {
+        if let (true, Some(number)) = (is_polled, number) {
+            self.polled |= bit(number);
+        }
     }
 
     /// Has the notifier of a fence listen. Returns false if it has none.
@@ -203,9 +232,11 @@ impl<'a> PageEvents<'a> {
     fn add(&mut self, page: &'a Page) -> Option<usize> {
         // The page that was added last comes first: neighbors in a list tend to share their page.
         let known = self.pages.as_slice().iter().rposition(|known| std::ptr::eq(known.page, page));
-        if known.is_some() {
-            return known;
-        }
+        if known.is_some() { known } else { self.push(page) }
+    }
+
+    /// Adds a page that has no number yet.
+    fn push(&mut self, page: &'a Page) -> Option<usize> {
         let number = self.pages.as_slice().len();
         let reading = PageReading { page, sequence: 0, failures: 0 };
         if !block::can_block_on(number + 1) || self.pages.push(reading).is_err() {
@@ -239,6 +270,24 @@ impl<'a> PageEvents<'a> {
             reading.failures = failures;
         }
         failed
+    }
+
+    /// Takes over what a wait set of `count` entries read from its pages (W1), and from
+    /// owner_death.rs.
+    pub(super) fn take_readings(
+        &mut self,
+        sequences: impl Iterator<Item = u32>,
+        epoch: u32,
+        count: u32,
+    ) {
+        self.count = count;
+        for (number, sequence) in sequences.enumerate() {
+            let Some(reading) = self.pages.as_mut_slice().get_mut(number) else { break };
+            if std::mem::replace(&mut reading.sequence, sequence) != sequence {
+                self.stirred |= bit(number);
+            }
+        }
+        self.owner_epoch = self.owner_epoch.map(|_| epoch);
     }
 
     /// W1 again, and calls `check` for each slot with an event since the last time, with the page
@@ -321,6 +370,41 @@ impl<'a> PageEvents<'a> {
             .map(|(_, page)| Word { word: page.page.events().sequence(), expected: page.sequence });
         let slept = block::on(&mut self.words, words, bits, epoch, until)?;
         Ok(self.wake_up(slept, until, deadline))
+    }
+
+    /// Whether a wait set has its thread sleep on the word of its one page alone: where a sandbox
+    /// may kill for futex_waitv. Then whatever wakes the thread moves that word.
+    pub(super) fn set_sleeps_on_page(&self) -> bool {
+        matches!(self.pages.as_slice(), [only] if only.page.is_writable())
+            && futex::has_harmless_waitv() != Some(true)
+    }
+
+    /// W4 for a wait set: as `sleep`, and until `changes` moves. `None` on its one page alone.
+    pub(super) fn sleep_for_set(
+        &mut self,
+        changes: Option<Word<'_>>,
+        deadline: Deadline,
+    ) -> Result<WakeReason> {
+        let can_block = changes.is_none() || block::can_block_on(self.set_words());
+        self.too_many_pages |= !can_block;
+        let until = self.until(can_block, deadline);
+        // A peer could move the thread to another word (FUTEX_REQUEUE), where the set does not find
+        // it.
+        let until = if changes.is_none() { until.within(MUTED_NS) } else { until };
+        let resting = self.resting;
+        let pages = self.pages.as_slice().iter().enumerate();
+        let words = pages
+            .filter(|(number, _)| can_block && resting & bit(*number) == 0)
+            .map(|(_, page)| Word { word: page.page.events().sequence(), expected: page.sequence });
+        let epoch = self.owner_epoch.filter(|_| can_block);
+        let (words, bits) = (words.chain(changes), NonZeroU32::MAX);
+        let slept = block::on(&mut self.words, words, bits, epoch, until)?;
+        let reason = self.wake_up(slept, until, deadline);
+        if !can_block {
+            // It was the set's own word.
+            self.woken_by = None;
+        }
+        Ok(reason)
     }
 
     /// Whether `sleep_on` can be called for so many slots.

@@ -29,6 +29,16 @@ pub(super) fn any(
     result
 }
 
+/// Records a wait for a set of so many entries. Which of them ended it is not recorded.
+#[cold]
+#[inline(never)]
+pub(super) fn set(count: u32, wait: impl FnOnce() -> Result<usize>) -> Result<usize> {
+    trace::begin(&Subject::Fences("wait for a set of", count.into()));
+    let result = wait();
+    trace::end(result.map(drop));
+    result
+}
+
 /// Records a wait for all of many conditions. Which of them was met last is not known.
 #[cold]
 #[inline(never)]

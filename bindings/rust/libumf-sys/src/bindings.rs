@@ -255,6 +255,45 @@ unsafe extern "C" {
 }
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct umf_wait_set {
+    _unused: [u8; 0],
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct umf_wait_set_result {
+    pub id: u64,
+    pub user_data: u64,
+    pub result: core::ffi::c_int,
+    pub reserved: u32,
+}
+unsafe extern "C" {
+    pub fn umf_wait_set_create(flags: u64, out_set: *mut *mut umf_wait_set) -> core::ffi::c_int;
+    pub fn umf_wait_set_ref(set: *mut umf_wait_set) -> *mut umf_wait_set;
+    pub fn umf_wait_set_unref(set: *mut umf_wait_set);
+    pub fn umf_wait_set_add(
+        set: *mut umf_wait_set,
+        wait: *const umf_condition,
+        flags: u64,
+        user_data: u64,
+        out_id: *mut u64,
+    ) -> core::ffi::c_int;
+    pub fn umf_wait_set_modify(
+        set: *mut umf_wait_set,
+        id: u64,
+        wait: *const umf_condition,
+        flags: u64,
+    ) -> core::ffi::c_int;
+    pub fn umf_wait_set_remove(set: *mut umf_wait_set, id: u64) -> core::ffi::c_int;
+    pub fn umf_wait_set_wait(
+        set: *mut umf_wait_set,
+        results: *mut umf_wait_set_result,
+        count: u32,
+        abs_timeout_ns: u64,
+        out_count: *mut u32,
+    ) -> core::ffi::c_int;
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct umf_device {
     _unused: [u8; 0],
 }

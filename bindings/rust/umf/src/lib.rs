@@ -68,6 +68,7 @@ mod queue;
 mod syncobj;
 mod trace;
 mod wait;
+mod wait_set;
 mod watch;
 
 pub use callback::Callback;
@@ -87,6 +88,7 @@ pub use queue::{Job, Progress, Queue, Signal};
 pub use syncobj::Syncobj;
 pub use trace::{start_trace, stop_trace};
 pub use wait::{Condition, Op, wait_all, wait_any};
+pub use wait_set::{EntryId, Ready, WaitSet};
 pub use watch::Watch;
 
 /// The declarations of the C library, for code that shares handles with C.

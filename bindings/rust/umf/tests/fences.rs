@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use umf::{
     Deadline, Device, Error, EventLoop, Fence, FenceFlags, GraphFormat, Notifier, Op, Page,
-    PageFlags, Queue, Syncobj, Update, WaitFlags, Watch, wait_all, wait_any,
+    PageFlags, Queue, Syncobj, Update, WaitFlags, WaitSet, Watch, wait_all, wait_any,
 };
 
 fn is_send_and_sync<T: Send + Sync>() {}
@@ -23,6 +23,7 @@ fn is_send_and_sync<T: Send + Sync>() {}
 #[test]
 fn handles_go_to_other_threads() {
     is_send_and_sync::<(Page, Fence, Notifier, Device, EventLoop, Watch, Syncobj, Queue)>();
+    is_send_and_sync::<(WaitSet, umf::EntryId, umf::Ready)>();
     is_send_and_sync::<(umf::DispatchLoop, umf::Condition<'_>, umf::Signal<'_>, Error)>();
 }
 
@@ -35,6 +36,32 @@ fn the_linked_library_is_the_one_of_this_version() {
     assert_eq!(caps.max_waits, umf::sys::UMF_WAIT_MAX);
     umf::set_spin(10, Duration::from_micros(50)).unwrap();
     assert_eq!(umf::set_spin(10, Duration::MAX), Err(Error::InvalidArgument));
+}
+
+#[test]
+fn a_wait_set_reports_what_is_met_until_it_is_modified() {
+    let (page, fence) = page_and_fence();
+    let other = page.create_fence(0, FenceFlags::NONE).unwrap();
+    let set = WaitSet::create().unwrap();
+    let id = set.add(&fence.reaches(1), WaitFlags::NONE, 1).unwrap();
+    let failing = set.add(&other.reaches(1), WaitFlags::NONE, 2).unwrap();
+    assert_eq!(set.wait(8, Deadline::NOW), Err(Error::TimedOut));
+    let signaler = fence.clone();
+    let thread = thread::spawn(move || signaler.signal(1));
+    for _ in 0..2 {
+        let ready = set.wait(8, LONG).unwrap();
+        assert_eq!((ready.len(), ready[0].id, ready[0].user_data), (1, id, 1));
+        assert_eq!(ready[0].result, Ok(()));
+    }
+    thread.join().unwrap().unwrap();
+    assert_eq!(set.modify(id, &fence.reaches(2), WaitFlags::NONE), Ok(()));
+    other.set_error(Error::Failed).unwrap();
+    let ready = set.wait(8, LONG).unwrap();
+    assert_eq!((ready.len(), ready[0].id, ready[0].result), (1, failing, Err(Error::Failed)));
+    assert_eq!(set.remove(failing), Ok(()));
+    assert_eq!(set.remove(failing), Err(Error::NotFound));
+    assert_eq!(set.modify(id, &other.reaches(1), WaitFlags::NONE), Err(Error::InvalidArgument));
+    assert_eq!(set.wait(0, Deadline::NOW), Err(Error::InvalidArgument));
 }
 
 #[test]
