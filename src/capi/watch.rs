@@ -120,7 +120,7 @@ pub unsafe extern "C" fn umf_loop_watch(
 /// An entry that the loop has seen met stays met, whatever happens to its fence. With an operator
 /// other than UMF_OP_GE and UMF_OP_GT, the loop may miss a value that later signals pass.
 ///
-/// A signal costs the same however many entries a watch has. The watch takes some 600 bytes of
+/// A signal costs the same however many entries a watch has. The watch takes some 420 bytes of
 /// memory for each entry.
 ///
 /// @event_loop: the loop.

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::shm::residue::Width;
 use crate::util::mutex::Mutex;
 use crate::util::process_bound::ProcessBound;
-use crate::util::refs::Ref;
+use crate::util::refs::{OnceRef, Ref};
 use rustix::fd::OwnedFd;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,14 +21,16 @@ pub(crate) type KernelFence = Ref<OwnedFd>;
 /// How many values of a fence can have a kernel fence at a time.
 pub(crate) const MAX_ATTACHMENTS: usize = 256;
 
-/// The kernel fences of a fence.
+/// The kernel fences of a fence. Most fences have none, and take neither memory nor a lock for
+/// them.
 pub(super) struct Attachments {
     creator: ProcessBound,
-    /// The length of the list. Most fences have none, and take no lock.
+    /// The length of the list.
     count: AtomicU32,
-    /// Sorted by value. All values are ahead of the fence's when they are added.
-    list: Mutex<VecDeque<Attachment>>,
     waiting_exports: AtomicU32,
+    /// Made with the first attachment. Sorted by value. All values are ahead of the fence's when
+    /// they are added.
+    list: OnceRef<Mutex<VecDeque<Attachment>>>,
 }
 
 pub(super) struct Attachment {
@@ -41,8 +43,8 @@ impl Attachments {
         Attachments {
             creator: ProcessBound::new(),
             count: AtomicU32::new(0),
-            list: Mutex::new(VecDeque::new()),
             waiting_exports: AtomicU32::new(0),
+            list: OnceRef::new(),
         }
     }
 
@@ -58,12 +60,23 @@ impl Attachments {
         self.count.load(Ordering::SeqCst) != 0 && self.is_ours()
     }
 
-    /// Changes the list. The caller drops what `change` removes and returns, after the lock.
-    fn change<T>(&self, change: impl FnOnce(&mut VecDeque<Attachment>) -> T) -> T {
-        let mut list = self.list.lock();
+    /// Changes the list, if there is one. The caller drops what `change` removes and returns, after
+    /// the lock.
+    fn change<T>(&self, change: impl FnOnce(&mut VecDeque<Attachment>) -> T) -> Option<T> {
+        let mut list = self.list.get()?.lock();
         let result = change(&mut list);
         self.count.store(list.len() as u32, Ordering::SeqCst);
-        result
+        Some(result)
+    }
+
+    /// Makes the list.
+    fn make(&self) -> Result<()> {
+        if self.list.get().is_none() {
+            let list = Ref::try_new(|| Ok(Mutex::new(VecDeque::new())))?;
+            // Another thread may be first.
+            drop(self.list.set(list, |_| false));
+        }
+        Ok(())
     }
 
     /// Removes the first attachment, if `has_ended` holds for its value.
@@ -71,7 +84,7 @@ impl Attachments {
         self.change(|list| {
             let is_first = list.front().is_some_and(|first| has_ended(first.value));
             if is_first { list.pop_front() } else { None }
-        })
+        })?
     }
 
     /// Adds an attachment. It replaces one for the same value, which is returned. `Full` beyond
@@ -83,7 +96,8 @@ impl Attachments {
         kernel_fence: KernelFence,
     ) -> Result<Option<Attachment>> {
         let new = Attachment { value, kernel_fence };
-        self.change(|list| {
+        self.make()?;
+        let inserted = self.change(|list| {
             let at = list.partition_point(|other| width.is_before(other.value, value));
             if let Some(same) = list.get_mut(at).filter(|other| other.value == value) {
                 return Ok(Some(std::mem::replace(same, new)));
@@ -94,7 +108,8 @@ impl Attachments {
             list.try_reserve(1).map_err(|_| Error::NoMemory)?;
             list.insert(at, new);
             Ok(None)
-        })
+        });
+        inserted.unwrap_or(Err(Error::Unexpected))
     }
 
     /// Removes the attachment of this kernel fence, if it is still there.
@@ -102,12 +117,12 @@ impl Attachments {
         self.change(|list| {
             let at = list.iter().position(|other| other.kernel_fence.is(kernel_fence))?;
             list.remove(at)
-        })
+        })?
     }
 
     /// Returns the kernel fence of the lowest value that is not before `value`.
     pub(super) fn find(&self, width: Width, value: u64) -> Option<KernelFence> {
-        let list = self.list.lock();
+        let list = self.list.get()?.lock();
         let at = list.partition_point(|other| width.is_before(other.value, value));
         list.get(at).map(|found| found.kernel_fence.clone())
     }
@@ -132,10 +147,10 @@ impl Attachments {
 
 impl Drop for Attachments {
     fn drop(&mut self) {
-        if !self.is_ours() && self.list.try_lock().is_none() {
+        let is_held = self.list.get().is_some_and(|list| list.try_lock().is_none());
+        if !self.is_ours() && is_held {
             // A thread of the parent was changing the list at the fork: leak it.
-            let list = std::mem::replace(&mut self.list, Mutex::new(VecDeque::new()));
-            std::mem::forget(list);
+            std::mem::forget(self.list.clone_ref());
         }
     }
 }

@@ -51,6 +51,10 @@ pub(crate) struct Fence {
     is_signalable: bool,
     /// Whether `signal` raises the value: it may be signaled, and only grows or wraps around.
     is_raised_by_signals: bool,
+    /// Whether its signaler is known to be dead, if that cannot be written into the page.
+    owner_died: AtomicBool,
+    /// Whether `end` ended it: then the last handle only frees the slot.
+    is_ended: AtomicBool,
     /// What a signal expects in the slot.
     signaled_generation: SignaledGeneration,
     /// The process whose last handle ends the fence: the creator, if this is it and the fence is
@@ -58,10 +62,6 @@ pub(crate) struct Fence {
     ends_with: Option<EndsWith>,
     /// The value, if it is not in the slot.
     memory: Option<Ref<ExternalMemory>>,
-    /// Whether its signaler is known to be dead, if that cannot be written into the page.
-    owner_died: AtomicBool,
-    /// Whether `end` ended it: then the last handle only frees the slot.
-    is_ended: AtomicBool,
     /// Whether spinning for this fence pays.
     pub(crate) spin: SpinHistory,
     /// Where this process receives the interrupts of the device that writes it.

@@ -128,8 +128,9 @@ impl WatchTable {
         watches.reserve(predicate)?;
         let at = self.reserve_slot(fence.index())?;
         let fences = &mut self.slots.get_mut(at).ok_or(Error::Unexpected)?.fences;
+        // Nearly every slot has one: exact, since a Vec would begin with room for four.
         let reserved =
-            fences.try_reserve(1).map_err(|_| Error::NoMemory).and_then(|()| drops.reserve());
+            fences.try_reserve_exact(1).map_err(|_| Error::NoMemory).and_then(|()| drops.reserve());
         if reserved.is_ok() {
             fences.push(watches);
         } else if fences.is_empty() {

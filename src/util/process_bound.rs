@@ -2,24 +2,26 @@
 //! The process that an object belongs to.
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
-use rustix::process::{Pid, getpid};
+use rustix::process::getpid;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 /// Remembers the process that made an object. The child of a fork has a copy of the object, but
 /// neither its threads nor a right to its kernel handles.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ProcessBound {
-    generation: u64,
-    /// Only if the generation does not tell: this costs a system call.
-    pid: Option<Pid>,
-}
+pub(crate) struct ProcessBound(u64);
+
+/// Marks a process id, which stands for a generation that does not tell.
+const PID: u64 = 1 << 63;
 
 impl ProcessBound {
     /// Binds an object to this process. Async-signal-safe.
     pub(crate) fn new() -> ProcessBound {
-        let generation = fork_generation();
-        ProcessBound { generation, pid: (generation == 0).then(getpid) }
+        match fork_generation() {
+            // This costs a system call.
+            0 => ProcessBound(PID | getpid().as_raw_nonzero().get() as u64),
+            generation => ProcessBound(generation),
+        }
     }
 
     /// Whether this process made the object, and not a parent that it was forked from.
