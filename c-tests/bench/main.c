@@ -39,7 +39,7 @@ processor_name(char *name, size_t size)
 }
 
 static void
-print_machine(void)
+print_machine(FILE *file, const char *before)
 {
     struct utsname kernel;
     char processor[128];
@@ -47,9 +47,14 @@ print_machine(void)
     CHECK(uname(&kernel) == 0);
     kernel.release[strcspn(kernel.release, "-+")] = '\0';
     processor_name(processor, sizeof(processor));
-    printf("libumf %u.%u.%u on %s %s, %s, %s, %ld processors\n", version >> 16, version >> 8 & 255,
-           version & 255, kernel.sysname, kernel.release, kernel.machine, processor,
-           sysconf(_SC_NPROCESSORS_ONLN));
+    fprintf(file, "%slibumf %u.%u.%u on %s %s, %s, %s, %ld processors\n", before, version >> 16,
+            version >> 8 & 255, version & 255, kernel.sysname, kernel.release, kernel.machine,
+            processor, sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+static void
+print_legend(void)
+{
     printf("Medians of interleaved rounds. ratio: ours / peer, so below 1 ours is better. 4 in 5\n"
            "rounds lie in p10 .. p90. better: who is so in 9 of 10 rounds at least.\n");
 }
@@ -132,8 +137,12 @@ main(int argc, char **argv)
     CHECK(signal(SIGALRM, on_alarm) != SIG_ERR);
     alarm(quick ? 300 : 900);
     usable_cpus();
-    if (table)
-        print_machine();
+    if (table) {
+        print_machine(stdout, "");
+        print_legend();
+    }
+    if (tsv)
+        print_machine(tsv, "# ");
     report_begin(table, tsv);
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
         if (!only || strcmp(only, parts[i].name) == 0)
