@@ -95,5 +95,6 @@ void bench_queues(void);
 void bench_costs(void);
 void bench_devices(void);
 void bench_drm(void);
+void bench_growth(void);
 
 #endif
