@@ -22,8 +22,12 @@
 //!   follower                          leader                        thread
 //!   N1  followers += 1                L1  leads = 1                 P1  state = what it will do
 //!   N2  leads or not listening:       L2  followers > 0: follow     P2  followers > 0: listen
-//!       wake the thread               L3  not guarded: ask for it       leads: guard
-//!                                     L4  sleep at the source           neither: park
+//!       wake the thread               L3  an interrupt was taken since  leads: guard
+//!                                         the check: check again        neither: park
+//!                                     L4  not guarded: ask for it
+//!                                     L5  sleep at the source
+//!                                     L6  count an interrupt as taken
+//!                                     L7  leads = 0
 //! ```
 //!
 //! All of these are sequentially consistent. Of N1 and L1, the later one sees the other: either the
@@ -36,8 +40,14 @@
 //! the leader took the interrupt. The proof of slot.rs covers the rest. The leader checks its own
 //! condition in any case.
 //!
+//! A waiter that checked its condition and does not lead yet is no follower. If an earlier leader
+//! takes an interrupt then, nobody tells the waiter. So leaders count the interrupts that they
+//! take (L6), and a waiter reads that number before it checks. Its L1 reads the L7 of the earlier
+//! leader, so its L3 reads that leader's L6 too. If the number is the same, the waiter checked
+//! after L6, and saw what the device wrote before the interrupt.
+//!
 //! The leader read the event count before it registered (W1), and the thread sleeps on that number
-//! (W4) in its stead. L3 makes sure of that: the thread tells the number that it sleeps on.
+//! (W4) in its stead. L4 makes sure of that: the thread tells the number that it sleeps on.
 //!
 //! # What was measured
 //!
@@ -48,7 +58,7 @@
 use super::rest::Debt;
 use super::source::{Arrival, InterruptSource};
 use crate::error::{Error, Result};
-use crate::sys::futex::{self, WaitList, Word};
+use crate::sys::futex::{self, Sleep, WaitList, Word};
 use crate::sys::thread::{Run, Thread};
 use crate::sys::time::{self, Deadline};
 use crate::util::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
@@ -86,6 +96,8 @@ struct Shared {
     /// The number of waits that do not lead, and of fences with watches.
     followers: AtomicU64,
     leads: AtomicBool,
+    /// How many interrupts leaders took.
+    taken: AtomicU32,
     /// Where the thread sleeps, or is about to: one of the constants below.
     state: AtomicU32,
     /// The word that the thread sleeps on for the leader, by its address, and what it held.
@@ -208,6 +220,7 @@ impl Notifier {
                 values: Mutex::new(Values::default()),
                 followers: AtomicU64::new(0),
                 leads: AtomicBool::new(false),
+                taken: AtomicU32::new(0),
                 state: AtomicU32::new(BUSY),
                 guarded: AtomicU64::new(0),
                 guarded_value: AtomicU32::new(0),
@@ -278,16 +291,22 @@ impl Notifier {
     }
 
     /// Sleeps at the source until an interrupt or a signal, for a waiter that is alone and does not
-    /// expect a signal. `word` held `value` before the waiter registered for the page's signals.
-    /// Async-signal-safe.
+    /// expect a signal. `word` held `value` before the waiter registered for the page's signals,
+    /// and `taken` was read before it checked its condition. Async-signal-safe.
     pub(crate) fn lead(
         &self,
         signals: impl FnOnce() -> Ref<dyn SignalWord>,
         word: &AtomicU32,
         value: u32,
+        taken: u32,
         deadline: Deadline,
     ) -> Led {
-        self.shared.lead(signals, std::ptr::from_ref(word) as usize, value, deadline)
+        self.shared.lead(signals, std::ptr::from_ref(word) as usize, value, taken, deadline)
+    }
+
+    /// How many interrupts leaders took, modulo 2^32.
+    pub(crate) fn taken(&self) -> u32 {
+        self.shared.taken.load(Ordering::SeqCst)
     }
 
     /// The device wrote, and no interrupt announced it.
@@ -361,12 +380,13 @@ impl Shared {
         self.followers.load(Ordering::SeqCst) > 0
     }
 
-    /// L1 to L4. The word held `value` before the leader registered (W1).
+    /// L1 to L7. The word held `value` before the leader registered (W1).
     fn lead(
         &self,
         word: impl FnOnce() -> Ref<dyn SignalWord>,
         address: usize,
         value: u32,
+        taken: u32,
         deadline: Deadline,
     ) -> Led {
         let Some(source) = self.source.get().filter(|source| source.can_end_sleep()) else {
@@ -376,12 +396,19 @@ impl Shared {
             return Led::No;
         }
         fence(Ordering::SeqCst);
-        let led = if self.has_followers() || !self.is_guarded(word, address, value) {
+        let led = if self.has_followers() {
+            Led::No
+        } else if self.taken.load(Ordering::SeqCst) != taken {
+            Led::Other
+        } else if !self.is_guarded(word, address, value) {
             Led::No
         } else {
             let silence = Deadline::NEVER.within(self.check_after_ns.load(Ordering::Relaxed));
             match source.lead(deadline.min(silence)) {
-                Arrival::Interrupt => Led::Interrupt,
+                Arrival::Interrupt => {
+                    self.taken.fetch_add(1, Ordering::SeqCst);
+                    Led::Interrupt
+                }
                 Arrival::Woken => {
                     self.expects_signal.store(true, Ordering::Relaxed);
                     Led::Other
@@ -409,7 +436,7 @@ impl Shared {
         led
     }
 
-    /// L3: whether the thread sleeps on the word for the leader, or will.
+    /// L4: whether the thread sleeps on the word for the leader, or will.
     fn is_guarded(
         &self,
         word: impl FnOnce() -> Ref<dyn SignalWord>,
@@ -478,15 +505,16 @@ impl Shared {
                         .and_then(|()| list.push(word))
                         .and_then(|()| futex::wait_many(&list, Deadline::NEVER))
                 }
-                _ => futex::wait(&self.control, seen, NonZeroU32::MAX, Deadline::NEVER),
-            };
-            if let Err(error) = slept {
-                // A sandbox may forbid futex_waitv from now on. Then nobody leads.
-                if futex::lost_waitv(error) {
+                Some(_) => {
+                    // A sandbox forbids futex_waitv since the leader looked. Nobody leads any more.
+                    *guarded = None;
                     self.wake_leader();
-                } else {
-                    futex::sleep_briefly(Deadline::NEVER);
+                    Ok(Sleep::Interrupted)
                 }
+                None => futex::wait(&self.control, seen, NonZeroU32::MAX, Deadline::NEVER),
+            };
+            if slept.is_err_and(|error| !futex::lost_waitv(error)) {
+                futex::sleep_briefly(Deadline::NEVER);
             }
         }
         self.state.store(BUSY, Ordering::SeqCst);

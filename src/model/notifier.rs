@@ -2,15 +2,16 @@
 //! Notifiers under the model checker: the code of interrupt/notifier.rs, fence/ and wait/ as it is,
 //! with the notifier's thread. Only the source of interrupts is replaced.
 
-use super::protocol::check_bounded;
+use super::protocol::{Many, check_bounded};
 use crate::error::Result;
 use crate::fence::Fence;
 use crate::interrupt::{InterruptLine, InterruptSource, Notifier};
 use crate::shm::generation::Kind;
 use crate::shm::page::Page;
 use crate::sys::time::Deadline;
+use crate::util::atomic::Ordering;
 use crate::util::refs::Ref;
-use crate::wait::{self, Condition};
+use crate::wait::{self, Condition, Until};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -18,6 +19,7 @@ use loom::thread;
 struct Device {
     line: Arc<InterruptLine>,
     fence: Ref<Fence>,
+    notifier: Ref<Notifier>,
     _page: Ref<Page>,
 }
 
@@ -28,29 +30,46 @@ impl Device {
         let line = Arc::new(InterruptLine::default());
         let notifier = Notifier::new(|| InterruptSource(line.clone())).unwrap();
         assert_eq!(fence.set_notifier(&notifier), Ok(()));
-        Device { line, fence, _page: page }
+        Device { line, fence, notifier, _page: page }
     }
 
-    /// Writes a value, and interrupts if a waiter asked for it.
-    fn writes(&self, value: u64) {
-        if self.fence.slot().device_writes_and_would_interrupt(value) {
+    /// Writes a value, and interrupts if a waiter asked for it. Returns whether it did.
+    fn writes(&self, value: u64) -> bool {
+        let interrupts = self.fence.slot().device_writes_and_would_interrupt(value);
+        if interrupts {
             self.line.raise();
         }
+        interrupts
     }
 
-    fn waits(&self, value: u64) -> thread::JoinHandle<Result<()>> {
-        let fence = self.fence.clone();
-        thread::spawn(move || {
-            wait::one(Condition::reached(&fence, value).unwrap(), Deadline::NEVER)
-        })
+    fn wait(&self, value: u64) -> Result<()> {
+        wait::one(Condition::reached(&self.fence, value).unwrap(), Deadline::NEVER)
     }
+
+    fn wait_for_any(&self, value: u64) -> Result<()> {
+        wait::any(&Many(vec![(&self.fence, value)], Until::Signaled), Deadline::NEVER).map(drop)
+    }
+
+    /// Sleeps for the interrupt once, as the last step of a wait for another fence.
+    fn leads_once(&self) {
+        let page = self.fence.page();
+        let word = page.events().sequence();
+        let value = word.load(Ordering::Acquire);
+        let taken = self.notifier.taken();
+        self.notifier.lead(|| page.signal_word(), word, value, taken, Deadline::NEVER);
+    }
+}
+
+fn start_waiter(device: &Arc<Device>, value: u64) -> thread::JoinHandle<Result<()>> {
+    let device = device.clone();
+    thread::spawn(move || device.wait(value))
 }
 
 #[test]
 fn a_waiter_that_leads_hears_the_interrupt() {
     check_bounded(2, || {
-        let device = Device::new();
-        let waiter = device.waits(2);
+        let device = Arc::new(Device::new());
+        let waiter = start_waiter(&device, 2);
         device.writes(1);
         device.writes(2);
         assert_eq!(waiter.join().unwrap(), Ok(()));
@@ -60,18 +79,43 @@ fn a_waiter_that_leads_hears_the_interrupt() {
 #[test]
 fn a_waiter_that_leads_hears_a_signal() {
     check_bounded(2, || {
-        let device = Device::new();
-        let waiter = device.waits(1);
+        let device = Arc::new(Device::new());
+        let waiter = start_waiter(&device, 1);
         assert_eq!(device.fence.signal(1), Ok(()));
         assert_eq!(waiter.join().unwrap(), Ok(()));
+    });
+}
+
+/// The other leader's interrupt is for the waiter too, which does not follow yet.
+#[test]
+fn a_waiter_whose_interrupt_another_leader_took_does_not_sleep() {
+    check_beside_another_leader(Device::wait);
+}
+
+#[test]
+fn a_wait_for_any_whose_interrupt_another_leader_took_does_not_sleep() {
+    check_beside_another_leader(Device::wait_for_any);
+}
+
+fn check_beside_another_leader(wait: fn(&Device, u64) -> Result<()>) {
+    check_bounded(2, move || {
+        let device = Arc::new(Device::new());
+        let other = thread::spawn({
+            let device = device.clone();
+            move || device.writes(1).then(|| device.leads_once())
+        });
+        assert_eq!(wait(&device, 1), Ok(()));
+        // For the other, if the waiter took the interrupt itself.
+        device.line.raise();
+        other.join().unwrap();
     });
 }
 
 #[test]
 fn two_waiters_of_a_device_hear_the_interrupt() {
     check_bounded(1, || {
-        let device = Device::new();
-        let (one, other) = (device.waits(1), device.waits(1));
+        let device = Arc::new(Device::new());
+        let (one, other) = (start_waiter(&device, 1), start_waiter(&device, 1));
         device.writes(1);
         assert_eq!(one.join().unwrap(), Ok(()));
         assert_eq!(other.join().unwrap(), Ok(()));
@@ -81,8 +125,8 @@ fn two_waiters_of_a_device_hear_the_interrupt() {
 #[test]
 fn two_waiters_of_a_device_hear_signals() {
     check_bounded(1, || {
-        let device = Device::new();
-        let (one, other) = (device.waits(1), device.waits(2));
+        let device = Arc::new(Device::new());
+        let (one, other) = (start_waiter(&device, 1), start_waiter(&device, 2));
         assert_eq!(device.fence.signal(1), Ok(()));
         assert_eq!(device.fence.signal(2), Ok(()));
         assert_eq!(one.join().unwrap(), Ok(()));

@@ -28,13 +28,14 @@ pub(super) fn wait(
     let word = page.events().sequence();
     for _ in 0..NEEDLESS_MAX {
         // W1, W2, W3, W4.
+        let taken = notifier.taken();
         let value = word.load(Ordering::Acquire);
         condition.register_waiter(WaitTarget::Page);
         record_wait(&mut record, condition);
         if let Some(answer) = condition.settled().break_value() {
             return Some(answer);
         }
-        let led = notifier.lead(|| page.signal_word(), word, value, deadline);
+        let led = notifier.lead(|| page.signal_word(), word, value, taken, deadline);
         trace::woken();
         // Checked before this thread registers again: a bit that nobody needs costs the next signal
         // a system call.

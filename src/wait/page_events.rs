@@ -35,6 +35,8 @@ pub(super) struct PageEvents<'a> {
     follows: bool,
     /// The number of wake-ups as a leader.
     led: u32,
+    /// The interrupts that leaders had taken before this thread checked its conditions.
+    taken: u32,
     /// A process that is not trusted with the fences can keep wake-ups from this thread: see
     /// [`Page::may_be_muted`].
     may_be_muted: bool,
@@ -103,6 +105,7 @@ impl<'a> PageEvents<'a> {
             notifiers: List::new(),
             follows: false,
             led: 0,
+            taken: 0,
             may_be_muted: false,
             owner_epoch: None,
             wake_bits: 0,
@@ -127,8 +130,9 @@ impl<'a> PageEvents<'a> {
             let number = self.add(fence.page());
             self.poll(number, is_polled);
         }
-        if self.may_lead().is_none() {
-            self.follow();
+        match self.may_lead() {
+            Some((notifier, _)) => self.taken = notifier.taken(),
+            None => drop(self.follow()),
         }
         Ok(())
     }
@@ -215,7 +219,9 @@ impl<'a> PageEvents<'a> {
         let (page, word) = (reading.page, reading.page.events().sequence());
         self.led += 1;
         self.forget_wake_up();
-        let led = notifier.lead(|| page.signal_word(), word, reading.sequence, deadline);
+        let (signals, value) = (|| page.signal_word(), reading.sequence);
+        let led = notifier.lead(signals, word, value, self.taken, deadline);
+        self.taken = notifier.taken();
         match led {
             _ if deadline.has_passed() => WakeReason::Deadline,
             Led::Interrupt => WakeReason::Interrupt,
