@@ -114,7 +114,7 @@ measure(const enum how *hows, unsigned kinds, unsigned count, uint64_t delay)
 {
     static uint64_t value;
     double *samples[3];
-    struct late first;
+    struct late first = { 0 };
     uint64_t cpu[3] = { 0 }, wall[3] = { 0 };
     unsigned seed = 1;
     for (unsigned kind = 0; kind < kinds; kind++)

@@ -274,6 +274,9 @@ mod tests {
         drop(place);
         // What was replaced is leaked.
         assert_eq!((first.count(), second.count()), (2, 1));
+        // SAFETY: the leaked reference, which nobody else has.
+        drop(unsafe { Ref::from_raw(std::ptr::from_ref(&*first)) });
+        assert_eq!(first.count(), 1);
         Ok(())
     }
 
