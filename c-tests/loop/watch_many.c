@@ -173,7 +173,7 @@ from_page_to_page(void)
         OK(umf_page_create(1, 0, &pages[i]));
         OK(umf_fence_create(pages[i], 0, 0, &fences[i]));
     }
-    for (uint64_t value = 1; value <= 50; value++) {
+    for (uint64_t value = 1; value <= rounds(50, 10); value++) {
         unsigned at = value % 2;
         struct umf_watch *watch = watch_value(loop, fences[at], value, &told[0]);
         until_loop_sleeps();
@@ -266,7 +266,7 @@ main(int argc, char **argv)
 {
     struct umf_caps caps = { .size = sizeof(caps) };
     watchdog(55);
-    many = rounds(MANY, 1000);
+    many = rounds(MANY, 300);
     told = calloc(many + 1, sizeof(*told));
     fences = calloc(many + 1, sizeof(struct umf_fence *));
     CHECK(told && fences);

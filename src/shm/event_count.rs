@@ -97,11 +97,13 @@ impl EventCount {
         if count as usize > LOG {
             return None;
         }
-        Some((0..count).map(move |step| {
-            let event = seen.wrapping_add(step);
-            let entry = self.log.get(event as usize % LOG)?.load(Ordering::Acquire);
-            ((entry >> 32) as u32 == event.wrapping_add(1)).then_some(entry as u32)
-        }))
+        Some((0..count).map(move |step| self.slot_of(seen.wrapping_add(step))))
+    }
+
+    /// The slot of one event, or None if its entry in the log is not written yet.
+    fn slot_of(&self, event: u32) -> Option<u32> {
+        let entry = self.log.get(event as usize % LOG)?.load(Ordering::Acquire);
+        ((entry >> 32) as u32 == event.wrapping_add(1)).then_some(entry as u32)
     }
 
     /// Changes whenever a fence of the page fails or ends.
