@@ -42,3 +42,23 @@ mod queue;
 #[cfg(shuttle)]
 #[allow(clippy::unwrap_used)]
 mod random;
+
+/// With LIBUMF_FAIL_FAST the first failure ends the program, and the model's name is printed: of a
+/// mutant, one is enough.
+///
+/// A model that fails panics with a text. The checkers end the threads that a run has left by a
+/// panic with something else, and take the hook away meanwhile: but there is one hook for all
+/// models, and others run at the same time.
+fn end_at_the_first_failure() {
+    use std::io::Write;
+    if std::env::var_os("LIBUMF_FAIL_FAST").is_some() {
+        std::panic::set_hook(Box::new(|panic| {
+            if panic.payload().is::<String>() || panic.payload().is::<&str>() {
+                // The test harness catches what `eprintln` writes.
+                let name = std::thread::current().name().unwrap_or_default().to_owned();
+                let _ = writeln!(std::io::stderr(), "{name}");
+                std::process::exit(101);
+            }
+        }));
+    }
+}

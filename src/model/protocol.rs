@@ -22,22 +22,17 @@ use loom::thread;
 /// A deadline that passes when the model calls `futex::expire`.
 const SOMETIME: Deadline = Deadline::at(1);
 
-/// Every schedule with up to three preemptions, or LOOM_MAX_PREEMPTIONS.
-///
-/// With LIBUMF_FAIL_FAST the first failure ends the program, and there are at most two preemptions:
-/// of a mutant, that is enough.
+/// Every schedule with up to three preemptions, or fewer with LOOM_MAX_PREEMPTIONS.
 pub(super) fn check(model: impl Fn() + Sync + Send + 'static) {
     check_bounded(3, model);
 }
 
 /// The same with another bound, for models of many steps.
 pub(super) fn check_bounded(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    super::end_at_the_first_failure();
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
-    if std::env::var_os("LIBUMF_FAIL_FAST").is_some() {
-        std::panic::set_hook(Box::new(|_| std::process::exit(101)));
-        builder.preemption_bound = Some(preemptions.min(2));
-    }
+    let most = builder.preemption_bound.unwrap_or(preemptions);
+    builder.preemption_bound = Some(preemptions.min(most));
     builder.check(model);
 }
 
@@ -394,6 +389,22 @@ fn a_claim_that_is_given_back_shows_old_handles_nothing() {
 }
 
 #[test]
+fn a_read_through_an_old_handle_is_not_of_the_value_of_the_next_fence() {
+    check(|| {
+        let (page, old) = fence(5);
+        let reader = {
+            let old = old.clone();
+            thread::spawn(move || old.slot().value(old.generation()))
+        };
+        let sink = EventSink { events: page.events(), slot: 0 };
+        old.slot().retire(old.generation(), sink, this_process(), 0);
+        page.claim(Kind::PLAIN, 1000, this_process()).unwrap();
+        let read = reader.join().unwrap();
+        assert!(read == Ok(5) || read == Err(Error::Stale));
+    });
+}
+
+#[test]
 fn either_fence_wakes_a_wait_for_any() {
     check(|| {
         let (_page, a, b) = two_fences();
@@ -454,6 +465,23 @@ fn the_failure_of_a_fence_that_it_has_not_got_to_wakes_a_wait_for_all() {
         let conditions = Many(vec![(&a, 1), (&b, 1)], Until::Signaled);
         assert_eq!(wait::all(&conditions, Deadline::NEVER), Err(Error::FenceFailed));
         assert_eq!(fails.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn the_failure_of_a_tied_fence_that_it_has_not_got_to_wakes_a_wait_for_all() {
+    check(|| {
+        let (page, a, b) = two_fences();
+        let fails = {
+            let (page, b) = (page.clone(), b.clone());
+            thread::spawn(move || {
+                b.slot().mark_failed(b.generation(), FenceErrno::new(5).unwrap()).unwrap();
+                b.slot().wake_ended(EventSink { events: page.events(), slot: b.index() });
+            })
+        };
+        let conditions = Many(vec![(&a, 1), (&b, 1)], Until::Signaled);
+        assert_eq!(wait::all(&conditions, Deadline::NEVER), Err(Error::FenceFailed));
+        fails.join().unwrap();
     });
 }
 

@@ -30,8 +30,6 @@ const SEED: u64 = 7;
 const PREEMPTIONS: usize = 3;
 
 /// Runs a model under many schedules, with futex_waitv.
-///
-/// With LIBUMF_FAIL_FAST the first failure ends the program: of a mutant, one is enough.
 pub(super) fn check(model: impl Fn() + Sync + Send + Copy + 'static) {
     check_with(true, model);
 }
@@ -46,9 +44,7 @@ fn check_with(has_waitv: bool, model: impl Fn() + Sync + Send + Copy + 'static) 
     // The registry of open fences is one for all models, and shuttle's mutexes for one thread.
     static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    if std::env::var_os("LIBUMF_FAIL_FAST").is_some() {
-        std::panic::set_hook(Box::new(|_| std::process::exit(101)));
-    }
+    super::end_at_the_first_failure();
     let runs = std::env::var("LIBUMF_SHUTTLE_RUNS").ok().and_then(|runs| runs.parse().ok());
     let runs = runs.unwrap_or(RUNS);
     let mut config = Config::new();
