@@ -587,7 +587,7 @@ fn a_signal_that_comes_after_the_end_of_its_fence_is_stale() {
 }
 
 #[test]
-fn a_device_that_interrupts_only_beyond_the_monitored_value_reaches_the_value_and_stops() {
+fn a_device_that_interrupts_only_beyond_the_monitored_value_reaches_it() {
     check(|| {
         let page = Page::create(1).unwrap();
         let fence = Fence::create(&page, Kind { device: true, ..Kind::PLAIN }, 0).unwrap();
