@@ -15,7 +15,7 @@ pub(super) struct Begun<'a, C> {
 }
 
 /// Lists up to this long need no memory.
-const SHORT: usize = 16;
+const SHORT: usize = 8;
 
 /// As many as a wait has.
 const MOST: usize = 1 << 20;
