@@ -109,7 +109,7 @@ fn an_entry_that_is_met_when_it_is_added_wakes_a_thread_that_sleeps() {
 }
 
 #[test]
-fn an_entry_that_is_met_when_it_is_added_wakes_a_thread_that_sleeps_on_the_page_alone() {
+fn an_entry_that_is_met_when_it_is_added_wakes_a_thread_on_the_page_alone() {
     added_when_met_wakes(false);
 }
 
