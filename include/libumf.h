@@ -675,11 +675,11 @@ struct umf_fence;
  * stays met by a rewind, if the value met it after the wait began. That holds even if the waiter
  * has not run since, in each process, and for watches too. The wait of a job begins when the job
  * is submitted. Any number of rewinds are remembered, unless another wait on the fence begins
- * meanwhile. The last two are remembered in any case. Beyond that, the wait goes on as if it had
- * not been met. Watches of one event loop do not count as other waits for each other. In a page
- * with UMF_PAGE_SINGLE_WRITER, the last two are remembered. From 2^39 on, a rewound value counts
- * rounded down, by less than one part in 2^38. Other operators, UMF_OP_SIGNED and masks compare
- * the value that is there when the waiter looks.
+ * meanwhile. Then the last two are, until 2^18 more waits on the fence have begun. Beyond that,
+ * the wait goes on as if it had not been met. Watches of one event loop do not count as other
+ * waits for each other. In a page with UMF_PAGE_SINGLE_WRITER, the last two are remembered. From
+ * 2^39 on, a rewound value counts rounded down, by less than one part in 2^38. Other operators,
+ * UMF_OP_SIGNED and masks compare the value that is there when the waiter looks.
  *
  * Of a fence that a device writes too, rewinds by the device are not remembered, and of those by
  * programs only the last. umf_page_notify() wakes all its waiters, and while one waits, the device

@@ -40,7 +40,7 @@
 //! told:
 //!
 //! - of any number of rewinds, if no other wait on the fence begins meanwhile;
-//! - of the last two rewinds in any case.
+//! - of the last two rewinds, until 2^18 more waits on the fence have begun.
 //!
 //! Of a fence in a page for one writer, each rewind has a time of its own, so the second line
 //! holds.
