@@ -8,12 +8,15 @@ use crate::fence::Fence;
 use crate::interrupt::{InterruptLine, InterruptSource, Notifier};
 use crate::shm::generation::Kind;
 use crate::shm::page::Page;
+use crate::shm::slot::WaitTarget;
+use crate::sys::futex;
 use crate::sys::time::Deadline;
 use crate::util::atomic::Ordering;
 use crate::util::refs::Ref;
 use crate::wait::{self, Condition, Until};
 use loom::sync::Arc;
 use loom::thread;
+use std::num::NonZeroU32;
 
 /// A device, and a fence with its notifier.
 struct Device {
@@ -131,5 +134,46 @@ fn two_waiters_of_a_device_hear_signals() {
         assert_eq!(device.fence.signal(2), Ok(()));
         assert_eq!(one.join().unwrap(), Ok(()));
         assert_eq!(other.join().unwrap(), Ok(()));
+    });
+}
+
+/// The waiter may lead until the other follower comes, who stays until the waiter is done.
+fn check_beside_a_follower(happens: fn(&Device)) {
+    check_bounded(2, move || {
+        let device = Arc::new(Device::new());
+        let waiter = start_waiter(&device, 1);
+        device.notifier.enter();
+        happens(&device);
+        assert_eq!(waiter.join().unwrap(), Ok(()));
+        device.notifier.leave();
+    });
+}
+
+#[test]
+fn a_waiter_that_is_not_alone_any_more_hears_the_interrupt() {
+    check_beside_a_follower(|device| drop(device.writes(1)));
+}
+
+#[test]
+fn a_waiter_that_is_not_alone_any_more_hears_a_signal() {
+    check_beside_a_follower(|device| assert_eq!(device.fence.signal(1), Ok(())));
+}
+
+/// The follower has found the condition unmet when the device writes the value.
+#[test]
+fn a_follower_hears_of_the_interrupt_that_a_leader_took() {
+    check_bounded(1, || {
+        let device = Arc::new(Device::new());
+        let leader = start_waiter(&device, 1);
+        // That it leads takes no preemption then.
+        thread::yield_now();
+        let _follows = device.notifier.listen();
+        let word = device.fence.page().events().sequence();
+        let seen = word.load(Ordering::Acquire);
+        let condition = Condition::reached(&device.fence, 1).unwrap();
+        condition.register_waiter(WaitTarget::Page);
+        device.writes(1);
+        assert!(futex::wait(word, seen, NonZeroU32::MAX, Deadline::NEVER).is_ok());
+        assert_eq!(leader.join().unwrap(), Ok(()));
     });
 }

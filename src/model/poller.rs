@@ -7,6 +7,9 @@ use super::protocol::{check, check_bounded, fence, signals, two_fences};
 use crate::error::{Error, FenceErrno};
 use crate::fence::Fence;
 use crate::reactor::{Action, FencePoller, Scheduler, Token, Watch};
+use crate::shm::generation::Kind;
+use crate::shm::page::Page;
+use crate::sys::futex;
 use crate::util::refs::Ref;
 use crate::wait::{Condition, Op, Until};
 use loom::sync::{Condvar, Mutex};
@@ -149,6 +152,23 @@ fn a_watch_gets_its_signal_among_more_events_than_the_log_holds() {
     });
 }
 
+/// Without futex_waitv the poller stays on the event count, whatever it is woken for.
+#[test]
+fn a_poller_that_stays_on_the_event_count_checks_all_if_the_log_overflowed() {
+    futex::set_has_waitv(false);
+    check_bounded(2, || {
+        let (_page, a, b) = two_fences();
+        let poller = Poller::start();
+        poller.watch(&a, 1);
+        assert_eq!(a.signal(1), Ok(()));
+        for _ in 0..2 {
+            assert_eq!(b.notify(), Ok(()));
+        }
+        poller.end_after(1);
+    });
+    futex::set_has_waitv(true);
+}
+
 #[test]
 fn each_watch_gets_its_signal_by_a_check_of_several_rounds() {
     check_bounded(2, || {
@@ -280,12 +300,34 @@ fn a_watch_hears_its_signal_after_the_poller_moved_back_to_the_event_count() {
     });
 }
 
+/// The log loses the event that took the registration with the event count. The check of all fences
+/// has not come to this one when the poller moves to the slots, and registers it only there.
+#[test]
+fn a_watch_hears_its_signal_after_the_log_overflowed_and_the_poller_moved_back() {
+    check_bounded(1, || {
+        let page = Page::create(3).unwrap();
+        let [a, b, c] = std::array::from_fn(|_| Fence::create(&page, Kind::PLAIN, 0).unwrap());
+        let poller = Poller::start();
+        poller.watch(&a, 2);
+        poller.watch(&c, 1);
+        assert_eq!(a.notify(), Ok(()));
+        for _ in 0..2 {
+            assert_eq!(b.notify(), Ok(()));
+        }
+        poller.watch(&b, 1);
+        assert_eq!(b.signal(1), Ok(()));
+        poller.wait_for(1);
+        assert_eq!(a.signal(2), Ok(()));
+        poller.end_after(2);
+    });
+}
+
 #[test]
 fn a_watch_of_a_page_that_rests_gets_its_signal() {
     check_bounded(2, || {
         let (page, a) = fence(0);
         page.budget().rest_until(1);
-        let clock = loom::thread::spawn(crate::sys::futex::expire);
+        let clock = loom::thread::spawn(futex::expire);
         let poller = Poller::start();
         poller.watch(&a, 1);
         assert_eq!(a.signal(1), Ok(()));

@@ -312,7 +312,7 @@ fn a_signal_wakes_a_waiter_for_the_pending_value() {
 }
 
 #[test]
-fn the_end_of_a_fence_ends_its_waits_and_the_next_fence_of_the_slot_is_another() {
+fn the_end_of_a_fence_ends_its_waits_and_the_next_of_the_slot_is_another() {
     check(|| {
         let page = Page::create(1).unwrap();
         let slot_user = Fence::create(&page, Kind::PLAIN, 0).unwrap();
@@ -587,7 +587,7 @@ fn a_signal_that_comes_after_the_end_of_its_fence_is_stale() {
 }
 
 #[test]
-fn a_device_that_interrupts_only_beyond_the_monitored_value_reaches_it() {
+fn a_device_that_stops_at_the_value_that_is_waited_for_wakes_its_waiter() {
     check(|| {
         let page = Page::create(1).unwrap();
         let fence = Fence::create(&page, Kind { device: true, ..Kind::PLAIN }, 0).unwrap();
@@ -647,6 +647,24 @@ fn a_signal_among_more_events_than_the_log_holds_wakes_a_wait_for_any() {
             })
         };
         assert_eq!(wait::any(&Many(vec![(&a, 1)], Until::Signaled), Deadline::NEVER), Ok(0));
+        assert_eq!(publishes.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_wait_for_any_on_the_event_count_checks_all_if_the_log_overflowed() {
+    check_bounded(2, || {
+        let (_page, a, b) = two_fences();
+        let publishes = {
+            let (a, b) = (a.clone(), b.clone());
+            thread::spawn(move || {
+                a.signal(1)?;
+                (0..2).try_for_each(|_| b.notify())
+            })
+        };
+        // Too many for the words of their slots.
+        let conditions = Many(vec![(&b, 1), (&b, 1), (&a, 1)], Until::Signaled);
+        assert_eq!(wait::any(&conditions, Deadline::NEVER), Ok(2));
         assert_eq!(publishes.join().unwrap(), Ok(()));
     });
 }

@@ -97,7 +97,7 @@ fn a_tie_ends_the_waits_of_a_fence_wherever_its_creator_was_killed() {
 }
 
 #[test]
-fn of_two_processes_that_reclaim_a_slot_one_frees_it_and_the_next_fence_there_lives() {
+fn of_two_processes_that_reclaim_a_slot_one_frees_it_and_the_next_fence_lives() {
     for killed in [Killed::Before, Killed::AfterEnd] {
         check_bounded(2, move || {
             let (page, fence) = fence(0);
