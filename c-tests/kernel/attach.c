@@ -407,18 +407,20 @@ the_child_of_a_fork_has_none(const struct machine *m)
 static void
 bad_input_is_refused(const struct machine *m)
 {
-    struct umf_fence *fence = new_fence(m, 0), *narrow;
+    struct umf_fence *fence = new_fence(m, 0), *narrow, *unordered;
     struct submission s = submit(m);
     struct vgem_buffer buffer = vgem_buffer_create(m->vgem);
     const int others[] = { eventfd(0, EFD_CLOEXEC), open("/dev/null", O_RDWR | O_CLOEXEC),
                            memfd_create("other", MFD_CLOEXEC), buffer.dma_buf, m->vgem };
     OK(umf_fence_create(m->page, 0, UMF_FENCE_32BIT, &narrow));
+    OK(umf_fence_create(m->page, 0, UMF_FENCE_UNORDERED, &unordered));
     struct leftovers before = leftovers(m);
     EXPECT(-EINVAL, umf_fence_attach_sync_file(NULL, 1, s.sync_file, 0));
     EXPECT(-EINVAL, umf_fence_attach_sync_file(fence, 1, s.sync_file, 1));
     EXPECT(-EINVAL, umf_fence_attach_sync_file(fence, 1, s.sync_file, UINT64_C(1) << 63));
     EXPECT(-EINVAL, umf_fence_attach_sync_file(narrow, UINT64_C(1) << 32, s.sync_file, 0));
     EXPECT(-EINVAL, umf_fence_attach_sync_file(narrow, UINT64_MAX, s.sync_file, 0));
+    EXPECT(-EINVAL, umf_fence_attach_sync_file(unordered, 1, s.sync_file, 0));
     EXPECT(-EBADF, umf_fence_attach_sync_file(fence, 1, -1, 0));
     EXPECT(-EBADF, umf_fence_attach_sync_file(fence, 1, INT_MIN, 0));
     EXPECT(-EBADF, umf_fence_attach_sync_file(fence, 1, 1 << 20, 0));
@@ -435,6 +437,7 @@ bad_input_is_refused(const struct machine *m)
     complete(m, &s);
     umf_fence_unref(fence);
     umf_fence_unref(narrow);
+    umf_fence_unref(unordered);
 }
 
 static void
