@@ -168,13 +168,13 @@ main(int argc, char **argv)
     EXPECT(before, inherited());
     for (int i = 0; i < 2; i++)
         CHECK(pthread_create(&threads_of_ours[i], NULL, open_and_close, NULL) == 0);
-    for (unsigned i = 0; i < times; i++)
+    unsigned executions = 0;
+    for (; executions < times || atomic_load(&opened) < 2; executions++)
         EXPECT(before, inherited());
     atomic_store(&over, true);
     for (int i = 0; i < 2; i++)
         CHECK(pthread_join(threads_of_ours[i], NULL) == 0);
-    printf("%u executions beside %d times that everything was opened\n", times, opened);
-    CHECK(opened > 1);
+    printf("%u executions beside %d times that everything was opened\n", executions, opened);
     close_everything(&rig);
     return 0;
 }
