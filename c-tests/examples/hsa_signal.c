@@ -5,6 +5,7 @@
  */
 #include "process.h"
 #include "sleeper.h"
+#include "watch.h"
 
 #include "../../examples/hsa-signal/hsa_signal.h"
 
@@ -187,7 +188,7 @@ a_handler_runs_each_time_until_it_has_enough(void)
         }
     }
     CHECK(called == 3 && hsa_signal_load(signal) == -4);
-    CHECK(threads() == 2);
+    until_threads(2);
     hsa_signal_destroy(signal);
 }
 
