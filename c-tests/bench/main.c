@@ -84,7 +84,7 @@ usage(FILE *file)
             "  --quick  a look in 10 seconds\n"
             "  --drm    only what needs a DRM device\n"
             "  --only   only calls, round-trips, crowds, many, watches, xshmfences, queues,\n"
-            "           costs, devices, drm, or growth, which is no part of the others\n"
+            "           costs, devices, drm, or growth, which the others leave out\n"
             "  --tsv    tab-separated lines instead of a table, or beside it in FILE\n");
 }
 

@@ -2,7 +2,7 @@
 /*
  * A time namespace: this process's CLOCK_MONOTONIC differs from the one that the ioctls of DRM
  * count in. A conversion's deadline is that of this process, and it sleeps until then. No timestamp
- * is in this process's future, whoever signaled.
+ * is in this process's future, whichever process signaled it.
  */
 #include "drm_machine.h"
 #include "process.h"

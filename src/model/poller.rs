@@ -138,34 +138,27 @@ fn a_watch_gets_its_signal_after_others_of_the_same_residue() {
     });
 }
 
+fn signal_among_more_events_than_the_log_holds() {
+    let (_page, a, b) = two_fences();
+    let poller = Poller::start();
+    poller.watch(&a, 1);
+    assert_eq!(a.signal(1), Ok(()));
+    for _ in 0..2 {
+        assert_eq!(b.notify(), Ok(()));
+    }
+    poller.end_after(1);
+}
+
 #[test]
 fn a_watch_gets_its_signal_among_more_events_than_the_log_holds() {
-    check(|| {
-        let (_page, a, b) = two_fences();
-        let poller = Poller::start();
-        poller.watch(&a, 1);
-        assert_eq!(a.signal(1), Ok(()));
-        for _ in 0..2 {
-            assert_eq!(b.notify(), Ok(()));
-        }
-        poller.end_after(1);
-    });
+    check(signal_among_more_events_than_the_log_holds);
 }
 
 /// Without futex_waitv the poller stays on the event count, whatever it is woken for.
 #[test]
 fn a_poller_that_stays_on_the_event_count_checks_all_if_the_log_overflowed() {
     futex::set_has_waitv(false);
-    check_bounded(2, || {
-        let (_page, a, b) = two_fences();
-        let poller = Poller::start();
-        poller.watch(&a, 1);
-        assert_eq!(a.signal(1), Ok(()));
-        for _ in 0..2 {
-            assert_eq!(b.notify(), Ok(()));
-        }
-        poller.end_after(1);
-    });
+    check_bounded(2, signal_among_more_events_than_the_log_holds);
     futex::set_has_waitv(true);
 }
 

@@ -468,21 +468,28 @@ fn the_failure_of_a_fence_that_it_has_not_got_to_wakes_a_wait_for_all() {
     });
 }
 
-#[test]
-fn the_failure_of_a_tied_fence_that_it_has_not_got_to_wakes_a_wait_for_all() {
-    check(|| {
+/// The second of two fences fails or ends by `end`, while somebody waits for all and has not got to
+/// it.
+fn ends_a_wait_for_all(end: fn(&Fence, EventSink<'_>), error: Error) {
+    check(move || {
         let (page, a, b) = two_fences();
-        let fails = {
+        let ends = {
             let (page, b) = (page.clone(), b.clone());
-            thread::spawn(move || {
-                b.slot().mark_failed(b.generation(), FenceErrno::new(5).unwrap()).unwrap();
-                b.slot().wake_ended(EventSink { events: page.events(), slot: b.index() });
-            })
+            thread::spawn(move || end(&b, EventSink { events: page.events(), slot: b.index() }))
         };
         let conditions = Many(vec![(&a, 1), (&b, 1)], Until::Signaled);
-        assert_eq!(wait::all(&conditions, Deadline::NEVER), Err(Error::FenceFailed));
-        fails.join().unwrap();
+        assert_eq!(wait::all(&conditions, Deadline::NEVER), Err(error));
+        ends.join().unwrap();
     });
+}
+
+#[test]
+fn the_failure_of_a_tied_fence_that_it_has_not_got_to_wakes_a_wait_for_all() {
+    let fail = |fence: &Fence, sink: EventSink<'_>| {
+        fence.slot().mark_failed(fence.generation(), FenceErrno::new(5).unwrap()).unwrap();
+        fence.slot().wake_ended(sink);
+    };
+    ends_a_wait_for_all(fail, Error::FenceFailed);
 }
 
 /// A fence at `start` is signaled to each of `steps`, while somebody waits for `op value & mask`.
@@ -616,23 +623,10 @@ fn the_second_of_two_pages_wakes_a_wait_for_any() {
 
 #[test]
 fn the_end_of_a_fence_that_it_has_not_got_to_wakes_a_wait_for_all() {
-    check(|| {
-        let (page, a, b) = two_fences();
-        let ends = {
-            let (page, b) = (page.clone(), b.clone());
-            thread::spawn(move || {
-                b.slot().retire(
-                    b.generation(),
-                    EventSink { events: page.events(), slot: b.index() },
-                    this_process(),
-                    0,
-                );
-            })
-        };
-        let conditions = Many(vec![(&a, 1), (&b, 1)], Until::Signaled);
-        assert_eq!(wait::all(&conditions, Deadline::NEVER), Err(Error::Stale));
-        ends.join().unwrap();
-    });
+    let end = |fence: &Fence, sink: EventSink<'_>| {
+        fence.slot().retire(fence.generation(), sink, this_process(), 0);
+    };
+    ends_a_wait_for_all(end, Error::Stale);
 }
 
 #[test]

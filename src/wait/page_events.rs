@@ -137,9 +137,9 @@ impl<'a> PageEvents<'a> {
         Ok(())
     }
 
-    /// Adds the pages of a wait set, each once. The notifiers listen for the set
-    /// all the time. All slots' bits wake: entries may be added while the thread sleeps. No wake-up
-    /// is free, since a set is waited for again and again.
+    /// Adds the pages of a wait set, each once. The notifiers listen for the set all the time. All
+    /// slots' bits wake: entries may be added while the thread sleeps. No wake-up is free, since a
+    /// set is waited for again and again.
     pub(super) fn add_set(&mut self, pages: impl Iterator<Item = (&'a Page, bool)>) {
         self.needless = NeedlessWakeUps::all_paid();
         for (page, is_polled) in pages {
