@@ -193,6 +193,28 @@ a_point_is_signaled_at_once(const struct machine *m)
     end_shared(&binary);
 }
 
+/* Once the caller knows that an export is over, a point that it gives up waits for nothing. */
+static void
+an_export_that_is_over_delays_nothing(const struct machine *m)
+{
+    struct umf_loop *l = create_loop(UMF_LOOP_THREAD);
+    struct umf_fence *reached = new_fence(m, 1);
+    struct shared s = new_shared(m);
+    for (uint64_t point = 1; point < 8000; point += 2) {
+        struct umf_watch *watch = export_point(l, reached, 1, &s, point);
+        int result;
+        while ((result = umf_watch_result(watch)) == -ETIME)
+            ;
+        OK(result);
+        OK(umf_syncobj_signal(s.umf, point + 1, 0));
+        CHECK(last_point(&s) == point + 1);
+        umf_watch_unref(watch);
+    }
+    umf_loop_unref(l);
+    end_shared(&s);
+    umf_fence_unref(reached);
+}
+
 /* The signaler of three frames dies. The compositor waits for their points until a later one is
  * signaled; the timeline then goes on. */
 static void
@@ -483,6 +505,7 @@ main(void)
     RUN(bad_arguments_are_refused, &m);
     RUN(a_point_is_signaled_at_once, &m);
     RUN(exports_and_given_up_points_race, &m);
+    RUN(an_export_that_is_over_delays_nothing, &m);
     for (int has_thread = 0; has_thread < 2; has_thread++) {
         struct umf_loop *l = create_loop(has_thread ? UMF_LOOP_THREAD : 0),
                         *mixed = create_loop(has_thread ? 0 : UMF_LOOP_THREAD);

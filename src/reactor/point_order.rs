@@ -70,6 +70,12 @@ struct Export {
     kernel_fence: Option<KernelFence>,
 }
 
+/// What a watch has left. Dropping it may end a fence, and so call a release function.
+#[must_use]
+pub(crate) struct Dequeued {
+    _entry: Option<Entry>,
+}
+
 static ORDERS: Registry<OrderKey, Order> = Registry::new();
 
 impl Order {
@@ -179,14 +185,13 @@ impl Order {
 
     /// Dequeues a watch, if it is enqueued. Signals given-up points that are next then, and unparks
     /// the watch that is next.
-    pub(crate) fn dequeue(&self, point: u64, watch: &Watch) {
-        let dequeued = {
+    pub(crate) fn dequeue(&self, point: u64, watch: &Watch) -> Dequeued {
+        let entry = {
             let mut entries = self.entries();
             position(&entries, point, watch).and_then(|at| entries.remove(at))
         };
-        // Not under the lock.
-        drop(dequeued);
         self.advance();
+        Dequeued { _entry: entry }
     }
 
     fn advance(&self) {

@@ -169,21 +169,23 @@ impl Ordered for Timeline {
     fn complete(&self, point: u64, watch: &Watch, outcome: Outcome) -> Result<()> {
         let add = || self.order.add(&self.syncobj, point, watch).map_err(Failure::from);
         let result = outcome.and_then(|()| add());
-        match result {
-            Ok(()) => watch.finish(Ok(())),
+        if let Err(failure) = result {
             // Points that are requested once this watch has finished do not fail with it.
-            Err(failure) => {
-                watch.acted_in_vain();
-                while let Some(behind) = self.order.take_next_after(point, watch) {
-                    Watch::fail(&behind, failure);
-                }
+            watch.acted_in_vain();
+            while let Some(behind) = self.order.take_next_after(point, watch) {
+                Watch::fail(&behind, failure);
             }
         }
-        self.order.dequeue(point, watch);
+        // Before the result can be seen: a point that is given up afterwards does not wait for this
+        // one. What was dequeued is dropped after the result is stored, since it may end a fence.
+        let _dequeued = self.order.dequeue(point, watch);
+        if result.is_ok() {
+            watch.finish(Ok(()));
+        }
         result.map_err(|failure| failure.error)
     }
 
     fn abandon(&self, point: u64, watch: &Watch) {
-        self.order.dequeue(point, watch);
+        drop(self.order.dequeue(point, watch));
     }
 }
