@@ -746,6 +746,12 @@ impl PolledPage {
                         continue;
                     };
                     for table in [&mut self.event_fences, &mut self.polled_fences] {
+                        if table.is_checking_slot(slot) {
+                            // To begin anew each time would be a check without an end.
+                            self.must_check_all = true;
+                            is_needless = false;
+                            continue;
+                        }
                         let visit = table.check_slot(slot, !goes_on, &mut allowance, drops);
                         let Some(visit) = visit else { continue };
                         (found, is_needless) = (found | visit.found, false);
@@ -786,5 +792,57 @@ impl PolledPage {
             drops.unreserve();
         }
         AfterUnlock { _fence: unwatched }
+    }
+}
+
+#[cfg(all(test, not(modeled)))]
+mod tests {
+    use super::*;
+    use crate::reactor::watch::{Action, Token};
+    use crate::shm::generation::Kind;
+    use crate::wait::{Condition, Op, Until};
+
+    struct Nowhere;
+
+    impl Scheduler for Nowhere {
+        fn unreserve(&self) {}
+        fn enqueue(&self, _: &Ref<Watch>) {}
+        fn run_due(&self) {}
+        fn wake(&self) {}
+        fn untrack(&self, _: &Watch) {}
+        fn deregister_fd(&self, _: Token) {}
+    }
+
+    /// The events of two rounds are more than the log holds, those of one are not. So the watches
+    /// are checked now for an event and now because of the overflow.
+    #[test]
+    fn a_check_reaches_its_end_while_events_of_its_fence_come() -> Result<()> {
+        const WATCHES: usize = 9;
+        let page = Page::create(1)?;
+        let fence = Fence::create(&page, Kind::PLAIN, 0)?;
+        let (pages, drops) = (Vec::new(), DeferredDrops::default());
+        let mut state = PollState { pages, drops, thread: None, ended: false, polling_since: 0 };
+        for _ in 0..WATCHES {
+            // Never met, and without an order.
+            let condition = Condition::new(&fence, (Op::Eq, false), 1, 1, Until::Signaled)?;
+            let predicate = condition.predicate();
+            let scheduler = Ref::try_new(|| Ok(Nowhere))?.unsize::<dyn Scheduler>(|it| it);
+            let watch = Watch::new(scheduler, Action::None, &mut None)?;
+            state.reserve(&fence, predicate)?;
+            let watches = state.pages.first_mut().and_then(|page| page.watches(key(&fence)));
+            assert_eq!(watches.map(|watches| watches.add(predicate, watch)), Some(false));
+        }
+        let PollState { pages, drops, .. } = &mut state;
+        let polled = pages.first_mut().ok_or(Error::Unexpected)?;
+        let begins = Begins { checks: true, all: false, polled: false };
+        let ended = (0..4 * WATCHES).any(|_| {
+            for _ in 0..200 {
+                assert_eq!(fence.notify(), Ok(()));
+            }
+            polled.listen(begins, 1, drops);
+            std::mem::take(&mut polled.ended)
+        });
+        assert!(ended);
+        Ok(())
     }
 }

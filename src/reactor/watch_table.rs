@@ -191,6 +191,11 @@ impl WatchTable {
         self.unchecked > 0
     }
 
+    /// Whether the check of all fences has checked this slot in part.
+    pub(super) fn is_checking_slot(&self, slot: u32) -> bool {
+        self.is_checking() && self.begun == Some(slot)
+    }
+
     /// Goes on with the check of all fences, for as many watches as are allowed. Each slot counts
     /// as one too. Returns whether any watch completed.
     pub(super) fn go_on_checking(
