@@ -98,50 +98,51 @@ impl Line {
     /// More than the longest event: some 200 bytes of names, and as many of numbers.
     const MAX: usize = 416;
 
-    /// Writes an event.
+    pub(super) fn new() -> Line {
+        Line { bytes: [0; Line::MAX], filled: 0 }
+    }
+
+    /// Writes an event. If it returned the line, that would be twice on the stack.
     pub(super) fn event(
+        &mut self,
         phase: Phase,
         time_ns: u64,
         thread: Thread,
         subject: &Subject,
         arrow: Arrow,
         result: Result<()>,
-    ) -> Line {
-        let mut line = Line { bytes: [0; Line::MAX], filled: 0 };
-        line.text("{\"ph\":\"");
-        line.text(match phase {
+    ) {
+        self.text("{\"ph\":\"");
+        self.text(match phase {
             Phase::Begin => "B",
             Phase::End => "E",
             Phase::Complete(_) => "X",
             Phase::Instant => "i\",\"s\":\"t",
         });
-        line.text("\",\"ts\":");
-        line.micros(time_ns);
+        self.text("\",\"ts\":");
+        self.micros(time_ns);
         if let Phase::Complete(duration) = phase {
-            line.text(",\"dur\":");
-            line.micros(duration);
+            self.text(",\"dur\":");
+            self.micros(duration);
         }
-        line.thread(thread);
+        self.thread(thread);
         if !matches!(phase, Phase::End) {
-            line.text(",\"cat\":\"umf\",\"name\":\"");
-            line.name(subject);
-            line.text("\"");
+            self.text(",\"cat\":\"umf\",\"name\":\"");
+            self.name(subject);
+            self.text("\"");
         }
-        line.arrow(arrow);
-        line.arguments(subject, result);
-        line.text("},\n");
-        line
+        self.arrow(arrow);
+        self.arguments(subject, result);
+        self.text("},\n");
     }
 
     /// Writes the name of the process, which has no character that JSON escapes.
-    pub(super) fn process_name(thread: Thread, name: &str) -> Line {
-        let mut line = Line { bytes: [0; Line::MAX], filled: 0 };
-        line.text("{\"ph\":\"M\"");
-        line.thread(thread);
-        line.text(",\"name\":\"process_name\",\"args\":{\"name\":\"");
-        line.text(name);
-        line.text("\"}},\n");
-        line
+    pub(super) fn process_name(&mut self, thread: Thread, name: &str) {
+        self.text("{\"ph\":\"M\"");
+        self.thread(thread);
+        self.text(",\"name\":\"process_name\",\"args\":{\"name\":\"");
+        self.text(name);
+        self.text("\"}},\n");
     }
 
     /// Returns the line, unless something was left out.

@@ -108,5 +108,7 @@ fn record(phase: Phase, time_ns: u64, subject: &Subject, arrow: Arrow, result: R
     let thread = Thread { pid: process::id(), tid: process::thread_id() };
     // One line on the stack at a time.
     output::name_process(thread);
-    output::append(&Line::event(phase, time_ns, thread, subject, arrow, result));
+    let mut line = Line::new();
+    line.event(phase, time_ns, thread, subject, arrow, result);
+    output::append(&line);
 }

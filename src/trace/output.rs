@@ -82,7 +82,9 @@ pub(super) fn name_process(thread: Thread) {
     }
     let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
     let name = name.get(..end).and_then(|name| std::str::from_utf8(name).ok());
-    append(&Line::process_name(thread, name.unwrap_or_default()));
+    let mut line = Line::new();
+    line.process_name(thread, name.unwrap_or_default());
+    append(&line);
 }
 
 /// Appends a line. After one that could not be written as a whole, nothing is recorded any more.
