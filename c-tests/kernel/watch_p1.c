@@ -240,7 +240,7 @@ nothing_is_left(const struct machine *m, bool has_thread)
     struct memory first = { 0 };
     uint64_t points = 0, warm = 0;
     OK(umf_syncobj_open(m->device, handle, 0, &syncobj));
-    for (uint64_t end = in_ns(9 * SECOND), warm_end = in_ns(2 * SECOND); now_ns() < end;) {
+    for (uint64_t end = in_ns(6 * SECOND), warm_end = in_ns(2 * SECOND); now_ns() < end;) {
         enum { AT_ONCE = 32 };
         struct umf_watch *last;
         if (!first.resident && now_ns() > warm_end) {
