@@ -17,7 +17,7 @@
 #define SOME_WATCHES 2000
 /* The loop's thread sleeps on the words of so few slots, once it was woken for fences of others. */
 #define FEW_WATCHES 8
-#define LASTS SECOND
+#define LASTS (rounds(10, 1) * 100 * MS)
 /* What a page may waste at once, and one check of all its fences. */
 #define BURST (15 * MS)
 /* What the loop's thread may do before it serves another page, in processor time: a busy machine

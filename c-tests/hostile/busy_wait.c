@@ -15,7 +15,7 @@
 #define THREADS 4
 #define LIST 2000
 #define SHORT_LIST 8
-#define LASTS SECOND
+#define LASTS (rounds(10, 2) * 100 * MS)
 /* What a page may waste at once, and what the test itself uses. */
 #define BURST (25 * MS)
 /* The header says a quarter of a millisecond for each thread, and more for a long list. The rest is

@@ -27,7 +27,7 @@ cost_of(struct umf_loop *loop, struct umf_fence *fence, uint64_t *value)
 {
     struct cost cost = { UINT64_MAX, UINT64_MAX };
     static struct told one;
-    for (unsigned i = 0; i < 100; i++) {
+    for (unsigned i = 0; i < rounds(100, 10); i++) {
         umf_watch_unref(watch_value(loop, fence, *value + 1, &one));
         until_loop_sleeps();
         uint64_t began = now_ns();
