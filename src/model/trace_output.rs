@@ -8,7 +8,9 @@ pub(crate) fn is_on() -> bool {
 }
 
 pub(super) fn name_process(thread: Thread) {
-    append(&Line::process_name(thread, ""));
+    let mut line = Line::new();
+    line.process_name(thread, "");
+    append(&line);
 }
 
 pub(super) fn append(line: &Line) {
