@@ -122,22 +122,6 @@ begin(struct peer *peer, enum way way, uint64_t value)
     CHECK(waitpid(peer->pid, &status, WUNTRACED) == peer->pid && WIFSTOPPED(status));
 }
 
-/* How often the process has slept. */
-static long
-sleeps_of(pid_t pid)
-{
-    char path[64], line[128];
-    long sleeps = -1;
-    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-    FILE *status = fopen(path, "re");
-    CHECK(status);
-    while (sleeps < 0 && fgets(line, sizeof(line), status))
-        sscanf(line, "voluntary_ctxt_switches: %ld", &sleeps);
-    fclose(status);
-    CHECK(sleeps >= 0);
-    return sleeps;
-}
-
 static void
 run_on(struct peer *peer)
 {
@@ -302,6 +286,74 @@ an_error_after_a_rewind(struct peer *peers)
     strike(&scene);
 }
 
+/* More than the times that a peak of the page tells apart. */
+#define MORE_THAN_A_PEAK_TELLS 600000
+
+static struct umf_wait_set *
+set_of(struct umf_fence *fence, uint64_t value)
+{
+    struct umf_wait_set *set;
+    struct umf_condition wait = { .fence = fence, .value = value };
+    uint64_t id;
+    OK(umf_wait_set_create(0, &set));
+    OK(umf_wait_set_add(set, &wait, 0, 0, &id));
+    return set;
+}
+
+static void
+is_reported(struct umf_wait_set *set)
+{
+    struct umf_wait_set_result result;
+    uint32_t count;
+    OK(umf_wait_set_wait(set, &result, 1, 0, &count));
+    OK(result.result);
+}
+
+/* A wait is told of a rewind, however many others began since it did. */
+static void
+a_wait_that_is_old_is_told(void)
+{
+    struct umf_page *page;
+    struct umf_fence *fence;
+    OK(umf_page_create(1, 0, &page));
+    OK(umf_fence_create(page, 0, UMF_FENCE_UNORDERED, &fence));
+    struct umf_wait_set *set = set_of(fence, 5);
+    for (uint32_t i = 0; i < rounds(MORE_THAN_A_PEAK_TELLS, 100); i++)
+        EXPECT(-ETIME, umf_fence_wait(fence, 1000, 1));
+    OK(umf_fence_signal(fence, 5));
+    OK(umf_fence_signal(fence, 0));
+    is_reported(set);
+    umf_wait_set_unref(set);
+    umf_fence_unref(fence);
+    umf_page_unref(page);
+}
+
+/* A fence that no waiter can write to counts its rewinds. One from a high value is not told to a
+ * wait that began later, nor do lower ones go untold for it. */
+static void
+a_high_value_is_forgotten_before_it_looks_new(void)
+{
+    struct umf_page *page;
+    struct umf_fence *fence;
+    if (umf_page_create(1, UMF_PAGE_SINGLE_WRITER, &page) == -EOPNOTSUPP) {
+        printf("not run: pages for one writer\n");
+        return;
+    }
+    OK(umf_fence_create(page, 1000, UMF_FENCE_UNORDERED, &fence));
+    for (uint32_t i = 0; i < rounds(MORE_THAN_A_PEAK_TELLS, 100); i++) {
+        OK(umf_fence_signal(fence, 5));
+        OK(umf_fence_signal(fence, 0));
+    }
+    EXPECT(-ETIME, umf_fence_wait(fence, 1000, 1));
+    struct umf_wait_set *set = set_of(fence, 5);
+    OK(umf_fence_signal(fence, 5));
+    OK(umf_fence_signal(fence, 0));
+    is_reported(set);
+    umf_wait_set_unref(set);
+    umf_fence_unref(fence);
+    umf_page_unref(page);
+}
+
 int
 main(void)
 {
@@ -317,5 +369,7 @@ main(void)
     large_values_are_rounded_down(peers[10]);
     a_process_forgets_none_of_its_own();
     an_error_after_a_rewind(&peers[11]);
+    a_wait_that_is_old_is_told();
+    a_high_value_is_forgotten_before_it_looks_new();
     return 0;
 }

@@ -193,23 +193,6 @@ those_that_are_due_when_the_loop_ends(void)
     until_threads(1);
 }
 
-/* How often a thread slept. */
-static unsigned long
-sleeps_of(pid_t tid)
-{
-    char path[64], line[256];
-    unsigned long count = 0;
-    snprintf(path, sizeof(path), "/proc/self/task/%d/status", (int)tid);
-    FILE *status = fopen(path, "re");
-    CHECK(status);
-    while (fgets(line, sizeof(line), status)) {
-        if (sscanf(line, "voluntary_ctxt_switches: %lu", &count) == 1)
-            break;
-    }
-    fclose(status);
-    return count;
-}
-
 /* A callback ends its loop while another thread of the loop waits for its turn: no thread waits
  * for another. */
 static struct umf_fence *far_fence;
@@ -219,7 +202,7 @@ static pid_t far_thread;
 static void
 end_the_loop_while_another_waits(void)
 {
-    unsigned long before = far_thread ? sleeps_of(far_thread) : 0;
+    long before = far_thread ? sleeps_of(far_thread) : 0;
     OK(umf_fence_signal(far_fence, 1));
     if (far_thread) {
         /* The other thread woke up for that, and sleeps again until its turn. */
@@ -568,7 +551,7 @@ release_and_signal(void *data)
 {
     pid_t tid;
     CHECK(loop_threads(&tid, 1) == 1);
-    unsigned long before = sleeps_of(tid);
+    long before = sleeps_of(tid);
     OK(umf_fence_signal(fence, 2));
     while (sleeps_of(tid) == before)
         sched_yield();

@@ -83,6 +83,22 @@ until_asleep(pid_t pid, pid_t tid)
     }
 }
 
+/* How often a process, or a thread of one, has slept. */
+static inline long
+sleeps_of(pid_t pid)
+{
+    char path[64], line[128];
+    long sleeps = -1;
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    FILE *status = fopen(path, "re");
+    CHECK(status);
+    while (sleeps < 0 && fgets(line, sizeof(line), status))
+        sscanf(line, "voluntary_ctxt_switches: %ld", &sleeps);
+    fclose(status);
+    CHECK(sleeps >= 0);
+    return sleeps;
+}
+
 /* A thread that waits for one fence or, if there is a list, for many. */
 struct sleeper {
     struct umf_fence *fence;
@@ -153,6 +169,46 @@ end_of(struct sleeper *s)
 {
     CHECK(pthread_join(s->thread, NULL) == 0);
     return s->result;
+}
+
+/* A thread that waits for a set. */
+struct set_sleeper {
+    struct umf_wait_set *set;
+    struct umf_wait_set_result results[4];
+    uint32_t count;
+    int result;
+    _Atomic pid_t tid;
+    pthread_t thread;
+};
+
+static inline void *
+sleep_on_set(void *argument)
+{
+    struct set_sleeper *s = argument;
+    atomic_store(&s->tid, gettid());
+    s->result = umf_wait_set_wait(s->set, s->results, 4, FOREVER, &s->count);
+    return NULL;
+}
+
+/* Starts the thread, and returns once it sleeps. */
+static inline void
+fall_asleep_for_set(struct set_sleeper *s, struct umf_wait_set *set)
+{
+    *s = (struct set_sleeper){ .set = set };
+    CHECK(pthread_create(&s->thread, NULL, sleep_on_set, s) == 0);
+    while (atomic_load(&s->tid) == 0)
+        sched_yield();
+    until_asleep(getpid(), s->tid);
+}
+
+/* Has one entry reported. */
+static inline void
+ends_by_entry(struct set_sleeper *s, uint64_t data, int result)
+{
+    CHECK(pthread_join(s->thread, NULL) == 0);
+    OK(s->result);
+    CHECK(s->count == 1 && s->results[0].user_data == data);
+    EXPECT(result, s->results[0].result);
 }
 
 #endif

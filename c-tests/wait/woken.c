@@ -142,23 +142,6 @@ idle_processes(void)
     umf_page_unref(page);
 }
 
-/* How often a thread of this process has gone to sleep. */
-static long
-sleeps_of(pid_t tid)
-{
-    char path[64], line[128];
-    long count = -1;
-    snprintf(path, sizeof(path), "/proc/self/task/%d/status", (int)tid);
-    FILE *status = fopen(path, "re");
-    CHECK(status);
-    while (fgets(line, sizeof(line), status))
-        if (sscanf(line, "voluntary_ctxt_switches: %ld", &count) == 1)
-            break;
-    fclose(status);
-    CHECK(count >= 0);
-    return count;
-}
-
 /* Creates a fence in a slot whose index is this modulo 32: its events wake with that bit. */
 static struct umf_fence *
 fence_with_bit(struct umf_page *page, uint32_t bit)

@@ -52,10 +52,11 @@
 //! # The word of a peak
 //!
 //! The time and the value share one word, so that no reader sees the time of one peak with the
-//! value of another. The time has 20 bits, and a peak that is older than 2^18 waits is removed
-//! before it could look young. The value has 44 bits: 39 digits and how far they are shifted.
-//! Values below 2^39 are exact. Higher ones are rounded down, by less than one part in 2^38: a wait
-//! for the values between is not told.
+//! value of another. The time has 20 bits. Each tick removes the peaks that are older than 2^18
+//! ticks, before they could look young. So a wait that is older than any peak may be is met by each
+//! peak that is there. The value has 44 bits: 39 digits and how far they are shifted. Values below
+//! 2^39 are exact. Higher ones are rounded down, by less than one part in 2^38: a wait for the
+//! values between is not told.
 
 #![forbid(unsafe_code)]
 
@@ -81,6 +82,11 @@ impl Peaks<'_> {
         if !ticks {
             return self.clock.load(Ordering::SeqCst).wrapping_add(1);
         }
+        self.tick()
+    }
+
+    /// Moves the clock on, and removes each peak that is old. Returns the time.
+    fn tick(&self) -> Moment {
         let now = self.clock.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
         for word in self.words {
             let peak = word.load(Ordering::Relaxed);
@@ -95,11 +101,7 @@ impl Peaks<'_> {
     /// earlier peak meets the same waits.
     #[inline]
     pub(super) fn time_of_rewind(&self, old: u64, ticks: bool) -> Option<Moment> {
-        let now = if ticks {
-            self.clock.fetch_add(1, Ordering::SeqCst).wrapping_add(1)
-        } else {
-            self.clock.load(Ordering::SeqCst)
-        };
+        let now = if ticks { self.tick() } else { self.clock.load(Ordering::SeqCst) };
         (now != NEVER && !self.has(Peak::new(old, now))).then_some(now)
     }
 
@@ -131,7 +133,15 @@ impl Peaks<'_> {
 
     /// Whether a peak meets a wait for at least `value` that began at `since`.
     pub(super) fn meet(&self, since: Moment, value: u64) -> bool {
-        self.words.iter().any(|word| Peak(word.load(Ordering::SeqCst)).meets(since, value))
+        // The time of a peak tells nothing of a wait that is this old. Each peak that is read from
+        // here on is younger than the wait, since older ones are removed. (A reader's `since` may
+        // be one ahead of the clock.)
+        let age = self.clock.load(Ordering::SeqCst).wrapping_add(1).wrapping_sub(since);
+        let is_old = age > OLD + OLD / 2;
+        self.words.iter().any(|word| {
+            let peak = Peak(word.load(Ordering::SeqCst));
+            peak.0 != 0 && (is_old || peak.is_since(since)) && peak.value() >= value
+        })
     }
 
     fn has(&self, peak: Peak) -> bool {
@@ -179,10 +189,6 @@ impl Peak {
     /// Whether this time is not before `since`.
     fn is_since(self, since: Moment) -> bool {
         (self.0 as u32).wrapping_sub(since) & TIME < 1 << (TIME_BITS - 1)
-    }
-
-    fn meets(self, since: Moment, value: u64) -> bool {
-        self.0 != 0 && self.is_since(since) && self.value() >= value
     }
 
     /// Whether it meets every wait that `other` meets.
@@ -285,6 +291,23 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_is_told_of_a_rewind_however_many_waits_began_before() {
+        for others in [1, 1 << 18, 1 << 19, (1 << 20) + 5] {
+            let words = Words::new();
+            let _ = words.peaks().begin_wait(true);
+            words.rewind(70);
+            let since = words.peaks().begin_wait(true);
+            for _ in 0..others {
+                let _ = words.peaks().begin_wait(true);
+            }
+            assert!(!words.peaks().meet(since, 1), "{others}");
+            words.rewind(50);
+            assert!(words.peaks().meet(since, 50) && !words.peaks().meet(since, 51), "{others}");
+            assert!(!words.peaks().meet(words.peaks().begin_wait(true), 1), "{others}");
+        }
+    }
+
+    #[test]
     fn a_rewind_that_took_too_long_leaves_no_peak() {
         let words = Words::new();
         let peaks = words.peaks();
@@ -295,13 +318,29 @@ mod tests {
         assert_eq!(words.1.each_ref().map(|word| word.load(Ordering::Relaxed)), [0, 0]);
     }
 
+    /// A rewind in a page for one writer.
+    fn rewind_alone(words: &Words, old: u64) {
+        if let Some(time) = words.peaks().time_of_rewind(old, true) {
+            words.peaks().leave(old, time);
+        }
+    }
+
+    #[test]
+    fn a_high_peak_of_one_writer_is_removed_before_it_could_look_young() {
+        let words = Words::new();
+        rewind_alone(&words, 1000);
+        for step in 0..(1 << 19) + 1000 {
+            let since = words.peaks().begin_wait(false);
+            assert!(!words.peaks().meet(since, 1), "{step}");
+            rewind_alone(&words, 5);
+            assert!(words.peaks().meet(since, 5) && !words.peaks().meet(since, 6), "{step}");
+        }
+    }
+
     #[test]
     fn a_reader_that_cannot_tick_is_told_of_rewinds_after_it_began() {
         let words = Words::new();
-        let (peaks, rewind) = (words.peaks(), |old| {
-            let time = words.peaks().time_of_rewind(old, true).unwrap_or(NEVER);
-            words.peaks().leave(old, time);
-        });
+        let (peaks, rewind) = (words.peaks(), |old| rewind_alone(&words, old));
         rewind(9);
         let since = peaks.begin_wait(false);
         assert!(!peaks.meet(since, 1));
