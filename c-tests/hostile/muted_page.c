@@ -18,7 +18,7 @@
 #define BOUND (3 * SECOND)
 
 enum attack { PARK, MOVE };
-enum way { ONE, ANY, ALL, WATCH, WAYS };
+enum way { ONE, ANY, ALL, SET, WATCH, WAYS };
 
 static char *
 map_to_read(int fd)
@@ -90,6 +90,18 @@ await(enum way way, struct umf_fence *fence, struct umf_fence *other)
     case ALL:
         OK(umf_wait(waits, 1, 0, FOREVER, NULL));
         break;
+    case SET: {
+        struct umf_wait_set *set;
+        struct umf_wait_set_result result;
+        uint64_t id;
+        uint32_t count;
+        OK(umf_wait_set_create(0, &set));
+        for (int i = 0; i < 2; i++)
+            OK(umf_wait_set_add(set, &waits[i], 0, 0, &id));
+        OK(umf_wait_set_wait(set, &result, 1, FOREVER, &count));
+        umf_wait_set_unref(set);
+        break;
+    }
     default:
         CHECK(!"such a way");
     }

@@ -2,7 +2,8 @@
 /*
  * A sandbox that kills, as that of Chromium's GPU process does: futex_waitv, fstatfs, signals to
  * other processes, AIO, and unusual uses of prctl, fcntl, mmap and clocks end the process. Waits
- * for fences of one page, signals, watches of one page, queues and conversions need none of them.
+ * for fences of one page, also by a wait set, signals, watches of one page, queues and conversions
+ * need none of them.
  *
  * The filter follows the policy that Chromium publishes (sandbox/linux/seccomp-bpf-helpers and
  * sandbox/policy/linux), as far as a call of the library could meet it. Files may be opened, as
@@ -154,6 +155,37 @@ wait_for_many(struct umf_page *page)
         umf_fence_unref(fences[i]);
 }
 
+/* A wait set of one page: an entry that is signaled, and one that is added, both while a thread
+ * sleeps. */
+static void
+wait_for_a_set(struct umf_page *page)
+{
+    struct umf_fence *fences[2];
+    struct set_sleeper sleeper;
+    struct umf_wait_set *set;
+    uint64_t ids[2];
+    OK(umf_wait_set_create(0, &set));
+    for (int i = 0; i < 2; i++)
+        OK(umf_fence_create(page, 0, 0, &fences[i]));
+    OK(umf_fence_signal(fences[1], 1));
+    struct umf_condition waits[] = { { .fence = fences[0], .value = 1 },
+                                     { .fence = fences[1], .value = 1 } };
+    OK(umf_wait_set_add(set, &waits[0], 0, 7, &ids[0]));
+    for (; waits[0].value <= 10; waits[0].value++) {
+        OK(umf_wait_set_modify(set, ids[0], &waits[0], 0));
+        fall_asleep_for_set(&sleeper, set);
+        OK(umf_fence_signal(fences[0], waits[0].value));
+        ends_by_entry(&sleeper, 7, 0);
+    }
+    OK(umf_wait_set_modify(set, ids[0], &waits[0], 0));
+    fall_asleep_for_set(&sleeper, set);
+    OK(umf_wait_set_add(set, &waits[1], 0, 8, &ids[1]));
+    ends_by_entry(&sleeper, 8, 0);
+    umf_wait_set_unref(set);
+    for (int i = 0; i < 2; i++)
+        umf_fence_unref(fences[i]);
+}
+
 static int
 run_job(void *data)
 {
@@ -220,6 +252,7 @@ live_under(uint32_t statx_answer)
     OK(umf_page_import(their_page, 0, &theirs));
     wait_for_one(page, theirs);
     wait_for_many(page);
+    wait_for_a_set(page);
     for (uint64_t mode = 0; mode <= UMF_LOOP_THREAD; mode++)
         watch(page, mode);
     umf_page_unref(theirs);

@@ -89,45 +89,6 @@ expect_only(struct umf_wait_set *set, uint64_t data, int result)
     EXPECT(result, got.result);
 }
 
-/* A thread that waits for a set. */
-struct waiter {
-    struct umf_wait_set *set;
-    struct umf_wait_set_result results[4];
-    uint32_t count;
-    int result;
-    _Atomic pid_t tid;
-    pthread_t thread;
-};
-
-static void *
-wait_for_set(void *argument)
-{
-    struct waiter *w = argument;
-    atomic_store(&w->tid, gettid());
-    w->result = umf_wait_set_wait(w->set, w->results, 4, FOREVER, &w->count);
-    return NULL;
-}
-
-/* Returns once the thread sleeps. */
-static void
-begin(struct waiter *w, struct umf_wait_set *set)
-{
-    *w = (struct waiter){ .set = set };
-    CHECK(pthread_create(&w->thread, NULL, wait_for_set, w) == 0);
-    while (atomic_load(&w->tid) == 0)
-        sched_yield();
-    until_asleep(getpid(), w->tid);
-}
-
-static void
-ends_with(struct waiter *w, uint64_t data, int result)
-{
-    CHECK(pthread_join(w->thread, NULL) == 0);
-    OK(w->result);
-    CHECK(w->count == 1 && w->results[0].user_data == data);
-    EXPECT(result, w->results[0].result);
-}
-
 static void
 a_wait_reports_what_is_met_until_it_is_modified(void)
 {
@@ -147,10 +108,10 @@ a_wait_reports_what_is_met_until_it_is_modified(void)
     }
     modify(set, ids[700], fences[700], 2);
     idle(set);
-    struct waiter w;
-    begin(&w, set);
+    struct set_sleeper w;
+    fall_asleep_for_set(&w, set);
     OK(umf_fence_signal(fences[700], 2));
-    ends_with(&w, 700, 0);
+    ends_by_entry(&w, 700, 0);
 
     /* Backwards too. */
     modify(set, ids[700], fences[700], 3);
@@ -227,14 +188,14 @@ each_kind_of_condition_is_met(void)
     struct umf_page *page = new_page(8, 0);
     struct umf_fence *fence = new_fence(page, 0), *narrow = new_fence(page, UMF_FENCE_32BIT);
     struct umf_wait_set *set = new_set();
-    struct waiter w;
+    struct set_sleeper w;
     uint64_t id;
     struct umf_condition masked = { fence, 4, UMF_OP_NE, 0, 4 };
     OK(umf_fence_signal(fence, 4));
     OK(umf_wait_set_add(set, &masked, 0, 1, &id));
-    begin(&w, set);
+    fall_asleep_for_set(&w, set);
     OK(umf_fence_signal(fence, 8));
-    ends_with(&w, 1, 0);
+    ends_by_entry(&w, 1, 0);
     OK(umf_wait_set_remove(set, id));
 
     struct umf_condition past = { fence, 7, UMF_OP_EQ, 0, 0 };
@@ -244,17 +205,17 @@ each_kind_of_condition_is_met(void)
 
     struct umf_condition pending = reaches(fence, 20);
     OK(umf_wait_set_add(set, &pending, UMF_WAIT_PENDING, 3, &id));
-    begin(&w, set);
+    fall_asleep_for_set(&w, set);
     OK(umf_fence_submit(fence, 20));
-    ends_with(&w, 3, 0);
+    ends_by_entry(&w, 3, 0);
     OK(umf_wait_set_modify(set, id, &pending, 0));
     idle(set);
     OK(umf_wait_set_remove(set, id));
 
     id = add(set, narrow, 5, 4);
-    begin(&w, set);
+    fall_asleep_for_set(&w, set);
     OK(umf_fence_signal(narrow, 5));
-    ends_with(&w, 4, 0);
+    ends_by_entry(&w, 4, 0);
     umf_wait_set_unref(set);
     umf_fence_unref(narrow);
     umf_fence_unref(fence);
@@ -267,7 +228,7 @@ a_fence_without_order_is_reported_once_for_values_that_are_gone(void)
     struct umf_page *page = new_page(1, 0);
     struct umf_fence *signal = new_fence(page, UMF_FENCE_UNORDERED);
     struct umf_wait_set *set = new_set();
-    struct waiter w;
+    struct set_sleeper w;
     uint64_t id = add(set, signal, 5, 1);
     OK(umf_fence_signal(signal, 5));
     expect_only(set, 1, 0);
@@ -287,10 +248,10 @@ a_fence_without_order_is_reported_once_for_values_that_are_gone(void)
     OK(umf_fence_signal(signal, 0));
     expect_only(set, 1, 0);
     idle(set);
-    begin(&w, set);
+    fall_asleep_for_set(&w, set);
     OK(umf_fence_signal(signal, 5));
     OK(umf_fence_signal(signal, 0));
-    ends_with(&w, 1, 0);
+    ends_by_entry(&w, 1, 0);
     umf_wait_set_unref(set);
     umf_fence_unref(signal);
     umf_page_unref(page);
@@ -302,18 +263,18 @@ failures_and_ends_are_reported(void)
     struct umf_page *page = new_page(4, 0);
     struct umf_fence *fence = new_fence(page, 0), *other = new_fence(page, 0);
     struct umf_wait_set *set = new_set();
-    struct waiter w;
+    struct set_sleeper w;
     uint64_t id = add(set, fence, 1, 1), ended;
-    begin(&w, set);
+    fall_asleep_for_set(&w, set);
     OK(umf_fence_set_error(fence, -ENODEV));
-    ends_with(&w, 1, -EIO);
+    ends_by_entry(&w, 1, -EIO);
     expect_only(set, 1, -EIO);
     OK(umf_wait_set_remove(set, id));
 
     ended = add(set, other, 1, 2);
-    begin(&w, set);
+    fall_asleep_for_set(&w, set);
     OK(umf_fence_end(other));
-    ends_with(&w, 2, -ESTALE);
+    ends_by_entry(&w, 2, -ESTALE);
     OK(umf_wait_set_remove(set, ended));
 
     /* The set keeps a fence whose creator has no handle any more. */
@@ -340,21 +301,21 @@ many_pages_are_waited_for(uint32_t count)
     struct umf_page **pages = calloc(count, sizeof(*pages));
     struct umf_fence **fences = calloc(count, sizeof(*fences));
     struct umf_wait_set *set = new_set();
-    struct waiter w;
+    struct set_sleeper w;
     CHECK(pages && fences);
     for (uint32_t i = 0; i < count; i++) {
         pages[i] = new_page(1, 0);
         fences[i] = new_fence(pages[i], 0);
         add(set, fences[i], 1, i);
     }
-    begin(&w, set);
+    fall_asleep_for_set(&w, set);
     OK(umf_fence_signal(fences[count - 1], 1));
-    ends_with(&w, count - 1, 0);
+    ends_by_entry(&w, count - 1, 0);
     OK(umf_wait_set_remove(set, w.results[0].id));
     idle(set);
-    begin(&w, set);
+    fall_asleep_for_set(&w, set);
     OK(umf_fence_signal(fences[0], 1));
-    ends_with(&w, 0, 0);
+    ends_by_entry(&w, 0, 0);
     for (uint32_t i = 0; i < count; i++) {
         umf_fence_unref(fences[i]);
         umf_page_unref(pages[i]);
@@ -371,35 +332,35 @@ entries_change_while_threads_wait(void)
     struct umf_fence *a = new_fence(pages[0], 0), *b = new_fence(pages[1], 0);
     struct umf_fence *met = new_fence(pages[0], 0);
     struct umf_wait_set *set = new_set();
-    struct waiter w, second;
+    struct set_sleeper w, second;
     OK(umf_fence_signal(met, 1));
     /* The first entry of an empty set, met already. */
-    begin(&w, set);
+    fall_asleep_for_set(&w, set);
     uint64_t id = add(set, met, 1, 1);
-    ends_with(&w, 1, 0);
+    ends_by_entry(&w, 1, 0);
     OK(umf_wait_set_remove(set, id));
     /* The same in a set with a page. */
     uint64_t first = add(set, a, 1, 2);
-    begin(&w, set);
+    fall_asleep_for_set(&w, set);
     id = add(set, met, 1, 3);
-    ends_with(&w, 3, 0);
+    ends_by_entry(&w, 3, 0);
     OK(umf_wait_set_remove(set, id));
     /* Another page. */
-    begin(&w, set);
-    begin(&second, set);
+    fall_asleep_for_set(&w, set);
+    fall_asleep_for_set(&second, set);
     id = add(set, b, 1, 4);
     OK(umf_fence_signal(b, 1));
-    ends_with(&w, 4, 0);
-    ends_with(&second, 4, 0);
+    ends_by_entry(&w, 4, 0);
+    ends_by_entry(&second, 4, 0);
     /* The last entry of a page is removed beneath a thread that sleeps there. */
     modify(set, id, b, 2);
-    begin(&w, set);
+    fall_asleep_for_set(&w, set);
     OK(umf_wait_set_remove(set, id));
     umf_fence_unref(b);
     umf_page_unref(pages[1]);
     modify(set, first, a, 5);
     OK(umf_fence_signal(a, 5));
-    ends_with(&w, 2, 0);
+    ends_by_entry(&w, 2, 0);
     umf_wait_set_unref(set);
     umf_fence_unref(met);
     umf_fence_unref(a);
@@ -427,6 +388,30 @@ more_events_than_the_log_holds(void)
     umf_page_unref(page);
 }
 
+/* A thread that sleeps for one page does not poll. */
+static void
+a_thread_sleeps_for_one_page(void)
+{
+    struct umf_page *page = new_page(1, 0);
+    struct umf_fence *fence = new_fence(page, 0);
+    struct umf_wait_set *set = new_set();
+    struct set_sleeper w;
+    add(set, fence, 1, 1);
+    fall_asleep_for_set(&w, set);
+    long before = sleeps_of(w.tid);
+    nanosleep(&(struct timespec){ .tv_nsec = 200 * MS }, NULL);
+    long slept = sleeps_of(w.tid) - before;
+    OK(umf_fence_signal(fence, 1));
+    ends_by_entry(&w, 1, 0);
+    if (slept > 3) {
+        fprintf(stderr, "a thread that had nothing to do slept %ld times\n", slept);
+        exit(1);
+    }
+    umf_wait_set_unref(set);
+    umf_fence_unref(fence);
+    umf_page_unref(page);
+}
+
 /* A device that wakes nobody: a mapping of the page. */
 static void
 a_fence_that_a_device_writes_is_polled(void)
@@ -434,16 +419,16 @@ a_fence_that_a_device_writes_is_polled(void)
     struct umf_page *page = new_page(2, 0);
     struct umf_fence *device = new_fence(page, UMF_FENCE_DEVICE), *other = new_fence(page, 0);
     struct umf_wait_set *set = new_set();
-    struct waiter w;
+    struct set_sleeper w;
     void *memory;
     OK(umf_page_get_memory(page, 0, &memory, NULL));
     _Atomic uint64_t *value =
         (_Atomic uint64_t *)((char *)memory + umf_fence_offset(device));
     uint64_t id = add(set, device, 1, 1);
     add(set, other, 1, 2);
-    begin(&w, set);
+    fall_asleep_for_set(&w, set);
     atomic_store(value, 1);
-    ends_with(&w, 1, 0);
+    ends_by_entry(&w, 1, 0);
     /* Announced by its driver. */
     modify(set, id, device, 2);
     idle(set);
@@ -451,9 +436,9 @@ a_fence_that_a_device_writes_is_polled(void)
     OK(umf_fence_notify(device));
     expect_only(set, 1, 0);
     modify(set, id, device, 3);
-    begin(&w, set);
+    fall_asleep_for_set(&w, set);
     OK(umf_fence_signal(other, 1));
-    ends_with(&w, 2, 0);
+    ends_by_entry(&w, 2, 0);
     umf_wait_set_unref(set);
     umf_fence_unref(other);
     umf_fence_unref(device);
@@ -467,7 +452,7 @@ a_fence_with_a_notifier_is_waited_for(void)
     struct umf_page *page = new_page(2, 0);
     struct umf_fence *device = new_fence(page, UMF_FENCE_DEVICE);
     struct umf_wait_set *set = new_set();
-    struct waiter w;
+    struct set_sleeper w;
     void *memory;
     int interrupt = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     CHECK(interrupt >= 0);
@@ -478,10 +463,10 @@ a_fence_with_a_notifier_is_waited_for(void)
     uint64_t id = add(set, device, 1, 1);
     for (uint64_t next = 1; next <= 3; next++) {
         modify(set, id, device, next);
-        begin(&w, set);
+        fall_asleep_for_set(&w, set);
         atomic_store(value, next);
         CHECK(eventfd_write(interrupt, 1) == 0);
-        ends_with(&w, 1, 0);
+        ends_by_entry(&w, 1, 0);
     }
     OK(umf_wait_set_remove(set, id));
     umf_wait_set_unref(set);
@@ -517,7 +502,7 @@ a_creator_dies(void)
     struct umf_fence *fence;
     struct umf_loop *loop;
     struct umf_wait_set *set = new_set();
-    struct waiter w;
+    struct set_sleeper w;
     int fd = recv_fd(fds[0]);
     OK(umf_page_import(fd, 0, &page));
     close(fd);
@@ -525,13 +510,13 @@ a_creator_dies(void)
     OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
     OK(umf_loop_tie_page(loop, page, tie[0], 0, NULL, NULL));
     uint64_t id = add(set, fence, 1, 1);
-    begin(&w, set);
+    fall_asleep_for_set(&w, set);
     CHECK(write(fds[0], "s", 1) == 1);
-    ends_with(&w, 1, 0);
+    ends_by_entry(&w, 1, 0);
     modify(set, id, fence, 2);
-    begin(&w, set);
+    fall_asleep_for_set(&w, set);
     CHECK(write(fds[0], "d", 1) == 1);
-    ends_with(&w, 1, -EOWNERDEAD);
+    ends_by_entry(&w, 1, -EOWNERDEAD);
     join_child(pid);
     umf_loop_unref(loop);
     umf_wait_set_unref(set);
@@ -589,15 +574,15 @@ the_last_reference_ends_during_a_wait(void)
     struct umf_page *page = new_page(1, 0);
     struct umf_fence *fence = new_fence(page, 0);
     struct umf_wait_set *set = new_set();
-    struct waiter w;
+    struct set_sleeper w;
     uint32_t slot = umf_fence_index(fence);
     add(set, fence, 1, 1);
     CHECK(umf_wait_set_ref(set) == set);
     umf_wait_set_unref(set);
-    begin(&w, set);
+    fall_asleep_for_set(&w, set);
     umf_wait_set_unref(set);
     OK(umf_fence_signal(fence, 1));
-    ends_with(&w, 1, 0);
+    ends_by_entry(&w, 1, 0);
     umf_fence_unref(fence);
     /* The set, and its reference to the fence, are gone. */
     EXPECT(-ENOENT, umf_fence_open(page, slot, 0, &fence));
@@ -751,6 +736,7 @@ main(int argc, char **argv)
     many_pages_are_waited_for(140);
     entries_change_while_threads_wait();
     more_events_than_the_log_holds();
+    a_thread_sleeps_for_one_page();
     a_fence_that_a_device_writes_is_polled();
     a_fence_with_a_notifier_is_waited_for();
     a_creator_dies();

@@ -144,10 +144,10 @@ impl<'a> PageEvents<'a> {
         self.needless = NeedlessWakeUps::all_paid();
         for (page, is_polled) in pages {
             self.expect_interference(page);
-            let number = self.push(page);
-            self.poll(number, is_polled);
+            let Some(number) = self.push(page) else { break };
+            self.poll(Some(number), is_polled);
         }
-        if !block::can_block_on(self.set_words()) {
+        if !self.set_sleeps_on_page() && !block::can_block_on(self.set_words()) {
             self.too_many_pages = true;
         }
     }
