@@ -133,7 +133,7 @@ impl SlotIndex {
     }
 
     /// Has `scan` check the conditions on the slots with events since the last time. Returns false
-    /// if they are not known, or too many to look up: then everything has to be checked.
+    /// if they are not known, or too many: then everything has to be checked.
     #[inline(never)]
     pub(super) fn check_signaled(
         &self,
@@ -144,7 +144,15 @@ impl SlotIndex {
         if events.too_many_pages || !self.is_quick(conditions.count()) {
             return Ok(false);
         }
-        events.for_each_signaled(|page, slot| self.check(page, slot, conditions, scan))
+        // A peer may name a slot with many conditions again and again.
+        let (mut checked, most) = (0, conditions.count());
+        let is_complete = events.for_each_signaled(|page, slot| {
+            if checked <= most {
+                checked += self.check(page, slot, conditions, scan)?;
+            }
+            Ok(())
+        })?;
+        Ok(is_complete && checked <= most)
     }
 
     /// Has `scan` check the conditions whose value a device may have written, after an interrupt.
@@ -176,14 +184,15 @@ impl SlotIndex {
         matches!(self, SlotIndex::Sorted(_)) || count <= LINEAR_MAX
     }
 
-    /// Has `scan` check every condition on a slot of a page.
+    /// Has `scan` check every condition on a slot of a page. Returns how many.
     fn check(
         &self,
         (number, page): (usize, &Page),
         slot: u32,
         conditions: &impl Conditions,
         scan: &mut Scan,
-    ) -> Result<()> {
+    ) -> Result<usize> {
+        let mut checked = 0;
         match self {
             SlotIndex::Linear => {
                 for index in 0..conditions.count() {
@@ -191,6 +200,7 @@ impl SlotIndex {
                     let fence = condition.fence;
                     if fence.index() == slot && std::ptr::eq(fence.page(), page) {
                         scan.recheck(index, condition, WaitTarget::Page);
+                        checked += 1;
                     }
                 }
             }
@@ -200,9 +210,10 @@ impl SlotIndex {
                 let found = entries.iter().skip(first);
                 for entry in found.take_while(|entry| key(entry) == (number, slot)) {
                     scan.recheck(entry.2, conditions.get(entry.2)?, WaitTarget::Page);
+                    checked += 1;
                 }
             }
         }
-        Ok(())
+        Ok(checked)
     }
 }

@@ -299,13 +299,16 @@ impl SetPage {
         match self.page.events().signaled_since(seen, self.sequence) {
             None => self.must_check_all = true,
             Some(signaled) => {
+                let mut checked = 0;
                 for slot in signaled {
                     match slot {
-                        None => self.must_check_all = true,
-                        Some(slot) => {
+                        Some(slot) if checked <= u64::from(entries.count) => {
                             let first = self.slots.get(&slot);
-                            first.map(|first| entries.check_slot(*first));
+                            checked += first.map_or(0, |first| entries.check_slot(*first).0);
                         }
+                        // An entry of the log is not written yet. Or a peer names a slot with many
+                        // entries again and again.
+                        None | Some(_) => self.must_check_all = true,
                     }
                 }
             }
