@@ -208,8 +208,11 @@ impl Entries {
         self.set_ready(number, false);
         let place = self.places.get_mut(number as usize)?;
         let entry = place.entry.take()?;
-        place.generation = place.generation.wrapping_add(1).max(1);
-        place.next_free = std::mem::replace(&mut self.free, number);
+        place.generation = place.generation.wrapping_add(1);
+        // A place whose generations are used up is not used again: no id names two entries.
+        if place.generation != 0 {
+            place.next_free = std::mem::replace(&mut self.free, number);
+        }
         self.count -= 1;
         Some(entry)
     }
@@ -600,4 +603,32 @@ fn rests(page: &Page) -> bool {
 
 fn address(page: &Page) -> usize {
     std::ptr::from_ref(page) as usize
+}
+
+#[cfg(all(test, not(modeled)))]
+mod tests {
+    use super::*;
+    use crate::shm::generation::Kind;
+    use crate::wait::Condition;
+
+    #[test]
+    fn no_id_names_another_entry_after_all_generations_of_its_place() -> Result<()> {
+        let page = Page::create(1)?;
+        let fence = Fence::create(&page, Kind::PLAIN, 0)?;
+        let predicate = Condition::reached(&fence, 1)?.predicate();
+        let mut table = SetTable::new();
+        let (first, _) = table.add(fence.clone(), predicate, 0)?;
+        let _ = table.remove(first)?;
+        for place in &mut table.entries.places {
+            place.generation = u32::MAX;
+        }
+        let (last, _) = table.add(fence.clone(), predicate, 0)?;
+        assert_eq!(last >> 32, u64::from(u32::MAX));
+        let _ = table.remove(last)?;
+        let (next, _) = table.add(fence.clone(), predicate, 0)?;
+        assert!(next != first && next != last && next >> 32 != 0, "{next:#x}");
+        assert!(table.remove(last).is_err() && table.remove(u64::from(last as u32)).is_err());
+        assert_eq!(table.count(), 1);
+        Ok(())
+    }
 }
