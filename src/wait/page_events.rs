@@ -499,6 +499,11 @@ impl<'a> PageEvents<'a> {
         }
     }
 
+    /// The last wake-up led to nothing here, but to something in another thread: no page pays.
+    pub(super) fn excuse(&mut self) {
+        self.needless.excuse();
+    }
+
     /// The end of the next sleep. Decides which pages rest meanwhile.
     #[inline(never)] // its stack is free again before the sleep
     fn until(&mut self, can_block: bool, deadline: Deadline) -> Deadline {

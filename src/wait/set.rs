@@ -196,10 +196,14 @@ impl WaitSet {
         events.add_set(pages.iter());
         let mut records = WaitRecords::new();
         // What ended the last sleep. The first check is of polled fences, too.
-        let (mut reason, mut has_slept) = (WakeReason::Poll, false);
+        let mut reason = WakeReason::Poll;
+        // What the threads of the set had found when this one went to sleep.
+        let mut found_before = None;
         loop {
             let on_page = events.set_sleeps_on_page();
             let mut table = self.lock();
+            // What another thread found since has woken this one too.
+            let is_needless = found_before == Some(table.found());
             table.listen(match reason {
                 WakeReason::Event | WakeReason::Interrupt => Scope::Events,
                 WakeReason::Poll => Scope::Polled,
@@ -215,14 +219,16 @@ impl WaitSet {
             let expected = self.changes.load(Ordering::SeqCst);
             table.sleepers += 1;
             table.page_sleepers += u32::from(on_page);
+            let found = table.found();
             drop(table);
-            if has_slept {
-                events.account(None::<std::iter::Empty<_>>);
+            match found_before.replace(found) {
+                None => {}
+                Some(_) if is_needless => events.account(None::<std::iter::Empty<_>>),
+                Some(_) => events.excuse(),
             }
             let changes = Word { word: &self.changes, expected };
             records.write(recorded)?;
             let slept = events.sleep_for_set(Some(changes).filter(|_| !on_page), deadline);
-            has_slept = true;
             let mut table = self.lock();
             table.sleepers -= 1;
             table.page_sleepers -= u32::from(on_page);
@@ -267,5 +273,54 @@ impl Conditions for Recorded {
         let (fence, predicate) =
             self.entries.get(index).and_then(Option::as_ref).ok_or(Error::Unexpected)?;
         Ok(predicate.of(fence))
+    }
+}
+
+#[cfg(all(test, not(modeled)))]
+mod tests {
+    use super::*;
+    use crate::shm::generation::Kind;
+    use crate::shm::page::Page;
+    use crate::shm::page_budget::clock;
+    use std::sync::atomic::AtomicU64;
+
+    #[test]
+    fn a_page_does_not_pay_for_a_wake_up_whose_entry_another_thread_took() -> Result<()> {
+        const LAST: u64 = 1000;
+        const THREADS: u32 = 3;
+        let page = Page::create(1)?;
+        let fence = Fence::create(&page, Kind::PLAIN, 0)?;
+        let set = WaitSet::new()?;
+        let reaches = |value| Condition::reached(&fence, value).map(|wait| wait.predicate());
+        let id = set.add(fence.clone(), reaches(1)?, 0)?;
+        let taken = AtomicU64::new(0);
+        let take = || -> Result<()> {
+            while taken.load(Ordering::SeqCst) < LAST {
+                set.wait(1, Deadline::NEVER, |_, _| {})?;
+                let value = fence.value();
+                if taken.fetch_max(value, Ordering::SeqCst) < value && value < LAST {
+                    set.modify(id, &fence, reaches(value + 1)?)?;
+                }
+            }
+            Ok(())
+        };
+        let rested = std::thread::scope(|scope| {
+            let threads = [(); THREADS as usize].map(|()| scope.spawn(take));
+            let mut rested = 0;
+            for value in 1..=LAST {
+                while set.lock().sleepers < THREADS {
+                    std::thread::yield_now();
+                }
+                rested += u64::from(page.budget().rests_until(clock).is_some());
+                assert_eq!(fence.signal(value), Ok(()));
+                while taken.load(Ordering::SeqCst) < value {
+                    std::thread::yield_now();
+                }
+            }
+            assert!(threads.into_iter().all(|thread| matches!(thread.join(), Ok(Ok(())))));
+            rested
+        });
+        assert_eq!(rested, 0);
+        Ok(())
     }
 }

@@ -131,6 +131,8 @@ struct Entries {
     count: u32,
     ready: Chain,
     ready_count: u32,
+    /// How often an entry became ready, modulo 2^32.
+    found: u32,
 }
 
 /// Room for one entry at a time. An id names a place and its generation, which is never 0.
@@ -155,8 +157,14 @@ impl Entry {
 }
 
 impl Entries {
-    const NEW: Entries =
-        Entries { places: Vec::new(), free: NONE, count: 0, ready: EMPTY, ready_count: 0 };
+    const NEW: Entries = Entries {
+        places: Vec::new(),
+        free: NONE,
+        count: 0,
+        ready: EMPTY,
+        ready_count: 0,
+        found: 0,
+    };
 
     fn get(&self, number: u32) -> Option<&Entry> {
         self.places.get(number as usize)?.entry.as_ref()
@@ -272,6 +280,7 @@ impl Entries {
         let is_new = !entry.is_ready && entry.settle().is_some();
         if is_new {
             self.set_ready(number, true);
+            self.found = self.found.wrapping_add(1);
         }
         is_new
     }
@@ -362,6 +371,11 @@ impl SetTable {
     /// The number of entries.
     pub(super) fn count(&self) -> u32 {
         self.entries.count
+    }
+
+    /// How often an entry became ready, modulo 2^32.
+    pub(super) fn found(&self) -> u32 {
+        self.entries.found
     }
 
     /// Adds an entry, and returns its id. On failure nothing has changed.
