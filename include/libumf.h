@@ -173,15 +173,16 @@ uint32_t umf_version(void);
  * Bit of umf_caps.flags: one wait can sleep on the fences of up to 128 pages.
  *
  * Read it before you rely on two kinds of waits, which poll at intervals without it, as those on
- * fences with UMF_FENCE_DEVICE do. These are umf_wait() on fences of more than one page, and every
- * wait for a fence that only another process may signal (UMF_PAGE_SINGLE_WRITER). It needs Linux
- * 5.16 and no sandbox that forbids futex_waitv.
+ * fences with UMF_FENCE_DEVICE do. These are umf_wait() and wait sets on fences of more than one
+ * page, and every wait for a fence that only another process may signal (UMF_PAGE_SINGLE_WRITER).
+ * It needs Linux 5.16 and no sandbox that forbids futex_waitv.
  *
  * A sandbox may kill a process for futex_waitv. Where a filter of system calls is in force, the
- * library asks for it only in umf_query_caps(), for waits and loops over several pages, and for
- * watches of a UMF_PAGE_SINGLE_WRITER page of another process. Until one of these has asked, a
- * loop wakes once a second there, and other signals in the page wake its waiters more often. Enter
- * such a sandbox before the first wait, and do not call umf_query_caps() there. Since 0.1.
+ * library asks for it only in umf_query_caps(), for waits and loops over several pages, for
+ * watches and wait sets of a UMF_PAGE_SINGLE_WRITER page of another process, and for watches of an
+ * xshmfence. Until one of these has asked, a loop wakes once a second there, and other signals in
+ * the page wake its waiters more often. Enter such a sandbox before the first wait, and do not
+ * call umf_query_caps() there. Since 0.1.
  */
 #define UMF_CAP_WAIT_MANY_PAGES (1ULL << 0)
 
@@ -677,9 +678,10 @@ struct umf_fence;
  * is submitted. Any number of rewinds are remembered, unless another wait on the fence begins
  * meanwhile. Then the last two are, until 2^18 more waits on the fence have begun. Beyond that,
  * the wait goes on as if it had not been met. Watches of one event loop do not count as other
- * waits for each other. In a page with UMF_PAGE_SINGLE_WRITER, the last two are remembered. From
- * 2^39 on, a rewound value counts rounded down, by less than one part in 2^38. Other operators,
- * UMF_OP_SIGNED and masks compare the value that is there when the waiter looks.
+ * waits for each other, nor do entries of one wait set. In a page with UMF_PAGE_SINGLE_WRITER, the
+ * last two are remembered. From 2^39 on, a rewound value counts rounded down, by less than one
+ * part in 2^38. Other operators, UMF_OP_SIGNED and masks compare the value that is there when the
+ * waiter looks.
  *
  * Of a fence that a device writes too, rewinds by the device are not remembered, and of those by
  * programs only the last. umf_page_notify() wakes all its waiters, and while one waits, the device
@@ -691,7 +693,7 @@ struct umf_fence;
  * Create a fence in a free slot of a page.
  *
  * The fence lives until this process ends its last reference (but see UMF_FENCE_LASTING): keep one
- * until every waiter is done. Watches and jobs of this process hold references too.
+ * until every waiter is done. Watches, jobs and wait sets of this process hold references too.
  *
  * When the fence ends, waits in all processes for values that it has not reached return -ESTALE.
  * The slot becomes free for a new fence, which handles to the old fence never see. Waits for
@@ -965,8 +967,9 @@ uint64_t umf_fence_pending_value(const struct umf_fence *fence);
  *
  * For frame statistics: when the work of a frame was done, as sync_file reports it for a kernel
  * fence (SYNC_IOC_FILE_INFO). The page must have UMF_PAGE_TIMESTAMPS. The times of the last seven
- * values are known, and only of the values that were signaled: a signal that passes a value gives
- * it no time. A consumer asks when its wait or watch is over, or some frames later.
+ * values are known, or of fewer if several signalers raced for one. Only values that were signaled
+ * have one: a signal that passes a value gives it no time. A consumer asks when its wait or watch
+ * is over, or some frames later.
  *
  * The time is when the signaler called umf_fence_signal(), or when its job or watch signaled. The
  * value was not reached before. An import passes on when the kernel fence signaled. If several
@@ -1450,7 +1453,8 @@ int umf_fence_wait(struct umf_fence *fence, uint64_t value, uint64_t abs_timeout
 #define UMF_WAIT_ANY (1ULL << 0)
 
 /**
- * Flag of umf_wait(), umf_loop_watch() and umf_loop_export_eventfd(): wait for the pending value.
+ * Flag of umf_wait(), wait sets, umf_loop_watch() and umf_loop_export_eventfd(): wait for the
+ * pending value.
  *
  * The wait ends when work was submitted that will signal the value (umf_fence_submit()), before it
  * is signaled. Since 0.1.
@@ -1486,7 +1490,7 @@ int umf_fence_wait(struct umf_fence *fence, uint64_t value, uint64_t abs_timeout
  */
 #define UMF_OP_SIGNED 256
 
-/** A condition on one fence, for umf_wait(), watches and jobs. Since 0.1. */
+/** A condition on one fence, for umf_wait(), wait sets, watches and jobs. Since 0.1. */
 struct umf_condition {
     /** The fence. The caller keeps its reference until the call returns. */
     struct umf_fence *fence;
@@ -1548,10 +1552,11 @@ struct umf_condition {
  *   -ESTALE      a fence ended before its entry was met: see umf_fence_create()
  *
  * POSIX signals do not interrupt the wait. Thread-safe; async-signal-safe for up to 128 entries.
- * Over fences of more than 8 pages, a wait that blocks maps some KiB of memory with mmap(), which
- * it unmaps before it returns. If that fails, it polls. With more than 16 entries, of which one
- * has UMF_FENCE_UNORDERED, it does the same; if that fails, its last entries miss rewinds. With
- * more than 128 entries, it also allocates memory, and is slower if there is none. Since 0.1.
+ * A wait that blocks may map some KiB of memory with mmap(), which it unmaps before it returns:
+ * for more than three entries, or several notifiers. If that fails, it polls. With more than eight
+ * entries, of which one has UMF_FENCE_UNORDERED, it does the same; if that fails, its last entries
+ * miss rewinds. With more than 128 entries, it also allocates memory, and is slower if there is
+ * none. Since 0.1.
  */
 int umf_wait(const struct umf_condition *waits,
              uint32_t count,
@@ -1639,9 +1644,9 @@ void umf_wait_set_unref(struct umf_wait_set *set);
 /**
  * Add a condition to a wait set.
  *
- * A set may have several entries for one fence. A thread that waits notices the new entry. While
- * an entry is not met, each signal that comes near its value costs the signaler a system call,
- * also if nobody waits: as for a watch.
+ * A set may have several entries for one fence. A thread that waits notices the new entry. An
+ * entry that is not met is registered as a waiter, also while no thread waits: the next signal
+ * near its value costs the signaler a system call.
  *
  * @set: the set.
  * @wait: the condition, as an entry of umf_wait(). Copied. The set keeps a reference to the fence
@@ -1724,9 +1729,10 @@ int umf_wait_set_remove(struct umf_wait_set *set, uint64_t id);
  * for the next time alone.
  *
  * A wait costs what has changed since the last one, however many entries the set has. There are
- * two exceptions. If more than 256 events of a page came meanwhile, all entries for that page are
- * checked once. Entries of fences with UMF_FENCE_DEVICE and without a notifier are checked at
- * intervals, as in umf_wait().
+ * three exceptions. If more than 256 events of a page came meanwhile, all entries for that page
+ * are checked once. Entries of fences with UMF_FENCE_DEVICE that had no notifier when they were
+ * added are checked at intervals, as in umf_wait(). With an entry of a fence with
+ * UMF_FENCE_UNORDERED that is reported, added or modified, the others of that fence are checked.
  *
  * Several threads may wait for one set, and add, modify and remove entries meanwhile. Each of
  * those that sleep when an entry becomes ready may report it. A wait for a set without entries

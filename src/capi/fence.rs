@@ -78,9 +78,10 @@ pub const UMF_FENCE_LASTING: u64 = 1 << 2;
 /// is submitted. Any number of rewinds are remembered, unless another wait on the fence begins
 /// meanwhile. Then the last two are, until 2^18 more waits on the fence have begun. Beyond that,
 /// the wait goes on as if it had not been met. Watches of one event loop do not count as other
-/// waits for each other. In a page with UMF_PAGE_SINGLE_WRITER, the last two are remembered. From
-/// 2^39 on, a rewound value counts rounded down, by less than one part in 2^38. Other operators,
-/// UMF_OP_SIGNED and masks compare the value that is there when the waiter looks.
+/// waits for each other, nor do entries of one wait set. In a page with UMF_PAGE_SINGLE_WRITER, the
+/// last two are remembered. From 2^39 on, a rewound value counts rounded down, by less than one
+/// part in 2^38. Other operators, UMF_OP_SIGNED and masks compare the value that is there when the
+/// waiter looks.
 ///
 /// Of a fence that a device writes too, rewinds by the device are not remembered, and of those by
 /// programs only the last. umf_page_notify() wakes all its waiters, and while one waits, the device
@@ -90,7 +91,7 @@ pub const UMF_FENCE_UNORDERED: u64 = 1 << 4;
 /// Create a fence in a free slot of a page.
 ///
 /// The fence lives until this process ends its last reference (but see UMF_FENCE_LASTING): keep one
-/// until every waiter is done. Watches and jobs of this process hold references too.
+/// until every waiter is done. Watches, jobs and wait sets of this process hold references too.
 ///
 /// When the fence ends, waits in all processes for values that it has not reached return -ESTALE.
 /// The slot becomes free for a new fence, which handles to the old fence never see. Waits for
@@ -430,8 +431,9 @@ pub unsafe extern "C" fn umf_fence_pending_value(fence: *const umf_fence) -> u64
 ///
 /// For frame statistics: when the work of a frame was done, as sync_file reports it for a kernel
 /// fence (SYNC_IOC_FILE_INFO). The page must have UMF_PAGE_TIMESTAMPS. The times of the last seven
-/// values are known, and only of the values that were signaled: a signal that passes a value gives
-/// it no time. A consumer asks when its wait or watch is over, or some frames later.
+/// values are known, or of fewer if several signalers raced for one. Only values that were signaled
+/// have one: a signal that passes a value gives it no time. A consumer asks when its wait or watch
+/// is over, or some frames later.
 ///
 /// The time is when the signaler called umf_fence_signal(), or when its job or watch signaled. The
 /// value was not reached before. An import passes on when the kernel fence signaled. If several

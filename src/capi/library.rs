@@ -42,15 +42,16 @@ pub extern "C" fn umf_version() -> u32 {
 /// Bit of umf_caps.flags: one wait can sleep on the fences of up to 128 pages.
 ///
 /// Read it before you rely on two kinds of waits, which poll at intervals without it, as those on
-/// fences with UMF_FENCE_DEVICE do. These are umf_wait() on fences of more than one page, and every
-/// wait for a fence that only another process may signal (UMF_PAGE_SINGLE_WRITER). It needs Linux
-/// 5.16 and no sandbox that forbids futex_waitv.
+/// fences with UMF_FENCE_DEVICE do. These are umf_wait() and wait sets on fences of more than one
+/// page, and every wait for a fence that only another process may signal (UMF_PAGE_SINGLE_WRITER).
+/// It needs Linux 5.16 and no sandbox that forbids futex_waitv.
 ///
 /// A sandbox may kill a process for futex_waitv. Where a filter of system calls is in force, the
-/// library asks for it only in umf_query_caps(), for waits and loops over several pages, and for
-/// watches of a UMF_PAGE_SINGLE_WRITER page of another process. Until one of these has asked, a
-/// loop wakes once a second there, and other signals in the page wake its waiters more often. Enter
-/// such a sandbox before the first wait, and do not call umf_query_caps() there. Since 0.1.
+/// library asks for it only in umf_query_caps(), for waits and loops over several pages, for
+/// watches and wait sets of a UMF_PAGE_SINGLE_WRITER page of another process, and for watches of an
+/// xshmfence. Until one of these has asked, a loop wakes once a second there, and other signals in
+/// the page wake its waiters more often. Enter such a sandbox before the first wait, and do not
+/// call umf_query_caps() there. Since 0.1.
 pub const UMF_CAP_WAIT_MANY_PAGES: u64 = 1 << 0;
 
 /// Bit of umf_caps.flags: this process can open /dev/udmabuf.

@@ -77,7 +77,8 @@ pub const UMF_WAIT_MAX: u32 = 1048576;
 /// Flag of umf_wait(): wait until one of the entries is met, not all of them. Since 0.1.
 pub const UMF_WAIT_ANY: u64 = 1 << 0;
 
-/// Flag of umf_wait(), umf_loop_watch() and umf_loop_export_eventfd(): wait for the pending value.
+/// Flag of umf_wait(), wait sets, umf_loop_watch() and umf_loop_export_eventfd(): wait for the
+/// pending value.
 ///
 /// The wait ends when work was submitted that will signal the value (umf_fence_submit()), before it
 /// is signaled. Since 0.1.
@@ -108,7 +109,7 @@ pub const UMF_OP_LE: u32 = 5;
 /// Only for fences with UMF_FENCE_UNORDERED, and without a mask. Since 0.1.
 pub const UMF_OP_SIGNED: u32 = 256;
 
-/// A condition on one fence, for umf_wait(), watches and jobs. Since 0.1.
+/// A condition on one fence, for umf_wait(), wait sets, watches and jobs. Since 0.1.
 #[repr(C)]
 pub struct umf_condition {
     /// The fence. The caller keeps its reference until the call returns.
@@ -168,10 +169,11 @@ pub struct umf_condition {
 ///   -ESTALE      a fence ended before its entry was met: see umf_fence_create()
 ///
 /// POSIX signals do not interrupt the wait. Thread-safe; async-signal-safe for up to 128 entries.
-/// Over fences of more than 8 pages, a wait that blocks maps some KiB of memory with mmap(), which
-/// it unmaps before it returns. If that fails, it polls. With more than 16 entries, of which one
-/// has UMF_FENCE_UNORDERED, it does the same; if that fails, its last entries miss rewinds. With
-/// more than 128 entries, it also allocates memory, and is slower if there is none. Since 0.1.
+/// A wait that blocks may map some KiB of memory with mmap(), which it unmaps before it returns:
+/// for more than three entries, or several notifiers. If that fails, it polls. With more than eight
+/// entries, of which one has UMF_FENCE_UNORDERED, it does the same; if that fails, its last entries
+/// miss rewinds. With more than 128 entries, it also allocates memory, and is slower if there is
+/// none. Since 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn umf_wait(
     waits: *const umf_condition,

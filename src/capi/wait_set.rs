@@ -100,9 +100,9 @@ pub unsafe extern "C" fn umf_wait_set_unref(set: *mut umf_wait_set) {
 
 /// Add a condition to a wait set.
 ///
-/// A set may have several entries for one fence. A thread that waits notices the new entry. While
-/// an entry is not met, each signal that comes near its value costs the signaler a system call,
-/// also if nobody waits: as for a watch.
+/// A set may have several entries for one fence. A thread that waits notices the new entry. An
+/// entry that is not met is registered as a waiter, also while no thread waits: the next signal
+/// near its value costs the signaler a system call.
 ///
 /// @set: the set.
 /// @wait: the condition, as an entry of umf_wait(). Copied. The set keeps a reference to the fence
@@ -203,9 +203,10 @@ pub unsafe extern "C" fn umf_wait_set_remove(set: *mut umf_wait_set, id: u64) ->
 /// for the next time alone.
 ///
 /// A wait costs what has changed since the last one, however many entries the set has. There are
-/// two exceptions. If more than 256 events of a page came meanwhile, all entries for that page are
-/// checked once. Entries of fences with UMF_FENCE_DEVICE and without a notifier are checked at
-/// intervals, as in umf_wait().
+/// three exceptions. If more than 256 events of a page came meanwhile, all entries for that page
+/// are checked once. Entries of fences with UMF_FENCE_DEVICE that had no notifier when they were
+/// added are checked at intervals, as in umf_wait(). With an entry of a fence with
+/// UMF_FENCE_UNORDERED that is reported, added or modified, the others of that fence are checked.
 ///
 /// Several threads may wait for one set, and add, modify and remove entries meanwhile. Each of
 /// those that sleep when an entry becomes ready may report it. A wait for a set without entries
