@@ -4,6 +4,7 @@
  * sleep on: the same results everywhere. The same in a sandbox that forbids futex_waitv, with
  * either errno, from the start or after the library was first used.
  */
+#include "raw_page.h"
 #include "sandbox.h"
 #include "sleeper.h"
 
@@ -285,6 +286,29 @@ neither_signals_nor_waits_allocate(uint32_t pages, uint32_t count)
     destroy(&w);
 }
 
+/* More checks than there are entries end in one check of all. A peer wrote the events but the last,
+ * which wakes the thread. */
+static void
+one_fence_with_many_events_hides_no_other(void)
+{
+    struct world w = create(1, 2, 60);
+    struct sleeper sleeper = sleeper_of(&w, UMF_WAIT_ANY);
+    struct raw raw = map_raw(w.page[0]);
+    uint32_t *events = (uint32_t *)(void *)(raw.bytes + EVENT_COUNT);
+    uint64_t *log = (uint64_t *)(void *)(raw.bytes + EVENT_LOG);
+    fall_asleep(&sleeper);
+    for (int i = 0; i < 10; i++) {
+        uint32_t event = __atomic_load_n(events, __ATOMIC_RELAXED);
+        log[event % EVENT_LOG_LENGTH] = (uint64_t)(event + 1) << 32 | umf_fence_index(w.fence[0]);
+        __atomic_fetch_add(events, 1, __ATOMIC_RELEASE);
+    }
+    OK(umf_fence_signal(w.fence[1], 1));
+    OK(end_of(&sleeper));
+    CHECK(sleeper.index % 2 == 1);
+    unmap_raw(&raw);
+    destroy(&w);
+}
+
 static void
 everything(void)
 {
@@ -308,6 +332,7 @@ everything(void)
         the_same_fence_may_come_again(pages);
         pending_waits_end_with_a_submission(pages);
     }
+    one_fence_with_many_events_hides_no_other();
     a_hundred_thousand_entries(1);
     a_hundred_thousand_entries(200);
 }

@@ -388,6 +388,26 @@ more_events_than_the_log_holds(void)
     umf_page_unref(page);
 }
 
+/* More checks than there are entries end in one check of all. */
+static void
+one_fence_with_many_events_hides_no_other(void)
+{
+    struct umf_page *page = new_page(2, 0);
+    struct umf_fence *named = new_fence(page, 0), *other = new_fence(page, 0);
+    struct umf_wait_set *set = new_set();
+    for (uint64_t i = 0; i < 10; i++)
+        add(set, named, 1, i);
+    add(set, other, 1, 10);
+    for (int i = 0; i < 10; i++)
+        OK(umf_fence_notify(named));
+    OK(umf_fence_signal(other, 1));
+    expect_only(set, 10, 0);
+    umf_wait_set_unref(set);
+    umf_fence_unref(other);
+    umf_fence_unref(named);
+    umf_page_unref(page);
+}
+
 /* A thread that sleeps for one page does not poll. */
 static void
 a_thread_sleeps_for_one_page(void)
@@ -736,6 +756,7 @@ main(int argc, char **argv)
     many_pages_are_waited_for(140);
     entries_change_while_threads_wait();
     more_events_than_the_log_holds();
+    one_fence_with_many_events_hides_no_other();
     a_thread_sleeps_for_one_page();
     a_fence_that_a_device_writes_is_polled();
     a_fence_with_a_notifier_is_waited_for();

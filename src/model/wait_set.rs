@@ -89,28 +89,31 @@ fn an_entry_that_is_added_while_a_thread_sleeps_gets_its_signal() {
     });
 }
 
-fn added_when_met_wakes(has_waitv: bool) {
-    futex::set_has_waitv(has_waitv);
-    check_bounded(2, || {
-        let (_page, a, b) = two_fences();
-        assert_eq!(b.signal(1), Ok(()));
-        let set = new_set();
-        add(&set, &a, 1, 1);
-        let waiter = waits(&set);
-        add(&set, &b, 1, 2);
-        assert_eq!(waiter.join().unwrap(), [(2, Ok(()))]);
-    });
+/// The thread sleeps on the word of its one page, and not on that of the set.
+fn page_alone(model: fn()) {
+    futex::set_has_waitv(false);
+    check_bounded(2, model);
     futex::set_has_waitv(true);
+}
+
+fn added_when_met_wakes() {
+    let (_page, a, b) = two_fences();
+    assert_eq!(b.signal(1), Ok(()));
+    let set = new_set();
+    add(&set, &a, 1, 1);
+    let waiter = waits(&set);
+    add(&set, &b, 1, 2);
+    assert_eq!(waiter.join().unwrap(), [(2, Ok(()))]);
 }
 
 #[test]
 fn an_entry_that_is_met_when_it_is_added_wakes_a_thread_that_sleeps() {
-    added_when_met_wakes(true);
+    check_bounded(2, added_when_met_wakes);
 }
 
 #[test]
 fn an_entry_that_is_met_when_it_is_added_wakes_a_thread_on_the_page_alone() {
-    added_when_met_wakes(false);
+    page_alone(added_when_met_wakes);
 }
 
 #[test]
@@ -306,5 +309,72 @@ fn a_set_gets_the_signal_of_a_page_that_rests() {
         assert_eq!(a.signal(1), Ok(()));
         assert_eq!(waiter.join().unwrap(), [(1, Ok(()))]);
         clock.join().unwrap();
+    });
+}
+
+#[test]
+fn a_thread_on_a_page_alone_leaves_it_with_its_last_entry() {
+    page_alone(|| {
+        let ((_p, a), (_q, b)) = (fence(0), fence(0));
+        let set = new_set();
+        let id = add(&set, &a, 1, 1);
+        let waiter = waits(&set);
+        assert_eq!(set.remove(id), Ok(()));
+        assert_eq!(a.signal(1), Ok(()));
+        add(&set, &b, 1, 2);
+        assert_eq!(b.signal(1), Ok(()));
+        assert_eq!(waiter.join().unwrap(), [(2, Ok(()))]);
+    });
+}
+
+#[test]
+fn an_entry_that_is_modified_to_a_value_that_is_there_wakes_a_thread_on_the_page_alone() {
+    page_alone(|| {
+        let (_page, a) = fence(1);
+        let set = new_set();
+        let id = add(&set, &a, 2, 1);
+        let waiter = waits(&set);
+        modify(&set, id, &a, 1);
+        assert_eq!(waiter.join().unwrap(), [(1, Ok(()))]);
+    });
+}
+
+#[test]
+fn two_threads_on_a_page_alone_both_get_an_entry_that_is_added() {
+    page_alone(|| {
+        let (_page, a, b) = two_fences();
+        assert_eq!(b.signal(1), Ok(()));
+        let set = new_set();
+        add(&set, &a, 1, 1);
+        let waiter = waits(&set);
+        let adder = {
+            let (set, b) = (set.clone(), b.clone());
+            thread::spawn(move || drop(add(&set, &b, 1, 2)))
+        };
+        assert_eq!(wait(&set), [(2, Ok(()))]);
+        assert_eq!(waiter.join().unwrap(), [(2, Ok(()))]);
+        adder.join().unwrap();
+    });
+}
+
+#[test]
+fn two_threads_are_each_told_of_an_entry_of_two_on_a_fence_without_order() {
+    check_bounded(2, || {
+        let page = Page::create(1).unwrap();
+        let unordered = Kind { unordered: true, ..Kind::PLAIN };
+        let a = Fence::create(&page, unordered, 0).unwrap();
+        let set = new_set();
+        add(&set, &a, 5, 1);
+        add(&set, &a, 3, 2);
+        let other = {
+            let set = set.clone();
+            thread::spawn(move || set.wait(1, Deadline::NEVER, |_, _| {}).unwrap())
+        };
+        assert_eq!(a.signal(5), Ok(()));
+        assert_eq!(set.wait(1, Deadline::NEVER, |_, _| {}), Ok(1));
+        assert_eq!(other.join().unwrap(), 1);
+        assert_eq!(a.signal(0), Ok(()));
+        // Each entry held after it was last reported.
+        assert!(!wait(&set).is_empty());
     });
 }
