@@ -2,8 +2,8 @@
 /*
  * A peer does to a page all that it can: it writes to all of it at random and by the rules of its
  * layout, punches holes, tries to change its size, and wakes, requeues and locks the threads that
- * sleep on its words. Meanwhile this process waits, watches, queues, signals, creates, opens,
- * imports, converts and writes the graph.
+ * sleep on its words. Meanwhile this process waits, for lists and for a set that changes, watches,
+ * queues, signals, creates, opens, imports, converts and writes the graph.
  *
  * Checks: no crash and no SIGBUS; every call returns a documented result by its deadline; seen
  * values stay; every callback's data is released exactly once; no descriptor and no mapping of a
@@ -303,12 +303,66 @@ entry(uint64_t *state)
     return entry;
 }
 
+/* The wait set of two threads, and the entries of each. */
+#define ENTRIES 16
+static struct umf_wait_set *shared_set;
+static uint64_t ids[2][ENTRIES];
+
+static void
+add_to_set(unsigned thread, uint32_t i, const struct umf_condition *wait, uint64_t flags)
+{
+    if (ids[thread][i])
+        OK(umf_wait_set_remove(shared_set, ids[thread][i]));
+    ids[thread][i] = 0;
+    ONE_OF(umf_wait_set_add(shared_set, wait, flags, thread * ENTRIES + i, &ids[thread][i]), 0,
+           -EINVAL);
+}
+
+static void
+empty_set(unsigned thread)
+{
+    for (uint32_t i = 0; i < ENTRIES; i++) {
+        if (ids[thread][i])
+            OK(umf_wait_set_remove(shared_set, ids[thread][i]));
+        ids[thread][i] = 0;
+    }
+}
+
+/* Waits, and checks what is reported. Returns the first result. */
+static int
+wait_for_set(uint64_t deadline)
+{
+    struct umf_wait_set_result results[3];
+    uint32_t count = 4;
+    int got = ONE_OF(umf_wait_set_wait(shared_set, results, 3, deadline, &count), 0, -ETIME);
+    if (got != 0) {
+        CHECK(count == 4 && deadline != FOREVER);
+        return got;
+    }
+    CHECK(count >= 1 && count <= 3);
+    for (uint32_t i = 0; i < count; i++) {
+        CHECK(results[i].id != 0 && results[i].user_data < 2 * ENTRIES);
+        ONE_OF(results[i].result, 0, FAILED, -ERANGE);
+    }
+    return results[0].result;
+}
+
+static int
+rest_in_set(unsigned thread, const struct umf_condition *list)
+{
+    for (uint32_t i = 0; i < STEADY; i++)
+        add_to_set(thread, i, &list[i], 0);
+    return wait_for_set(FOREVER);
+}
+
 /* Meets the other threads before and after. The fences are signaled once this process was seen
  * to be idle. */
 static void
 rest(unsigned kind)
 {
     struct umf_condition list[STEADY];
+    if (kind > 4)
+        empty_set(kind - 5);
     pthread_barrier_wait(&barrier); /* all threads are here */
     pthread_barrier_wait(&barrier); /* there are fences to wait for */
     for (unsigned i = 0; i < STEADY; i++)
@@ -319,7 +373,8 @@ rest(unsigned kind)
     case 1: answer = umf_wait(list, STEADY, UMF_WAIT_ANY, FOREVER, NULL); break;
     case 2: answer = umf_wait(list, STEADY, 0, FOREVER, NULL); break;
     case 3: answer = umf_wait(list, 3, UMF_WAIT_ANY | UMF_WAIT_PENDING, FOREVER, NULL); break;
-    default: answer = umf_fence_wait(steady[2], LAST(2), FOREVER); break; /* a device's */
+    case 4: answer = umf_fence_wait(steady[2], LAST(2), FOREVER); break; /* a device's */
+    default: answer = rest_in_set(kind - 5, list); break;
     }
     if (ONE_OF(answer, 0, FAILED) == 0)
         atomic_fetch_add(&met, 1);
@@ -370,6 +425,43 @@ waits(void *unused)
             OK(umf_fence_wait(fence, seen, 0));
         CHECK(!holds || umf_fence_pending_value(fence) >= seen);
     } while (goes_on(0));
+    return NULL;
+}
+
+static void
+use_the_set(unsigned thread)
+{
+    uint64_t state = 11 + thread;
+    do {
+        for (uint32_t i = 0; i < ENTRIES; i++) {
+            struct umf_condition wait = entry(&state);
+            uint64_t choice = random_word(&state), flags = choice % 8 ? 0 : UMF_WAIT_PENDING;
+            if (choice & 0x1000)
+                wait = (struct umf_condition){ elsewhere, UINT64_MAX, UMF_OP_GE, 0, 0 };
+            if (choice & 0x100)
+                add_to_set(thread, i, &wait, flags);
+            else if (choice & 0x200 && ids[thread][i]) /* it may be of another fence */
+                ONE_OF(umf_wait_set_modify(shared_set, ids[thread][i], &wait, flags), 0, -EINVAL);
+            if (i % 4 == 3)
+                wait_for_set(choice & 0x10000 ? in_ns(20000) : choice & 0x20000);
+        }
+    } while (goes_on(5 + thread));
+    empty_set(thread);
+}
+
+static void *
+uses_the_set(void *unused)
+{
+    (void)unused;
+    use_the_set(0);
+    return NULL;
+}
+
+static void *
+uses_the_set_too(void *unused)
+{
+    (void)unused;
+    use_the_set(1);
     return NULL;
 }
 
@@ -756,8 +848,10 @@ a_loop_that_was_moved_away_ends(void)
 int
 main(int argc, char **argv)
 {
-    static void *(*const threads_of[])(void *) = { waits, watches, watches_by_thread, queues,
-                                                   everything_else };
+    static void *(*const threads_of[])(void *) = { waits,           watches,
+                                                   watches_by_thread, queues,
+                                                   everything_else, uses_the_set,
+                                                   uses_the_set_too };
     const unsigned count = ARRAY_SIZE(threads_of);
     pthread_t threads[8], asking, answering;
     unsigned todo = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : rounds(3, 1);
@@ -801,6 +895,7 @@ main(int argc, char **argv)
     OK(umf_fence_create(quiet, 0, 0, &ping));
     OK(umf_fence_create(quiet, 0, 0, &pong));
     OK(umf_fence_create(quiet, 0, 0, &elsewhere));
+    OK(umf_wait_set_create(0, &shared_set));
     raw = map_raw(page);
     IN_CHILD(pid, {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -863,6 +958,7 @@ main(int argc, char **argv)
     umf_fence_unref(ping);
     umf_fence_unref(pong);
     umf_fence_unref(elsewhere);
+    umf_wait_set_unref(shared_set);
     unmap_raw(&raw);
     umf_page_unref(page);
     umf_page_unref(quiet);
