@@ -93,7 +93,8 @@ impl WaitSet {
     #[doc(alias = "umf_wait_set_wait")]
     pub fn wait(&self, limit: usize, deadline: impl Into<Deadline>) -> Result<Vec<Ready>> {
         let room = u32::try_from(limit).map_err(|_| Error::InvalidArgument)?;
-        let mut results: Vec<MaybeUninit<sys::umf_wait_set_result>> = Vec::with_capacity(limit);
+        let mut results: Vec<MaybeUninit<sys::umf_wait_set_result>> = Vec::new();
+        results.try_reserve_exact(limit).map_err(|_| Error::NoMemory)?;
         let (first, deadline) = (results.as_mut_ptr().cast(), deadline.into().nanoseconds());
         let mut count = 0;
         // SAFETY: The set is borrowed during the call. `first` has room for `room` results, and
