@@ -287,16 +287,15 @@ an_error_after_a_rewind(struct peer *peers)
 }
 
 /* More than the times that a peak of the page tells apart. */
-#define MORE_THAN_A_PEAK_TELLS 600000
+#define MORE_THAN_A_PEAK_TELLS 530000
 
 static struct umf_wait_set *
-set_of(struct umf_fence *fence, uint64_t value)
+set_of(struct umf_fence *fence, uint64_t value, uint64_t *id)
 {
     struct umf_wait_set *set;
     struct umf_condition wait = { .fence = fence, .value = value };
-    uint64_t id;
     OK(umf_wait_set_create(0, &set));
-    OK(umf_wait_set_add(set, &wait, 0, 0, &id));
+    OK(umf_wait_set_add(set, &wait, 0, 0, id));
     return set;
 }
 
@@ -317,12 +316,39 @@ a_wait_that_is_old_is_told(void)
     struct umf_fence *fence;
     OK(umf_page_create(1, 0, &page));
     OK(umf_fence_create(page, 0, UMF_FENCE_UNORDERED, &fence));
-    struct umf_wait_set *set = set_of(fence, 5);
+    struct umf_condition wait = { .fence = fence, .value = 1000 };
+    uint64_t id;
+    struct umf_wait_set *set = set_of(fence, 5, &id), *others = set_of(fence, 1000, &id);
     for (uint32_t i = 0; i < rounds(MORE_THAN_A_PEAK_TELLS, 100); i++)
-        EXPECT(-ETIME, umf_fence_wait(fence, 1000, 1));
+        OK(umf_wait_set_modify(others, id, &wait, 0));
     OK(umf_fence_signal(fence, 5));
     OK(umf_fence_signal(fence, 0));
     is_reported(set);
+    umf_wait_set_unref(others);
+    umf_wait_set_unref(set);
+    umf_fence_unref(fence);
+    umf_page_unref(page);
+}
+
+/* More waits than a rewind is remembered for. */
+#define FORGETS_AFTER (1 << 18)
+
+/* An entry that is met is reported again and again. No wait on its fence begins by that. */
+static void
+reports_of_a_value_that_is_there_let_no_rewind_be_forgotten(void)
+{
+    struct umf_page *page;
+    struct umf_fence *fence;
+    OK(umf_page_create(1, 0, &page));
+    OK(umf_fence_create(page, 0, UMF_FENCE_UNORDERED, &fence));
+    uint64_t id;
+    struct umf_wait_set *set = set_of(fence, 5, &id), *met = set_of(fence, 0, &id);
+    OK(umf_fence_signal(fence, 5));
+    OK(umf_fence_signal(fence, 0));
+    for (uint32_t i = 0; i < rounds(FORGETS_AFTER + 10, 100); i++)
+        is_reported(met);
+    is_reported(set);
+    umf_wait_set_unref(met);
     umf_wait_set_unref(set);
     umf_fence_unref(fence);
     umf_page_unref(page);
@@ -339,13 +365,14 @@ a_high_value_is_forgotten_before_it_looks_new(void)
         printf("not run: pages for one writer\n");
         return;
     }
+    uint64_t id;
     OK(umf_fence_create(page, 1000, UMF_FENCE_UNORDERED, &fence));
     for (uint32_t i = 0; i < rounds(MORE_THAN_A_PEAK_TELLS, 100); i++) {
         OK(umf_fence_signal(fence, 5));
         OK(umf_fence_signal(fence, 0));
     }
     EXPECT(-ETIME, umf_fence_wait(fence, 1000, 1));
-    struct umf_wait_set *set = set_of(fence, 5);
+    struct umf_wait_set *set = set_of(fence, 5, &id);
     OK(umf_fence_signal(fence, 5));
     OK(umf_fence_signal(fence, 0));
     is_reported(set);
@@ -370,6 +397,7 @@ main(void)
     a_process_forgets_none_of_its_own();
     an_error_after_a_rewind(&peers[11]);
     a_wait_that_is_old_is_told();
+    reports_of_a_value_that_is_there_let_no_rewind_be_forgotten();
     a_high_value_is_forgotten_before_it_looks_new();
     return 0;
 }

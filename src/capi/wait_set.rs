@@ -206,7 +206,8 @@ pub unsafe extern "C" fn umf_wait_set_remove(set: *mut umf_wait_set, id: u64) ->
 /// three exceptions. If more than 256 events of a page came meanwhile, all entries for that page
 /// are checked once. Entries of fences with UMF_FENCE_DEVICE that had no notifier when they were
 /// added are checked at intervals, as in umf_wait(). With an entry of a fence with
-/// UMF_FENCE_UNORDERED that is reported, added or modified, the others of that fence are checked.
+/// UMF_FENCE_UNORDERED that is added, modified, or reported for a value that is gone, the others of
+/// that fence are checked.
 ///
 /// Several threads may wait for one set, and add, modify and remove entries meanwhile. Each of
 /// those that sleep when an entry becomes ready may report it. A wait for a set without entries

@@ -575,7 +575,9 @@ impl SetTable {
             let settled = entry.settle();
             self.entries.set_ready(number, false);
             let Some(result) = settled else { continue };
-            self.begin_again(number);
+            if result.is_ok() {
+                self.begin_again(number);
+            }
             self.entries.set_ready(number, true);
             if let Some(entry) = self.entries.get(number) {
                 let id = self.entries.id_of(number);
@@ -586,12 +588,14 @@ impl SetTable {
         count
     }
 
-    /// From now on a reported entry of an unordered fence is met by later values alone.
+    /// From now on a reported entry of an unordered fence is met by later values alone. One that is
+    /// met by the present value need not begin again: when that is gone, it is reported once more.
     fn begin_again(&mut self, number: u32) {
-        let Some(entry) = self.entries.get(number).filter(|entry| entry.fence.is_unordered())
-        else {
-            return;
+        let is_gone = |entry: &&Entry| {
+            let condition = entry.predicate.of(&entry.fence);
+            condition.fence.is_unordered() && !condition.holds(condition.fence.value())
         };
+        let Some(entry) = self.entries.get(number).filter(is_gone) else { return };
         let fence = entry.fence.clone();
         self.check_earlier(&fence);
         if let Some(entry) = self.entries.get_mut(number) {
