@@ -142,7 +142,7 @@ pub unsafe extern "C" fn umf_wait_set_add(
 /// Give an entry of a wait set another condition.
 ///
 /// This is how a thread goes on to a fence's next value. It takes no memory, and is faster than to
-/// remove the entry and to add another.
+/// remove the entry and to add another. A thread that waits notices the new condition.
 ///
 /// @set: the set.
 /// @id: the entry.
@@ -214,8 +214,9 @@ pub unsafe extern "C" fn umf_wait_set_remove(set: *mut umf_wait_set, id: u64) ->
 /// lasts until another thread adds one.
 ///
 /// The thread sleeps and uses no CPU, except as UMF_CAP_WAIT_MANY_PAGES and UMF_FENCE_DEVICE say.
-/// Where a sandbox may kill for futex_waitv, a thread that waits for a set of one page wakes once a
-/// second. A process that can write to a page may disturb the waits there: see umf_wait().
+/// It can sleep for entries of up to 126 pages, and polls for a set of more. Where a sandbox may
+/// kill for futex_waitv, a thread that waits for a set of one page wakes once a second. A process
+/// that can write to a page may disturb the waits there: see umf_wait().
 ///
 /// @set: the set. The caller keeps its reference until the call returns.
 /// @results: receives the entries.

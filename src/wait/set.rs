@@ -227,8 +227,9 @@ impl WaitSet {
                 Some(_) => events.excuse(),
             }
             let changes = Word { word: &self.changes, expected };
-            records.write(recorded)?;
-            let slept = events.sleep_for_set(Some(changes).filter(|_| !on_page), deadline);
+            let slept = records
+                .write(recorded)
+                .and_then(|()| events.sleep_for_set(Some(changes).filter(|_| !on_page), deadline));
             let mut table = self.lock();
             table.sleepers -= 1;
             table.page_sleepers -= u32::from(on_page);
