@@ -12,7 +12,9 @@ BOOT_SECONDS = 120
 GRACE_SECONDS = 30
 
 # loglevel=5 prints warnings and errors to the console, which survives a crash of the kernel.
+# No console on the GPU: its thread waits for refreshes, and warns if a busy machine has none in time.
 KERNEL_ARGUMENTS = "console=ttyS0 loglevel=5 panic=-1 log_buf_len=4M"
+KERNEL_ARGUMENTS += " drm_kms_helper.fbdev_emulation=0"
 
 
 class Unresponsive(Failure):
