@@ -7,6 +7,7 @@
 #     make_root ROOT SUITE MMDEBSTRAP_OPTION...
 #     make_rust_root
 #     can_mount
+#     install_libumf ROOT
 #     inside ROOT [--bind SOURCE TARGET]... [--no-network] [VARIABLE=VALUE]... COMMAND...
 #     mirror
 #
@@ -58,6 +59,16 @@ make_rust_root() {
     [ -x "$rust_root/usr/bin/cargo" ] ||
         make_root "$rust_root" trixie --variant=extract \
             --include=cargo,rustc,gcc,libc6-dev,dash,coreutils
+}
+
+# Builds libumf from this tree, and installs it in a root under /usr/local.
+install_libumf() { # install_libumf ROOT
+    [ -f target/root-libumf/build.ninja ] ||
+        quietly meson setup target/root-libumf --prefix=/usr/local --libdir=lib -Dinfo=false
+    quietly nice -n 5 ninja -C target/root-libumf
+    # shellcheck disable=SC2086 # an empty $sudo is no word
+    quietly $sudo env DESTDIR="$1" meson install -C target/root-libumf --no-rebuild
+    inside "$1" ldconfig
 }
 
 # Whether this process may mount, which inside() takes.

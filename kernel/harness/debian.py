@@ -32,19 +32,22 @@ FRESH_SECONDS = 7 * 24 * 3600
 # In loading order. virtio-gpu is loaded before vgem, so that it is card0 and renderD128 on every
 # kernel. A module that a kernel lacks is built in or absent; /init checks that the devices exist.
 MODULES = ["virtio_pci", "virtio_console", "virtio_gpu", "vgem", "udmabuf"]
+# Without vgem, which a compositor would take for a second GPU; and with what mounts a folder of the
+# host.
+DESKTOP_MODULES = ["virtio_pci", "virtio_console", "virtio_gpu", "udmabuf", "9pnet_virtio", "9p"]
 
 
 @contextlib.contextmanager
-def kernel(name, cache, note):
+def kernel(name, cache, note, modules=MODULES):
     """Yield the cached folder with `vmlinuz` and `modules/` of kernel `name`, locked."""
     folder = cache / name
     cache.mkdir(parents=True, exist_ok=True)
     with open(cache / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        age = _age(folder)
+        age = _age(folder, modules)
         if age is None or age > FRESH_SECONDS:
             try:
-                _refresh(name, folder, note)
+                _refresh(name, modules, folder, note)
             except Failure as failure:
                 if age is None:
                     raise
@@ -52,23 +55,23 @@ def kernel(name, cache, note):
         yield folder
 
 
-def _age(folder):
+def _age(folder, modules):
     """Return the seconds since the kernel was compared with the archive; None if unusable."""
     try:
         info = folder / "info.json"
-        if json.loads(info.read_text())["modules"] != MODULES:
+        if json.loads(info.read_text())["modules"] != modules:
             return None
         return time.time() - info.stat().st_mtime
     except FileNotFoundError:
         return None
 
 
-def _refresh(name, folder, note):
+def _refresh(name, modules, folder, note):
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{name}.") as scratch:
         scratch = Path(scratch)
         packages, apt = _find(name, scratch)
         if (
-            _age(folder) is not None
+            _age(folder, modules) is not None
             and json.loads((folder / "info.json").read_text())["packages"] == packages
         ):
             os.utime(folder / "info.json")
@@ -81,9 +84,9 @@ def _refresh(name, folder, note):
         new = scratch / "new"
         (new / "modules").mkdir(parents=True)
         shutil.copyfile(next((scratch / "tree").rglob("vmlinuz*")), new / "vmlinuz")
-        for number, (module, content) in enumerate(_modules(scratch / "tree").items()):
+        for number, (module, content) in enumerate(_modules(scratch / "tree", modules).items()):
             (new / "modules" / f"{number:02}-{module}.ko").write_bytes(content)
-        (new / "info.json").write_text(json.dumps({"packages": packages, "modules": MODULES}))
+        (new / "info.json").write_text(json.dumps({"packages": packages, "modules": modules}))
         shutil.rmtree(folder, ignore_errors=True)
         new.rename(folder)
 
@@ -173,8 +176,8 @@ def _mirror():
     return uris.split()[0]
 
 
-def _modules(tree):
-    """Map the names of MODULES and their dependencies to the contents, in loading order."""
+def _modules(tree, modules):
+    """Map the names of `modules` and their dependencies to the contents, in loading order."""
     files = {_module_name(path): path for path in tree.rglob("*.ko*")}
     found = {}
 
@@ -189,7 +192,7 @@ def _modules(tree):
             visit(other.replace("-", "_"))
         found[name] = content
 
-    for name in MODULES:
+    for name in modules:
         visit(name)
     return found
 

@@ -11,6 +11,10 @@ BOOT_SECONDS = 120
 # How long after a program's time limit its report may arrive. After that, the machine has hung.
 GRACE_SECONDS = 30
 
+CPU = "max"
+# llvmpipe crashes in the emulator with the wide vectors of AVX.
+DESKTOP_CPU = "max,-avx,-avx2,-fma,-f16c"
+
 # loglevel=5 prints warnings and errors to the console, which survives a crash of the kernel.
 # No console on the GPU: its thread waits for refreshes, and warns if a busy machine has none in time.
 KERNEL_ARGUMENTS = "console=ttyS0 loglevel=5 panic=-1 log_buf_len=4M"
@@ -32,9 +36,11 @@ class Machine:
     and without ioeventfd, QEMU writes it before the guest's write returns. The files are therefore
     complete when a report arrives, and a slow reader cannot stall the guest. Reports come through a
     socket, because the host answers them.
+
+    `desktop` is a folder that the machine gets, read-only, as the 9p file system "desktop".
     """
 
-    def __init__(self, vmlinuz, initrd, folder, transcript):
+    def __init__(self, vmlinuz, initrd, folder, transcript, desktop=None):
         self._transcript = transcript
         self._files = {name: folder / name for name in ["output", "log", "console", "errors"]}
         for file in self._files.values():
@@ -48,7 +54,8 @@ class Machine:
         # If this process is killed, the kernel kills QEMU.
         command = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"]
         command += "-nodefaults -no-user-config -display none -no-reboot".split()
-        command += "-machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 1024".split()
+        command += "-machine q35 -accel tcg,thread=multi -smp 2 -m 1024".split()
+        command += ["-cpu", DESKTOP_CPU if desktop else CPU]
         command += ["-kernel", vmlinuz, "-initrd", initrd, "-append", KERNEL_ARGUMENTS]
         command += ["-serial", f"file:{self._files['console']}"]
         # The serial device comes first. Its number is then 0, as /init expects (/dev/vport0p1).
@@ -59,6 +66,9 @@ class Machine:
         for number, name in enumerate(["output", "report", "log"], 1):
             command += ["-device", f"virtserialport,nr={number},chardev={name}"]
         command += ["-device", "virtio-gpu-pci"]
+        if desktop:
+            share = f"local,path={desktop},mount_tag=desktop,security_model=none,readonly=on"
+            command += ["-virtfs", f"{share},multidevs=remap"]
         with theirs, open(self._files["errors"], "wb") as errors:
             self._qemu = subprocess.Popen(
                 command,
