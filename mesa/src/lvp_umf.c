@@ -30,12 +30,6 @@ execute(struct lvp_queue *queue, struct vk_queue_submit *submit)
    return result;
 }
 
-static bool
-has_work(const struct vk_queue_submit *submit)
-{
-   return submit->command_buffer_count > 0 || vk_queue_submit_has_bind(submit);
-}
-
 /* Wait, do the work, and signal
  *
  * This runs on the submit thread that the runtime creates for the queue.  lavapipe's device is this
@@ -58,8 +52,6 @@ submit_on_cpu(struct vk_queue *vk_queue, struct vk_queue_submit *submit)
       return result;
    }
 
-   if (has_work(submit))
-      vk_umf_signals_announce(signals);
    result = execute(queue, submit);
    if (result != VK_SUCCESS)
       vk_umf_queue_fail(vk_queue, submit);
@@ -67,6 +59,12 @@ submit_on_cpu(struct vk_queue *vk_queue, struct vk_queue_submit *submit)
    /* After a failure, the fences have failed already, and this only frees the list. */
    vk_umf_signals_complete(signals);
    return result;
+}
+
+static void
+announce(struct vk_queue *queue, struct vk_queue_submit *submit)
+{
+   vk_umf_signals_announce(submit->signal_count, submit->signals);
 }
 
 VkResult
@@ -77,6 +75,7 @@ lvp_umf_queue_init(struct lvp_queue *queue)
       return lvp_umf_queue_create(queue, gpu);
 
    queue->vk.driver_submit = submit_on_cpu;
+   queue->vk.driver_announce = announce;
    return VK_SUCCESS;
 }
 

@@ -890,11 +890,23 @@ vk_umf_waits_complete(uint32_t wait_count, const struct vk_sync_wait *waits)
    }
 }
 
+/* The runtime's signal_value for a binary sync.  No point has this value. */
+#define NO_POINT 0
+
+/* Get the point of the next signal operation on a binary sync
+ *
+ * The last signal operation counts.  An earlier one, pending or complete, is therefore reset.
+ */
+static uint64_t
+next_binary_point(struct vk_umf_sync *sync)
+{
+   (void)reset_binary(sync);
+   return binary_point(sync);
+}
+
 /* Get the fence and the value of a signal operation
  *
- * The last signal operation on a binary sync counts.  An earlier one, pending or complete, is
- * therefore reset.  If a peer has failed the payload, this does nothing about it: the waiters see
- * the failure.
+ * If a peer has failed the payload, this does nothing about it: the waiters see the failure.
  */
 static struct umf_signal
 next_signal(const struct vk_sync_signal *signal)
@@ -902,13 +914,25 @@ next_signal(const struct vk_sync_signal *signal)
    struct vk_umf_sync *sync = to_umf(signal->sync);
    assert(!sync->is_moved_copy);
 
-   if (!is_timeline(sync))
-      (void)reset_binary(sync);
+   uint64_t value = signal->signal_value;
+   if (!is_timeline(sync) && value == NO_POINT)
+      value = next_binary_point(sync);
 
    return (struct umf_signal) {
       .fence = umf_fence_ref(sync->fence),
-      .value = is_timeline(sync) ? signal->signal_value : binary_point(sync),
+      .value = value,
    };
+}
+
+void
+vk_umf_signals_announce(uint32_t signal_count, struct vk_sync_signal *signals)
+{
+   for (uint32_t i = 0; i < signal_count; i++) {
+      struct vk_umf_sync *sync = to_umf(signals[i].sync);
+      if (!is_timeline(sync))
+         signals[i].signal_value = next_binary_point(sync);
+      (void)umf_fence_submit(sync->fence, signals[i].signal_value);
+   }
 }
 
 /* Takes over the reference to the fence. */
@@ -981,13 +1005,6 @@ vk_umf_signals_create(struct vk_device *device,
 
    *signals_out = signals;
    return VK_SUCCESS;
-}
-
-void
-vk_umf_signals_announce(struct vk_umf_signals *signals)
-{
-   for (uint32_t i = 0; i < signals->count; i++)
-      (void)umf_fence_submit(signals->list[i].fence, signals->list[i].value);
 }
 
 /* A fence that cannot be signaled has failed, or is past the value.  Its waiters know already. */

@@ -203,6 +203,17 @@ VkResult vk_umf_waits_wait(struct vk_device *device,
  */
 void vk_umf_waits_complete(uint32_t wait_count, const struct vk_sync_wait *waits);
 
+/** Announce that a submission will signal
+ *
+ * This ends the waits with VK_SYNC_WAIT_PENDING.  It allocates the points of binary syncs, and
+ * records them in the submission, where vk_umf_signals_create() finds them.
+ *
+ * Call this from vk_queue::driver_announce if the queue has a submit thread: vkQueueSubmit and
+ * vkQueuePresentKHR then do not wait for the thread.  Otherwise call it from
+ * vk_queue::driver_submit, before vk_umf_signals_create().
+ */
+void vk_umf_signals_announce(uint32_t signal_count, struct vk_sync_signal *signals);
+
 /** The signals of one submission */
 struct vk_umf_signals {
    uint32_t count;
@@ -220,13 +231,6 @@ VkResult vk_umf_signals_create(struct vk_device *device,
                                uint32_t signal_count,
                                const struct vk_sync_signal *signals,
                                struct vk_umf_signals **signals_out);
-
-/** Announce that the submitted work will signal
- *
- * This ends the waits with VK_SYNC_WAIT_PENDING.  Call it before any work that takes time or that
- * continues after driver_submit has returned.
- */
-void vk_umf_signals_announce(struct vk_umf_signals *signals);
 
 /** Signal everything in the list, and free the list
  *
