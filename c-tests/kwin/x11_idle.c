@@ -4,13 +4,9 @@
  * triggers an xshmfence when it no longer uses a pixmap. One event loop with one thread imports all
  * of these fences into UMFs.
  */
-#include "gpu.h"
+#include "x11.h"
 
 #include <X11/xshmfence.h>
-#include <poll.h>
-#include <xcb/dri3.h>
-#include <xcb/present.h>
-#include <xcb/xcb.h>
 
 #define SIZE 64
 #define PIXMAPS 100
@@ -25,9 +21,6 @@ struct pixmap {
     uint64_t uses;
 };
 
-static xcb_connection_t *connection;
-static xcb_window_t window;
-static xcb_special_event_t *events;
 static struct pixmap pixmaps[PIXMAPS];
 static struct umf_loop *loop;
 static struct umf_page *page;
@@ -36,67 +29,16 @@ static uint8_t last_mode;
 static unsigned flips, copies, skips;
 
 static void
-checked(xcb_void_cookie_t cookie)
-{
-    xcb_generic_error_t *error = xcb_request_check(connection, cookie);
-    if (error)
-        fprintf(stderr, "X11 error %d\n", error->error_code);
-    CHECK(!error);
-}
-
-static void
-open_window(void)
-{
-    connection = xcb_connect(NULL, NULL);
-    CHECK(!xcb_connection_has_error(connection));
-    xcb_screen_t *screen = xcb_setup_roots_iterator(xcb_get_setup(connection)).data;
-    free(xcb_dri3_query_version_reply(connection, xcb_dri3_query_version(connection, 1, 2), NULL));
-    free(xcb_present_query_version_reply(connection, xcb_present_query_version(connection, 1, 2),
-                                         NULL));
-    window = xcb_generate_id(connection);
-    const uint32_t without_manager = 1;
-    checked(xcb_create_window_checked(connection, XCB_COPY_FROM_PARENT, window, screen->root, 0, 0,
-                                      SIZE, SIZE, 0, XCB_WINDOW_CLASS_INPUT_OUTPUT,
-                                      screen->root_visual, XCB_CW_OVERRIDE_REDIRECT,
-                                      &without_manager));
-    checked(xcb_map_window_checked(connection, window));
-    const uint32_t id = xcb_generate_id(connection);
-    events = xcb_register_for_special_xge(connection, &xcb_present_id, id, NULL);
-    CHECK(events);
-    checked(xcb_present_select_input_checked(connection, id, window,
-                                             XCB_PRESENT_EVENT_MASK_COMPLETE_NOTIFY));
-}
-
-static void
-make_pixmap(struct pixmap *pixmap)
+make_fenced_pixmap(struct pixmap *pixmap)
 {
     const struct buffer buffer = make_buffer(SIZE, SIZE);
-    int fd = buffer.dma_buf; /* xcb closes it */
-    pixmap->id = xcb_generate_id(connection);
-    checked(xcb_dri3_pixmap_from_buffers_checked(connection, pixmap->id, window, 1, SIZE, SIZE,
-                                                 buffer.pitch, 0, 0, 0, 0, 0, 0, 0, 24, 32,
-                                                 DRM_FORMAT_MOD_LINEAR, &fd));
+    pixmap->id = make_pixmap(&buffer, SIZE, SIZE);
     pixmap->idle_fd = xshmfence_alloc_shm();
     CHECK(pixmap->idle_fd >= 0 && (pixmap->idle = xshmfence_map_shm(pixmap->idle_fd)));
     pixmap->idle_id = xcb_generate_id(connection);
     checked(xcb_dri3_fence_from_fd_checked(connection, pixmap->id, pixmap->idle_id, 0,
                                            fcntl(pixmap->idle_fd, F_DUPFD_CLOEXEC, 3)));
     OK(umf_fence_create(page, 0, 0, &pixmap->fence));
-}
-
-static xcb_present_complete_notify_event_t *
-next_event(void)
-{
-    xcb_present_complete_notify_event_t *event;
-    struct pollfd entry = { .fd = xcb_get_file_descriptor(connection), .events = POLLIN };
-    while (!(event = (void *)xcb_poll_for_special_event(connection, events))) {
-        if (poll(&entry, 1, 20000) != 1) {
-            fprintf(stderr, "no event after serial %u\n", last_serial);
-            exit(1);
-        }
-    }
-    CHECK(event->event_type == XCB_PRESENT_COMPLETE_NOTIFY);
-    return event;
 }
 
 /*
@@ -156,9 +98,9 @@ main(void)
     OK(umf_loop_create(UMF_LOOP_THREAD, &loop));
     OK(umf_page_create(PIXMAPS, 0, &page));
     open_card();
-    open_window();
+    open_window(SIZE, SIZE);
     for (int i = 0; i < PIXMAPS; i++)
-        make_pixmap(&pixmaps[i]);
+        make_fenced_pixmap(&pixmaps[i]);
 
     uint32_t serial = 0;
     int fds = 0, tasks = 0;
