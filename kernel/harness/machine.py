@@ -16,9 +16,7 @@ CPU = "max"
 DESKTOP_CPU = "max,-avx,-avx2,-fma,-f16c"
 
 # loglevel=5 prints warnings and errors to the console, which survives a crash of the kernel.
-# No console on the GPU: its thread waits for refreshes, and warns if a busy machine has none in time.
 KERNEL_ARGUMENTS = "console=ttyS0 loglevel=5 panic=-1 log_buf_len=4M"
-KERNEL_ARGUMENTS += " drm_kms_helper.fbdev_emulation=0"
 
 
 class Unresponsive(Failure):
