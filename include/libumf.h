@@ -2871,9 +2871,9 @@ int umf_syncobj_export(struct umf_syncobj *syncobj, uint64_t flags, int *out_fd)
  * Use it after a point was lost: its fence failed, so umf_loop_export_syncobj() ended with an
  * error and nobody will signal the point. The kernel reports a point as signaled when a later one
  * is. So this call, with a later point, ends every wait for the lost points. A Wayland compositor
- * goes on. Commit a new frame first: KWin then discards the frames of the lost points, unless it
- * repaints at that moment, and shows the last of them until the next repaint. Without a new frame
- * it shows that one, which is not complete, until there is one.
+ * goes on. Commit a new frame first. KWin then discards the frames of the lost points. If it
+ * repaints at that moment, it shows the last of them until the next repaint. Without a new frame,
+ * it shows that frame, which is not complete, until the client commits one.
  *
  * The point keeps the order of the exports. It is signaled once the exports of lower points, on
  * whichever loops, are over: signaled, failed or canceled. If there are none, that is within the

@@ -747,7 +747,7 @@ impl PolledPage {
                     };
                     for table in [&mut self.event_fences, &mut self.polled_fences] {
                         if table.is_checking_slot(slot) {
-                            // To begin anew each time would be a check without an end.
+                            // If each event began this fence anew, the check would not end.
                             self.must_check_all = true;
                             is_needless = false;
                             continue;
