@@ -373,18 +373,26 @@ complete(uint32_t *pixels, uint32_t color, struct value acquire)
     OK(umf_fence_signal(acquire.fence, acquire.value));
 }
 
-/* Has another window show a new frame: what was committed before and is not on the screen then, the
- * compositor holds. */
-/* The color of composite(). Processes whose windows are open together have colors of their own. */
+/* The color of the last new frame. Processes whose windows are open together have colors of their
+ * own. */
 static uint32_t composited = 0x000100;
 
+/* Has another window show a new frame: what was committed before and is not on the screen then, the
+ * compositor holds. */
 static inline void
-composite(struct window *other)
+show_new_frame(struct window *other)
 {
     composited++;
     roundtrip(other->desktop);
     show(other, composited);
     until_shown(other->desktop, composited);
+}
+
+/* The same, where no client shows what is not complete. */
+static inline void
+composite(struct window *other)
+{
+    show_new_frame(other);
     CHECK(pixels_of(HALF_DRAWN) == 0);
 }
 

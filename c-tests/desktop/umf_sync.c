@@ -3,20 +3,7 @@
  * umf-sync-v1: a commit is held until its acquire value is reached, and then it is composited; a
  * release value is signaled when the buffer is no longer used, however that came about.
  */
-#include "desktop.h"
-
-static struct desktop desktop;
-static struct window other; /* shows frames of its own meanwhile */
-static struct umf_page *page;
-static struct umf_sync_page_v1 *shared;
-
-static struct value
-new_value(void)
-{
-    struct value at = { .page = shared, .value = 1 };
-    OK(umf_fence_create(page, 0, 0, &at.fence));
-    return at;
-}
+#include "scene.h"
 
 static struct value
 next(struct value at)
@@ -29,13 +16,6 @@ static bool
 is_reached(struct value at)
 {
     return umf_fence_value(at.fence) >= at.value;
-}
-
-static void
-until_reached(struct value at)
-{
-    CHECK(wl_display_flush(desktop.display) >= 0);
-    OK(umf_fence_wait(at.fence, at.value, in_ns(20 * SECOND)));
 }
 
 static void
@@ -386,10 +366,7 @@ a_page_may_be_sealed_against_the_compositor(void)
 int
 main(void)
 {
-    connect_desktop(&desktop);
-    OK(umf_page_create(64, 0, &page));
-    shared = share_page(&desktop, page);
-    open_window(&desktop, &other);
+    open_scene(64);
 
     a_commit_is_held_until_its_value_is_reached();
     a_window_appears_with_its_first_value();
@@ -408,7 +385,6 @@ main(void)
     a_subsurface_is_held_for_its_parent_and_its_value();
     a_page_may_be_sealed_against_the_compositor();
 
-    disconnect_desktop(&desktop);
-    umf_page_unref(page);
+    close_scene();
     return 0;
 }

@@ -4,28 +4,8 @@
  * client is told, the surface keeps what it shows, and the next frame is shown. The same when the
  * process that should have signaled was killed: exactly its unfinished frames are dropped.
  */
-#include "desktop.h"
 #include "process.h"
-
-static struct desktop desktop;
-static struct window other; /* shows frames of its own meanwhile */
-static struct umf_page *page;
-static struct umf_sync_page_v1 *shared;
-
-static struct value
-new_value(void)
-{
-    struct value at = { .page = shared, .value = 1 };
-    OK(umf_fence_create(page, 0, 0, &at.fence));
-    return at;
-}
-
-static void
-until_reached(struct value at)
-{
-    CHECK(wl_display_flush(desktop.display) >= 0);
-    OK(umf_fence_wait(at.fence, at.value, in_ns(20 * SECOND)));
-}
+#include "scene.h"
 
 static void
 is_drop_of(const struct drop *drop, struct value at, int error)
@@ -368,22 +348,6 @@ gpu(int sock)
     }
 }
 
-static int
-pidfd_of(pid_t pid)
-{
-    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-    CHECK(fd >= 0);
-    return fd;
-}
-
-static void
-kill_peer(struct peer *peer)
-{
-    kill(peer->pid, SIGKILL);
-    CHECK(waitpid(peer->pid, NULL, 0) == peer->pid);
-    close(peer->sock);
-}
-
 /* Three frames in flight, one of them complete, when the GPU's process is killed. */
 static void
 unfinished_frames_are_dropped(uint32_t color, bool compositor_is_told)
@@ -476,8 +440,7 @@ a_client_cannot_fail_the_frames_of_another(void)
 
     IN_CHILD(dead, pause());
     int pidfd = pidfd_of(dead);
-    kill(dead, SIGKILL);
-    CHECK(waitpid(dead, NULL, 0) == dead);
+    kill_child(dead);
     connect_desktop(&hostile);
     struct value same = at;
     same.page = share_page(&hostile, its_page);
@@ -506,10 +469,7 @@ a_client_cannot_fail_the_frames_of_another(void)
 int
 main(void)
 {
-    connect_desktop(&desktop);
-    OK(umf_page_create(64, 0, &page));
-    shared = share_page(&desktop, page);
-    open_window(&desktop, &other);
+    open_scene(64);
 
     a_failed_frame_is_dropped();
     the_client_is_told_why();
@@ -525,7 +485,6 @@ main(void)
     unfinished_frames_of_a_killed_process_are_dropped();
     a_client_cannot_fail_the_frames_of_another();
 
-    disconnect_desktop(&desktop);
-    umf_page_unref(page);
+    close_scene();
     return 0;
 }

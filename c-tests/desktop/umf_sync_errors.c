@@ -4,6 +4,7 @@
  * connection, and that of no other.
  */
 #include "desktop.h"
+#include "process.h"
 
 #include <sys/eventfd.h>
 
@@ -149,8 +150,7 @@ static void
 a_page_has_one_signaler(void)
 {
     struct culprit c;
-    int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-    CHECK(pidfd >= 0);
+    int pidfd = pidfd_of(getpid());
     start(&c);
     umf_sync_page_v1_set_signaler(c.at.page, pidfd);
     umf_sync_page_v1_set_signaler(c.at.page, pidfd);

@@ -176,10 +176,7 @@ main(void)
             at.value++;
             show_later(&window, at);
         }
-        composited++;
-        roundtrip(&desktop);
-        show(&other, composited);
-        until_shown(&desktop, composited);
+        show_new_frame(&other);
         CHECK(is_shown(color_of(frame))); /* the next one is held */
         tell(process.sock, frame + 1);
         until_shown(&desktop, color_of(frame + 1));
@@ -187,11 +184,9 @@ main(void)
     }
     for (unsigned i = 0; i < ARRAY_SIZE(attacks); i++) { /* they are at it still */
         CHECK(waitpid(attackers[i].pid, NULL, WNOHANG) == 0);
-        kill(attackers[i].pid, SIGKILL);
-        CHECK(waitpid(attackers[i].pid, NULL, 0) == attackers[i].pid);
+        kill_peer(&attackers[i]);
     }
-    kill(process.pid, SIGKILL);
-    CHECK(waitpid(process.pid, NULL, 0) == process.pid);
+    kill_peer(&process);
     composite(&other);
     return 0;
 }

@@ -4,7 +4,8 @@
  * ext-session-lock-v1: wlroots aborts if that commit has no size. So a first frame that is dropped
  * has to keep its size.
  */
-#include "desktop.h"
+#include "scene.h"
+
 #include "ext-session-lock-v1-client-protocol.h"
 
 static struct wl_output *output;
@@ -37,19 +38,12 @@ static const struct ext_session_lock_surface_v1_listener surface_listener = { on
 int
 main(void)
 {
-    struct desktop desktop;
-    struct window other, window;
-    struct umf_page *page;
-    struct value acquire = { .value = 1 }, later = { .value = 1 };
-    connect_desktop(&desktop);
-    open_window(&desktop, &other);
+    struct window window;
+    open_scene(4);
+    struct value acquire = new_value(), later = new_value();
     wl_registry_add_listener(wl_display_get_registry(desktop.display), &lock_listener, NULL);
     roundtrip(&desktop);
     CHECK(output && manager);
-    OK(umf_page_create(4, 0, &page));
-    acquire.page = later.page = share_page(&desktop, page);
-    OK(umf_fence_create(page, 0, 0, &acquire.fence));
-    OK(umf_fence_create(page, 0, 0, &later.fence));
 
     open_surface(&desktop, &window);
     struct ext_session_lock_v1 *lock = ext_session_lock_manager_v1_lock(manager);
@@ -70,9 +64,8 @@ main(void)
     composite(&other); /* the compositor lives; it draws no lock surface */
     CHECK(window.drop_count == 1);
 
-    disconnect_desktop(&desktop);
     umf_fence_unref(acquire.fence);
     umf_fence_unref(later.fence);
-    umf_page_unref(page);
+    close_scene();
     return 0;
 }

@@ -94,8 +94,7 @@ run_client(void)
     }
     for (unsigned i = 0; i < WINDOWS; i++) /* all but the one that is shown */
         OK(umf_fence_wait(released[i].fence, ROUNDS * IN_FLIGHT - 1, in_ns(20 * SECOND)));
-    kill(process.pid, SIGKILL); /* it has inherited the connection */
-    CHECK(waitpid(process.pid, NULL, 0) == process.pid);
+    kill_peer(&process); /* it has inherited the connection */
     disconnect_desktop(&desktop);
     for (unsigned i = 0; i < WINDOWS; i++)
         OK(umf_fence_wait(released[i].fence, ROUNDS * IN_FLIGHT, in_ns(20 * SECOND)));

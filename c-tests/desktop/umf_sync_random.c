@@ -8,7 +8,7 @@
  *
  *     umf_sync_random [STEPS [SEED]]
  */
-#include "desktop.h"
+#include "scene.h"
 
 enum { WINDOWS = 3, SURFACES = 6, SLOTS = 24, LARGEST = 64, PIXELS = LARGEST * LARGEST };
 
@@ -29,10 +29,6 @@ struct actor {
     bool exists;
 };
 
-static struct desktop desktop;
-static struct window other;
-static struct umf_page *page;
-static struct umf_sync_page_v1 *shared;
 static struct actor actors[SURFACES];
 static uint64_t seed = 1;
 
@@ -220,10 +216,7 @@ main(int argc, char **argv)
     unsigned steps = argc > 1 ? (unsigned)atoi(argv[1]) : 3000;
     if (argc > 2)
         seed = strtoull(argv[2], NULL, 0);
-    connect_desktop(&desktop);
-    OK(umf_page_create(2 * SURFACES * SLOTS + 16, 0, &page));
-    shared = share_page(&desktop, page);
-    open_window(&desktop, &other);
+    open_scene(2 * SURFACES * SLOTS + 16);
     for (unsigned i = 0; i < SURFACES; i++)
         make_slots(&actors[i]);
 
@@ -246,7 +239,6 @@ main(int argc, char **argv)
         }
     }
     composite(&other);
-    disconnect_desktop(&desktop);
-    umf_page_unref(page);
+    close_scene();
     return 0;
 }

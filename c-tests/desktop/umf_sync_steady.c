@@ -5,14 +5,11 @@
  *
  *     umf_sync_steady [FRAMES]
  */
-#include "desktop.h"
+#include "scene.h"
 
 enum { BUFFERS_USED = 4 };
 
-static struct desktop desktop;
 static struct window window;
-static struct umf_page *page;
-static struct umf_sync_page_v1 *shared;
 static struct value done[BUFFERS_USED], released[BUFFERS_USED];
 
 /* The compositor started this process. */
@@ -68,9 +65,7 @@ int
 main(int argc, char **argv)
 {
     unsigned frames = argc > 1 ? (unsigned)atoi(argv[1]) : 3000, number = 0;
-    connect_desktop(&desktop);
-    OK(umf_page_create(64, 0, &page));
-    shared = share_page(&desktop, page);
+    open_scene(64);
     open_window(&desktop, &window);
     for (unsigned i = 0; i < BUFFERS_USED; i++) {
         done[i].page = released[i].page = shared;
@@ -89,6 +84,6 @@ main(int argc, char **argv)
     printf("%u frames: %d descriptors, %d threads, %ld KiB more memory\n", frames, fds, threads,
            grown);
     CHECK(grown < 64); /* 20 bytes a frame */
-    disconnect_desktop(&desktop);
+    close_scene();
     return 0;
 }

@@ -569,11 +569,7 @@ check_nothing_at(const struct director *d, const struct running *r, uint64_t fir
 static void
 end_by_force(struct peer *peer)
 {
-    int status;
-    CHECK(kill(peer->pid, SIGKILL) == 0);
-    CHECK(waitpid(peer->pid, &status, 0) == peer->pid);
-    CHECK(WIFSIGNALED(status)); /* a process that ended by itself saw a check fail */
-    close(peer->sock);
+    kill_peer(peer);
     peer->pid = 0;
 }
 

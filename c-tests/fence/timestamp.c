@@ -230,9 +230,7 @@ every_process_knows_the_times(void)
         struct peer peer = start_peer(run_peer);
         if (umf_page_create(2, flags, &page) == -EOPNOTSUPP) {
             printf("not run: pages for one writer\n");
-            kill(peer.pid, SIGKILL);
-            CHECK(waitpid(peer.pid, NULL, 0) == peer.pid);
-            close(peer.sock);
+            kill_peer(&peer);
             continue;
         }
         OK(umf_fence_create(page, 0, 0, &fence));

@@ -340,8 +340,7 @@ a_killed_process_fails_its_fences(struct peer *peer)
     const struct umf_mapping mapping = { .size = sizeof(mapping), .value = map + 64 };
     OK(umf_fence_open_in(page, (uint32_t)hear(peer->sock), &mapping, 0, &theirs));
     int sync_file = recv_fd(peer->sock);
-    int pidfd = (int)syscall(SYS_pidfd_open, peer->pid, 0);
-    CHECK(pidfd >= 0);
+    int pidfd = pidfd_of(peer->pid);
     OK(umf_loop_create(UMF_LOOP_THREAD, &event_loop));
     OK(umf_loop_tie_fence(event_loop, theirs, pidfd, 0, NULL, NULL));
     struct sleeper sleeper = { .fence = theirs, .value = 1 };

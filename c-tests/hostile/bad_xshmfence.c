@@ -242,9 +242,7 @@ a_peer_cannot_spend_its_time(void)
     if (!RUNNING_ON_VALGRIND && !is_emulated() && !SANITIZES_THREADS)
         CHECK(used < (int64_t)(lasted / 20 + 15 * MS));
     CHECK(turns > 5 && never.calls == 0 && umf_fence_value(served) == turns);
-    kill(peer.pid, SIGKILL);
-    CHECK(waitpid(peer.pid, NULL, 0) == peer.pid);
-    close(peer.sock);
+    kill_peer(&peer);
     umf_loop_unref(loop);
     munmap((void *)word, 4);
     close(fd);

@@ -216,11 +216,8 @@ wastes_little(enum attack attack, uint32_t watches)
         CHECK(most < SERVED_WITHIN);
         CHECK(slowest < SOON);
     }
-    if (attack != FORGE) {
-        kill(peer.pid, SIGKILL);
-        CHECK(waitpid(peer.pid, NULL, 0) == peer.pid);
-        close(peer.sock);
-    }
+    if (attack != FORGE)
+        kill_peer(&peer);
     umf_loop_unref(loop);
     umf_fence_unref(first);
     umf_fence_unref(served);

@@ -129,11 +129,8 @@ used_in(uint64_t *lasted)
 static void
 end_attack(enum attack attack, struct peer *peer)
 {
-    if (attack == FORGE)
-        return;
-    kill(peer->pid, SIGKILL);
-    CHECK(waitpid(peer->pid, NULL, 0) == peer->pid);
-    close(peer->sock);
+    if (attack != FORGE)
+        kill_peer(peer);
 }
 
 static void

@@ -37,15 +37,6 @@ free_slots(void)
     return count;
 }
 
-static pid_t
-kill_child(pid_t pid)
-{
-    int status;
-    CHECK(kill(pid, SIGKILL) == 0);
-    CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
-    return pid;
-}
-
 /* A child that creates a fence of these flags, says where, and lives on. */
 static struct peer
 start_creator_of(uint64_t flags)

@@ -77,13 +77,6 @@ set_up(struct scene *s, uint64_t mode)
 }
 
 static void
-kill_peer(struct scene *s)
-{
-    kill(s->peer.pid, SIGKILL);
-    CHECK(waitpid(s->peer.pid, NULL, 0) == s->peer.pid);
-}
-
-static void
 tear_down(struct scene *s)
 {
     close(s->peer.sock);
@@ -109,7 +102,7 @@ a_dispatch_fails_a_part(void)
     struct scene s;
     uint32_t done = 0, dispatches = 0;
     set_up(&s, 0);
-    kill_peer(&s);
+    kill_child(s.peer.pid);
     while (done < slots()) {
         struct told told;
         bool is_served = done > 0 && dispatches % 64 == 1;
@@ -139,7 +132,7 @@ another_page_is_served(void)
     int64_t most = 0;
     uint64_t slowest = 0;
     set_up(&s, UMF_LOOP_THREAD);
-    kill_peer(&s);
+    kill_child(s.peer.pid);
     for (uint64_t value = 1; atomic_load(&s.tied.calls) == 0; value++) {
         struct told told;
         umf_watch_unref(watch_value(s.loop, s.fence, value, &told));
@@ -166,7 +159,7 @@ the_loop_ends_meanwhile(void)
 {
     struct scene s;
     set_up(&s, 0);
-    kill_peer(&s);
+    kill_child(s.peer.pid);
     while (!has_failed(&s.raw, 0))
         OK(umf_loop_dispatch(s.loop, 0));
     CHECK(failed_until(&s.raw, 0) == PART);

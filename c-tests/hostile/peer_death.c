@@ -26,20 +26,6 @@ start_signaler(int (*sock)[2], void (*run)(int sock))
     return pid;
 }
 
-static void
-kill_child(pid_t pid)
-{
-    int status;
-    CHECK(kill(pid, SIGKILL) == 0);
-    CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
-}
-
-static int
-pidfd_of(pid_t pid)
-{
-    return (int)syscall(SYS_pidfd_open, pid, 0);
-}
-
 /* Announces values of two fences and never signals them. */
 static void
 owe_in(int sock, uint64_t page_flags)
@@ -405,7 +391,7 @@ int
 main(int argc, char **argv)
 {
     unsigned times = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : rounds(200, 5);
-    int probe = pidfd_of(getpid());
+    int probe = (int)syscall(SYS_pidfd_open, getpid(), 0);
     if (probe < 0) {
         printf("not available: pidfds\n");
         return SKIPPED;

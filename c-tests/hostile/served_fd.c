@@ -253,10 +253,8 @@ main(void)
 
     close(pipe);
     close(fd);
+    kill_peer(&peer);
     CHECK(umount2(folder, MNT_DETACH) == 0 && rmdir(folder) == 0);
     close(fuse_device);
-    kill(peer.pid, SIGKILL);
-    CHECK(waitpid(peer.pid, NULL, 0) == peer.pid);
-    close(peer.sock);
     return 0;
 }

@@ -3,12 +3,13 @@
  * A Wayland client with one surface, on linux-drm-syncobj-v1. The acquire points of its frames come
  * from a UMF, and the release points go to UMFs.
  */
-#ifndef DESKTOP_CLIENT_H
-#define DESKTOP_CLIENT_H
+#ifndef KWIN_CLIENT_H
+#define KWIN_CLIENT_H
 
 #include "gpu.h"
 
 #include "syncobj.h"
+#include "watch.h"
 
 #include <wayland-client.h>
 
@@ -239,6 +240,13 @@ connect_client(void)
     UNTIL_EVENT(client.configured);
 }
 
+/* The buffer of a frame. */
+static inline uint32_t
+buffer_of(uint64_t frame)
+{
+    return frame % BUFFERS;
+}
+
 /* Waits until KWin is done with a buffer's last use. */
 static inline void
 wait_for_release(uint32_t buffer)
@@ -283,17 +291,6 @@ commit_early(const struct gpu *gpu, uint64_t number, uint32_t buffer)
                                &watch));
     commit(number, buffer);
     return watch;
-}
-
-/* Waits until a conversion is over, and returns its result. */
-static inline int
-result_of(struct umf_watch *watch)
-{
-    int result;
-    while ((result = umf_watch_result(watch)) == -ETIME)
-        nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
-    umf_watch_unref(watch);
-    return result;
 }
 
 #endif

@@ -3,8 +3,8 @@
  * A GPU: a process that draws buffers of one color, and announces that by a UMF and nothing else.
  * The buffers are dumb buffers of virtio-gpu, which this process and the GPU have mapped.
  */
-#ifndef DESKTOP_GPU_H
-#define DESKTOP_GPU_H
+#ifndef KWIN_GPU_H
+#define KWIN_GPU_H
 
 #include "process.h"
 
@@ -12,7 +12,6 @@
 #include <libdrm/drm_fourcc.h>
 #include <libdrm/drm_mode.h>
 #include <sys/ioctl.h>
-#include <sys/pidfd.h>
 
 /* The size of KWin's output: see kernel/guest/desktop/session. */
 #define WIDTH 640
@@ -25,6 +24,13 @@
 
 /* A frame that is committed before it is drawn has this color until then. */
 #define UNDRAWN 0xff0000u
+
+/* The color of a frame that is drawn. */
+static inline uint32_t
+color_of(uint64_t frame)
+{
+    return 0x002000 + 0x13 * (uint32_t)frame; /* never red */
+}
 
 struct buffer {
     uint32_t *pixels;
@@ -142,8 +148,7 @@ open_gpu(struct gpu *gpu, struct umf_loop *loop)
 {
     gpu->page = recv_page(gpu->peer.sock);
     gpu->fence = recv_fence(gpu->peer.sock, gpu->page);
-    int pidfd = pidfd_open(gpu->peer.pid, 0);
-    CHECK(pidfd >= 0);
+    int pidfd = pidfd_of(gpu->peer.pid);
     OK(umf_loop_tie_page(loop, gpu->page, pidfd, 0, NULL, NULL));
     close(pidfd);
 }

@@ -11,18 +11,6 @@
 
 static struct gpu gpu;
 
-static uint32_t
-color_of(uint64_t frame)
-{
-    return 0x002000 + 0x13 * (uint32_t)frame; /* never red */
-}
-
-static uint32_t
-buffer_of(uint64_t frame)
-{
-    return frame % BUFFERS;
-}
-
 static void
 draw(uint64_t frame)
 {
@@ -62,7 +50,7 @@ commit_ahead(uint64_t first, uint64_t count)
         UNTIL_EVENT(frames[frame].outcome != COMMITTED);
         CHECK(frames[frame].outcome == PRESENTED);
         CHECK(frames[frame].presented_ns >= drawn_ns[frame]);
-        OK(result_of(watches[i]));
+        OK(outcome_of(client.loop, watches[i]));
         EXPECT(color_of(frame), screen_color());
     }
 }

@@ -18,12 +18,6 @@ static struct gpu gpu;
 static uint64_t share_ns = 50 * MS;
 static uint64_t next_frame = 1;
 
-static uint32_t
-buffer_of(uint64_t frame)
-{
-    return frame % BUFFERS;
-}
-
 /* The client's share of the CPU. */
 static void
 compute(void)
@@ -51,7 +45,7 @@ show_early(uint64_t in_flight)
     }
     UNTIL_EVENT(ended == end - 1);
     for (uint64_t i = 0; i < FRAMES_OF_A_WAY; i++)
-        OK(result_of(watches[i]));
+        OK(outcome_of(client.loop, watches[i]));
 }
 
 /* Frames that are committed when they are drawn. */

@@ -16,12 +16,12 @@ static const uint32_t GOOD[] = { 0, 0x0000c0, 0, 0x00c000, 0, 0x00c0c0 };
 static void
 show_good(const struct gpu *gpu, uint64_t frame)
 {
-    struct umf_watch *watch = commit_early(gpu, frame, frame % BUFFERS);
-    ring_gpu(gpu, (struct job){ .frame = frame, .buffer = frame % BUFFERS,
+    struct umf_watch *watch = commit_early(gpu, frame, buffer_of(frame));
+    ring_gpu(gpu, (struct job){ .frame = frame, .buffer = buffer_of(frame),
                                 .color = GOOD[frame] });
     UNTIL_EVENT(frames[frame].outcome != COMMITTED);
     CHECK(frames[frame].outcome == PRESENTED);
-    OK(result_of(watch));
+    OK(outcome_of(client.loop, watch));
     EXPECT(GOOD[frame], screen_color());
 }
 
@@ -29,7 +29,7 @@ show_good(const struct gpu *gpu, uint64_t frame)
 static void
 check_lost(uint64_t frame, struct umf_watch *watch, int error)
 {
-    EXPECT(error, result_of(watch));
+    EXPECT(error, outcome_of(client.loop, watch));
     EXPECT(GOOD[frame - 1], screen_color());
     CHECK(wl_display_roundtrip(client.display) >= 0);
     CHECK(frames[frame].outcome == COMMITTED);
@@ -40,9 +40,9 @@ check_lost(uint64_t frame, struct umf_watch *watch, int error)
 static void
 recover(uint64_t frame)
 {
-    fill(&buffers[frame % BUFFERS], GOOD[frame]);
+    fill(&buffers[buffer_of(frame)], GOOD[frame]);
     drawn_ns[frame] = now_ns();
-    commit(frame, frame % BUFFERS);
+    commit(frame, buffer_of(frame));
     OK(umf_syncobj_signal(client.acquire, frame, 0));
     UNTIL_EVENT(frames[frame].outcome != COMMITTED && frames[frame - 1].outcome != COMMITTED);
     /* KWin discards the lost frame if it notices both points before it paints. */
@@ -56,10 +56,9 @@ static void
 a_killed_gpu_leaves_the_last_good_frame(uint64_t lost)
 {
     struct gpu *gpu = &gpus[0];
-    struct umf_watch *watch = commit_early(gpu, lost, lost % BUFFERS);
-    ring_gpu(gpu, (struct job){ .takes_ns = HOUR, .frame = lost, .buffer = lost % BUFFERS });
-    CHECK(kill(gpu->peer.pid, SIGKILL) == 0);
-    CHECK(waitpid(gpu->peer.pid, NULL, 0) == gpu->peer.pid);
+    struct umf_watch *watch = commit_early(gpu, lost, buffer_of(lost));
+    ring_gpu(gpu, (struct job){ .takes_ns = HOUR, .frame = lost, .buffer = buffer_of(lost) });
+    kill_peer(&gpu->peer);
     check_lost(lost, watch, -EOWNERDEAD);
     recover(lost + 1);
 }
@@ -68,8 +67,8 @@ static void
 a_failed_fence_leaves_the_last_good_frame(uint64_t lost)
 {
     struct gpu *gpu = &gpus[1];
-    struct umf_watch *watch = commit_early(gpu, lost, lost % BUFFERS);
-    ring_gpu(gpu, (struct job){ .frame = lost, .buffer = lost % BUFFERS, .error = -EIO });
+    struct umf_watch *watch = commit_early(gpu, lost, buffer_of(lost));
+    ring_gpu(gpu, (struct job){ .frame = lost, .buffer = buffer_of(lost), .error = -EIO });
     check_lost(lost, watch, -EIO);
     recover(lost + 1);
 }

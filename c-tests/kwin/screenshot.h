@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What KWin composites: the pixels of a screenshot, which has KWin paint anew. */
-#ifndef DESKTOP_SCREENSHOT_H
-#define DESKTOP_SCREENSHOT_H
+#ifndef KWIN_SCREENSHOT_H
+#define KWIN_SCREENSHOT_H
 
 #include "gpu.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A client of an X server with one window, which presents pixmaps. */
-#ifndef DESKTOP_X11_H
-#define DESKTOP_X11_H
+#ifndef KWIN_X11_H
+#define KWIN_X11_H
 
 #include "gpu.h"
 

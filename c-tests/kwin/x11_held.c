@@ -34,12 +34,6 @@ make_timeline(void)
     return timeline;
 }
 
-static uint32_t
-color_of(uint64_t frame)
-{
-    return 0x002000 + 0x13 * (uint32_t)frame; /* never red */
-}
-
 static void
 until_screen_is(uint32_t color)
 {

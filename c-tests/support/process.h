@@ -39,6 +39,30 @@ end_peer(struct peer *peer)
     close(peer->sock);
 }
 
+/* Kills a child. One that has ended by itself saw a check fail. */
+static inline void
+kill_child(pid_t pid)
+{
+    int status;
+    CHECK(kill(pid, SIGKILL) == 0);
+    CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
+}
+
+static inline void
+kill_peer(struct peer *peer)
+{
+    kill_child(peer->pid);
+    close(peer->sock);
+}
+
+static inline int
+pidfd_of(pid_t pid)
+{
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    CHECK(fd >= 0);
+    return fd;
+}
+
 static inline void
 tell(int sock, uint64_t word)
 {
